@@ -1,0 +1,187 @@
+//! Exact decimals, from the digits of a JSON text to a database column. No step goes through a float, and no
+//! operation rounds: what does not fit is an error.
+
+use std::fmt;
+use std::ops::Neg;
+use std::str::FromStr;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde_json::value::RawValue;
+
+/// An exact decimal of up to 28 significant digits, at most 28 of them behind the point.
+///
+/// `Deserialize` reads the digits as they stand in the JSON text (a number, or a string that holds one), so it works
+/// with `serde_json` only, and not below `#[serde(flatten)]` or `#[serde(untagged)]`, which buffer numbers as floats.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Decimal(rust_decimal::Decimal);
+
+/// Why a decimal could not be read, or a result not be held exactly.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum DecimalError {
+    /// The text is no decimal number, or has more digits than [`Decimal`] holds.
+    #[error("`{0}` is not a decimal of at most 28 digits")]
+    NotADecimal(String),
+    /// An exact result would need more than 28 digits, or more digits behind the point than its column has.
+    #[error("{0} does not fit exactly")]
+    Inexact(&'static str),
+}
+
+impl Decimal {
+    /// Zero.
+    pub const ZERO: Self = Self(rust_decimal::Decimal::ZERO);
+
+    /// `mantissa` × 10^-`scale`: `Decimal::new(4999, 2)` is 49.99.
+    ///
+    /// # Panics
+    /// When `scale` is above 28.
+    pub fn new(mantissa: i64, scale: u32) -> Self {
+        Self(rust_decimal::Decimal::new(mantissa, scale))
+    }
+
+    /// The sum, or an error when it can't be held exactly.
+    pub fn checked_add(self, other: Self) -> Result<Self, DecimalError> {
+        // The library rounds a sum that overflows its 96 bits by cutting the scale: a cut scale is how that shows.
+        let scale = self.0.scale().max(other.0.scale());
+        let sum = self.0.checked_add(other.0).filter(|sum| sum.scale() == scale);
+        sum.map(Self).ok_or(DecimalError::Inexact("the sum"))
+    }
+
+    /// The difference, or an error when it can't be held exactly.
+    pub fn checked_sub(self, other: Self) -> Result<Self, DecimalError> {
+        self.checked_add(-other)
+    }
+
+    /// The product, or an error when it can't be held exactly.
+    pub fn checked_mul(self, factor: impl Into<Self>) -> Result<Self, DecimalError> {
+        let factor = factor.into();
+        if self.0.is_zero() || factor.0.is_zero() {
+            return Ok(Self::ZERO);
+        }
+        let scale = self.0.scale() + factor.0.scale();
+        let product = self.0.checked_mul(factor.0).filter(|product| product.scale() == scale);
+        product.map(Self).ok_or(DecimalError::Inexact("the product"))
+    }
+
+    /// The same number with exactly `scale` digits behind the point, or an error when digits would be lost.
+    pub fn rescale(self, scale: u8) -> Result<Self, DecimalError> {
+        let mut scaled = self.0;
+        scaled.rescale(scale.into());
+        let exact = scaled.scale() == u32::from(scale) && scaled == self.0;
+        if exact { Ok(Self(scaled)) } else { Err(DecimalError::Inexact("the number")) }
+    }
+
+    /// The number in the form that database drivers take.
+    pub fn as_rust_decimal(self) -> rust_decimal::Decimal {
+        self.0
+    }
+
+    /// `digits` × 10^`exponent`, exactly.
+    fn shifted(mut digits: rust_decimal::Decimal, exponent: i32) -> Option<rust_decimal::Decimal> {
+        let scale = i32::try_from(digits.scale()).ok()?.checked_sub(exponent)?;
+        if digits.is_zero() {
+            return Some(rust_decimal::Decimal::ZERO);
+        }
+        let whole_zeros = u32::try_from(scale.min(0).checked_neg()?).ok()?;
+        digits.set_scale(scale.max(0).try_into().ok()?).ok()?;
+        let power = 10_i64.checked_pow(whole_zeros).filter(|_| whole_zeros <= 18);
+        digits.checked_mul(power?.into()).filter(|product| product.scale() == digits.scale())
+    }
+}
+
+impl FromStr for Decimal {
+    type Err = DecimalError;
+
+    fn from_str(text: &str) -> Result<Self, DecimalError> {
+        let (digits, exponent) = match text.split_once(['e', 'E']) {
+            Some((digits, exponent)) => (digits, exponent.parse().ok()),
+            None => (text, Some(0)),
+        };
+        rust_decimal::Decimal::from_str_exact(digits)
+            .ok()
+            .zip(exponent)
+            .and_then(|(digits, exponent)| Self::shifted(digits, exponent))
+            .map(Self)
+            .ok_or_else(|| DecimalError::NotADecimal(text.chars().take(64).collect()))
+    }
+}
+
+impl From<i64> for Decimal {
+    fn from(number: i64) -> Self {
+        Self(number.into())
+    }
+}
+
+impl From<rust_decimal::Decimal> for Decimal {
+    fn from(number: rust_decimal::Decimal) -> Self {
+        Self(number)
+    }
+}
+
+impl Neg for Decimal {
+    type Output = Self;
+
+    fn neg(self) -> Self {
+        Self(-self.0)
+    }
+}
+
+impl fmt::Display for Decimal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl Serialize for Decimal {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Decimal {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let raw = <&RawValue>::deserialize(deserializer)?.get();
+        let digits = raw.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).unwrap_or(raw);
+        digits.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn decimal(text: &str) -> Decimal {
+        text.parse().expect("a decimal")
+    }
+
+    #[test]
+    fn digits_survive_from_json_text() {
+        for text in ["49.99", "0.1", "-0.30", "9007199254740993", "1234567890123456789012345.678"] {
+            let read: Decimal = serde_json::from_str(text).expect("a decimal");
+            assert_eq!(read.to_string(), text);
+            let quoted: Decimal = serde_json::from_str(&format!("\"{text}\"")).expect("a decimal in a string");
+            assert_eq!(quoted, read);
+        }
+    }
+
+    #[test]
+    fn exponents_are_exact_or_refused() {
+        assert_eq!(decimal("1.5e3").to_string(), "1500");
+        assert_eq!(decimal("15e-3").to_string(), "0.015");
+        assert_eq!(decimal("0e999"), Decimal::ZERO);
+        for text in ["1e400", "1e-29", "NaN", "", "1e", "0x1", "12345678901234567890123456789012"] {
+            assert!(text.parse::<Decimal>().is_err(), "{text} was taken for a decimal");
+        }
+    }
+
+    #[test]
+    fn arithmetic_never_rounds() {
+        assert_eq!(decimal("0.1").checked_add(decimal("0.2")), Ok(decimal("0.3")));
+        assert_eq!(decimal("49.99").checked_mul(2), Ok(decimal("99.98")));
+        let widest = decimal("7922816251426433759354395033.5");
+        assert!(widest.checked_add(widest).is_err());
+        assert!(widest.checked_mul(decimal("0.13")).is_err());
+        assert!(decimal("1.005").rescale(2).is_err());
+        assert_eq!(decimal("1").rescale(2).map(|number| number.to_string()), Ok("1.00".into()));
+        assert!(widest.rescale(9).is_err());
+    }
+}

@@ -1,0 +1,328 @@
+//! The fold: the changes of a whole batch, composed into one change a row.
+//!
+//! A [`ChangeSet`] keeps, for each table, a list of [`Segment`]s that a store applies in order. Nearly always there is
+//! one. A new one begins only where two changes do not compose into one (a fan-out with [`Segment::Where`] after keyed
+//! changes, an `add` after a `max` on the same cell): what does not compose is done one after the other, so the result
+//! never depends on how the log was cut into batches.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::change::Change;
+use crate::{Column, Json, TableSpec, Value};
+
+/// The values of a row's key columns, or of the first of them.
+pub type Key = Vec<Value>;
+
+/// The values of a row's data columns.
+pub type Row = Vec<Value>;
+
+/// What happens to one cell.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Cell {
+    /// It becomes this value.
+    Set(Value),
+    /// This number is added; a missing or NULL cell counts as its default, or as 0.
+    Add(Value),
+    /// It becomes this value when that is greater, or when there is none.
+    Max(Value),
+    /// It becomes this value when that is less, or when there is none.
+    Min(Value),
+    /// These items go to the end of the JSON array.
+    Append(Vec<Json>),
+    /// It becomes this value when the row's `newer_by` columns, `Newer` themselves, move forward.
+    Newer(Value),
+}
+
+impl Cell {
+    /// The value of an operation that has one.
+    pub fn value(&self) -> Option<&Value> {
+        match self {
+            Cell::Set(value) | Cell::Add(value) | Cell::Max(value) | Cell::Min(value) | Cell::Newer(value) => {
+                Some(value)
+            }
+            Cell::Append(_) => None,
+        }
+    }
+
+    /// The one operation that does what this one and then `next` do, if there is one.
+    fn then(&self, next: &Cell) -> Option<Cell> {
+        use Cell::{Add, Append, Max, Min, Set};
+        Some(match (self, next) {
+            (_, Set(value)) => Set(value.clone()),
+            (Set(value), Add(number)) => Set(value.plus(number)?),
+            (Set(value), Max(other)) => Set(value.or_later(other)),
+            (Set(value), Min(other)) => Set(value.or_earlier(other)),
+            (Set(Value::Json(array)), Append(items)) => Set(Value::Json(array.extended(items))),
+            (Set(Value::Null), Append(items)) => Set(Value::Json(Json::empty_array().extended(items))),
+            (Add(a), Add(b)) => Add(a.plus(b)?),
+            (Max(a), Max(b)) => Max(a.or_later(b)),
+            (Min(a), Min(b)) => Min(a.or_earlier(b)),
+            (Append(a), Append(b)) => Append([a.as_slice(), b.as_slice()].concat()),
+            _ => return None,
+        })
+    }
+
+    /// What the cell holds in a row that this change creates. `None` when a number is out of range.
+    fn create(&self, column: &Column) -> Option<Value> {
+        match self {
+            Cell::Max(value) | Cell::Min(value) => Some(value.clone()),
+            _ => self.modify(&column.initial()),
+        }
+    }
+
+    /// What the cell holds after this change. `None` when a number is out of range.
+    fn modify(&self, held: &Value) -> Option<Value> {
+        match (self, Cell::Set(held.clone()).then(self)) {
+            // Whether the change is newer was decided for the whole row.
+            (Cell::Newer(value), _) => Some(value.clone()),
+            (_, Some(Cell::Set(value))) => Some(value),
+            _ => None,
+        }
+    }
+}
+
+/// What happens to the data columns of one row; a column without an operation keeps its value.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Cells(Vec<Option<Cell>>);
+
+impl Cells {
+    /// No operation on any of `width` data columns.
+    pub(crate) fn none(width: usize) -> Self {
+        Self(vec![None; width])
+    }
+
+    /// Every cell set to the values of `row`.
+    pub(crate) fn image(row: Row) -> Self {
+        Self(row.into_iter().map(|value| Some(Cell::Set(value))).collect())
+    }
+
+    /// The operations, one place a data column of the table.
+    pub fn as_slice(&self) -> &[Option<Cell>] {
+        &self.0
+    }
+
+    /// Composes `next` behind what the cell at `place` already does.
+    pub(crate) fn push(&mut self, place: usize, next: Cell) -> bool {
+        let composed = match &self.0[place] {
+            None => Some(next),
+            Some(cell) => cell.then(&next),
+        };
+        let composes = composed.is_some();
+        if composes {
+            self.0[place] = composed;
+        }
+        composes
+    }
+
+    /// The operations that do what these and then `next` do, if there are such.
+    fn then(&self, next: &Cells, table: &TableSpec) -> Option<Cells> {
+        let mut composed = self.clone();
+        composed.then_newer(next, table)?;
+        let mut plain = next.present().filter(|(_, cell)| !matches!(cell, Cell::Newer(_)));
+        plain.all(|(place, cell)| composed.push(place, cell.clone())).then_some(composed)
+    }
+
+    /// Composes the `newer` group of `next`, if it has one: onto untouched cells as it is; onto the same group, or onto
+    /// known values, by comparing now. Anything else does not compose.
+    fn then_newer(&mut self, next: &Cells, table: &TableSpec) -> Option<()> {
+        let group: Vec<usize> = next.newer().collect();
+        let all = |meant: fn(&Option<Cell>) -> bool| group.iter().all(|place| meant(&self.0[*place]));
+        let untouched = all(Option::is_none);
+        let known = all(|cell| matches!(cell, Some(Cell::Set(_))));
+        if !(untouched || known || self.newer().eq(group.iter().copied())) {
+            return None;
+        }
+        if untouched || moves_forward(table, |place| self.0[place].as_ref(), |place| next.0[place].as_ref()) {
+            for place in group {
+                let value = next.0[place].as_ref()?.value()?.clone();
+                self.0[place] = Some(if known { Cell::Set(value) } else { Cell::Newer(value) });
+            }
+        }
+        Some(())
+    }
+
+    /// The places of the cells that are set only when the row's `newer_by` columns move forward.
+    fn newer(&self) -> impl Iterator<Item = usize> {
+        self.present().filter(|(_, cell)| matches!(cell, Cell::Newer(_))).map(|(place, _)| place)
+    }
+
+    /// The row that these operations create, or `None` when a number is out of range.
+    pub fn create(&self, table: &TableSpec) -> Option<Row> {
+        let columns = table.data_columns().iter().zip(&self.0);
+        columns
+            .map(|(column, cell)| cell.as_ref().map_or_else(|| Some(column.initial()), |cell| cell.create(column)))
+            .collect()
+    }
+
+    /// The row that these operations make of `row`, or `None` when a number is out of range.
+    pub fn modify(&self, row: &Row, table: &TableSpec) -> Option<Row> {
+        let held: Vec<Cell> = row.iter().cloned().map(Cell::Set).collect();
+        let newer = moves_forward(table, |place| held.get(place), |place| self.0[place].as_ref());
+        let cells = row.iter().zip(&self.0);
+        cells
+            .map(|(held, cell)| match cell {
+                None => Some(held.clone()),
+                Some(Cell::Newer(_)) if !newer => Some(held.clone()),
+                Some(cell) => cell.modify(held),
+            })
+            .collect()
+    }
+
+    fn present(&self) -> impl Iterator<Item = (usize, &Cell)> {
+        self.0.iter().enumerate().filter_map(|(place, cell)| Some((place, cell.as_ref()?)))
+    }
+}
+
+/// Whether the `newer_by` columns of `next` are later than those of `held`, where NULL is before everything.
+fn moves_forward<'a>(
+    table: &TableSpec,
+    held: impl Fn(usize) -> Option<&'a Cell>,
+    next: impl Fn(usize) -> Option<&'a Cell>,
+) -> bool {
+    let Some((at, tie)) = table.newer_columns() else { return false };
+    let value = |cell: Option<&'a Cell>| cell.and_then(Cell::value);
+    let version = |cells: &dyn Fn(usize) -> Option<&'a Cell>| Some((value(cells(at))?, value(cells(tie))?));
+    match (version(&held), version(&next)) {
+        (Some((Value::Null, _)), Some(_)) => true,
+        (Some(held), Some(next)) => next > held,
+        _ => false,
+    }
+}
+
+/// What happens to one row.
+#[derive(Clone, Debug, PartialEq)]
+pub enum RowChange {
+    /// The operations are applied to the row, which is created when it is missing.
+    Upsert(Cells),
+    /// The operations are applied to the row if there is one.
+    Update(Cells),
+    /// The row is gone afterwards.
+    Delete,
+}
+
+/// What composing two changes of one row gave.
+enum Composed {
+    /// The one change that does both.
+    One(RowChange),
+    /// The second changed nothing: it updates a row that the first removed.
+    Missed,
+    /// No single change does both.
+    Neither,
+}
+
+impl RowChange {
+    fn then(&self, next: &RowChange, table: &TableSpec) -> Composed {
+        use RowChange::{Delete, Update, Upsert};
+        let composed = match (self, next) {
+            (_, Delete) => Some(Delete),
+            (Delete, Update(_)) => return Composed::Missed,
+            // What follows a removal starts afresh: the whole row is known.
+            (Delete, Upsert(cells)) => cells.create(table).map(Cells::image).map(Upsert),
+            (Upsert(first), Upsert(second) | Update(second)) => first.then(second, table).map(Upsert),
+            (Update(first), Update(second)) => first.then(second, table).map(Update),
+            // With the row there, both apply; without it, only the second: two outcomes, so two changes.
+            (Update(_), Upsert(_)) => None,
+        };
+        composed.map_or(Composed::Neither, Composed::One)
+    }
+}
+
+/// Changes of one table that may be applied in any order among themselves.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Segment {
+    /// Keyed changes, at most one a row. The rows below the `cleared` keys are removed first.
+    Rows {
+        /// First columns of keys: every stored row that begins with one of them is removed.
+        cleared: BTreeSet<Key>,
+        /// What happens to each row then.
+        rows: BTreeMap<Key, RowChange>,
+    },
+    /// The operations on every row whose data column `column` equals `value`.
+    Where {
+        /// The place of the column among the data columns.
+        column: usize,
+        /// The value it has in the rows that are meant.
+        value: Value,
+        /// What happens to each of them.
+        cells: Cells,
+    },
+}
+
+/// What a batch changes, table by table.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ChangeSet {
+    tables: Vec<Vec<Segment>>,
+    missed: u64,
+}
+
+impl ChangeSet {
+    /// No change.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The segments of the table at `index`, in the order in which they must be applied.
+    pub fn segments(&self, index: usize) -> &[Segment] {
+        self.tables.get(index).map_or(&[], Vec::as_slice)
+    }
+
+    /// How many updates met a row that an earlier change of the batch had removed.
+    pub fn missed(&self) -> u64 {
+        self.missed
+    }
+
+    /// Whether nothing changes.
+    pub fn is_empty(&self) -> bool {
+        self.tables.iter().all(Vec::is_empty)
+    }
+
+    /// Composes `change` behind all that is here. `tables` are those of the projection that made it.
+    pub fn push(&mut self, change: Change, tables: &[TableSpec]) {
+        let index = change.table();
+        if self.tables.len() <= index {
+            self.tables.resize_with(index + 1, Vec::new);
+        }
+        let table = &tables[index];
+        match change {
+            Change::Row { key, change, .. } => self.push_row(index, key, change, table),
+            Change::ReplaceChildren { parent, rows, .. } => {
+                let (cleared, pending) = open_segment(&mut self.tables[index]);
+                pending.retain(|key, _| !key.starts_with(&parent));
+                pending.extend(rows.into_iter().map(|(key, row)| (key, RowChange::Upsert(Cells::image(row)))));
+                cleared.insert(parent);
+            }
+            Change::Where { column, value, cells, .. } => {
+                self.tables[index].push(Segment::Where { column, value, cells });
+            }
+        }
+    }
+
+    fn push_row(&mut self, index: usize, key: Key, next: RowChange, table: &TableSpec) {
+        let segments = &mut self.tables[index];
+        let (cleared, rows) = open_segment(segments);
+        let was_cleared = || !cleared.is_empty() && (1..key.len()).any(|len| cleared.contains(&key[..len]));
+        let composed = match rows.get(&key) {
+            Some(held) => held.then(&next, table),
+            None if was_cleared() => RowChange::Delete.then(&next, table),
+            None => Composed::One(next.clone()),
+        };
+        match composed {
+            Composed::One(change) => drop(rows.insert(key, change)),
+            Composed::Missed => self.missed += 1,
+            Composed::Neither => {
+                segments.push(Segment::Rows { cleared: BTreeSet::new(), rows: BTreeMap::from([(key, next)]) });
+            }
+        }
+    }
+}
+
+/// The segment that takes keyed changes: the last one, or a new one behind a fan-out.
+fn open_segment(segments: &mut Vec<Segment>) -> (&mut BTreeSet<Key>, &mut BTreeMap<Key, RowChange>) {
+    if !matches!(segments.last(), Some(Segment::Rows { .. })) {
+        segments.push(Segment::Rows { cleared: BTreeSet::new(), rows: BTreeMap::new() });
+    }
+    match segments.last_mut() {
+        Some(Segment::Rows { cleared, rows }) => (cleared, rows),
+        _ => unreachable!("a segment of rows was just made sure of"),
+    }
+}

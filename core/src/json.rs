@@ -1,0 +1,104 @@
+//! JSON columns.
+
+use std::fmt;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+/// A JSON text that every store can hold: valid, nested at most 127 deep, without U+0000, numbers within a double's
+/// range. The text is kept, so its numbers lose no digit.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Json(Arc<str>);
+
+/// Why a text can't be a JSON column's value.
+#[derive(Debug, thiserror::Error)]
+pub enum JsonError {
+    /// Not JSON, or JSON beyond the limits of [`Json`].
+    #[error("not a JSON text that can be stored: {0}")]
+    Invalid(#[from] serde_json::Error),
+    /// Postgres stores no U+0000 in `jsonb`.
+    #[error("the JSON text holds U+0000, which Postgres does not store")]
+    Nul,
+}
+
+impl Json {
+    /// Checks `text` and keeps it.
+    pub fn parse(text: &str) -> Result<Self, JsonError> {
+        let value = serde_json::from_str(text)?;
+        if holds_nul(&value) { Err(JsonError::Nul) } else { Ok(Self(text.trim().into())) }
+    }
+
+    /// The JSON of `value`.
+    pub fn of(value: &impl Serialize) -> Result<Self, JsonError> {
+        Self::parse(&serde_json::to_string(value)?)
+    }
+
+    /// The JSON text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// This array with `items` behind its own; anything but an array becomes its first item, as `||` does in Postgres.
+    pub fn extended(&self, items: &[Json]) -> Self {
+        let own = self.0.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(&self.0).trim();
+        let own = Some(own).filter(|own| !own.is_empty());
+        let all: Vec<&str> = own.into_iter().chain(items.iter().map(Json::as_str)).collect();
+        Self(format!("[{}]", all.join(",")).into())
+    }
+
+    /// `[]`
+    pub fn empty_array() -> Self {
+        Self("[]".into())
+    }
+}
+
+fn holds_nul(value: &serde_json::Value) -> bool {
+    use serde_json::Value;
+    match value {
+        Value::String(text) => text.contains('\0'),
+        Value::Array(items) => items.iter().any(holds_nul),
+        Value::Object(fields) => fields.iter().any(|(name, value)| name.contains('\0') || holds_nul(value)),
+        Value::Null | Value::Bool(_) | Value::Number(_) => false,
+    }
+}
+
+impl TryFrom<String> for Json {
+    type Error = JsonError;
+
+    fn try_from(text: String) -> Result<Self, JsonError> {
+        Self::parse(&text)
+    }
+}
+
+impl From<Json> for String {
+    fn from(json: Json) -> Self {
+        json.0.to_string()
+    }
+}
+
+impl fmt::Display for Json {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn arrays_are_extended_in_order() {
+        let json = |text| Json::parse(text).expect("json");
+        assert_eq!(Json::empty_array().extended(&[json("1"), json("[2]")]).as_str(), "[1,[2]]");
+        assert_eq!(json(" [ 1.10 ] ").extended(&[json("\"]\"")]).as_str(), "[1.10,\"]\"]");
+    }
+
+    #[test]
+    fn what_a_store_would_refuse_is_refused_here() {
+        for text in ["{", "1e400", "\"\\u0000\"", "{\"\\u0000\":1}", "NaN", &"[".repeat(20_000)] {
+            assert!(Json::parse(text).is_err());
+        }
+        assert!(Json::parse(r#""\\u0000""#).is_ok(), "an escaped backslash is no U+0000");
+    }
+}

@@ -1,0 +1,108 @@
+//! Read tables in memory: what a store must hold, said as plainly as possible. Tests compare stores with it.
+
+use std::collections::BTreeMap;
+
+use crate::fold::{Key, Row, RowChange, Segment};
+use crate::{Change, ChangeSet, TableSpec};
+
+/// A number went out of the range of its column.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("table `{0}`: a number is out of its column's range")]
+pub struct OutOfRange(pub String);
+
+/// The tables of one projection, in memory.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Model {
+    specs: Vec<TableSpec>,
+    tables: Vec<BTreeMap<Key, Row>>,
+    missed: u64,
+}
+
+impl Model {
+    /// Empty tables.
+    pub fn new(specs: Vec<TableSpec>) -> Self {
+        let tables = vec![BTreeMap::new(); specs.len()];
+        Self { specs, tables, missed: 0 }
+    }
+
+    /// The rows of the table at `index`, by key.
+    pub fn rows(&self, index: usize) -> &BTreeMap<Key, Row> {
+        &self.tables[index]
+    }
+
+    /// How many updates met no row.
+    pub fn missed(&self) -> u64 {
+        self.missed
+    }
+
+    /// Applies a folded batch. On an error the tables are as they were.
+    pub fn apply(&mut self, changes: &ChangeSet) -> Result<(), OutOfRange> {
+        let mut next = self.clone();
+        next.missed += changes.missed();
+        for index in 0..next.tables.len() {
+            for segment in changes.segments(index) {
+                next.apply_segment(index, segment)?;
+            }
+        }
+        *self = next;
+        Ok(())
+    }
+
+    /// Applies one change alone, without any folding.
+    pub fn apply_change(&mut self, change: &Change) -> Result<(), OutOfRange> {
+        match change {
+            Change::Row { table, key, change } => self.change_row(*table, key, change),
+            Change::Where { table, column, value, cells } => {
+                let change = RowChange::Update(cells.clone());
+                self.change_where(*table, |row| row[*column] == *value, &change)
+            }
+            Change::ReplaceChildren { table, parent, rows } => {
+                self.tables[*table].retain(|key, _| !key.starts_with(parent));
+                self.tables[*table].extend(rows.iter().cloned());
+                Ok(())
+            }
+        }
+    }
+
+    fn apply_segment(&mut self, table: usize, segment: &Segment) -> Result<(), OutOfRange> {
+        match segment {
+            Segment::Rows { cleared, rows } => {
+                self.tables[table].retain(|key, _| !cleared.iter().any(|parent| key.starts_with(parent)));
+                rows.iter().try_for_each(|(key, change)| self.change_row(table, key, change))
+            }
+            Segment::Where { column, value, cells } => {
+                self.change_where(table, |row| row[*column] == *value, &RowChange::Update(cells.clone()))
+            }
+        }
+    }
+
+    fn change_where(
+        &mut self,
+        table: usize,
+        meant: impl Fn(&Row) -> bool,
+        change: &RowChange,
+    ) -> Result<(), OutOfRange> {
+        let found = self.tables[table].iter().filter(|(_, row)| meant(row)).map(|(key, _)| key.clone());
+        found.collect::<Vec<_>>().iter().try_for_each(|key| self.change_row(table, key, change))
+    }
+
+    fn change_row(&mut self, table: usize, key: &Key, change: &RowChange) -> Result<(), OutOfRange> {
+        let spec = &self.specs[table];
+        let held = self.tables[table].get(key);
+        let changed = match (change, held) {
+            (RowChange::Delete, _) => {
+                self.tables[table].remove(key);
+                return Ok(());
+            }
+            (RowChange::Update(_), None) => {
+                self.missed += 1;
+                return Ok(());
+            }
+            (RowChange::Upsert(cells), None) => cells.create(spec),
+            (RowChange::Upsert(cells) | RowChange::Update(cells), Some(row)) => cells.modify(row, spec),
+        };
+        let row = changed.ok_or_else(|| OutOfRange(spec.name().to_owned()))?;
+        self.tables[table].insert(key.clone(), row);
+        Ok(())
+    }
+}

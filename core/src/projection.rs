@@ -1,0 +1,201 @@
+//! What a read model is, and the registry of those that a projector runs.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::fmt::Write as _;
+use std::sync::Arc;
+
+use sha2::{Digest, Sha256};
+
+use crate::change::{Change, Changes};
+use crate::table::is_identifier;
+use crate::{Envelope, TableSpec};
+
+/// Why a projection could not make changes of an event. The record is poison for that projection.
+pub type ProjectionError = Box<dyn std::error::Error + Send + Sync>;
+
+/// A read model: which events it takes, which tables it owns, and what an event changes in them.
+///
+/// `project` is a pure function of the event: it reads no clock, no environment and no random number, and keeps no
+/// state between events. Then a rebuild gives the same rows as the live run, however the log was cut into batches.
+pub trait Projection: Send + Sync + 'static {
+    /// The name that operators use, of the form `[a-z_][a-z0-9_]*`.
+    fn name(&self) -> &str;
+
+    /// Raised by hand whenever `project` changes in a way that the tables do not show.
+    fn version(&self) -> u32 {
+        1
+    }
+
+    /// The topics it reads.
+    fn topics(&self) -> &[&str];
+
+    /// The event types it takes. Others are counted as not subscribed.
+    fn event_types(&self) -> &[&str];
+
+    /// The tables it owns.
+    fn tables(&self) -> Vec<TableSpec>;
+
+    /// What `event`, of one of the subscribed types, changes.
+    ///
+    /// # Errors
+    /// Whatever makes the event impossible to project, such as a missing field. The record is then poison.
+    fn project(&self, event: &Envelope, changes: &mut Changes<'_>) -> Result<(), ProjectionError>;
+}
+
+/// A registered projection with what it declared, checked and hashed.
+#[derive(Clone)]
+pub struct Definition {
+    projection: Arc<dyn Projection>,
+    tables: Arc<[TableSpec]>,
+    hash: String,
+}
+
+impl Definition {
+    fn new(projection: Arc<dyn Projection>) -> Self {
+        let tables: Arc<[TableSpec]> = projection.tables().into();
+        let topics = projection.topics().join(",");
+        let event_types = projection.event_types().join(",");
+        let text = [projection.name(), &projection.version().to_string(), &topics, &event_types, &to_json(&tables)];
+        let hash = Sha256::digest(text.join("\n")).iter().take(16).fold(String::new(), |mut hex, byte| {
+            let _ = write!(hex, "{byte:02x}");
+            hex
+        });
+        Self { projection, tables, hash }
+    }
+
+    /// The projection's name.
+    pub fn name(&self) -> &str {
+        self.projection.name()
+    }
+
+    /// The version that it declares.
+    pub fn version(&self) -> u32 {
+        self.projection.version()
+    }
+
+    /// The topics it reads.
+    pub fn topics(&self) -> &[&str] {
+        self.projection.topics()
+    }
+
+    /// The tables it owns.
+    pub fn tables(&self) -> &[TableSpec] {
+        &self.tables
+    }
+
+    /// The tables as JSON text, from which [`differences`](crate::differences) can later tell what changed.
+    pub fn tables_json(&self) -> String {
+        to_json(&self.tables)
+    }
+
+    /// A digest of all that it declares, in hexadecimal: it changes whenever the declaration does.
+    pub fn hash(&self) -> &str {
+        &self.hash
+    }
+
+    /// Whether events of this type are projected.
+    pub fn subscribes(&self, event_type: &str) -> bool {
+        self.projection.event_types().contains(&event_type)
+    }
+
+    /// What `event` changes.
+    pub fn project(&self, event: &Envelope) -> Result<Vec<Change>, ProjectionError> {
+        let mut changes = Changes::new(&self.tables);
+        self.projection.project(event, &mut changes)?;
+        Ok(changes.finish()?)
+    }
+
+    fn faults(&self) -> Vec<String> {
+        let mut faults = Vec::new();
+        let name = self.name();
+        if !is_identifier(name) || name.len() > TableSpec::MAX_NAME_BYTES {
+            faults.push(format!(
+                "projection `{name}`: the name is not of the form [a-z_][a-z0-9_]* with at most {} bytes",
+                TableSpec::MAX_NAME_BYTES
+            ));
+        }
+        for (what, declared) in [
+            ("topic", self.topics().is_empty()),
+            ("event type", self.projection.event_types().is_empty()),
+            ("table", self.tables.is_empty()),
+        ] {
+            if declared {
+                faults.push(format!("projection `{name}`: it declares no {what}"));
+            }
+        }
+        faults.extend(self.tables.iter().filter_map(|table| table.validate().err()).flatten());
+        faults
+    }
+}
+
+impl fmt::Debug for Definition {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Definition").field("name", &self.name()).field("hash", &self.hash).finish_non_exhaustive()
+    }
+}
+
+fn to_json(tables: &[TableSpec]) -> String {
+    serde_json::to_string(tables).expect("a table is made of texts and numbers")
+}
+
+/// Everything that is wrong with the registered projections, a sentence each.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{}", .0.join("; "))]
+pub struct DefinitionError(pub Vec<String>);
+
+/// The projections that a projector runs.
+#[derive(Clone, Debug, Default)]
+pub struct Registry {
+    definitions: Vec<Definition>,
+}
+
+impl Registry {
+    /// A registry without projections.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds a projection.
+    #[must_use]
+    pub fn register(mut self, projection: impl Projection) -> Self {
+        self.definitions.push(Definition::new(Arc::new(projection)));
+        self
+    }
+
+    /// The registered projections, in the order of registration.
+    pub fn definitions(&self) -> &[Definition] {
+        &self.definitions
+    }
+
+    /// The projection with this name.
+    pub fn get(&self, name: &str) -> Option<&Definition> {
+        self.definitions.iter().find(|definition| definition.name() == name)
+    }
+
+    /// The registry with the projections named in `names` alone.
+    pub fn only(&self, names: &[String]) -> Self {
+        let meant = |definition: &&Definition| names.iter().any(|name| name == definition.name());
+        Self { definitions: self.definitions.iter().filter(meant).cloned().collect() }
+    }
+
+    /// Checks every declaration, and that no two projections share a name or own one table.
+    pub fn validate(&self) -> Result<(), DefinitionError> {
+        let mut faults: Vec<String> = self.definitions.iter().flat_map(Definition::faults).collect();
+        let mut names = BTreeMap::<&str, u32>::new();
+        let mut owners = BTreeMap::<&str, Vec<&str>>::new();
+        for definition in &self.definitions {
+            *names.entry(definition.name()).or_default() += 1;
+            for table in definition.tables() {
+                owners.entry(table.name()).or_default().push(definition.name());
+            }
+        }
+        for (name, _) in names.iter().filter(|(_, count)| **count > 1) {
+            faults.push(format!("two projections are named `{name}`"));
+        }
+        for (table, owners) in owners.iter().filter(|(_, owners)| owners.len() > 1) {
+            faults.push(format!("table `{table}` is owned by more than one projection: {}", owners.join(", ")));
+        }
+        if faults.is_empty() { Ok(()) } else { Err(DefinitionError(faults)) }
+    }
+}

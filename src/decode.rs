@@ -1,0 +1,34 @@
+//! From a record's bytes to an event.
+
+use readcast_core::{Envelope, EnvelopeError, TopicPartition};
+
+use crate::source::Record;
+
+/// How the values of records are written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Format {
+    /// One JSON object with `event_id`, `type`, `timestamp` and `data`.
+    #[default]
+    PlainJson,
+}
+
+/// Why a record is no event.
+#[derive(Debug, thiserror::Error)]
+pub enum DecodeError {
+    /// The record has no value.
+    #[error("a record without a value (a tombstone) is not an event")]
+    Tombstone,
+    /// Its value is not in the form that was expected.
+    #[error(transparent)]
+    Envelope(#[from] EnvelopeError),
+}
+
+impl Format {
+    /// The event in `record`.
+    pub fn decode(self, partition: &TopicPartition, record: &Record) -> Result<Envelope, DecodeError> {
+        let value = record.value.as_ref().ok_or(DecodeError::Tombstone)?;
+        match self {
+            Format::PlainJson => Ok(Envelope::from_plain_json(partition.at(record.offset), record.key.clone(), value)?),
+        }
+    }
+}

@@ -1,0 +1,10 @@
+//! readcast, a CQRS read-model projector: domain events in, read tables and their log positions out, in one database
+//! transaction.
+//!
+//! The library runs the projections of a [`Registry`](readcast_core::Registry); a deployment is a `main` that hands
+//! its registry to `cli::main`. `ARCHITECTURE.md` walks one record through the modules.
+
+pub mod decode;
+pub mod plan;
+pub mod source;
+pub mod store;

@@ -1,0 +1,108 @@
+//! From records to a commit: a pure function, without I/O and without a clock.
+
+use readcast_core::{ChangeSet, Definition, Position, TopicPartition};
+
+use crate::decode::Format;
+use crate::source::{Batch, Record};
+use crate::store::{Advance, Commit};
+
+/// What records become: a commit, and the record at which planning had to stop, if any.
+#[derive(Debug, Default)]
+pub struct Plan {
+    /// All that can be written.
+    pub commit: Commit,
+    /// What every record ended as.
+    pub tally: Tally,
+    /// The first record that can't be projected. Neither it nor anything behind it in the plan is in the commit.
+    pub poison: Option<Poison>,
+}
+
+/// Every record that was read ends as exactly one of these, or as poison.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// Its changes are in the commit.
+    pub applied: u64,
+    /// The projection does not take its type.
+    pub not_subscribed: u64,
+    /// It stands before the checkpoint: applied earlier, delivered again.
+    pub already_applied: u64,
+}
+
+/// A record that can't be projected.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("poison at {position}: {cause}")]
+pub struct Poison {
+    /// Which record.
+    pub position: Position,
+    /// What is wrong with it.
+    pub cause: String,
+}
+
+/// Where a partition stands, and the owner epoch under which it may be moved.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Standing {
+    /// The next offset to read.
+    pub next_offset: i64,
+    /// The epoch of our claim.
+    pub owner_epoch: i64,
+}
+
+/// Plans the commit of `batches`, given where each batch's partition stands.
+///
+/// Batches of one partition must follow each other in the order of their offsets.
+pub fn plan<'a>(
+    definition: &Definition,
+    format: Format,
+    batches: impl IntoIterator<Item = (&'a Batch, Standing)>,
+) -> Plan {
+    let mut plan = Plan::default();
+    for (batch, standing) in batches {
+        let mut advance = plan.take_advance(&batch.partition, standing);
+        let poison = batch.records.iter().find_map(|record| plan.add(definition, format, record, &mut advance).err());
+        plan.commit.advances.push(advance);
+        if poison.is_some() {
+            plan.poison = poison;
+            break;
+        }
+    }
+    plan.commit.advances.retain(|advance| advance.to > advance.from);
+    plan.commit.advances.sort_by(|a, b| a.partition.cmp(&b.partition));
+    plan
+}
+
+impl Plan {
+    /// The advance of `partition` so far, taken out of the commit.
+    fn take_advance(&mut self, partition: &TopicPartition, standing: Standing) -> Advance {
+        let advances = &mut self.commit.advances;
+        let Standing { next_offset, owner_epoch } = standing;
+        match advances.iter().position(|advance| advance.partition == *partition) {
+            Some(place) => advances.swap_remove(place),
+            None => Advance { partition: partition.clone(), from: next_offset, to: next_offset, owner_epoch },
+        }
+    }
+
+    fn add(
+        &mut self,
+        definition: &Definition,
+        format: Format,
+        record: &Record,
+        advance: &mut Advance,
+    ) -> Result<(), Poison> {
+        if record.offset < advance.to {
+            self.tally.already_applied += 1;
+            return Ok(());
+        }
+        let poison = |cause: String| Poison { position: advance.partition.at(record.offset), cause };
+        let event = format.decode(&advance.partition, record).map_err(|error| poison(error.to_string()))?;
+        if definition.subscribes(&event.event_type) {
+            let changes = definition.project(&event).map_err(|error| poison(error.to_string()))?;
+            let set: &mut ChangeSet = &mut self.commit.changes;
+            changes.into_iter().for_each(|change| set.push(change, definition.tables()));
+            self.tally.applied += 1;
+        } else {
+            self.tally.not_subscribed += 1;
+        }
+        advance.to = record.offset + 1;
+        Ok(())
+    }
+}

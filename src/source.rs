@@ -1,0 +1,225 @@
+//! Where records come from: the log, and a member's subscription to it.
+//!
+//! A source owns reading, group membership and the answer to "how far does the log reach". It knows nothing of tables,
+//! and its own stored positions count for nothing: every partition starts where our checkpoint says.
+
+pub mod file;
+pub mod kafka;
+pub mod memory;
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use readcast_core::TopicPartition;
+
+/// A log of records in partitioned topics.
+#[async_trait]
+pub trait Source: Send + Sync {
+    /// How far each partition of `topics` reaches at this moment.
+    async fn extents(&self, topics: &[&str]) -> Result<Extents, SourceError>;
+
+    /// Joins the group `group` as one more member reading `topics`.
+    async fn subscribe(&self, group: &str, topics: &[&str]) -> Result<Box<dyn Subscription>, SourceError>;
+}
+
+/// One member's share of the partitions, and their records.
+#[async_trait]
+pub trait Subscription: Send {
+    /// The next thing that happened. May be cancelled without losing anything.
+    async fn next(&mut self) -> Result<SourceEvent, SourceError>;
+
+    /// Begins the delivery of assigned partitions, each at the offset given. Partitions that were taken away since
+    /// they were assigned are passed over.
+    async fn start(&mut self, starts: &[(TopicPartition, i64)]) -> Result<(), SourceError>;
+
+    /// Which partitions are ours at this instant, for whoever holds records of theirs.
+    fn assignment(&self) -> Arc<Assignment>;
+
+    /// Tells the log's own tools how far we are, so that its consoles show our lag. Best effort.
+    fn mirror(&mut self, _next_offsets: &[(TopicPartition, i64)]) {}
+
+    /// Leaves the group, within a few seconds.
+    async fn close(self: Box<Self>);
+}
+
+/// What happened in a subscription, in order.
+#[derive(Debug)]
+pub enum SourceEvent {
+    /// These partitions are ours from now on. Nothing of them is delivered before they are started.
+    Assigned(Vec<TopicPartition>),
+    /// Records of one partition, in order.
+    Batch(Batch),
+    /// Every record that the partition held when this was noticed has been delivered.
+    AtEnd(TopicPartition),
+    /// These partitions go to another member, in good order.
+    Revoked(Vec<TopicPartition>),
+    /// These partitions were taken from us before we knew: another member may already write.
+    Lost(Vec<TopicPartition>),
+}
+
+/// Records of one partition, in the order of their offsets.
+#[derive(Debug)]
+pub struct Batch {
+    /// Where they come from.
+    pub partition: TopicPartition,
+    /// Under which assignment of the partition they were read.
+    pub assignment: AssignmentEpoch,
+    /// The records; offsets may have holes, where a log was compacted or holds markers of its own.
+    pub records: Vec<Record>,
+}
+
+impl Batch {
+    /// What the records take in memory, in bytes.
+    pub fn bytes(&self) -> usize {
+        self.records.iter().map(Record::bytes).sum()
+    }
+}
+
+/// One record as the log holds it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Record {
+    /// Its offset within its partition.
+    pub offset: i64,
+    /// Its key, if it has one.
+    pub key: Option<Bytes>,
+    /// Its value; none for a tombstone.
+    pub value: Option<Bytes>,
+}
+
+impl Record {
+    /// What the record takes in memory, in bytes.
+    pub fn bytes(&self) -> usize {
+        let length = |part: &Option<Bytes>| part.as_ref().map_or(0, Bytes::len);
+        size_of::<Self>() + length(&self.key) + length(&self.value)
+    }
+}
+
+/// How far a partition reaches, and which log it is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Extent {
+    /// The offset of the first record that is still there.
+    pub start: i64,
+    /// One past the last record.
+    pub end: i64,
+    /// What tells this log from another of the same name, where the source knows such a thing.
+    pub log_id: Option<String>,
+}
+
+/// How far each partition reaches.
+pub type Extents = BTreeMap<TopicPartition, Extent>;
+
+/// Counts the assignments of a subscription: records read under an earlier one are stale.
+pub type AssignmentEpoch = u64;
+
+/// Which partitions a subscription owns, readable at any instant from any task.
+///
+/// Events arrive in order behind records that still wait; this tells of a revocation at once.
+#[derive(Debug, Default)]
+pub struct Assignment {
+    owned: Mutex<(AssignmentEpoch, BTreeMap<TopicPartition, AssignmentEpoch>)>,
+}
+
+impl Assignment {
+    /// The partitions are ours from now on, under a new epoch, which is returned.
+    pub fn add(&self, partitions: &[TopicPartition]) -> AssignmentEpoch {
+        let mut owned = self.owned.lock().unwrap_or_else(PoisonError::into_inner);
+        owned.0 += 1;
+        let epoch = owned.0;
+        owned.1.extend(partitions.iter().map(|partition| (partition.clone(), epoch)));
+        epoch
+    }
+
+    /// The partitions are no longer ours.
+    pub fn remove(&self, partitions: &[TopicPartition]) {
+        let mut owned = self.owned.lock().unwrap_or_else(PoisonError::into_inner);
+        owned.1.retain(|partition, _| !partitions.contains(partition));
+    }
+
+    /// The epoch under which the partition is ours, if it is.
+    pub fn epoch(&self, partition: &TopicPartition) -> Option<AssignmentEpoch> {
+        self.owned.lock().unwrap_or_else(PoisonError::into_inner).1.get(partition).copied()
+    }
+
+    /// Whether what was read of the partition under `epoch` may still be written.
+    pub fn holds(&self, partition: &TopicPartition, epoch: AssignmentEpoch) -> bool {
+        self.epoch(partition) == Some(epoch)
+    }
+
+    /// The partitions that are ours.
+    pub fn partitions(&self) -> Vec<TopicPartition> {
+        self.owned.lock().unwrap_or_else(PoisonError::into_inner).1.keys().cloned().collect()
+    }
+}
+
+/// Why the log can't be read.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SourceError {
+    /// It can't be reached, or does not answer: worth another try.
+    #[error("{doing}: {reason}")]
+    Unavailable {
+        /// What was being done.
+        doing: String,
+        /// What the log's client said.
+        reason: String,
+    },
+    /// There is no such topic, or not yet: worth another try.
+    #[error("topic `{0}` does not exist")]
+    NoTopic(String),
+    /// The log is there and refuses us: another try gives the same.
+    #[error("{doing}: {reason}")]
+    Refused {
+        /// What was being done.
+        doing: String,
+        /// What the log's client said.
+        reason: String,
+    },
+    /// The log is not the one that we were reading.
+    #[error("{partition}: {verdict}")]
+    Verdict {
+        /// The partition that it concerns.
+        partition: TopicPartition,
+        /// What is wrong with it.
+        verdict: Verdict,
+    },
+}
+
+/// What a log did to us: each stops the projection, and none is ever skipped in silence.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Verdict {
+    /// Records that we have not read are gone.
+    #[error("gap [{from}, {to}): the log begins at {to}, the checkpoint stands at {from}")]
+    Gap {
+        /// The first offset that is gone.
+        from: i64,
+        /// The log's first offset now.
+        to: i64,
+    },
+    /// Records that we have read are gone from the end.
+    #[error("truncated: the log ends at {end}, before the checkpoint at {next_offset}")]
+    Truncated {
+        /// Our checkpoint.
+        next_offset: i64,
+        /// The log's end now.
+        end: i64,
+    },
+    /// It is another log of the same name.
+    #[error("recreated: this is another log of the same name (it was {was}, it is {is})")]
+    Recreated {
+        /// What the checkpoint says.
+        was: String,
+        /// What the log says.
+        is: String,
+    },
+}
+
+/// Compares a checkpoint with the log that it points into.
+pub fn verify(next_offset: i64, log_id: Option<&str>, extent: &Extent) -> Result<(), Verdict> {
+    match (log_id, &extent.log_id) {
+        (Some(was), Some(is)) if was != is => Err(Verdict::Recreated { was: was.into(), is: is.clone() }),
+        _ if next_offset < extent.start => Err(Verdict::Gap { from: next_offset, to: extent.start }),
+        _ if next_offset > extent.end => Err(Verdict::Truncated { next_offset, end: extent.end }),
+        _ => Ok(()),
+    }
+}

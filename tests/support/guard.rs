@@ -1,0 +1,156 @@
+//! Ties what the tests start to the life of the test process, however that ends: returning, panicking, or killed by SIGKILL.
+//!
+//! Each guard is a small shell that reads a pipe whose other end only this process holds. When the process is gone the kernel
+//! closes the pipe, the shell reads its end, and tidies up. Unlike a parent-death signal this works on every Unix, survives a
+//! change of user, does not depend on which thread started what, and can delete directories and remove containers as well.
+
+use std::ffi::OsStr;
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+
+use super::signal;
+
+/// `$1` is the signal that stops the server, `$2` its directory, the rest its command. Every line read starts it again.
+const SERVER: &str = r#"
+signal=$1 dir=$2; shift 2
+start() { "$@" >>"$dir/server.log" 2>&1 </dev/null & echo $!; }
+start "$@"
+while read -r _; do wait $!; start "$@"; done
+kill -CONT $!; kill -"$signal" $!; wait $!
+rm -rf -- "$dir"
+"#;
+
+/// `$1` is a process that we reap ourselves: a line read says that this has happened, and the pid is no longer its.
+const LEASH: &str = r#"read -r _ || kill -KILL "$1""#;
+
+/// `$1` is a container. A container engine without its command line tool keeps the container; it holds no data worth finding.
+const CONTAINER: &str = r#"cat; docker rm --force --volumes "$1""#;
+
+/// A user to run as.
+#[derive(Clone, Copy)]
+pub(crate) struct Account {
+    pub(crate) uid: u32,
+    pub(crate) gid: u32,
+}
+
+/// How to run a server, and how to stop it.
+pub(crate) struct Server<'a> {
+    pub(crate) dir: PathBuf,
+    pub(crate) account: Option<Account>,
+    /// The name of the signal that ends it at once, as `kill` takes it.
+    pub(crate) stop: &'a str,
+    pub(crate) command: Vec<&'a OsStr>,
+}
+
+/// A server process that writes to `server.log` in its own directory. Dropping this stops it and deletes the directory.
+pub(crate) struct ServerGuard {
+    shell: Shell,
+    pids: BufReader<ChildStdout>,
+    pid: u32,
+    dir: PathBuf,
+}
+
+impl ServerGuard {
+    pub(crate) fn start(server: Server<'_>) -> ServerGuard {
+        let mut command = shell(SERVER);
+        command.arg(server.stop).arg(&server.dir).args(&server.command);
+        if let Some(Account { uid, gid }) = server.account {
+            command.uid(uid).gid(gid);
+        }
+        let mut shell = Shell::spawn(command.current_dir(&server.dir));
+        let pids = shell.child.stdout.take().expect("the guard's standard output is a pipe");
+        let mut guard = ServerGuard { shell, pids: BufReader::new(pids), pid: 0, dir: server.dir };
+        guard.read_pid();
+        guard
+    }
+
+    /// Sends a signal to the server, which the guard's shell has not reaped, so that the pid is the server's even after its end.
+    pub(crate) fn signal(&self, signal: i32) {
+        signal::send(self.pid, signal);
+    }
+
+    /// Starts the server again, in the same directory with the same command, once the one that a signal ended is gone.
+    pub(crate) fn start_again(&mut self) {
+        self.shell.say_line();
+        self.read_pid();
+    }
+
+    pub(crate) fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// The end of the server's log, for a failure that it explains.
+    pub(crate) fn log_tail(&self) -> String {
+        let log = std::fs::read_to_string(self.dir.join("server.log")).unwrap_or_default();
+        let lines: Vec<&str> = log.lines().collect();
+        lines[lines.len().saturating_sub(30)..].join("\n")
+    }
+
+    fn read_pid(&mut self) {
+        let mut line = String::new();
+        self.pids.read_line(&mut line).expect("the guard announces the server's pid");
+        self.pid = line.trim().parse().expect("the guard announces a number");
+    }
+}
+
+/// Kills a child process of ours if we die before we have reaped it.
+pub(crate) struct Leash(Shell);
+
+impl Leash {
+    pub(crate) fn tie(pid: u32) -> Leash {
+        Leash(Shell::spawn(shell(LEASH).arg(pid.to_string())))
+    }
+
+    /// To be called once the process is reaped.
+    pub(crate) fn untie(&mut self) {
+        self.0.say_line();
+    }
+}
+
+/// A running container. Dropping this removes it.
+pub(crate) struct ContainerGuard {
+    _shell: Shell,
+}
+
+impl ContainerGuard {
+    pub(crate) fn watch(container_id: &str) -> ContainerGuard {
+        ContainerGuard { _shell: Shell::spawn(shell(CONTAINER).arg(container_id)) }
+    }
+}
+
+fn shell(script: &str) -> Command {
+    let mut command = Command::new("sh");
+    command.args(["-c", script, "guard"]);
+    command
+}
+
+/// The shell and our end of its pipe, which the standard library keeps from every other child.
+struct Shell {
+    child: Child,
+    pipe: Option<ChildStdin>,
+}
+
+impl Shell {
+    fn spawn(command: &mut Command) -> Shell {
+        // A group of its own: Ctrl-C ends the tests, and the guard must outlive them to tidy up.
+        command.process_group(0).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
+        let mut child = command.spawn().expect("every Unix has sh");
+        let pipe = child.stdin.take();
+        Shell { child, pipe }
+    }
+
+    fn say_line(&mut self) {
+        let pipe = self.pipe.as_mut().expect("the pipe is open until the guard is dropped");
+        pipe.write_all(b"\n").expect("the guard reads until its pipe closes");
+    }
+}
+
+impl Drop for Shell {
+    fn drop(&mut self) {
+        drop(self.pipe.take());
+        // Whoever drops a server may count on its port and its directory being free.
+        let _ = self.child.wait();
+    }
+}

@@ -1,0 +1,224 @@
+//! What a test does to Kafka from outside: topics, records, offsets and groups. Reading records is the business of readcast.
+
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions, NewTopic, TopicReplication};
+use rdkafka::client::DefaultClientContext;
+use rdkafka::config::FromClientConfigAndContext;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::{Header, OwnedHeaders};
+use rdkafka::producer::{BaseProducer, BaseRecord, DeliveryResult, Producer, ProducerContext};
+use rdkafka::{ClientConfig, ClientContext, Offset, TopicPartitionList};
+use tokio::sync::OnceCell;
+
+use super::eventually::{PATIENCE, eventually};
+use super::servers;
+
+/// A broker and an administrator's connection to it.
+pub(crate) struct Kafka {
+    bootstrap: String,
+    admin: AdminClient<DefaultClientContext>,
+    client: BaseConsumer,
+}
+
+/// A record to be written. Without a partition the key decides, as Java producers do it.
+#[derive(Default)]
+pub(crate) struct NewRecord {
+    pub(crate) partition: Option<i32>,
+    pub(crate) key: Option<Vec<u8>>,
+    /// `None` is a tombstone.
+    pub(crate) value: Option<Vec<u8>>,
+    pub(crate) headers: Vec<(String, Vec<u8>)>,
+    /// Milliseconds since 1970; the time of writing when absent.
+    pub(crate) timestamp: Option<i64>,
+}
+
+impl<K: Into<Vec<u8>>, V: Into<Vec<u8>>> From<(Option<i32>, K, V)> for NewRecord {
+    fn from((partition, key, value): (Option<i32>, K, V)) -> NewRecord {
+        NewRecord { partition, key: Some(key.into()), value: Some(value.into()), ..NewRecord::default() }
+    }
+}
+
+impl Kafka {
+    /// The broker that all tests share. Topics and groups need a name of their own: see [`unique`].
+    pub(crate) async fn shared() -> &'static Kafka {
+        static SHARED: OnceCell<Kafka> = OnceCell::const_new();
+        SHARED.get_or_init(async || Kafka::at(&servers::kafka().await.address)).await
+    }
+
+    /// A broker of the test's own, which it may harm.
+    pub(crate) fn at(bootstrap: &str) -> Kafka {
+        let mut config = ClientConfig::new();
+        config.set("bootstrap.servers", bootstrap);
+        Kafka {
+            bootstrap: bootstrap.to_owned(),
+            admin: config.create().expect("a client needs no server to exist"),
+            client: config.create().expect("a client needs no server to exist"),
+        }
+    }
+
+    /// For `bootstrap.servers`.
+    pub(crate) fn bootstrap(&self) -> &str {
+        &self.bootstrap
+    }
+
+    pub(crate) async fn create_topic(&self, name: &str, partitions: i32) {
+        self.create_topic_with(name, partitions, &[]).await;
+    }
+
+    /// Creates a topic with properties of its own, such as `("cleanup.policy", "compact")`.
+    pub(crate) async fn create_topic_with(&self, name: &str, partitions: i32, properties: &[(&str, &str)]) {
+        let topic = NewTopic::new(name, partitions, TopicReplication::Fixed(1));
+        let topic = properties.iter().fold(topic, |topic, (key, value)| topic.set(key, value));
+        let results = self.admin.create_topics([&topic], &options()).await.expect("the broker answers");
+        results[0].as_ref().unwrap_or_else(|error| panic!("creating topic {name}: {error:?}"));
+        self.await_partitions(name, partitions).await;
+    }
+
+    /// Deletes a topic and waits until its name is free again.
+    pub(crate) async fn delete_topic(&self, name: &str) {
+        let results = self.admin.delete_topics(&[name], &options()).await.expect("the broker answers");
+        results[0].as_ref().unwrap_or_else(|error| panic!("deleting topic {name}: {error:?}"));
+        self.await_partitions(name, 0).await;
+    }
+
+    /// Raises the number of a topic's partitions to `total`.
+    pub(crate) async fn add_partitions(&self, topic: &str, total: i32) {
+        let total_count = usize::try_from(total).expect("a topic has no negative number of partitions");
+        let partitions = NewPartitions::new(topic, total_count);
+        let results = self.admin.create_partitions([&partitions], &options()).await.expect("the broker answers");
+        results[0].as_ref().unwrap_or_else(|error| panic!("adding partitions to {topic}: {error:?}"));
+        self.await_partitions(topic, total).await;
+    }
+
+    /// Deletes the records of a partition before the offset `before`, as retention does.
+    pub(crate) async fn delete_records(&self, topic: &str, partition: i32, before: i64) {
+        let mut offsets = TopicPartitionList::new();
+        offsets.add_partition_offset(topic, partition, Offset::Offset(before)).expect("the offset is a plain one");
+        let results = self.admin.delete_records(&offsets, &options()).await.expect("the broker answers");
+        for result in results.elements() {
+            result.error().unwrap_or_else(|error| panic!("deleting records of {topic}/{partition}: {error}"));
+        }
+    }
+
+    /// Deletes a consumer group, which must have no member left.
+    pub(crate) async fn delete_group(&self, group: &str) {
+        let results = self.admin.delete_groups(&[group], &options()).await.expect("the broker answers");
+        results[0].as_ref().unwrap_or_else(|error| panic!("deleting group {group}: {error:?}"));
+    }
+
+    /// Writes the records in order and returns how many, once the broker has them all. It blocks the thread meanwhile.
+    pub(crate) fn produce<R: Into<NewRecord>>(&self, topic: &str, records: impl IntoIterator<Item = R>) -> u64 {
+        let producer = BaseProducer::from_config_and_context(&self.producer_config(), Delivery::default())
+            .expect("a producer needs no server to exist");
+        let mut sent = 0;
+        for record in records {
+            send(&producer, topic, &record.into());
+            sent += 1;
+        }
+        producer.flush(PATIENCE).expect("the broker takes what was sent");
+        let delivery = producer.context();
+        if let Some(error) = delivery.failure.lock().expect("no delivery report panics").as_ref() {
+            panic!("producing to {topic}: {error}");
+        }
+        assert_eq!(delivery.delivered.load(Ordering::Relaxed), sent, "every record sent to {topic} is delivered");
+        sent
+    }
+
+    /// The offset after the last record of each partition, transaction markers included.
+    pub(crate) fn end_offsets(&self, topic: &str) -> Vec<i64> {
+        self.watermarks(topic).into_iter().map(|(_, end)| end).collect()
+    }
+
+    /// The offset of the first record that each partition still has.
+    pub(crate) fn start_offsets(&self, topic: &str) -> Vec<i64> {
+        self.watermarks(topic).into_iter().map(|(start, _)| start).collect()
+    }
+
+    fn watermarks(&self, topic: &str) -> Vec<(i64, i64)> {
+        let watermarks = |partition| self.client.fetch_watermarks(topic, partition, PATIENCE).expect("the broker knows its log");
+        (0..self.partitions(topic)).map(watermarks).collect()
+    }
+
+    fn partitions(&self, topic: &str) -> i32 {
+        let metadata = self.client.fetch_metadata(Some(topic), PATIENCE).expect("the broker answers");
+        let partitions = &metadata.topics()[0].partitions();
+        // A topic is only usable once each of its partitions has a leader, a moment after the request was answered.
+        let led = partitions.iter().filter(|partition| partition.leader() >= 0).count();
+        i32::try_from(led).expect("a topic has few partitions")
+    }
+
+    async fn await_partitions(&self, topic: &str, expected: i32) {
+        let what = format!("topic {topic} has {expected} partitions with a leader");
+        eventually(&what, PATIENCE, async || {
+            let found = self.partitions(topic);
+            if found == expected { Ok(()) } else { Err(found) }
+        })
+        .await;
+    }
+
+    fn producer_config(&self) -> ClientConfig {
+        let mut config = ClientConfig::new();
+        config.set("bootstrap.servers", &self.bootstrap);
+        // Order survives a retry, and keys go where a Java producer would send them.
+        config.set("enable.idempotence", "true").set("partitioner", "murmur2_random");
+        // Large batches: some tests write a million records.
+        config.set("linger.ms", "20").set("batch.size", "1000000").set("compression.type", "lz4");
+        config.set("queue.buffering.max.messages", "200000").set("queue.buffering.max.kbytes", "262144");
+        config.set("message.max.bytes", "33554432");
+        config
+    }
+}
+
+/// A name for a topic or a group that no other test, and no other run against the same broker, uses.
+pub(crate) fn unique(prefix: &str) -> String {
+    format!("{prefix}-{:016x}", fastrand::u64(..))
+}
+
+fn options() -> AdminOptions {
+    AdminOptions::new().request_timeout(Some(PATIENCE)).operation_timeout(Some(PATIENCE))
+}
+
+/// Queues one record; a full queue is served until there is room.
+fn send(producer: &BaseProducer<Delivery>, topic: &str, record: &NewRecord) {
+    let mut next = BaseRecord::<[u8], [u8]>::to(topic);
+    (next.partition, next.timestamp) = (record.partition, record.timestamp);
+    (next.key, next.payload) = (record.key.as_deref(), record.value.as_deref());
+    if !record.headers.is_empty() {
+        let header = |headers: OwnedHeaders, (key, value): &(String, Vec<u8>)| headers.insert(Header { key, value: Some(value) });
+        next.headers = Some(record.headers.iter().fold(OwnedHeaders::new(), header));
+    }
+    while let Err((error, back)) = producer.send(next) {
+        let full = matches!(error, KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull));
+        assert!(full, "producing to {topic}: {error}");
+        producer.poll(Duration::from_millis(100));
+        next = back;
+    }
+}
+
+/// Counts what the broker has acknowledged, and remembers the first refusal.
+#[derive(Default)]
+struct Delivery {
+    delivered: AtomicU64,
+    failure: Mutex<Option<KafkaError>>,
+}
+
+impl ClientContext for Delivery {}
+
+impl ProducerContext for Delivery {
+    type DeliveryOpaque = ();
+
+    fn delivery(&self, result: &DeliveryResult<'_>, (): ()) {
+        match result {
+            Ok(_) => {
+                self.delivered.fetch_add(1, Ordering::Relaxed);
+            }
+            Err((error, _)) => {
+                self.failure.lock().expect("no delivery report panics").get_or_insert_with(|| error.clone());
+            }
+        }
+    }
+}

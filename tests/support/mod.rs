@@ -1,0 +1,13 @@
+//! The test harness: real servers, a client for each, a proxy that misbehaves, and the program under test.
+//!
+//! It knows nothing of projections. A test that needs a server gets one or fails: nothing is ever skipped in silence.
+#![allow(dead_code, reason = "a harness is used one test at a time")]
+
+pub(crate) mod eventually;
+pub(crate) mod guard;
+pub(crate) mod kafka;
+pub(crate) mod postgres;
+pub(crate) mod process;
+pub(crate) mod proxy;
+pub(crate) mod servers;
+pub(crate) mod signal;

@@ -1,0 +1,83 @@
+//! A database of its own for each test, on the Postgres that all of them share.
+
+use std::str::FromStr;
+
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions, PgRow};
+use sqlx::{AssertSqlSafe, ConnectOptions, Connection, PgConnection, PgPool, Row, ValueRef};
+
+use super::servers;
+
+/// An empty database that no other test sees. It stays until its server goes: a failed test can be looked into.
+pub(crate) struct Database {
+    url: String,
+}
+
+impl Database {
+    /// A fresh database on the shared server.
+    pub(crate) async fn create() -> Database {
+        Database::create_on(&servers::postgres().await.address).await
+    }
+
+    /// A fresh database on the server with this URL, whose user must be allowed to create one.
+    pub(crate) async fn create_on(server_url: &str) -> Database {
+        let name = format!("test_{:016x}", fastrand::u64(..));
+        let options = PgConnectOptions::from_str(server_url).expect("the server's URL is one of Postgres");
+        let mut server = PgConnection::connect_with(&options).await.expect("the server answers");
+        // The template is the one database that nobody is ever connected to, which CREATE DATABASE insists on.
+        let create = format!("CREATE DATABASE {name} TEMPLATE template0");
+        sqlx::raw_sql(AssertSqlSafe(create)).execute(&mut server).await.expect("a database with a new name can be created");
+        server.close().await.expect("the connection was idle");
+        Database { url: options.database(&name).to_url_lossy().to_string() }
+    }
+
+    pub(crate) fn url(&self) -> &str {
+        &self.url
+    }
+
+    pub(crate) fn options(&self) -> PgConnectOptions {
+        PgConnectOptions::from_str(&self.url).expect("we made this URL")
+    }
+
+    pub(crate) async fn connect(&self) -> PgConnection {
+        PgConnection::connect_with(&self.options()).await.expect("the database accepts a connection")
+    }
+
+    pub(crate) async fn pool(&self) -> PgPool {
+        PgPoolOptions::new().max_connections(5).connect_with(self.options()).await.expect("the database accepts connections")
+    }
+
+    /// Runs statements whose rows nobody wants to see.
+    pub(crate) async fn execute(&self, sql: &str) {
+        self.rows(sql).await;
+    }
+
+    /// Runs `sql` on a connection of its own and shows each row as `psql -At` does: columns in text with `|` between them.
+    /// A null is `null`.
+    pub(crate) async fn rows(&self, sql: &str) -> Vec<String> {
+        self.try_rows(sql).await.unwrap_or_else(|error| panic!("{sql}: {error}"))
+    }
+
+    /// Like [`Self::rows`], for a statement that may fail: a table that is not there yet, a server that is down.
+    pub(crate) async fn try_rows(&self, sql: &str) -> sqlx::Result<Vec<String>> {
+        let mut connection = PgConnection::connect_with(&self.options()).await?;
+        // The simple query protocol answers every type as text.
+        let rows = sqlx::raw_sql(AssertSqlSafe(sql.to_owned())).fetch_all(&mut connection).await?;
+        connection.close().await?;
+        Ok(rows.iter().map(row_as_text).collect())
+    }
+
+    /// The only column of the only row, as text.
+    pub(crate) async fn value(&self, sql: &str) -> String {
+        let mut rows = self.rows(sql).await;
+        assert_eq!(rows.len(), 1, "{sql} should have one row, not {rows:?}");
+        rows.remove(0)
+    }
+}
+
+fn row_as_text(row: &PgRow) -> String {
+    let column = |index| {
+        let value = row.try_get_raw(index).expect("the index is that of a column");
+        if value.is_null() { "null".to_owned() } else { value.as_str().expect("a simple query answers in text").to_owned() }
+    };
+    (0..row.len()).map(column).collect::<Vec<_>>().join("|")
+}

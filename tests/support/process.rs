@@ -1,0 +1,215 @@
+//! The program under test as a user runs it: a process with arguments, an environment, two streams of lines, signals and an end.
+
+use std::ffi::OsStr;
+use std::fmt;
+use std::io::{BufRead, BufReader, Read};
+use std::path::Path;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::thread;
+
+use tempfile::TempDir;
+use tokio::sync::watch;
+use tokio::time::timeout;
+
+use super::eventually::{PATIENCE, eventually};
+use super::guard::Leash;
+use super::signal;
+
+/// A running readcast. Dropping this kills it, and if the test is failing shows what it printed.
+pub(crate) struct Readcast {
+    child: Child,
+    leash: Leash,
+    /// Whether `child` is reaped, after which its pid may be another's.
+    ended: Option<ExitStatus>,
+    transcript: watch::Receiver<Transcript>,
+    _dir: Option<TempDir>,
+}
+
+/// What a readcast that has ended by itself leaves behind.
+#[derive(Debug)]
+pub(crate) struct Finished {
+    pub(crate) status: ExitStatus,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Stream {
+    Stdout,
+    Stderr,
+}
+
+/// The lines so far, in the order in which they were read.
+#[derive(Default)]
+struct Transcript {
+    lines: Vec<(Stream, String)>,
+    /// How many of the two streams have ended.
+    ended_streams: u32,
+}
+
+impl Readcast {
+    /// Starts readcast in an empty directory of its own, where no configuration file lies about.
+    pub(crate) fn start<A: AsRef<OsStr>>(args: impl IntoIterator<Item = A>, envs: &[(&str, &str)]) -> Readcast {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let mut readcast = Readcast::start_in(dir.path(), args, envs);
+        readcast._dir = Some(dir);
+        readcast
+    }
+
+    /// Starts readcast in `dir`, with `envs` and nothing else of what configures it or its libraries.
+    pub(crate) fn start_in<A: AsRef<OsStr>>(
+        dir: &Path,
+        args: impl IntoIterator<Item = A>,
+        envs: &[(&str, &str)],
+    ) -> Readcast {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_readcast"));
+        for (name, _) in std::env::vars_os().filter(|(name, _)| is_configuration(&name.to_string_lossy())) {
+            command.env_remove(name);
+        }
+        command.args(args).envs(envs.iter().copied()).current_dir(dir);
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().expect("cargo has built readcast");
+        let (writer, transcript) = watch::channel(Transcript::default());
+        collect(Stream::Stdout, child.stdout.take().expect("it is a pipe"), writer.clone());
+        collect(Stream::Stderr, child.stderr.take().expect("it is a pipe"), writer);
+        Readcast { leash: Leash::tie(child.id()), child, ended: None, transcript, _dir: None }
+    }
+
+    /// Runs readcast to its end.
+    pub(crate) async fn run<A: AsRef<OsStr>>(args: impl IntoIterator<Item = A>, envs: &[(&str, &str)]) -> Finished {
+        let mut readcast = Readcast::start(args, envs);
+        let status = readcast.wait().await;
+        Finished { status, stdout: readcast.stdout(), stderr: readcast.stderr() }
+    }
+
+    /// Waits for a line, of either stream, that `wanted` accepts, and returns it. Lines printed before the call count.
+    pub(crate) async fn wait_for_line(&mut self, wanted: impl Fn(&str) -> bool) -> String {
+        self.wait_for_line_after(0, wanted).await
+    }
+
+    /// Like [`Self::wait_for_line`], among the lines after a [`Self::mark`].
+    pub(crate) async fn wait_for_line_after(&mut self, mark: usize, wanted: impl Fn(&str) -> bool) -> String {
+        let find = |transcript: &Transcript| {
+            let mut lines = transcript.lines.iter().skip(mark).map(|(_, line)| line);
+            lines.find(|line| wanted(line)).cloned()
+        };
+        // An end of both streams is news as well: the line can no longer come.
+        let news = self.transcript.wait_for(|transcript| find(transcript).is_some() || transcript.ended_streams == 2);
+        let found = match timeout(PATIENCE, news).await {
+            Ok(Ok(transcript)) => find(&transcript),
+            Ok(Err(_)) | Err(_) => None,
+        };
+        found.unwrap_or_else(|| panic!("readcast (ended: {:?}) should have printed the line waited for", self.try_wait()))
+    }
+
+    /// How many lines there are by now.
+    pub(crate) fn mark(&self) -> usize {
+        self.transcript.borrow().lines.len()
+    }
+
+    pub(crate) fn stdout(&self) -> String {
+        self.transcript.borrow().text(Stream::Stdout)
+    }
+
+    pub(crate) fn stderr(&self) -> String {
+        self.transcript.borrow().text(Stream::Stderr)
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// SIGKILL: it ends at once, running or stopped, and does nothing more. Returns when it is gone.
+    pub(crate) fn kill9(&mut self) {
+        if self.try_wait().is_none() {
+            self.signal(signal::SIGKILL);
+            self.reaped(|child| child.wait().map(Some));
+        }
+    }
+
+    /// SIGSTOP: it lives on and does nothing, as in a long pause of its machine.
+    pub(crate) fn stop(&mut self) {
+        self.signal(signal::SIGSTOP);
+    }
+
+    /// SIGCONT: it goes on, and thinks that no time has passed.
+    pub(crate) fn cont(&mut self) {
+        self.signal(signal::SIGCONT);
+    }
+
+    /// SIGTERM: a request to drain and end.
+    pub(crate) fn terminate(&mut self) {
+        self.signal(signal::SIGTERM);
+    }
+
+    /// Waits for its end, and that of its output.
+    pub(crate) async fn wait(&mut self) -> ExitStatus {
+        let mut transcript = self.transcript.clone();
+        let drained = transcript.wait_for(|transcript| transcript.ended_streams == 2);
+        // Running on is no failure yet: the deadline below judges that, and shows the output.
+        let _ = timeout(PATIENCE, drained).await;
+        eventually("readcast ends", PATIENCE, async || self.try_wait().ok_or("it is running")).await
+    }
+
+    /// How it ended, if it has.
+    pub(crate) fn try_wait(&mut self) -> Option<ExitStatus> {
+        self.reaped(Child::try_wait)
+    }
+
+    fn reaped(&mut self, ask: impl FnOnce(&mut Child) -> std::io::Result<Option<ExitStatus>>) -> Option<ExitStatus> {
+        if self.ended.is_none() {
+            self.ended = ask(&mut self.child).expect("it is our child");
+            if self.ended.is_some() {
+                self.leash.untie();
+            }
+        }
+        self.ended
+    }
+
+    fn signal(&mut self, signal: i32) {
+        assert!(self.try_wait().is_none(), "readcast should be running, and has ended: {:?}", self.ended);
+        signal::send(self.child.id(), signal);
+    }
+}
+
+impl Drop for Readcast {
+    fn drop(&mut self) {
+        self.kill9();
+        if thread::panicking() {
+            eprintln!("readcast {} ({:?}) printed:\n{}", self.child.id(), self.ended, *self.transcript.borrow());
+        }
+    }
+}
+
+impl Transcript {
+    fn text(&self, wanted: Stream) -> String {
+        self.lines.iter().filter(|(stream, _)| *stream == wanted).map(|(_, line)| format!("{line}\n")).collect()
+    }
+}
+
+impl fmt::Display for Transcript {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (stream, line) in &self.lines {
+            let name = if *stream == Stream::Stdout { "out" } else { "err" };
+            writeln!(f, "  {name}: {line}")?;
+        }
+        Ok(())
+    }
+}
+
+/// Variables of a developer's shell that would change what a test observes.
+fn is_configuration(name: &str) -> bool {
+    let ours = name.starts_with("READCAST_") || name.starts_with("PG") || name.starts_with("OTEL_");
+    ours || ["DATABASE_URL", "RUST_LOG", "LOG_FORMAT", "NO_COLOR"].contains(&name)
+}
+
+/// Reads a stream to its end on a thread of its own: a pipe that nobody empties would stop the program under test.
+fn collect(stream: Stream, pipe: impl Read + Send + 'static, transcript: watch::Sender<Transcript>) {
+    thread::spawn(move || {
+        for line in BufReader::new(pipe).split(b'\n').map_while(Result::ok) {
+            let line = String::from_utf8_lossy(&line).trim_end_matches('\r').to_owned();
+            transcript.send_modify(|transcript| transcript.lines.push((stream, line)));
+        }
+        transcript.send_modify(|transcript| transcript.ended_streams += 1);
+    });
+}

@@ -1,0 +1,100 @@
+//! Finds the servers that the tests run against, and says what to do when there are none.
+//!
+//! In this order: a server named in the environment, one of our own started from local binaries, one in a container. Each is
+//! started at the first use, shared by all tests of the process, and gone with it.
+
+mod containers;
+mod local_kafka;
+mod local_postgres;
+
+use std::net::TcpListener;
+
+use tokio::sync::OnceCell;
+
+pub(crate) use local_kafka::LocalKafka;
+pub(crate) use local_postgres::LocalPostgres;
+
+use super::eventually::{PATIENCE, eventually};
+use super::guard::ContainerGuard;
+
+/// A server that answers, and what keeps it alive.
+pub(crate) struct Running {
+    /// A database URL for Postgres, `host:port,…` for Kafka.
+    pub(crate) address: String,
+    _keeper: Keeper,
+}
+
+enum Keeper {
+    Somebody,
+    Postgres(#[expect(dead_code, reason = "held for its Drop")] LocalPostgres),
+    Kafka(#[expect(dead_code, reason = "held for its Drop")] LocalKafka),
+    Container(#[expect(dead_code, reason = "held for its Drop")] ContainerGuard),
+}
+
+/// The Postgres of this test process.
+pub(crate) async fn postgres() -> &'static Running {
+    static SHARED: OnceCell<Running> = OnceCell::const_new();
+    SHARED.get_or_init(find_postgres).await
+}
+
+/// The Kafka of this test process.
+pub(crate) async fn kafka() -> &'static Running {
+    static SHARED: OnceCell<Running> = OnceCell::const_new();
+    SHARED.get_or_init(find_kafka).await
+}
+
+async fn find_postgres() -> Running {
+    if let Ok(address) = std::env::var("READCAST_TEST_POSTGRES_URL") {
+        return Running { address, _keeper: Keeper::Somebody };
+    }
+    if let Some(server) = LocalPostgres::start().await {
+        return Running { address: server.url(), _keeper: Keeper::Postgres(server) };
+    }
+    match containers::postgres().await {
+        Ok((guard, address)) => {
+            await_postgres(&address, || "see the container's log".into()).await;
+            Running { address, _keeper: Keeper::Container(guard) }
+        }
+        Err(engine) => panic!(
+            "No PostgreSQL to test with: READCAST_TEST_POSTGRES_URL is not set, there is no initdb with a postgres beside it in \
+             PATH or /usr/lib/postgresql/*/bin, and no container could be started ({engine}). Run scripts/test, which installs \
+             what is missing or says what to install."
+        ),
+    }
+}
+
+async fn find_kafka() -> Running {
+    if let Ok(address) = std::env::var("READCAST_TEST_KAFKA") {
+        return Running { address, _keeper: Keeper::Somebody };
+    }
+    if let Some(server) = LocalKafka::start().await {
+        return Running { address: server.bootstrap(), _keeper: Keeper::Kafka(server) };
+    }
+    match containers::kafka().await {
+        Ok((guard, address)) => {
+            local_kafka::await_broker(&address, || "see the container's log".into()).await;
+            Running { address, _keeper: Keeper::Container(guard) }
+        }
+        Err(engine) => panic!(
+            "No Kafka to test with: READCAST_TEST_KAFKA is not set, there is no java with the broker's jars in {}, and no \
+             container could be started ({engine}). Run scripts/test, which fetches what is missing or says what to install.",
+            local_kafka::libs().display()
+        ),
+    }
+}
+
+/// Waits until the server accepts a connection; `log` explains why it did not.
+async fn await_postgres(url: &str, log: impl Fn() -> String) {
+    use sqlx::Connection;
+    eventually("Postgres accepts connections", PATIENCE, async || {
+        let connection = sqlx::PgConnection::connect(url).await.map_err(|error| format!("{error}\n{}", log()))?;
+        connection.close().await.map_err(|error| error.to_string())
+    })
+    .await;
+}
+
+/// A loopback port that is free now. Another process may take it before the server does: rare, and the server's log says so.
+fn free_port() -> u16 {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).expect("the loopback interface has a free port");
+    listener.local_addr().expect("a bound socket has an address").port()
+}

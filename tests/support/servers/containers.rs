@@ -1,0 +1,50 @@
+//! The same servers in containers, where a Docker engine answers.
+
+use testcontainers::core::{ContainerPort, IntoContainerPort};
+use testcontainers::runners::AsyncRunner;
+use testcontainers::{ContainerAsync, ContainerRequest, GenericImage, ImageExt};
+
+use super::free_port;
+use super::local_kafka::PROPERTIES;
+use crate::support::guard::ContainerGuard;
+
+const POSTGRES: ContainerPort = ContainerPort::Tcp(5432);
+const KAFKA: ContainerPort = ContainerPort::Tcp(9092);
+
+/// A container and the URL of its Postgres, or why there is none.
+pub(super) async fn postgres() -> Result<(ContainerGuard, String), String> {
+    let image = GenericImage::new("postgres", "17").with_exposed_port(POSTGRES);
+    let settings = ["postgres", "-c", "fsync=off", "-c", "full_page_writes=off", "-c", "max_connections=200"];
+    let request = image.with_cmd(settings).with_env_var("POSTGRES_HOST_AUTH_METHOD", "trust");
+    let (guard, container) = start(request).await?;
+    let host = container.get_host().await.map_err(|error| error.to_string())?;
+    let port = container.get_host_port_ipv4(POSTGRES).await.map_err(|error| error.to_string())?;
+    Ok((guard, format!("postgres://postgres@{host}:{port}/postgres?sslmode=disable")))
+}
+
+/// A container and the address of its broker, or why there is none.
+pub(super) async fn kafka() -> Result<(ContainerGuard, String), String> {
+    // A broker tells its clients where to find it, so that its port has to be known before it starts.
+    let port = free_port();
+    let image = GenericImage::new("apache/kafka", "4.3.1").with_exposed_port(KAFKA);
+    let mut request = image
+        .with_mapped_port(port, KAFKA)
+        .with_env_var("KAFKA_LISTENERS", "PLAINTEXT://:9092,CONTROLLER://:9093")
+        .with_env_var("KAFKA_ADVERTISED_LISTENERS", format!("PLAINTEXT://127.0.0.1:{port}"))
+        .with_env_var("KAFKA_CONTROLLER_QUORUM_VOTERS", "1@localhost:9093");
+    for (key, value) in PROPERTIES {
+        // The image reads server properties from variables of this form.
+        request = request.with_env_var(format!("KAFKA_{}", key.to_uppercase().replace('.', "_")), value);
+    }
+    let (guard, _container) = start(request).await?;
+    Ok((guard, format!("127.0.0.1:{port}")))
+}
+
+async fn start(
+    request: ContainerRequest<GenericImage>,
+) -> Result<(ContainerGuard, std::mem::ManuallyDrop<ContainerAsync<GenericImage>>), String> {
+    let container = request.start().await.map_err(|error| error.to_string())?;
+    // The container belongs to the whole process, but its own Drop would end it with the runtime of the first test.
+    let container = std::mem::ManuallyDrop::new(container);
+    Ok((ContainerGuard::watch(container.id()), container))
+}

@@ -1,0 +1,161 @@
+//! A Kafka of our own: one JVM that is broker and controller, started from the jars that `scripts/test` fetches.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use rdkafka::ClientConfig;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+
+use super::free_port;
+use crate::support::eventually::{PATIENCE, eventually};
+use crate::support::guard::{Server, ServerGuard};
+use crate::support::signal;
+
+/// Any id will do: the cluster is its own whole world.
+const CLUSTER_ID: &str = "4L6g3nShT-eMCtK--X86sw";
+
+/// One broker for many short tests: a small heap, and the quick compiler, as it lives for a minute.
+const JVM_OPTIONS: [&str; 3] = ["-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"];
+
+/// What makes a single broker whole and quick to answer, whether it runs here or in a container.
+pub(super) const PROPERTIES: [(&str, &str); 17] = [
+    ("process.roles", "broker,controller"),
+    ("node.id", "1"),
+    ("controller.listener.names", "CONTROLLER"),
+    ("listener.security.protocol.map", "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT"),
+    // There is nobody to replicate to.
+    ("offsets.topic.replication.factor", "1"),
+    ("transaction.state.log.replication.factor", "1"),
+    ("transaction.state.log.min.isr", "1"),
+    ("share.coordinator.state.topic.replication.factor", "1"),
+    ("share.coordinator.state.topic.min.isr", "1"),
+    // Each partition of these is a directory and a file handle to open before the first group or transaction is served.
+    ("offsets.topic.num.partitions", "4"),
+    ("transaction.state.log.num.partitions", "4"),
+    ("group.initial.rebalance.delay.ms", "0"),
+    // Lets a test lose its session in a second instead of six.
+    ("group.min.session.timeout.ms", "1000"),
+    // A misspelt topic is an error, not an empty topic.
+    ("auto.create.topics.enable", "false"),
+    // The events of the tests may be years old, and age by their own timestamps.
+    ("log.retention.ms", "-1"),
+    // Room for the largest record that a test sends on purpose.
+    ("message.max.bytes", "33554432"),
+    // Deleted topics leave the disk at once.
+    ("log.segment.delete.delay.ms", "0"),
+];
+
+/// A broker whose log lives as long as this value.
+pub(crate) struct LocalKafka {
+    guard: ServerGuard,
+    port: u16,
+}
+
+impl LocalKafka {
+    /// A fresh broker that answers, or `None` without Java or without the jars.
+    pub(crate) async fn start() -> Option<LocalKafka> {
+        let (java, libs) = (java()?, libs());
+        if !libs.is_dir() {
+            return None;
+        }
+        let port = free_port();
+        let dir = tempfile::Builder::new().prefix("readcast-kafka-").tempdir().expect("a temporary directory").keep();
+        let properties = dir.join("server.properties");
+        std::fs::write(&properties, server_properties(port, &dir)).expect("the directory is ours");
+        let classes = libs.join("*").into_os_string();
+        format_storage(&java, &classes, &properties);
+        let mut command = vec![java.as_os_str()];
+        command.extend(JVM_OPTIONS.map(AsRef::as_ref));
+        command.extend(["-cp".as_ref(), classes.as_os_str(), "kafka.Kafka".as_ref(), properties.as_os_str()]);
+        // An orderly shutdown hands over leadership, which takes seconds and serves nobody here.
+        let guard = ServerGuard::start(Server { dir, account: None, stop: "KILL", command });
+        let server = LocalKafka { guard, port };
+        server.answers().await;
+        Some(server)
+    }
+
+    /// For `bootstrap.servers`.
+    pub(crate) fn bootstrap(&self) -> String {
+        format!("127.0.0.1:{}", self.port)
+    }
+
+    pub(crate) fn kill9(&self) {
+        self.guard.signal(signal::SIGKILL);
+    }
+
+    /// Stops the process without closing its connections.
+    pub(crate) fn stop(&self) {
+        self.guard.signal(signal::SIGSTOP);
+    }
+
+    /// Lets it go on after [`Self::stop`].
+    pub(crate) fn cont(&self) {
+        self.guard.signal(signal::SIGCONT);
+    }
+
+    /// Starts the broker again after [`Self::kill9`], with the same log on the same port.
+    pub(crate) async fn restart(&mut self) {
+        self.guard.start_again();
+        self.answers().await;
+    }
+
+    /// Where the broker keeps its log segments.
+    pub(crate) fn data_dir(&self) -> PathBuf {
+        self.guard.dir().join("data")
+    }
+
+    async fn answers(&self) {
+        await_broker(&self.bootstrap(), || self.guard.log_tail()).await;
+    }
+}
+
+/// The folder of jars: `READCAST_KAFKA_LIBS`, or where `scripts/test` puts them.
+pub(super) fn libs() -> PathBuf {
+    let named = std::env::var_os("READCAST_KAFKA_LIBS").map(PathBuf::from);
+    named.unwrap_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("target/kafka/libs"))
+}
+
+/// Waits until the broker lists itself in the cluster's metadata; `log` explains why it did not.
+pub(super) async fn await_broker(bootstrap: &str, log: impl Fn() -> String) {
+    let client: BaseConsumer =
+        ClientConfig::new().set("bootstrap.servers", bootstrap).create().expect("a client needs no server to exist");
+    eventually("Kafka answers", PATIENCE, async || {
+        match client.fetch_metadata(None, Duration::from_secs(1)) {
+            Ok(metadata) if !metadata.brokers().is_empty() => Ok(()),
+            Ok(_) => Err("the cluster has no broker yet".to_owned()),
+            Err(error) => Err(format!("{error}\n{}", log())),
+        }
+    })
+    .await;
+}
+
+/// The `java` of `JAVA_HOME`, or that of PATH, if it runs at all: some systems have a `java` that only says where to buy one.
+fn java() -> Option<OsString> {
+    let home = std::env::var_os("JAVA_HOME").map(|home| Path::new(&home).join("bin/java").into_os_string());
+    [home, Some("java".into())].into_iter().flatten().find(|java| {
+        let version = Command::new(java).arg("-version").stdout(Stdio::null()).stderr(Stdio::null()).status();
+        version.is_ok_and(|status| status.success())
+    })
+}
+
+fn server_properties(port: u16, dir: &Path) -> String {
+    let controller = free_port();
+    let listeners = format!("PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}");
+    let fixed = PROPERTIES.iter().map(|(key, value)| format!("{key}={value}\n"));
+    let of_this_broker = [
+        format!("listeners={listeners}\n"),
+        format!("advertised.listeners=PLAINTEXT://127.0.0.1:{port}\n"),
+        format!("controller.quorum.voters=1@127.0.0.1:{controller}\n"),
+        format!("log.dirs={}\n", dir.join("data").display()),
+    ];
+    fixed.chain(of_this_broker).collect()
+}
+
+fn format_storage(java: &OsString, classes: &OsString, properties: &Path) {
+    let mut format = Command::new(java);
+    format.args(JVM_OPTIONS).arg("-cp").arg(classes).args(["kafka.tools.StorageTool", "format", "-t", CLUSTER_ID, "-c"]);
+    let output = format.arg(properties).output().expect("java runs");
+    assert!(output.status.success(), "formatting Kafka's storage: {}", String::from_utf8_lossy(&output.stderr));
+}

@@ -1,0 +1,113 @@
+//! A Postgres of our own, started from the binaries on this machine.
+
+use std::ffi::OsStr;
+use std::os::unix::fs::{MetadataExt, chown};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use super::{await_postgres, free_port};
+use crate::support::guard::{Account, Server, ServerGuard};
+use crate::support::signal;
+
+/// Safe only because no test crashes the machine: what the server wrote survives the end of its processes without any fsync.
+const SETTINGS: [&str; 6] = [
+    "fsync=off",
+    "full_page_writes=off",
+    "max_connections=200",
+    "listen_addresses=127.0.0.1",
+    // Tests compare rows as text.
+    "timezone=UTC",
+    "log_min_messages=warning",
+];
+
+/// A server whose data lives as long as this value.
+pub(crate) struct LocalPostgres {
+    guard: ServerGuard,
+    port: u16,
+}
+
+impl LocalPostgres {
+    /// A fresh server that answers, or `None` where Postgres is not installed.
+    pub(crate) async fn start() -> Option<LocalPostgres> {
+        let binaries = binaries()?;
+        let port = free_port();
+        let (dir, account) = initialise(&binaries);
+        let mut command = vec![binaries.join("postgres").into_os_string(), "-D".into(), dir.join("data").into()];
+        let socket_directory = format!("unix_socket_directories={}", dir.display());
+        let port_setting = format!("port={port}");
+        for setting in SETTINGS.into_iter().chain([socket_directory.as_str(), port_setting.as_str()]) {
+            command.extend(["-c".into(), setting.into()]);
+        }
+        let command = command.iter().map(AsRef::as_ref).collect();
+        // SIGQUIT is Postgres's immediate shutdown: the postmaster takes its children along, which SIGKILL would not.
+        let server = LocalPostgres { guard: ServerGuard::start(Server { dir, account, stop: "QUIT", command }), port };
+        server.answers().await;
+        Some(server)
+    }
+
+    /// The URL of its maintenance database, as superuser.
+    pub(crate) fn url(&self) -> String {
+        format!("postgres://postgres@127.0.0.1:{}/postgres?sslmode=disable", self.port)
+    }
+
+    /// `stop -m immediate`: every connection ends and nothing is written any more.
+    pub(crate) fn crash(&self) {
+        self.guard.signal(signal::SIGQUIT);
+    }
+
+    /// Starts the server again after [`Self::crash`], on the same port, and waits until it has recovered.
+    pub(crate) async fn restart(&mut self) {
+        self.guard.start_again();
+        self.answers().await;
+    }
+
+    async fn answers(&self) {
+        await_postgres(&self.url(), || self.guard.log_tail()).await;
+    }
+}
+
+/// The directory of `initdb` and `postgres`: from PATH, or else the highest version where Debian keeps them off it.
+fn binaries() -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let on_path = std::env::split_paths(&path).find(|dir| is_installation(dir));
+    on_path.or_else(|| {
+        let versions = std::fs::read_dir("/usr/lib/postgresql").ok()?.flatten().map(|entry| entry.path());
+        let version = |dir: &PathBuf| dir.file_name().and_then(OsStr::to_str)?.parse::<u32>().ok();
+        versions.filter(|dir| is_installation(&dir.join("bin"))).max_by_key(version).map(|dir| dir.join("bin"))
+    })
+}
+
+fn is_installation(dir: &Path) -> bool {
+    dir.join("initdb").is_file() && dir.join("postgres").is_file()
+}
+
+/// Creates the directory and the data in it, and says which account may serve it.
+fn initialise(binaries: &Path) -> (PathBuf, Option<Account>) {
+    let dir = tempfile::Builder::new().prefix("readcast-postgres-").tempdir().expect("a temporary directory").keep();
+    let account = unprivileged_account(&dir);
+    let mut initdb = Command::new(binaries.join("initdb"));
+    initdb.args(["--username=postgres", "--auth=trust", "--encoding=UTF8", "--no-locale", "--no-sync", "-D"]);
+    initdb.arg(dir.join("data")).current_dir(&dir);
+    if let Some(Account { uid, gid }) = account {
+        chown(&dir, Some(uid), Some(gid)).expect("root gives directories away");
+        initdb.uid(uid).gid(gid);
+    }
+    let output = initdb.output().expect("initdb runs");
+    assert!(output.status.success(), "initdb: {}", String::from_utf8_lossy(&output.stderr));
+    (dir, account)
+}
+
+/// Postgres refuses to run as root. `None` when we are not root, which the owner of a directory that we have just made tells.
+fn unprivileged_account(our_directory: &Path) -> Option<Account> {
+    if our_directory.metadata().expect("we have just made it").uid() != 0 {
+        return None;
+    }
+    let found = ["postgres", "nobody"].into_iter().find_map(|user| Some(Account { uid: id("-u", user)?, gid: id("-g", user)? }));
+    Some(found.expect("root's machine has a user postgres or nobody"))
+}
+
+fn id(which: &str, user: &str) -> Option<u32> {
+    let output = Command::new("id").args([which, user]).output().ok()?;
+    String::from_utf8(output.stdout).ok()?.trim().parse().ok()
+}
