@@ -4,7 +4,18 @@
 //! The library runs the projections of a [`Registry`](readcast_core::Registry); a deployment is a `main` that hands
 //! its registry to `cli::main`. `ARCHITECTURE.md` walks one record through the modules.
 
+pub mod admin;
+pub mod config;
 pub mod decode;
+mod failpoint;
+pub mod health;
+pub mod metrics;
 pub mod plan;
 pub mod source;
 pub mod store;
+pub mod telemetry;
+pub mod cli;
+pub mod error;
+pub mod retry;
+pub mod supervisor;
+pub mod worker;

@@ -47,17 +47,33 @@ pub struct Standing {
     pub owner_epoch: i64,
 }
 
+/// A batch does not begin where the one before it ended: records between them were lost on the way.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("records are missing: {partition} stands at {expected}, and the next batch begins at {found}")]
+pub struct OutOfStep {
+    /// Which partition.
+    pub partition: TopicPartition,
+    /// Where we are.
+    pub expected: i64,
+    /// Where the batch begins.
+    pub found: i64,
+}
+
 /// Plans the commit of `batches`, given where each batch's partition stands.
 ///
-/// Batches of one partition must follow each other in the order of their offsets.
+/// # Errors
+/// When a batch begins behind the end of the one before it: nothing is skipped in silence.
 pub fn plan<'a>(
     definition: &Definition,
     format: Format,
     batches: impl IntoIterator<Item = (&'a Batch, Standing)>,
-) -> Plan {
+) -> Result<Plan, OutOfStep> {
     let mut plan = Plan::default();
     for (batch, standing) in batches {
         let mut advance = plan.take_advance(&batch.partition, standing);
+        if batch.from > advance.to {
+            return Err(OutOfStep { partition: advance.partition, expected: advance.to, found: batch.from });
+        }
         let poison = batch.records.iter().find_map(|record| plan.add(definition, format, record, &mut advance).err());
         plan.commit.advances.push(advance);
         if poison.is_some() {
@@ -67,7 +83,7 @@ pub fn plan<'a>(
     }
     plan.commit.advances.retain(|advance| advance.to > advance.from);
     plan.commit.advances.sort_by(|a, b| a.partition.cmp(&b.partition));
-    plan
+    Ok(plan)
 }
 
 impl Plan {

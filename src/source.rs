@@ -8,7 +8,7 @@ pub mod kafka;
 pub mod memory;
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -26,8 +26,8 @@ pub trait Source: Send + Sync {
 
 /// One member's share of the partitions, and their records.
 #[async_trait]
-pub trait Subscription: Send {
-    /// The next thing that happened. May be cancelled without losing anything.
+pub trait Subscription: Send + Sync {
+    /// The next thing that happened. May be cancelled without losing anything, and called again after an error.
     async fn next(&mut self) -> Result<SourceEvent, SourceError>;
 
     /// Begins the delivery of assigned partitions, each at the offset given. Partitions that were taken away since
@@ -47,7 +47,7 @@ pub trait Subscription: Send {
 /// What happened in a subscription, in order.
 #[derive(Debug)]
 pub enum SourceEvent {
-    /// These partitions are ours from now on. Nothing of them is delivered before they are started.
+    /// These partitions, if any, are ours from now on. Nothing of them is delivered before they are started.
     Assigned(Vec<TopicPartition>),
     /// Records of one partition, in order.
     Batch(Batch),
@@ -66,6 +66,9 @@ pub struct Batch {
     pub partition: TopicPartition,
     /// Under which assignment of the partition they were read.
     pub assignment: AssignmentEpoch,
+    /// Where the batch begins: where the one before it ended, or where the partition was started. Not always the
+    /// first record's offset, for a log can have holes; what it must never be is beyond the place where we stand.
+    pub from: i64,
     /// The records; offsets may have holes, where a log was compacted or holds markers of its own.
     pub records: Vec<Record>,
 }
@@ -118,28 +121,33 @@ pub type AssignmentEpoch = u64;
 /// Events arrive in order behind records that still wait; this tells of a revocation at once.
 #[derive(Debug, Default)]
 pub struct Assignment {
-    owned: Mutex<(AssignmentEpoch, BTreeMap<TopicPartition, AssignmentEpoch>)>,
+    owned: Mutex<Owned>,
+}
+
+#[derive(Debug, Default)]
+struct Owned {
+    epoch: AssignmentEpoch,
+    partitions: BTreeMap<TopicPartition, AssignmentEpoch>,
 }
 
 impl Assignment {
     /// The partitions are ours from now on, under a new epoch, which is returned.
     pub fn add(&self, partitions: &[TopicPartition]) -> AssignmentEpoch {
-        let mut owned = self.owned.lock().unwrap_or_else(PoisonError::into_inner);
-        owned.0 += 1;
-        let epoch = owned.0;
-        owned.1.extend(partitions.iter().map(|partition| (partition.clone(), epoch)));
+        let mut owned = self.lock();
+        owned.epoch += 1;
+        let epoch = owned.epoch;
+        owned.partitions.extend(partitions.iter().map(|partition| (partition.clone(), epoch)));
         epoch
     }
 
     /// The partitions are no longer ours.
     pub fn remove(&self, partitions: &[TopicPartition]) {
-        let mut owned = self.owned.lock().unwrap_or_else(PoisonError::into_inner);
-        owned.1.retain(|partition, _| !partitions.contains(partition));
+        self.lock().partitions.retain(|partition, _| !partitions.contains(partition));
     }
 
     /// The epoch under which the partition is ours, if it is.
     pub fn epoch(&self, partition: &TopicPartition) -> Option<AssignmentEpoch> {
-        self.owned.lock().unwrap_or_else(PoisonError::into_inner).1.get(partition).copied()
+        self.lock().partitions.get(partition).copied()
     }
 
     /// Whether what was read of the partition under `epoch` may still be written.
@@ -149,7 +157,11 @@ impl Assignment {
 
     /// The partitions that are ours.
     pub fn partitions(&self) -> Vec<TopicPartition> {
-        self.owned.lock().unwrap_or_else(PoisonError::into_inner).1.keys().cloned().collect()
+        self.lock().partitions.keys().cloned().collect()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Owned> {
+        self.owned.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -7,7 +7,7 @@ pub mod postgres;
 pub mod sqlite;
 
 use async_trait::async_trait;
-use readcast_core::{ChangeSet, Definition, TopicPartition};
+use readcast_core::{ChangeSet, Definition, TableSpec, TopicPartition};
 
 use crate::source::Extent;
 
@@ -29,6 +29,9 @@ pub trait Store: Send + Sync {
 
     /// What is recorded of every projection's live generation.
     async fn generations(&self) -> Result<Vec<GenerationStatus>, StoreError>;
+
+    /// What readers see of a table under its stable name: how many rows there are, and the first of them.
+    async fn peek(&self, table: &TableSpec, rows: usize) -> Result<Peek, StoreError>;
 
     /// Records why a projection stopped, or with `None` that it runs.
     async fn record_error(
@@ -142,8 +145,19 @@ pub struct RecordedCheckpoint {
     pub partition: TopicPartition,
     /// The next offset to read.
     pub next_offset: i64,
+    /// Which log it points into, where that is known.
+    pub log_id: Option<String>,
     /// When it last moved, in RFC 3339.
     pub updated_at: String,
+}
+
+/// A look at a read table.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Peek {
+    /// How many rows it has.
+    pub count: u64,
+    /// The values of the first rows by key, as text; none for NULL.
+    pub rows: Vec<Vec<Option<String>>>,
 }
 
 /// One thing that a check of a projection's tables found.
@@ -182,4 +196,39 @@ pub enum StoreError {
         /// What differs.
         reason: String,
     },
+}
+
+/// What changed in a projection's declaration since its live generation was built: nothing while the hash is the same.
+fn declaration_changes(definition: &Definition, hash: &str, version: i32, tables_json: &str) -> Vec<String> {
+    if hash == definition.hash() {
+        return Vec::new();
+    }
+    let built: Vec<TableSpec> = serde_json::from_str(tables_json).unwrap_or_default();
+    let mut changes = readcast_core::differences(&built, definition.tables());
+    if i64::from(version) != i64::from(definition.version()) {
+        changes.insert(0, format!("its version changed from {version} to {}", definition.version()));
+    }
+    if changes.is_empty() {
+        changes.push("its topics or event types changed".into());
+    }
+    changes.push("the tables hold what the earlier declaration made: they must be rebuilt".into());
+    changes
+}
+
+/// How a physical table differs from its declaration, given the name and the shape of each column.
+fn altered(physical: &str, declared: &[(String, String)], found: &[(String, String)]) -> Vec<String> {
+    if found.is_empty() {
+        return vec![format!("table {physical} is gone: somebody dropped it")];
+    }
+    let shape = |columns: &[(String, String)], name: &str| {
+        columns.iter().find(|(column, _)| column == name).map(|(_, shape)| shape.clone())
+    };
+    let missing = declared.iter().filter_map(|(name, wanted)| match shape(found, name) {
+        Some(shape) if shape == *wanted => None,
+        Some(shape) => Some(format!("column `{name}` is {shape}, not {wanted}")),
+        None => Some(format!("column `{name}` is gone")),
+    });
+    let extra = found.iter().filter(|(name, _)| shape(declared, name).is_none());
+    let extra = extra.map(|(name, _)| format!("column `{name}` was added"));
+    missing.chain(extra).map(|what| format!("somebody altered table {physical}: {what}")).collect()
 }

@@ -242,12 +242,14 @@ impl<'a> RowWriter<'a> {
         self.value(column, number.into(), Cell::Add)
     }
 
-    /// The column becomes `value` when that is greater; a missing row or NULL counts as nothing.
+    /// The column becomes `value` when that is greater. A missing row counts as the column's default; without one, it
+    /// and NULL count as nothing.
     pub fn max(self, column: &str, value: impl Into<Value>) -> Self {
         self.value(column, value.into(), Cell::Max)
     }
 
-    /// The column becomes `value` when that is less; a missing row or NULL counts as nothing.
+    /// The column becomes `value` when that is less. A missing row counts as the column's default; without one, it and
+    /// NULL count as nothing.
     pub fn min(self, column: &str, value: impl Into<Value>) -> Self {
         self.value(column, value.into(), Cell::Min)
     }

@@ -27,6 +27,8 @@ pub enum DecimalError {
 }
 
 impl Decimal {
+    /// How many digits a number has at most. The library holds a few numbers of 29; a column of 28 digits does not.
+    const MAX_DIGITS: u32 = 28;
     /// Zero.
     pub const ZERO: Self = Self(rust_decimal::Decimal::ZERO);
 
@@ -40,10 +42,9 @@ impl Decimal {
 
     /// The sum, or an error when it can't be held exactly.
     pub fn checked_add(self, other: Self) -> Result<Self, DecimalError> {
-        // The library rounds a sum that overflows its 96 bits by cutting the scale: a cut scale is how that shows.
         let scale = self.0.scale().max(other.0.scale());
-        let sum = self.0.checked_add(other.0).filter(|sum| sum.scale() == scale);
-        sum.map(Self).ok_or(DecimalError::Inexact("the sum"))
+        let digits = self.digits_at(scale).zip(other.digits_at(scale));
+        Self::held(digits.and_then(|(a, b)| a.checked_add(b)), scale).ok_or(DecimalError::Inexact("the sum"))
     }
 
     /// The difference, or an error when it can't be held exactly.
@@ -57,17 +58,27 @@ impl Decimal {
         if self.0.is_zero() || factor.0.is_zero() {
             return Ok(Self::ZERO);
         }
-        let scale = self.0.scale() + factor.0.scale();
-        let product = self.0.checked_mul(factor.0).filter(|product| product.scale() == scale);
-        product.map(Self).ok_or(DecimalError::Inexact("the product"))
+        let digits = self.0.mantissa().checked_mul(factor.0.mantissa());
+        Self::held(digits, self.0.scale() + factor.0.scale()).ok_or(DecimalError::Inexact("the product"))
     }
 
     /// The same number with exactly `scale` digits behind the point, or an error when digits would be lost.
     pub fn rescale(self, scale: u8) -> Result<Self, DecimalError> {
-        let mut scaled = self.0;
-        scaled.rescale(scale.into());
-        let exact = scaled.scale() == u32::from(scale) && scaled == self.0;
-        if exact { Ok(Self(scaled)) } else { Err(DecimalError::Inexact("the number")) }
+        let digits = self.digits_at(scale.into());
+        Self::held(digits, scale.into()).ok_or(DecimalError::Inexact("the number"))
+    }
+
+    /// The number in units of 10^-`scale`, if it is a whole number of them.
+    fn digits_at(self, scale: u32) -> Option<i128> {
+        let (digits, own) = (self.0.mantissa(), self.0.scale());
+        let power = 10_i128.checked_pow(own.abs_diff(scale))?;
+        if scale >= own { digits.checked_mul(power) } else { (digits % power == 0).then_some(digits / power) }
+    }
+
+    /// `digits` × 10^-`scale`, within the limits that every number here keeps.
+    fn held(digits: Option<i128>, scale: u32) -> Option<Self> {
+        let digits = digits.filter(|digits| digits.unsigned_abs() < 10_u128.pow(Self::MAX_DIGITS))?;
+        rust_decimal::Decimal::try_from_i128_with_scale(digits, scale).ok().map(Self)
     }
 
     /// The number in the form that database drivers take.
@@ -100,7 +111,7 @@ impl FromStr for Decimal {
             .ok()
             .zip(exponent)
             .and_then(|(digits, exponent)| Self::shifted(digits, exponent))
-            .map(Self)
+            .and_then(|number| Self::held(Some(number.mantissa()), number.scale()))
             .ok_or_else(|| DecimalError::NotADecimal(text.chars().take(64).collect()))
     }
 }
@@ -112,7 +123,11 @@ impl From<i64> for Decimal {
 }
 
 impl From<rust_decimal::Decimal> for Decimal {
-    fn from(number: rust_decimal::Decimal) -> Self {
+    fn from(mut number: rust_decimal::Decimal) -> Self {
+        // The library has a second zero, -0, which is written differently.
+        if number.is_zero() {
+            number.set_sign_positive(true);
+        }
         Self(number)
     }
 }
@@ -121,7 +136,7 @@ impl Neg for Decimal {
     type Output = Self;
 
     fn neg(self) -> Self {
-        Self(-self.0)
+        (-self.0).into()
     }
 }
 
@@ -177,11 +192,34 @@ mod tests {
     fn arithmetic_never_rounds() {
         assert_eq!(decimal("0.1").checked_add(decimal("0.2")), Ok(decimal("0.3")));
         assert_eq!(decimal("49.99").checked_mul(2), Ok(decimal("99.98")));
-        let widest = decimal("7922816251426433759354395033.5");
+        let widest = decimal("999999999999999999999999999.9");
         assert!(widest.checked_add(widest).is_err());
         assert!(widest.checked_mul(decimal("0.13")).is_err());
         assert!(decimal("1.005").rescale(2).is_err());
         assert_eq!(decimal("1").rescale(2).map(|number| number.to_string()), Ok("1.00".into()));
         assert!(widest.rescale(9).is_err());
+    }
+
+    #[test]
+    fn zero_has_no_sign_and_takes_part_at_any_scale() {
+        for zero in [-Decimal::ZERO, -decimal("0.00"), -Decimal::new(0, 2), (-rust_decimal::Decimal::ZERO).into()] {
+            assert_eq!(zero.rescale(2).map(|zero| zero.to_string()), Ok("0.00".into()));
+            assert_eq!(zero.to_string().strip_prefix('-'), None);
+        }
+        assert_eq!(decimal("5").checked_add(Decimal::new(0, 2)), Ok(decimal("5")));
+        assert_eq!(Decimal::new(0, 2).checked_sub(decimal("5")), Ok(decimal("-5")));
+    }
+
+    #[test]
+    fn twenty_eight_digits_are_the_limit_of_every_result() {
+        let (most, tiny) = (decimal("99999999999999999999999999.99"), decimal("0.01"));
+        assert!(most.checked_add(-tiny).is_ok_and(|less| less.checked_add(tiny) == Ok(most)));
+        assert!(most.checked_add(tiny).is_err());
+        assert!((-most).checked_sub(tiny).is_err());
+        assert!(decimal("10000000000000000000000000").checked_mul(1000).is_err());
+        assert!(decimal("100000000000000000000000000").rescale(2).is_err());
+        for text in ["10000000000000000000000000000", "1e28", "12345678901234567890123456789"] {
+            assert!(text.parse::<Decimal>().is_err(), "{text} has 29 digits");
+        }
     }
 }

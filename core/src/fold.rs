@@ -4,8 +4,13 @@
 //! one. A new one begins only where two changes do not compose into one (a fan-out with [`Segment::Where`] after keyed
 //! changes, an `add` after a `max` on the same cell): what does not compose is done one after the other, so the result
 //! never depends on how the log was cut into batches.
+//!
+//! Numbers that leave their range: where the changes one by one all stay in range, so does every fold of them, with the
+//! same rows. The reverse does not hold. A sum that leaves its range and comes back within one batch is exact, because
+//! the fold adds before it looks at the row; and a number that is deleted or overwritten is not looked at.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
 
 use crate::change::Change;
 use crate::{Column, Json, TableSpec, Value};
@@ -23,9 +28,9 @@ pub enum Cell {
     Set(Value),
     /// This number is added; a missing or NULL cell counts as its default, or as 0.
     Add(Value),
-    /// It becomes this value when that is greater, or when there is none.
+    /// It becomes this value when that is greater than its value or default, or when there is none.
     Max(Value),
-    /// It becomes this value when that is less, or when there is none.
+    /// It becomes this value when that is less than its value or default, or when there is none.
     Min(Value),
     /// These items go to the end of the JSON array.
     Append(Vec<Json>),
@@ -46,8 +51,10 @@ impl Cell {
 
     /// The one operation that does what this one and then `next` do, if there is one.
     fn then(&self, next: &Cell) -> Option<Cell> {
-        use Cell::{Add, Append, Max, Min, Set};
+        use Cell::{Add, Append, Max, Min, Newer, Set};
         Some(match (self, next) {
+            // Whether the group of this cell is newer is not known yet, and may hang on the very value it would lose.
+            (Newer(_), _) => return None,
             (_, Set(value)) => Set(value.clone()),
             (Set(value), Add(number)) => Set(value.plus(number)?),
             (Set(value), Max(other)) => Set(value.or_later(other)),
@@ -60,14 +67,6 @@ impl Cell {
             (Append(a), Append(b)) => Append([a.as_slice(), b.as_slice()].concat()),
             _ => return None,
         })
-    }
-
-    /// What the cell holds in a row that this change creates. `None` when a number is out of range.
-    fn create(&self, column: &Column) -> Option<Value> {
-        match self {
-            Cell::Max(value) | Cell::Min(value) => Some(value.clone()),
-            _ => self.modify(&column.initial()),
-        }
     }
 
     /// What the cell holds after this change. `None` when a number is out of range.
@@ -132,9 +131,9 @@ impl Cells {
         if !(untouched || known || self.newer().eq(group.iter().copied())) {
             return None;
         }
-        if untouched || moves_forward(table, |place| self.0[place].as_ref(), |place| next.0[place].as_ref()) {
+        if untouched || moves_forward(table, |place| self.value(place), |place| next.value(place)) {
             for place in group {
-                let value = next.0[place].as_ref()?.value()?.clone();
+                let value = next.value(place)?.clone();
                 self.0[place] = Some(if known { Cell::Set(value) } else { Cell::Newer(value) });
             }
         }
@@ -146,18 +145,15 @@ impl Cells {
         self.present().filter(|(_, cell)| matches!(cell, Cell::Newer(_))).map(|(place, _)| place)
     }
 
-    /// The row that these operations create, or `None` when a number is out of range.
+    /// The row that these operations create, or `None` when a number is out of range. It is what they make of a row
+    /// that holds the columns' initial values, so that creating a row first and changing it then comes to the same.
     pub fn create(&self, table: &TableSpec) -> Option<Row> {
-        let columns = table.data_columns().iter().zip(&self.0);
-        columns
-            .map(|(column, cell)| cell.as_ref().map_or_else(|| Some(column.initial()), |cell| cell.create(column)))
-            .collect()
+        self.modify(&table.data_columns().iter().map(Column::initial).collect(), table)
     }
 
     /// The row that these operations make of `row`, or `None` when a number is out of range.
     pub fn modify(&self, row: &Row, table: &TableSpec) -> Option<Row> {
-        let held: Vec<Cell> = row.iter().cloned().map(Cell::Set).collect();
-        let newer = moves_forward(table, |place| held.get(place), |place| self.0[place].as_ref());
+        let newer = moves_forward(table, |place| row.get(place), |place| self.value(place));
         let cells = row.iter().zip(&self.0);
         cells
             .map(|(held, cell)| match cell {
@@ -168,6 +164,10 @@ impl Cells {
             .collect()
     }
 
+    fn value(&self, place: usize) -> Option<&Value> {
+        self.0[place].as_ref()?.value()
+    }
+
     fn present(&self) -> impl Iterator<Item = (usize, &Cell)> {
         self.0.iter().enumerate().filter_map(|(place, cell)| Some((place, cell.as_ref()?)))
     }
@@ -176,13 +176,11 @@ impl Cells {
 /// Whether the `newer_by` columns of `next` are later than those of `held`, where NULL is before everything.
 fn moves_forward<'a>(
     table: &TableSpec,
-    held: impl Fn(usize) -> Option<&'a Cell>,
-    next: impl Fn(usize) -> Option<&'a Cell>,
+    held: impl Fn(usize) -> Option<&'a Value>,
+    next: impl Fn(usize) -> Option<&'a Value>,
 ) -> bool {
     let Some((at, tie)) = table.newer_columns() else { return false };
-    let value = |cell: Option<&'a Cell>| cell.and_then(Cell::value);
-    let version = |cells: &dyn Fn(usize) -> Option<&'a Cell>| Some((value(cells(at))?, value(cells(tie))?));
-    match (version(&held), version(&next)) {
+    match (held(at).zip(held(tie)), next(at).zip(next(tie))) {
         (Some((Value::Null, _)), Some(_)) => true,
         (Some(held), Some(next)) => next > held,
         _ => false,
@@ -287,7 +285,7 @@ impl ChangeSet {
             Change::Row { key, change, .. } => self.push_row(index, key, change, table),
             Change::ReplaceChildren { parent, rows, .. } => {
                 let (cleared, pending) = open_segment(&mut self.tables[index]);
-                pending.retain(|key, _| !key.starts_with(&parent));
+                remove_below(pending, &parent);
                 pending.extend(rows.into_iter().map(|(key, row)| (key, RowChange::Upsert(Cells::image(row)))));
                 cleared.insert(parent);
             }
@@ -313,6 +311,15 @@ impl ChangeSet {
                 segments.push(Segment::Rows { cleared: BTreeSet::new(), rows: BTreeMap::from([(key, next)]) });
             }
         }
+    }
+}
+
+/// Removes every row whose key begins with `parent`. Such keys stand together, so the other rows are not looked at.
+pub(crate) fn remove_below<T>(rows: &mut BTreeMap<Key, T>, parent: &[Value]) {
+    let from_parent = rows.range::<[Value], _>((Bound::Included(parent), Bound::Unbounded));
+    let below = from_parent.map(|(key, _)| key).take_while(|key| key.starts_with(parent));
+    for key in below.cloned().collect::<Vec<Key>>() {
+        rows.remove(&key);
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::fold::{Key, Row, RowChange, Segment};
+use crate::fold::{Key, Row, RowChange, Segment, remove_below};
 use crate::{Change, ChangeSet, TableSpec};
 
 /// A number went out of the range of its column.
@@ -30,7 +30,8 @@ impl Model {
         &self.tables[index]
     }
 
-    /// How many updates met no row.
+    /// How many updates met no row. An update that was folded into another counts once a batch, and one that was folded
+    /// into a removal not at all: a figure for operators, which depends on how the log was cut, unlike the rows.
     pub fn missed(&self) -> u64 {
         self.missed
     }
@@ -57,7 +58,7 @@ impl Model {
                 self.change_where(*table, |row| row[*column] == *value, &change)
             }
             Change::ReplaceChildren { table, parent, rows } => {
-                self.tables[*table].retain(|key, _| !key.starts_with(parent));
+                remove_below(&mut self.tables[*table], parent);
                 self.tables[*table].extend(rows.iter().cloned());
                 Ok(())
             }
@@ -67,7 +68,7 @@ impl Model {
     fn apply_segment(&mut self, table: usize, segment: &Segment) -> Result<(), OutOfRange> {
         match segment {
             Segment::Rows { cleared, rows } => {
-                self.tables[table].retain(|key, _| !cleared.iter().any(|parent| key.starts_with(parent)));
+                cleared.iter().for_each(|parent| remove_below(&mut self.tables[table], parent));
                 rows.iter().try_for_each(|(key, change)| self.change_row(table, key, change))
             }
             Segment::Where { column, value, cells } => {

@@ -163,6 +163,7 @@ impl TableSpec {
     }
 
     /// Declares the two columns that [`newer`](crate::RowWriter::newer) compares: `at`, then `tie` where `at` is equal.
+    /// `at` has no default, because a row that no event has moved yet must be older than every event.
     #[must_use]
     pub fn newer_by(mut self, at: impl Into<String>, tie: impl Into<String>) -> Self {
         self.newer_by = Some((at.into(), tie.into()));
@@ -258,6 +259,9 @@ impl TableSpec {
                 self.newer_columns().is_some(),
                 format!("newer_by names `{at}` and `{tie}`: not both are data columns"),
             );
+            let column = self.newer_columns().map(|(at, _)| &self.data_columns()[at]);
+            let defaulted = column.is_some_and(|column| matches!(column.presence, Presence::Default(_)));
+            check(!defaulted, format!("column `{at}`, which newer_by compares first, has a default"));
         }
         if wrong.is_empty() { Ok(()) } else { Err(wrong) }
     }
@@ -344,6 +348,14 @@ mod tests {
             assert!(wrong.iter().any(|sentence| sentence.contains(part)), "nothing about {part} in {wrong:#?}");
         }
         assert_eq!(table().validate(), Ok(()));
+    }
+
+    #[test]
+    fn a_row_that_nothing_moved_is_older_than_every_event() {
+        let moved = |table: TableSpec| table.nullable("tie", ColumnType::I64).newer_by("at", "tie").validate();
+        assert_eq!(moved(table().nullable("at", ColumnType::I64)), Ok(()));
+        let wrong = moved(table().with_default("at", ColumnType::I64, 5)).expect_err("a new row would be at 5");
+        assert!(wrong[0].contains("`at`, which newer_by compares first, has a default"), "{wrong:?}");
     }
 
     #[test]

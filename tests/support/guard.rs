@@ -4,7 +4,7 @@
 //! closes the pipe, the shell reads its end, and tidies up. Unlike a parent-death signal this works on every Unix, survives a
 //! change of user, does not depend on which thread started what, and can delete directories and remove containers as well.
 
-use std::ffi::OsStr;
+use std::ffi::OsString;
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -36,12 +36,12 @@ pub(crate) struct Account {
 }
 
 /// How to run a server, and how to stop it.
-pub(crate) struct Server<'a> {
+pub(crate) struct Server {
     pub(crate) dir: PathBuf,
     pub(crate) account: Option<Account>,
     /// The name of the signal that ends it at once, as `kill` takes it.
-    pub(crate) stop: &'a str,
-    pub(crate) command: Vec<&'a OsStr>,
+    pub(crate) stop: &'static str,
+    pub(crate) command: Vec<OsString>,
 }
 
 /// A server process that writes to `server.log` in its own directory. Dropping this stops it and deletes the directory.
@@ -53,9 +53,9 @@ pub(crate) struct ServerGuard {
 }
 
 impl ServerGuard {
-    pub(crate) fn start(server: Server<'_>) -> ServerGuard {
+    pub(crate) fn start(server: Server) -> ServerGuard {
         let mut command = shell(SERVER);
-        command.arg(server.stop).arg(&server.dir).args(&server.command);
+        command.stdout(Stdio::piped()).arg(server.stop).arg(&server.dir).args(&server.command);
         if let Some(Account { uid, gid }) = server.account {
             command.uid(uid).gid(gid);
         }
@@ -66,7 +66,7 @@ impl ServerGuard {
         guard
     }
 
-    /// Sends a signal to the server, which the guard's shell has not reaped, so that the pid is the server's even after its end.
+    /// Sends a signal to the server, which must be running.
     pub(crate) fn signal(&self, signal: i32) {
         signal::send(self.pid, signal);
     }
@@ -122,7 +122,7 @@ impl ContainerGuard {
 
 fn shell(script: &str) -> Command {
     let mut command = Command::new("sh");
-    command.args(["-c", script, "guard"]);
+    command.args(["-c", script, "guard"]).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
     command
 }
 
@@ -135,8 +135,7 @@ struct Shell {
 impl Shell {
     fn spawn(command: &mut Command) -> Shell {
         // A group of its own: Ctrl-C ends the tests, and the guard must outlive them to tidy up.
-        command.process_group(0).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
-        let mut child = command.spawn().expect("every Unix has sh");
+        let mut child = command.process_group(0).spawn().expect("every Unix has sh");
         let pipe = child.stdin.take();
         Shell { child, pipe }
     }

@@ -8,14 +8,18 @@ use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions, NewTopic, TopicRe
 use rdkafka::client::DefaultClientContext;
 use rdkafka::config::FromClientConfigAndContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
-use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::message::{Header, OwnedHeaders};
+use rdkafka::metadata::MetadataTopic;
 use rdkafka::producer::{BaseProducer, BaseRecord, DeliveryResult, Producer, ProducerContext};
 use rdkafka::{ClientConfig, ClientContext, Offset, TopicPartitionList};
 use tokio::sync::OnceCell;
 
 use super::eventually::{PATIENCE, eventually};
 use super::servers;
+
+/// How long one question to the broker may take; whoever asks asks again.
+const REQUEST: Duration = Duration::from_secs(1);
 
 /// A broker and an administrator's connection to it.
 pub(crate) struct Kafka {
@@ -65,13 +69,14 @@ impl Kafka {
         &self.bootstrap
     }
 
-    pub(crate) async fn create_topic(&self, name: &str, partitions: i32) {
+    pub(crate) async fn create_topic(&self, name: &str, partitions: usize) {
         self.create_topic_with(name, partitions, &[]).await;
     }
 
     /// Creates a topic with properties of its own, such as `("cleanup.policy", "compact")`.
-    pub(crate) async fn create_topic_with(&self, name: &str, partitions: i32, properties: &[(&str, &str)]) {
-        let topic = NewTopic::new(name, partitions, TopicReplication::Fixed(1));
+    pub(crate) async fn create_topic_with(&self, name: &str, partitions: usize, properties: &[(&str, &str)]) {
+        let count = i32::try_from(partitions).expect("a topic has few partitions");
+        let topic = NewTopic::new(name, count, TopicReplication::Fixed(1));
         let topic = properties.iter().fold(topic, |topic, (key, value)| topic.set(key, value));
         let results = self.admin.create_topics([&topic], &options()).await.expect("the broker answers");
         results[0].as_ref().unwrap_or_else(|error| panic!("creating topic {name}: {error:?}"));
@@ -86,9 +91,8 @@ impl Kafka {
     }
 
     /// Raises the number of a topic's partitions to `total`.
-    pub(crate) async fn add_partitions(&self, topic: &str, total: i32) {
-        let total_count = usize::try_from(total).expect("a topic has no negative number of partitions");
-        let partitions = NewPartitions::new(topic, total_count);
+    pub(crate) async fn add_partitions(&self, topic: &str, total: usize) {
+        let partitions = NewPartitions::new(topic, total);
         let results = self.admin.create_partitions([&partitions], &options()).await.expect("the broker answers");
         results[0].as_ref().unwrap_or_else(|error| panic!("adding partitions to {topic}: {error:?}"));
         self.await_partitions(topic, total).await;
@@ -129,35 +133,37 @@ impl Kafka {
     }
 
     /// The offset after the last record of each partition, transaction markers included.
-    pub(crate) fn end_offsets(&self, topic: &str) -> Vec<i64> {
-        self.watermarks(topic).into_iter().map(|(_, end)| end).collect()
+    pub(crate) async fn end_offsets(&self, topic: &str) -> Vec<i64> {
+        self.watermarks(topic).await.into_iter().map(|(_, end)| end).collect()
     }
 
     /// The offset of the first record that each partition still has.
-    pub(crate) fn start_offsets(&self, topic: &str) -> Vec<i64> {
-        self.watermarks(topic).into_iter().map(|(start, _)| start).collect()
+    pub(crate) async fn start_offsets(&self, topic: &str) -> Vec<i64> {
+        self.watermarks(topic).await.into_iter().map(|(start, _)| start).collect()
     }
 
-    fn watermarks(&self, topic: &str) -> Vec<(i64, i64)> {
-        let watermarks = |partition| self.client.fetch_watermarks(topic, partition, PATIENCE).expect("the broker knows its log");
-        (0..self.partitions(topic)).map(watermarks).collect()
+    async fn watermarks(&self, topic: &str) -> Vec<(i64, i64)> {
+        eventually(&format!("the ends of topic {topic} are known"), PATIENCE, async || {
+            let watermarks = self.try_watermarks(topic).map_err(|error| error.to_string())?;
+            if watermarks.is_empty() { Err("there is no such topic".to_owned()) } else { Ok(watermarks) }
+        })
+        .await
     }
 
-    fn partitions(&self, topic: &str) -> i32 {
-        let metadata = self.client.fetch_metadata(Some(topic), PATIENCE).expect("the broker answers");
-        let partitions = &metadata.topics()[0].partitions();
-        // A topic is only usable once each of its partitions has a leader, a moment after the request was answered.
-        let led = partitions.iter().filter(|partition| partition.leader() >= 0).count();
-        i32::try_from(led).expect("a topic has few partitions")
-    }
-
-    async fn await_partitions(&self, topic: &str, expected: i32) {
-        let what = format!("topic {topic} has {expected} partitions with a leader");
-        eventually(&what, PATIENCE, async || {
-            let found = self.partitions(topic);
-            if found == expected { Ok(()) } else { Err(found) }
+    /// Waits until the broker serves each of the partitions: it accepts a request to change a topic a moment before that.
+    async fn await_partitions(&self, topic: &str, expected: usize) {
+        eventually(&format!("topic {topic} serves {expected} partitions"), PATIENCE, async || {
+            let served = self.try_watermarks(topic).map_err(|error| error.to_string())?.len();
+            if served == expected { Ok(()) } else { Err(format!("{served} partitions")) }
         })
         .await;
+    }
+
+    /// The start and the end of each partition; nothing for a topic that does not exist.
+    fn try_watermarks(&self, topic: &str) -> KafkaResult<Vec<(i64, i64)>> {
+        let metadata = self.client.fetch_metadata(Some(topic), REQUEST)?;
+        let partitions = metadata.topics().iter().flat_map(MetadataTopic::partitions);
+        partitions.map(|partition| self.client.fetch_watermarks(topic, partition.id(), REQUEST)).collect()
     }
 
     fn producer_config(&self) -> ClientConfig {
@@ -188,7 +194,9 @@ fn send(producer: &BaseProducer<Delivery>, topic: &str, record: &NewRecord) {
     (next.partition, next.timestamp) = (record.partition, record.timestamp);
     (next.key, next.payload) = (record.key.as_deref(), record.value.as_deref());
     if !record.headers.is_empty() {
-        let header = |headers: OwnedHeaders, (key, value): &(String, Vec<u8>)| headers.insert(Header { key, value: Some(value) });
+        let header = |headers: OwnedHeaders, (key, value): &(String, Vec<u8>)| {
+            headers.insert(Header { key, value: Some(value) })
+        };
         next.headers = Some(record.headers.iter().fold(OwnedHeaders::new(), header));
     }
     while let Err((error, back)) = producer.send(next) {

@@ -2,6 +2,7 @@
 //!
 //! It knows nothing of projections. A test that needs a server gets one or fails: nothing is ever skipped in silence.
 #![allow(dead_code, reason = "a harness is used one test at a time")]
+#![allow(clippy::disallowed_methods, reason = "servers are named in the environment")]
 
 pub(crate) mod eventually;
 pub(crate) mod guard;

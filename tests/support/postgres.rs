@@ -1,15 +1,20 @@
 //! A database of its own for each test, on the Postgres that all of them share.
 
 use std::str::FromStr;
+use std::thread;
 
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions, PgRow};
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, PgConnection, PgPool, Row, ValueRef};
+use tokio::time::timeout;
 
+use super::eventually::PATIENCE;
 use super::servers;
 
-/// An empty database that no other test sees. It stays until its server goes: a failed test can be looked into.
+/// A database that no other test sees. It goes with this value, and stays for inspection when the test fails, unless its server
+/// goes with the test process.
 pub(crate) struct Database {
     url: String,
+    server: PgConnectOptions,
 }
 
 impl Database {
@@ -25,9 +30,12 @@ impl Database {
         let mut server = PgConnection::connect_with(&options).await.expect("the server answers");
         // The template is the one database that nobody is ever connected to, which CREATE DATABASE insists on.
         let create = format!("CREATE DATABASE {name} TEMPLATE template0");
-        sqlx::raw_sql(AssertSqlSafe(create)).execute(&mut server).await.expect("a database with a new name can be created");
+        sqlx::raw_sql(AssertSqlSafe(create))
+            .execute(&mut server)
+            .await
+            .expect("a database with a new name can be created");
         server.close().await.expect("the connection was idle");
-        Database { url: options.database(&name).to_url_lossy().to_string() }
+        Database { url: options.clone().database(&name).to_url_lossy().to_string(), server: options }
     }
 
     pub(crate) fn url(&self) -> &str {
@@ -43,7 +51,11 @@ impl Database {
     }
 
     pub(crate) async fn pool(&self) -> PgPool {
-        PgPoolOptions::new().max_connections(5).connect_with(self.options()).await.expect("the database accepts connections")
+        PgPoolOptions::new()
+            .max_connections(5)
+            .connect_with(self.options())
+            .await
+            .expect("the database accepts connections")
     }
 
     /// Runs statements whose rows nobody wants to see.
@@ -74,10 +86,39 @@ impl Database {
     }
 }
 
+impl Drop for Database {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            return;
+        }
+        let (options, server) = (self.options(), self.server.clone());
+        // The runtime of the test may be shutting down, and it cannot be waited for from within.
+        let dropping = thread::spawn(move || {
+            let runtime =
+                tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime needs little");
+            // A server that the test has stopped, or that hangs, keeps its database.
+            let _ = runtime.block_on(async { timeout(PATIENCE, drop_database(&options, &server)).await });
+        });
+        dropping.join().expect("all errors are dealt with in the thread");
+    }
+}
+
+async fn drop_database(options: &PgConnectOptions, server: &PgConnectOptions) -> sqlx::Result<()> {
+    let name = options.get_database().expect("our URLs name a database");
+    let mut server = PgConnection::connect_with(server).await?;
+    // FORCE ends the connections that a pool or a killed readcast has left.
+    sqlx::raw_sql(AssertSqlSafe(format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)"))).execute(&mut server).await?;
+    server.close().await
+}
+
 fn row_as_text(row: &PgRow) -> String {
     let column = |index| {
         let value = row.try_get_raw(index).expect("the index is that of a column");
-        if value.is_null() { "null".to_owned() } else { value.as_str().expect("a simple query answers in text").to_owned() }
+        if value.is_null() {
+            "null".to_owned()
+        } else {
+            value.as_str().expect("a simple query answers in text").to_owned()
+        }
     };
     (0..row.len()).map(column).collect::<Vec<_>>().join("|")
 }

@@ -99,7 +99,9 @@ impl Readcast {
             Ok(Ok(transcript)) => find(&transcript),
             Ok(Err(_)) | Err(_) => None,
         };
-        found.unwrap_or_else(|| panic!("readcast (ended: {:?}) should have printed the line waited for", self.try_wait()))
+        found.unwrap_or_else(|| {
+            panic!("readcast (ended: {:?}) should have printed the line waited for", self.try_wait())
+        })
     }
 
     /// How many lines there are by now.

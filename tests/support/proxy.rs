@@ -81,7 +81,8 @@ impl Proxy {
 
     /// Waits until the proxy has cut as [armed](Self::arm): once for each arming.
     pub(crate) async fn acted(&mut self) -> Cut {
-        let cut = timeout(PATIENCE, self.announced.recv()).await.expect("the proxy should have seen the COMMIT it waits for");
+        let cut =
+            timeout(PATIENCE, self.announced.recv()).await.expect("the proxy should have seen the COMMIT it waits for");
         cut.expect("the proxy announces as long as it lives")
     }
 

@@ -1,6 +1,6 @@
 //! The same servers in containers, where a Docker engine answers.
 
-use testcontainers::core::{ContainerPort, IntoContainerPort};
+use testcontainers::core::ContainerPort;
 use testcontainers::runners::AsyncRunner;
 use testcontainers::{ContainerAsync, ContainerRequest, GenericImage, ImageExt};
 

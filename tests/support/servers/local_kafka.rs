@@ -20,7 +20,7 @@ const CLUSTER_ID: &str = "4L6g3nShT-eMCtK--X86sw";
 const JVM_OPTIONS: [&str; 3] = ["-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"];
 
 /// What makes a single broker whole and quick to answer, whether it runs here or in a container.
-pub(super) const PROPERTIES: [(&str, &str); 17] = [
+pub(super) const PROPERTIES: [(&str, &str); 19] = [
     ("process.roles", "broker,controller"),
     ("node.id", "1"),
     ("controller.listener.names", "CONTROLLER"),
@@ -35,6 +35,9 @@ pub(super) const PROPERTIES: [(&str, &str); 17] = [
     ("offsets.topic.num.partitions", "4"),
     ("transaction.state.log.num.partitions", "4"),
     ("group.initial.rebalance.delay.ms", "0"),
+    // A broker killed and started again is let in once its former self is given up, which takes 9 s by default.
+    ("broker.session.timeout.ms", "2000"),
+    ("broker.heartbeat.interval.ms", "200"),
     // Lets a test lose its session in a second instead of six.
     ("group.min.session.timeout.ms", "1000"),
     // A misspelt topic is an error, not an empty topic.
@@ -66,9 +69,9 @@ impl LocalKafka {
         std::fs::write(&properties, server_properties(port, &dir)).expect("the directory is ours");
         let classes = libs.join("*").into_os_string();
         format_storage(&java, &classes, &properties);
-        let mut command = vec![java.as_os_str()];
-        command.extend(JVM_OPTIONS.map(AsRef::as_ref));
-        command.extend(["-cp".as_ref(), classes.as_os_str(), "kafka.Kafka".as_ref(), properties.as_os_str()]);
+        let mut command = vec![java];
+        command.extend(JVM_OPTIONS.map(OsString::from));
+        command.extend(["-cp".into(), classes, "kafka.Kafka".into(), properties.into()]);
         // An orderly shutdown hands over leadership, which takes seconds and serves nobody here.
         let guard = ServerGuard::start(Server { dir, account: None, stop: "KILL", command });
         let server = LocalKafka { guard, port };
@@ -121,12 +124,10 @@ pub(super) fn libs() -> PathBuf {
 pub(super) async fn await_broker(bootstrap: &str, log: impl Fn() -> String) {
     let client: BaseConsumer =
         ClientConfig::new().set("bootstrap.servers", bootstrap).create().expect("a client needs no server to exist");
-    eventually("Kafka answers", PATIENCE, async || {
-        match client.fetch_metadata(None, Duration::from_secs(1)) {
-            Ok(metadata) if !metadata.brokers().is_empty() => Ok(()),
-            Ok(_) => Err("the cluster has no broker yet".to_owned()),
-            Err(error) => Err(format!("{error}\n{}", log())),
-        }
+    eventually("Kafka answers", PATIENCE, async || match client.fetch_metadata(None, Duration::from_secs(1)) {
+        Ok(metadata) if !metadata.brokers().is_empty() => Ok(()),
+        Ok(_) => Err("the cluster has no broker yet".to_owned()),
+        Err(error) => Err(format!("{error}\n{}", log())),
     })
     .await;
 }
@@ -155,7 +156,13 @@ fn server_properties(port: u16, dir: &Path) -> String {
 
 fn format_storage(java: &OsString, classes: &OsString, properties: &Path) {
     let mut format = Command::new(java);
-    format.args(JVM_OPTIONS).arg("-cp").arg(classes).args(["kafka.tools.StorageTool", "format", "-t", CLUSTER_ID, "-c"]);
+    format.args(JVM_OPTIONS).arg("-cp").arg(classes).args([
+        "kafka.tools.StorageTool",
+        "format",
+        "-t",
+        CLUSTER_ID,
+        "-c",
+    ]);
     let output = format.arg(properties).output().expect("java runs");
     assert!(output.status.success(), "formatting Kafka's storage: {}", String::from_utf8_lossy(&output.stderr));
 }

@@ -39,7 +39,6 @@ impl LocalPostgres {
         for setting in SETTINGS.into_iter().chain([socket_directory.as_str(), port_setting.as_str()]) {
             command.extend(["-c".into(), setting.into()]);
         }
-        let command = command.iter().map(AsRef::as_ref).collect();
         // SIGQUIT is Postgres's immediate shutdown: the postmaster takes its children along, which SIGKILL would not.
         let server = LocalPostgres { guard: ServerGuard::start(Server { dir, account, stop: "QUIT", command }), port };
         server.answers().await;
@@ -103,7 +102,9 @@ fn unprivileged_account(our_directory: &Path) -> Option<Account> {
     if our_directory.metadata().expect("we have just made it").uid() != 0 {
         return None;
     }
-    let found = ["postgres", "nobody"].into_iter().find_map(|user| Some(Account { uid: id("-u", user)?, gid: id("-g", user)? }));
+    let found = ["postgres", "nobody"]
+        .into_iter()
+        .find_map(|user| Some(Account { uid: id("-u", user)?, gid: id("-g", user)? }));
     Some(found.expect("root's machine has a user postgres or nobody"))
 }
 

@@ -1,0 +1,162 @@
+//! Orders of a plausible shop, for demonstrations, tests and benchmarks: the same for the same seed, on every machine.
+
+mod split_mix;
+
+use std::fmt::Write as _;
+
+use readcast_core::Timestamp;
+
+pub use crate::order::TOPIC;
+use crate::order::{CANCELLED, PAID, PLACED, REFUNDED, SHIPPED};
+use split_mix::SplitMix64;
+
+const CUSTOMERS: u64 = 1_000;
+const PRODUCTS: u64 = 200;
+const MOST_OPEN_ORDERS: u64 = 100;
+const MICROS_PER_EVENT: i64 = 1_000_000;
+/// 2024-05-20T00:00:00Z
+const FIRST_EVENT_MICROS: i64 = 1_716_163_200_000_000;
+
+/// An endless stream of events, each as its record key (the order's id) and its JSON text.
+///
+/// Event `n`, from 1, has the id `evt_n` and happens `n - 1` seconds after 2024-05-20T00:00:00Z. Many orders are open at
+/// once and their events interleave; those of one order are in the order in which they can happen.
+///
+/// ```
+/// use readcast_projections::sample::Orders;
+///
+/// let (key, event) = Orders::new(7).next().expect("endless");
+/// assert_eq!(key, "ord_1");
+/// assert!(event.starts_with(r#"{"event_id":"evt_1","type":"ORDER_PLACED""#));
+/// ```
+#[derive(Clone, Debug)]
+pub struct Orders {
+    random: SplitMix64,
+    events: i64,
+    placed: u64,
+    open: Vec<Order>,
+}
+
+/// An order to which something can still happen.
+#[derive(Clone, Debug)]
+struct Order {
+    number: u64,
+    last: &'static str,
+    /// The fields of the event's data, the same in every event of the order.
+    data: String,
+    total_cents: u64,
+}
+
+impl Orders {
+    /// The stream of this seed, from its first event.
+    pub fn new(seed: u64) -> Self {
+        Self { random: SplitMix64::new(seed), events: 0, placed: 0, open: Vec::new() }
+    }
+
+    /// Picks the order that the next event is about: a new one, or one of those that are open.
+    fn pick(&mut self) -> Order {
+        let open = self.open.len() as u64;
+        if self.random.below(MOST_OPEN_ORDERS) >= open {
+            return self.place();
+        }
+        let place = self.random.below(open) as usize;
+        let mut order = self.open.swap_remove(place);
+        order.last = self.happens_after(order.last);
+        order
+    }
+
+    fn place(&mut self) -> Order {
+        self.placed += 1;
+        let customer = 1 + self.random.below(CUSTOMERS);
+        let mut data = format!(
+            r#""order_id":"ord_{}","customer":{{"id":"cust_{customer}","email":"cust_{customer}@example.com"}},"items":["#,
+            self.placed
+        );
+        let total_cents = self.write_items(&mut data);
+        let _ = write!(data, r#"],"total_amount":{}"#, money(total_cents));
+        Order { number: self.placed, last: PLACED, data, total_cents }
+    }
+
+    /// Writes one to four items and returns what they cost together.
+    fn write_items(&mut self, data: &mut String) -> u64 {
+        let items = 1 + self.random.below(4);
+        let mut total_cents = 0;
+        for item in 0..items {
+            // The product of two draws is mostly small: the first products are by far the most popular.
+            let product = self.random.below(PRODUCTS) * self.random.below(PRODUCTS) / PRODUCTS;
+            let (quantity, cents) = (1 + self.random.below(3), price_cents(product));
+            let comma = if item == 0 { "" } else { "," };
+            let (sku, price) = (product + 1, money(cents));
+            let _ = write!(data, r#"{comma}{{"sku":"PROD-{sku:03}","quantity":{quantity},"price":{price}}}"#);
+            total_cents += quantity * cents;
+        }
+        total_cents
+    }
+
+    /// Most orders are paid and shipped, some are cancelled before they are shipped, some refunded after it.
+    fn happens_after(&mut self, last: &str) -> &'static str {
+        let cancelled = self.random.below(100) < 6;
+        match last {
+            PLACED if !cancelled => PAID,
+            PAID if !cancelled => SHIPPED,
+            SHIPPED => REFUNDED,
+            _ => CANCELLED,
+        }
+    }
+
+    fn stays_open(&mut self, order: &Order) -> bool {
+        match order.last {
+            PLACED | PAID => true,
+            SHIPPED => self.random.below(100) < 8,
+            _ => false,
+        }
+    }
+
+    /// The whole total or a part of it.
+    fn refund_cents(&mut self, order: &Order) -> u64 {
+        if self.random.below(2) == 0 { order.total_cents } else { 1 + self.random.below(order.total_cents) }
+    }
+
+    fn event(&mut self, order: &Order, time: Timestamp) -> String {
+        let Order { number, last, data, .. } = order;
+        let mut event = String::with_capacity(data.len() + 200);
+        let _ = write!(
+            event,
+            r#"{{"event_id":"evt_{}","type":"{last}","version":1,"timestamp":"{time}","correlation_id":"c-{number}","data":{{{data}"#,
+            self.events
+        );
+        if *last == REFUNDED {
+            let _ = write!(event, r#","refund_amount":{}"#, money(self.refund_cents(order)));
+        }
+        event.push_str("}}");
+        event
+    }
+}
+
+impl Iterator for Orders {
+    type Item = (String, String);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let time = Timestamp::from_micros(FIRST_EVENT_MICROS + self.events * MICROS_PER_EVENT)?;
+        self.events += 1;
+        let order = self.pick();
+        let record = (format!("ord_{}", order.number), self.event(&order, time));
+        if self.stays_open(&order) {
+            self.open.push(order);
+        }
+        Some(record)
+    }
+}
+
+/// From 1.00 to 99.99, scattered, and for one product always the same.
+fn price_cents(product: u64) -> u64 {
+    100 + (product * 7_919 + 4_899) % 9_900
+}
+
+/// Cents as a JSON number with two decimals.
+fn money(cents: u64) -> impl std::fmt::Display {
+    std::fmt::from_fn(move |f| write!(f, "{}.{:02}", cents / 100, cents % 100))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,169 @@
+//! The command line: what can be typed, and which command does it. Nothing outside of this module knows clap.
+//!
+//! Results go to standard output, logs and progress to standard error. Exit codes: 0 done, 1 a check failed or a
+//! projection halted, 78 bad configuration (`EX_CONFIG` of sysexits.h).
+
+mod check;
+mod connect;
+mod demo;
+mod generate;
+mod migrate;
+mod run;
+mod status;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
+use readcast_core::Registry;
+
+use crate::config::{Config, ConfigError, Environment, Overrides};
+use crate::telemetry;
+
+/// Bad configuration.
+const EX_CONFIG: u8 = 78;
+
+/// What a deployment hands to [`main`].
+pub struct App {
+    /// The projections.
+    pub registry: Registry,
+    /// The events that `demo` and `generate` write.
+    pub sample: Sample,
+}
+
+/// An endless stream of made-up events.
+pub struct Sample {
+    /// The topic that they belong to.
+    pub topic: &'static str,
+    /// Record keys and JSON texts, the same for the same seed.
+    pub events: fn(seed: u64) -> Box<dyn Iterator<Item = (String, String)> + Send>,
+}
+
+/// Projects domain events from a log into read tables, rows and log positions in one transaction.
+#[derive(Parser)]
+#[command(name = "readcast", version, arg_required_else_help = true)]
+struct CommandLine {
+    #[command(subcommand)]
+    command: Command,
+    #[command(flatten)]
+    overrides: Flags,
+}
+
+#[derive(Args)]
+struct Flags {
+    /// The configuration file [default: readcast.toml, if there is one]
+    #[arg(long, global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// The log: file:DIR or kafka://host:port,…
+    #[arg(long, global = true, value_name = "URL")]
+    source: Option<String>,
+    /// The database: postgres://… or sqlite:PATH
+    #[arg(long, global = true, value_name = "URL")]
+    store: Option<String>,
+    /// Where the admin server listens, such as 127.0.0.1:8088
+    #[arg(long, global = true, value_name = "ADDRESS")]
+    admin_listen: Option<String>,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Show it all at work, with nothing installed: a made-up shop's orders, projected live into a SQLite file
+    Demo(demo::Arguments),
+    /// Project until SIGTERM, or to the end that the log has now
+    Run(run::Arguments),
+    /// How far every projection is, and what is wrong
+    Status(status::Arguments),
+    /// Check configuration, definitions, connections and tables; changes nothing
+    Check(check::Arguments),
+    /// Create readcast's own tables and those of the registered projections
+    Migrate,
+    /// Write made-up events into a log
+    Generate(generate::Arguments),
+    /// Print the completions of a shell
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+}
+
+/// How a listing is written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+enum Output {
+    #[default]
+    Table,
+    Json,
+}
+
+/// Why a command did not do what it was asked to, as one line.
+enum Refusal {
+    /// The configuration is wrong.
+    Config(ConfigError),
+    /// Anything else.
+    Failed(String),
+}
+
+impl From<ConfigError> for Refusal {
+    fn from(error: ConfigError) -> Self {
+        Refusal::Config(error)
+    }
+}
+
+impl Refusal {
+    fn failed(error: impl ToString) -> Self {
+        Refusal::Failed(error.to_string())
+    }
+}
+
+/// Everything that a command works with.
+struct Context {
+    app: App,
+    config: Config,
+}
+
+/// Runs the command line of this process.
+pub fn main(app: App) -> ExitCode {
+    let CommandLine { command, overrides } = CommandLine::parse();
+    match prepared(app, overrides).and_then(|context| execute(command, context)) {
+        Ok(code) => code,
+        Err(Refusal::Config(error)) => {
+            eprintln!("readcast: {error}");
+            ExitCode::from(EX_CONFIG)
+        }
+        Err(Refusal::Failed(error)) => {
+            eprintln!("readcast: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Reads all that is configured and checks all that is registered, before anything is touched.
+fn prepared(app: App, flags: Flags) -> Result<Context, Refusal> {
+    let Flags { config, source, store, admin_listen } = flags;
+    let overrides = Overrides { config, source, store, admin_listen };
+    let registered: Vec<&str> = app.registry.definitions().iter().map(|definition| definition.name()).collect();
+    let config = Config::load(&overrides, &Environment::of_process(), &registered)?;
+    app.registry.validate().map_err(Refusal::failed)?;
+    Ok(Context { app, config })
+}
+
+fn execute(command: Command, context: Context) -> Result<ExitCode, Refusal> {
+    telemetry::init(&context.config.logging)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(Refusal::failed)?;
+    let code = runtime.block_on(async {
+        match command {
+            Command::Demo(arguments) => demo::run(context, arguments).await,
+            Command::Run(arguments) => run::run(context, arguments).await,
+            Command::Status(arguments) => status::run(context, arguments).await,
+            Command::Check(arguments) => check::run(context, arguments).await,
+            Command::Migrate => migrate::run(context).await,
+            Command::Generate(arguments) => generate::run(context, arguments).await,
+            Command::Completions { shell } => {
+                clap_complete::generate(shell, &mut CommandLine::command(), "readcast", &mut std::io::stdout());
+                Ok(ExitCode::SUCCESS)
+            }
+        }
+    });
+    // A question to a broker that does not answer must not hold up the end.
+    runtime.shutdown_background();
+    code
+}

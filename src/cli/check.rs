@@ -1,0 +1,108 @@
+//! `readcast check`: everything that would be refused at start, told beforehand. Changes nothing.
+
+use std::process::ExitCode;
+
+use comfy_table::Table;
+use readcast_core::Definition;
+use serde::Serialize;
+
+use super::connect::{self, Access};
+use super::{Context, Output, Refusal};
+use crate::source::{Extents, Source, verify};
+use crate::store::{GenerationStatus, Store};
+
+#[derive(clap::Args)]
+pub(super) struct Arguments {
+    /// How the findings are written
+    #[arg(long, value_enum, default_value_t)]
+    output: Output,
+}
+
+/// One thing that was looked at.
+#[derive(Serialize)]
+struct Line {
+    what: String,
+    ok: bool,
+    finding: String,
+}
+
+impl Line {
+    fn new(what: impl Into<String>, finding: Result<String, String>) -> Self {
+        let ok = finding.is_ok();
+        Self { what: what.into(), ok, finding: finding.unwrap_or_else(|problem| problem) }
+    }
+}
+
+pub(super) async fn run(context: Context, arguments: Arguments) -> Result<ExitCode, Refusal> {
+    let source = connect::source(&context)?;
+    let mut lines = vec![Line::new("configuration", Ok("can be read".into()))];
+    let opened = connect::store(&context, Access::Read).await;
+    let store = match opened {
+        Ok(store) => Some(store),
+        Err(Refusal::Failed(problem)) => {
+            lines.push(Line::new("store", Err(problem)));
+            None
+        }
+        Err(refusal) => return Err(refusal),
+    };
+    for definition in context.app.registry.definitions() {
+        let extents = source_line(&*source, definition, &mut lines).await;
+        if let Some(store) = &store {
+            store_lines(&**store, definition, &extents, &mut lines).await;
+        }
+    }
+    print(&lines, arguments.output)?;
+    Ok(if lines.iter().all(|line| line.ok) { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+async fn source_line(source: &dyn Source, definition: &Definition, lines: &mut Vec<Line>) -> Extents {
+    let found = source.extents(definition.topics()).await;
+    let finding = found.as_ref().map_err(ToString::to_string).map(|extents| {
+        let records: i64 = extents.values().map(|extent| extent.end - extent.start).sum();
+        format!("{} partitions, {records} offsets", extents.len())
+    });
+    lines.push(Line::new(format!("{}: log", definition.name()), finding));
+    found.unwrap_or_default()
+}
+
+async fn store_lines(store: &dyn Store, definition: &Definition, extents: &Extents, lines: &mut Vec<Line>) {
+    let tables = format!("{}: tables", definition.name());
+    match store.check(definition).await {
+        Err(error) => return lines.push(Line::new(tables, Err(error.to_string()))),
+        Ok(findings) if findings.is_empty() => lines.push(Line::new(tables, Ok("as declared".into()))),
+        Ok(findings) => lines.extend(findings.into_iter().map(|finding| {
+            Line::new(tables.clone(), if finding.refused { Err(finding.text) } else { Ok(finding.text) })
+        })),
+    }
+    let generations = store.generations().await.unwrap_or_default();
+    for generation in generations.iter().filter(|generation| generation.projection == definition.name()) {
+        lines.push(Line::new(format!("{}: positions", definition.name()), positions(generation, extents)));
+    }
+}
+
+/// Whether the log still holds what comes next, in every partition.
+fn positions(generation: &GenerationStatus, extents: &Extents) -> Result<String, String> {
+    for checkpoint in &generation.checkpoints {
+        let Some(extent) = extents.get(&checkpoint.partition) else {
+            return Err(format!("{} is not in the log", checkpoint.partition));
+        };
+        verify(checkpoint.next_offset, checkpoint.log_id.as_deref(), extent)
+            .map_err(|verdict| format!("{}: {verdict}", checkpoint.partition))?;
+    }
+    Ok(format!("{} checkpoints, all within the log", generation.checkpoints.len()))
+}
+
+fn print(lines: &[Line], output: Output) -> Result<(), Refusal> {
+    match output {
+        Output::Json => println!("{}", serde_json::to_string_pretty(lines).map_err(Refusal::failed)?),
+        Output::Table => {
+            let mut table = Table::new();
+            table.load_style(comfy_table::presets::NOTHING).set_header(["", "CHECKED", "FINDING"]);
+            for line in lines {
+                table.add_row([if line.ok { "ok" } else { "PROBLEM" }, &line.what, &line.finding]);
+            }
+            println!("{table}");
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,106 @@
+//! The layer that is a TOML file: every key with its line and column.
+
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+use super::error::ConfigError;
+use super::setting::{Setting, Value};
+
+/// Every key and section of the TOML document `text`, in the order of the file. `name` is how errors call the file.
+pub(super) fn settings(name: &str, text: &str) -> Result<Vec<Setting>, ConfigError> {
+    let document = Document { name, text };
+    let table = DeTable::parse(text).map_err(|error| {
+        let offset = error.span().map_or(0, |span| span.start);
+        ConfigError::at(document.place(offset), error.message().replace('\n', ", "))
+    })?;
+    let mut found = Vec::new();
+    document.collect("", table.get_ref(), &mut found)?;
+    found.sort_by_key(|(offset, _)| *offset);
+    Ok(found.into_iter().map(|(_, setting)| setting).collect())
+}
+
+struct Document<'a> {
+    name: &'a str,
+    text: &'a str,
+}
+
+impl Document<'_> {
+    fn collect(&self, prefix: &str, table: &DeTable<'_>, found: &mut Vec<(usize, Setting)>) -> Result<(), ConfigError> {
+        for (name, value) in table {
+            let key = format!("{prefix}{}", name.get_ref());
+            if let DeValue::Table(inner) = value.get_ref() {
+                self.collect(&format!("{key}."), inner, found)?;
+            }
+            let setting = Setting {
+                value: self.value(value)?,
+                key,
+                key_at: self.place(name.span().start),
+                value_at: self.place(value.span().start),
+            };
+            found.push((name.span().start, setting));
+        }
+        Ok(())
+    }
+
+    fn value(&self, value: &Spanned<DeValue<'_>>) -> Result<Value, ConfigError> {
+        Ok(match value.get_ref() {
+            DeValue::String(text) => Value::Text(text.to_string()),
+            DeValue::Integer(number) => match i64::from_str_radix(number.as_str(), number.radix()) {
+                Ok(number) => Value::Integer(number),
+                Err(_) => return Err(ConfigError::at(self.place(value.span().start), "number too large")),
+            },
+            DeValue::Boolean(value) => Value::Boolean(*value),
+            DeValue::Table(_) => Value::Table,
+            DeValue::Float(_) => Value::Other("a number with a fraction"),
+            DeValue::Datetime(_) => Value::Other("a date or time"),
+            DeValue::Array(_) => Value::Other("an array"),
+        })
+    }
+
+    /// `name:line:column`, both from 1, the column in characters.
+    fn place(&self, offset: usize) -> String {
+        let before = self.text.get(..offset).unwrap_or(self.text);
+        let line = before.matches('\n').count() + 1;
+        let column = before.chars().rev().take_while(|c| *c != '\n').count() + 1;
+        format!("{}:{line}:{column}", self.name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn places(text: &str) -> Vec<(String, String, String)> {
+        let settings = settings("readcast.toml", text).unwrap();
+        settings.into_iter().map(|setting| (setting.key, setting.key_at, setting.value_at)).collect()
+    }
+
+    fn place(key: &str, key_at: &str, value_at: &str) -> (String, String, String) {
+        (key.into(), format!("readcast.toml:{key_at}"), format!("readcast.toml:{value_at}"))
+    }
+
+    #[test]
+    fn every_key_and_section_has_its_line_and_column() {
+        let found = places("# é\n[store]\nschema = 'é'\n\n[projector]\n  lanes = 2\n");
+        let expected = [
+            place("store", "2:2", "2:1"),
+            place("store.schema", "3:1", "3:10"),
+            place("projector", "5:2", "5:1"),
+            place("projector.lanes", "6:3", "6:11"),
+        ];
+        assert_eq!(found, expected);
+    }
+
+    #[test]
+    fn a_property_may_stand_with_or_without_quotes() {
+        let keys = |text| places(text).into_iter().map(|(key, ..)| key).next_back().unwrap();
+        let quoted = keys("[source.properties]\n\"client.id\" = 'x'");
+        assert_eq!([quoted, keys("[source.properties]\nclient.id = 'x'")], ["source.properties.client.id"; 2]);
+    }
+
+    #[test]
+    fn a_broken_file_is_told_where_it_breaks() {
+        let error = settings("readcast.toml", "[store]\nurl = \n").err().unwrap().to_string();
+        assert!(error.starts_with("readcast.toml:2:7: ") && !error.contains('\n'), "{error}");
+    }
+}

@@ -1,0 +1,219 @@
+//! Which of librdkafka's own properties an operator may set, and why the others are refused.
+//!
+//! An allow-list, because some properties load code or run a command, and others would undo what readcast promises.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use super::error::{ConfigError, unknown};
+use super::secret::MASK;
+use super::setting::{Setting, Value};
+
+/// librdkafka properties, each of them allowed.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct KafkaProperties(BTreeMap<&'static str, String>);
+
+impl KafkaProperties {
+    /// Every property that was set, with its value. The values hold secrets.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.0.iter().map(|(name, value)| (*name, value.as_str()))
+    }
+
+    /// The value of one property, if it was set.
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.0.get(name).map(String::as_str)
+    }
+
+    pub(super) fn set(&mut self, name: &str, setting: &Setting) -> Result<(), ConfigError> {
+        // `client.id = "x"` without quotes around the key makes a table `client`: what it holds follows.
+        if setting.is_table() {
+            return Ok(());
+        }
+        if let Some((_, why)) = REFUSED.iter().find(|(refused, _)| *refused == name) {
+            return Err(ConfigError::at(&setting.key_at, format!("property `{name}` is refused: {why}")));
+        }
+        let Some(known) = ALLOWED.iter().find(|known| **known == name) else {
+            let problem = unknown("or unsupported librdkafka property", name, ALLOWED.iter().copied());
+            return Err(ConfigError::at(&setting.key_at, problem));
+        };
+        let value = match &setting.value {
+            Value::Integer(number) => number.to_string(),
+            Value::Boolean(value) => value.to_string(),
+            _ => setting.text()?.to_owned(),
+        };
+        self.0.insert(known, value);
+        Ok(())
+    }
+}
+
+impl fmt::Debug for KafkaProperties {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let shown = self.iter().map(|(name, value)| (name, if is_secret(name) { MASK } else { value }));
+        f.debug_map().entries(shown).finish()
+    }
+}
+
+/// Whether the property's value may never be shown.
+pub(super) fn is_secret(name: &str) -> bool {
+    SECRET.contains(&name)
+}
+
+/// Every property that has something to say, be it a refusal.
+pub(super) fn known() -> impl Iterator<Item = &'static str> {
+    ALLOWED.iter().copied().chain(REFUSED.iter().map(|(name, _)| *name))
+}
+
+const SECRET: &[&str] = &[
+    "sasl.oauthbearer.client.secret",
+    "sasl.oauthbearer.config",
+    "sasl.password",
+    "ssl.key.password",
+    "ssl.key.pem",
+    "ssl.keystore.password",
+];
+
+const ALLOWED: &[&str] = &[
+    "api.version.request.timeout.ms",
+    "bootstrap.servers",
+    "broker.address.family",
+    "broker.address.ttl",
+    "check.crcs",
+    "client.dns.lookup",
+    "client.id",
+    "client.rack",
+    "connections.max.idle.ms",
+    "enable.ssl.certificate.verification",
+    "fetch.error.backoff.ms",
+    "fetch.max.bytes",
+    "fetch.message.max.bytes",
+    "fetch.min.bytes",
+    "fetch.queue.backoff.ms",
+    "fetch.wait.max.ms",
+    "group.instance.id",
+    "group.protocol",
+    "heartbeat.interval.ms",
+    "isolation.level",
+    "max.partition.fetch.bytes",
+    "max.poll.interval.ms",
+    "metadata.max.age.ms",
+    "metadata.recovery.rebootstrap.trigger.ms",
+    "metadata.recovery.strategy",
+    "queued.max.messages.kbytes",
+    "queued.min.messages",
+    "receive.message.max.bytes",
+    "reconnect.backoff.max.ms",
+    "reconnect.backoff.ms",
+    "retry.backoff.max.ms",
+    "retry.backoff.ms",
+    "sasl.mechanism",
+    "sasl.mechanisms",
+    "sasl.oauthbearer.client.id",
+    "sasl.oauthbearer.client.secret",
+    "sasl.oauthbearer.config",
+    "sasl.oauthbearer.extensions",
+    "sasl.oauthbearer.method",
+    "sasl.oauthbearer.scope",
+    "sasl.oauthbearer.token.endpoint.url",
+    "sasl.password",
+    "sasl.username",
+    "security.protocol",
+    "session.timeout.ms",
+    "socket.connection.setup.timeout.ms",
+    "socket.keepalive.enable",
+    "socket.max.fails",
+    "socket.nagle.disable",
+    "socket.receive.buffer.bytes",
+    "socket.send.buffer.bytes",
+    "socket.timeout.ms",
+    "ssl.ca.certificate.stores",
+    "ssl.ca.location",
+    "ssl.ca.pem",
+    "ssl.certificate.location",
+    "ssl.certificate.pem",
+    "ssl.cipher.suites",
+    "ssl.crl.location",
+    "ssl.curves.list",
+    "ssl.endpoint.identification.algorithm",
+    "ssl.key.location",
+    "ssl.key.password",
+    "ssl.key.pem",
+    "ssl.keystore.location",
+    "ssl.keystore.password",
+    "ssl.sigalgs.list",
+    "topic.metadata.refresh.fast.interval.ms",
+    "topic.metadata.refresh.interval.ms",
+    "topic.metadata.refresh.sparse",
+];
+
+const LOADS_CODE: &str = "it loads code into the process";
+const CHECKPOINTS: &str = "positions are the checkpoints in the store, and readcast alone moves them";
+const REBALANCE: &str = "readcast decides how partitions move from member to member";
+
+const REFUSED: &[(&str, &str)] = &[
+    ("allow.auto.create.topics", "reading must not create a topic"),
+    ("auto.commit.enable", CHECKPOINTS),
+    ("auto.commit.interval.ms", CHECKPOINTS),
+    ("auto.offset.reset", CHECKPOINTS),
+    ("debug", "what it prints can hold secrets"),
+    ("enable.auto.commit", CHECKPOINTS),
+    ("enable.auto.offset.store", CHECKPOINTS),
+    ("enable.partition.eof", "readcast decides when a partition is at its end"),
+    ("group.id", "a group is named after `projector.app` and the projection, or by `group` of `[projections.NAME]`"),
+    ("group.remote.assignor", REBALANCE),
+    ("interceptors", LOADS_CODE),
+    ("metadata.broker.list", "write `bootstrap.servers`"),
+    ("offset.store.method", CHECKPOINTS),
+    ("partition.assignment.strategy", REBALANCE),
+    ("plugin.library.paths", LOADS_CODE),
+    ("sasl.kerberos.kinit.cmd", "it runs a shell command"),
+    ("ssl.engine.id", LOADS_CODE),
+    ("ssl.engine.location", LOADS_CODE),
+    ("ssl.providers", LOADS_CODE),
+    ("statistics.interval.ms", "readcast keeps its own figures, at /metrics"),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn set(name: &str) -> Result<KafkaProperties, String> {
+        let mut properties = KafkaProperties::default();
+        let key = format!("source.properties.{name}");
+        let done = properties.set(name, &Setting::text_at("here", key, "hunter2"));
+        done.map(|()| properties).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn a_refused_property_is_told_why() {
+        let refused = set("plugin.library.paths").unwrap_err();
+        assert_eq!(refused, "here: property `plugin.library.paths` is refused: it loads code into the process");
+        assert!(REFUSED.iter().all(|(name, _)| set(name).unwrap_err().contains(" is refused: ")));
+    }
+
+    #[test]
+    fn an_unknown_property_is_told_the_nearest() {
+        let unknown = set("bootstrap.server").unwrap_err();
+        let expected =
+            "unknown or unsupported librdkafka property `bootstrap.server`; did you mean `bootstrap.servers`?";
+        assert_eq!(unknown, format!("here: {expected}"));
+    }
+
+    #[test]
+    fn secrets_are_masked_and_other_values_are_shown() {
+        assert!(SECRET.iter().all(|name| !format!("{:?}", set(name).unwrap()).contains("hunter2")));
+        assert_eq!(format!("{:?}", set("client.id").unwrap()), r#"{"client.id": "hunter2"}"#);
+        assert_eq!(set("ssl.key.pem").unwrap().get("ssl.key.pem"), Some("hunter2"));
+    }
+
+    #[test]
+    fn whatever_sounds_like_a_secret_is_one() {
+        let sounds = |name: &&str| ["password", "secret", "key.pem"].iter().any(|end| name.ends_with(end));
+        assert!(ALLOWED.iter().filter(|name| sounds(name)).all(|name| is_secret(name)));
+        assert!(SECRET.iter().all(|name| ALLOWED.contains(name)));
+    }
+
+    #[test]
+    fn no_property_is_both_allowed_and_refused() {
+        assert!(REFUSED.iter().all(|(name, _)| !ALLOWED.contains(name)));
+    }
+}

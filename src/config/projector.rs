@@ -1,0 +1,151 @@
+//! The sections `[projector]`, which holds for every projection, and `[projections.NAME]`, which overrides it for one.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::error::{ConfigError, unknown};
+use super::setting::Setting;
+
+/// What holds for the service as a whole.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProjectorOptions {
+    /// What the names of all groups begin with.
+    pub app: String,
+    /// How long a lane may take to finish what it holds when the service stops.
+    pub drain: Duration,
+}
+
+/// What holds for one projection.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProjectionOptions {
+    /// The group in which its live generation reads: `<app>.<projection>` unless named otherwise.
+    pub group: String,
+    /// How many lanes share its partitions.
+    pub lanes: usize,
+    /// How many records one commit takes at most.
+    pub batch_records: usize,
+    /// How many bytes of records one commit takes, save that one record always fits.
+    pub batch_bytes: usize,
+    /// How many bytes of records all lanes together may hold.
+    pub buffer_bytes: usize,
+}
+
+#[derive(Clone, Debug, Default)]
+pub(super) struct ProjectorDraft {
+    app: Option<String>,
+    drain: Option<Duration>,
+    tuning: Tuning,
+    projections: BTreeMap<String, ProjectionDraft>,
+}
+
+#[derive(Clone, Debug, Default)]
+struct ProjectionDraft {
+    group: Option<String>,
+    tuning: Tuning,
+}
+
+/// What can be said for all projections and overridden for one.
+#[derive(Clone, Debug, Default)]
+struct Tuning {
+    lanes: Option<usize>,
+    batch_records: Option<usize>,
+    batch_bytes: Option<usize>,
+    buffer_bytes: Option<usize>,
+}
+
+const TUNING: [&str; 4] = ["lanes", "batch_records", "batch_bytes", "buffer_bytes"];
+const KIB: usize = 1 << 10;
+const MIB: usize = 1 << 20;
+const GIB: usize = 1 << 30;
+
+impl ProjectorDraft {
+    pub(super) fn set(&mut self, name: &str, setting: &Setting) -> Result<(), ConfigError> {
+        match name {
+            "app" => self.app = Some(group_name(setting)?),
+            "drain_seconds" => self.drain = Some(Duration::from_secs(setting.whole(0..=3600)? as u64)),
+            _ => self.tuning.set(name, setting, &["app", "drain_seconds"])?,
+        }
+        Ok(())
+    }
+
+    /// A key of `[projections.NAME]`, or the section itself; `registered` is every name there can be.
+    pub(super) fn set_projection(
+        &mut self,
+        name: &str,
+        setting: &Setting,
+        registered: &[&str],
+    ) -> Result<(), ConfigError> {
+        let (projection, key) = name.split_once('.').unwrap_or((name, ""));
+        if !registered.contains(&projection) {
+            let problem = unknown("projection", projection, registered.iter().copied());
+            return Err(ConfigError::at(&setting.key_at, problem));
+        }
+        let draft = self.projections.entry(projection.to_owned()).or_default();
+        match key {
+            "" if setting.is_table() => {}
+            "" => return Err(setting.not("a section")),
+            "group" => draft.group = Some(group_name(setting)?),
+            _ => draft.tuning.set(key, setting, &["group"])?,
+        }
+        Ok(())
+    }
+
+    pub(super) fn options(&self) -> ProjectorOptions {
+        ProjectorOptions { app: self.app().to_owned(), drain: self.drain.unwrap_or(Duration::from_secs(10)) }
+    }
+
+    pub(super) fn projection(&self, name: &str) -> ProjectionOptions {
+        let own = self.projections.get(name).cloned().unwrap_or_default();
+        let pick = |of: fn(&Tuning) -> Option<usize>, default| of(&own.tuning).or(of(&self.tuning)).unwrap_or(default);
+        ProjectionOptions {
+            group: own.group.clone().unwrap_or_else(|| format!("{}.{name}", self.app())),
+            lanes: pick(|tuning| tuning.lanes, 2),
+            batch_records: pick(|tuning| tuning.batch_records, 10_000),
+            batch_bytes: pick(|tuning| tuning.batch_bytes, 8 * MIB),
+            buffer_bytes: pick(|tuning| tuning.buffer_bytes, 32 * MIB),
+        }
+    }
+
+    /// What no single value can show to be wrong.
+    pub(super) fn check(&self, registered: &[&str]) -> Result<(), ConfigError> {
+        let mut groups = BTreeMap::new();
+        for name in registered {
+            let ProjectionOptions { group, batch_bytes, buffer_bytes, .. } = self.projection(name);
+            if buffer_bytes < batch_bytes {
+                return Err(ConfigError::overall(format!(
+                    "projection `{name}`: `buffer_bytes` ({buffer_bytes}) must not be less than `batch_bytes` \
+                     ({batch_bytes}), or no batch is ever full"
+                )));
+            }
+            if let Some(other) = groups.insert(group.clone(), name) {
+                return Err(ConfigError::overall(format!(
+                    "projections `{other}` and `{name}` share the group `{group}`: each would read only half of the log"
+                )));
+            }
+        }
+        Ok(())
+    }
+
+    fn app(&self) -> &str {
+        self.app.as_deref().unwrap_or("readcast")
+    }
+}
+
+impl Tuning {
+    fn set(&mut self, name: &str, setting: &Setting, others: &[&str]) -> Result<(), ConfigError> {
+        match name {
+            "lanes" => self.lanes = Some(setting.whole(1..=64)?),
+            "batch_records" => self.batch_records = Some(setting.whole(1..=1_000_000)?),
+            "batch_bytes" => self.batch_bytes = Some(setting.bytes(KIB..=GIB)?),
+            "buffer_bytes" => self.buffer_bytes = Some(setting.bytes(KIB..=64 * GIB)?),
+            _ => return Err(setting.unknown(name, others.iter().copied().chain(TUNING))),
+        }
+        Ok(())
+    }
+}
+
+/// A name that Kafka takes for a group without ado.
+fn group_name(setting: &Setting) -> Result<String, ConfigError> {
+    let valid = |text: &str| text.len() <= 200 && text.chars().all(|c| c.is_ascii_alphanumeric() || "._-".contains(c));
+    setting.text_where("a name of letters, digits, `.`, `_` and `-`", valid)
+}

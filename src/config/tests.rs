@@ -1,0 +1,273 @@
+//! What a whole configuration comes to, layer upon layer, and the exact text of its errors.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::*;
+
+const REGISTERED: [&str; 3] = ["customer_orders", "order_summary", "product_sales"];
+
+/// A file, an environment and flags.
+#[derive(Default)]
+struct Layers {
+    file: &'static str,
+    environment: Vec<(&'static str, String)>,
+    flags: Overrides,
+}
+
+impl Layers {
+    fn file(file: &'static str) -> Self {
+        Self { file, ..Self::default() }
+    }
+
+    fn environment<const N: usize>(mut self, variables: [(&'static str, &str); N]) -> Self {
+        self.environment.extend(variables.map(|(name, value)| (name, value.to_owned())));
+        self
+    }
+
+    /// The configuration, or the error with the file's directory taken out.
+    fn load(self) -> Result<Config, String> {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("readcast.toml");
+        std::fs::write(&path, self.file).unwrap();
+        let overrides = Overrides { config: Some(path), ..self.flags };
+        let environment = self.environment.into_iter().collect();
+        let directory = format!("{}/", directory.path().display());
+        Config::load(&overrides, &environment, &REGISTERED).map_err(|error| error.to_string().replace(&directory, ""))
+    }
+
+    fn error(self) -> String {
+        self.load().unwrap_err()
+    }
+}
+
+fn kafka(config: &Config) -> KafkaProperties {
+    match config.source().unwrap() {
+        SourceOptions::Kafka { properties, .. } => properties.clone(),
+        other => panic!("{other:?}"),
+    }
+}
+
+fn store_url(config: &Config) -> String {
+    match config.store().unwrap() {
+        StoreOptions::Postgres { url, .. } => url.expose().to_owned(),
+        StoreOptions::Sqlite { path } => format!("sqlite:{}", path.display()),
+    }
+}
+
+#[test]
+fn the_defaults_need_nothing() {
+    let config = Layers::default().load().unwrap();
+    assert_eq!(config.admin, AdminOptions { listen: SocketAddr::from(([127, 0, 0, 1], 8088)), token: None });
+    assert_eq!(config.projector, ProjectorOptions { app: "readcast".into(), drain: Duration::from_secs(10) });
+    let options = ProjectionOptions {
+        group: "readcast.order_summary".into(),
+        lanes: 2,
+        batch_records: 10_000,
+        batch_bytes: 8_388_608,
+        buffer_bytes: 33_554_432,
+    };
+    assert_eq!(config.projection("order_summary"), options);
+    assert!(config.source().unwrap_err().to_string().starts_with("no source: "));
+    assert!(config.store().unwrap_err().to_string().starts_with("no store: "));
+}
+
+#[test]
+fn a_file_says_it_all() {
+    let config = Layers::file(
+        r#"
+[source]
+kind = "kafka"
+[source.properties]
+"bootstrap.servers" = "127.0.0.1:9092"
+"fetch.wait.max.ms" = 100
+check.crcs = true
+[store]
+url = "postgres://app@localhost/shop"
+schema = "read"
+[admin]
+listen = "0.0.0.0:9000"
+token = "hunter2"
+[projector]
+app = "shop"
+drain_seconds = 3
+batch_bytes = "1 MiB"
+[projections.order_summary]
+lanes = 4
+group = "legacy"
+[projections.product_sales]
+"#,
+    )
+    .load()
+    .unwrap();
+    let properties = kafka(&config);
+    let values = ["bootstrap.servers", "fetch.wait.max.ms", "check.crcs"].map(|name| properties.get(name));
+    assert_eq!(values, [Some("127.0.0.1:9092"), Some("100"), Some("true")]);
+    assert!(matches!(config.store(), Ok(StoreOptions::Postgres { schema, .. }) if schema == "read"));
+    assert_eq!(config.projector, ProjectorOptions { app: "shop".into(), drain: Duration::from_secs(3) });
+    let (own, other) = (config.projection("order_summary"), config.projection("product_sales"));
+    assert_eq!((own.group.as_str(), own.lanes, own.batch_bytes), ("legacy", 4, 1_048_576));
+    assert_eq!((other.group.as_str(), other.lanes, other.batch_bytes), ("shop.product_sales", 2, 1_048_576));
+    assert!(!format!("{config:?}").contains("hunter2"));
+}
+
+#[test]
+fn flags_overrule_the_environment_and_the_environment_the_file() {
+    let file = "[store]\nurl = 'sqlite:file.db'\n[admin]\nlisten = '127.0.0.1:1'\n[projector]\nlanes = 1\napp = 'file'";
+    let environment = [
+        ("READCAST_STORE_URL", "sqlite:environment.db"),
+        ("READCAST_ADMIN_LISTEN", "127.0.0.1:2"),
+        ("READCAST_LANES", "2"),
+        ("DATABASE_URL", "mysql://not-ours"),
+    ];
+    let mut layers = Layers::file(file).environment(environment);
+    layers.flags.store = Some("sqlite:flag.db".into());
+    let config = layers.load().unwrap();
+    assert_eq!(store_url(&config), "sqlite:flag.db");
+    assert_eq!(config.admin.listen.port(), 2);
+    assert_eq!((config.projection("x").lanes, config.projector.app.as_str()), (2, "file"));
+}
+
+#[test]
+fn database_url_is_the_last_resort() {
+    let url = "postgres://localhost/shared";
+    let alone = Layers::default().environment([("DATABASE_URL", url)]).load().unwrap();
+    assert_eq!(store_url(&alone), url);
+    let beside = Layers::file("[store]\nurl = 'sqlite:own.db'").environment([("DATABASE_URL", url)]).load().unwrap();
+    assert_eq!(store_url(&beside), "sqlite:own.db");
+    let foreign = Layers::default().environment([("DATABASE_URL", "mysql://app:hunter2@db/x")]).error();
+    assert_eq!(foreign, "DATABASE_URL: must be `postgres://…` or `sqlite:PATH`");
+}
+
+#[test]
+fn kafka_properties_come_from_variables_too() {
+    let environment = [("READCAST_KAFKA_BOOTSTRAP_SERVERS", "k:9092"), ("READCAST_KAFKA_SASL_PASSWORD", "hunter2")];
+    let config = Layers::default().environment(environment).load().unwrap();
+    assert_eq!(kafka(&config).get("bootstrap.servers"), Some("k:9092"));
+    assert_eq!(kafka(&config).get("sasl.password"), Some("hunter2"));
+    assert!(!format!("{config:?}").contains("hunter2"));
+    let refused = Layers::default().environment([("READCAST_KAFKA_GROUP_ID", "mine")]).error();
+    assert!(refused.starts_with("READCAST_KAFKA_GROUP_ID: property `group.id` is refused: "), "{refused}");
+}
+
+#[test]
+fn a_secret_may_come_from_a_file() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("token");
+    std::fs::write(&path, "hunter2\n").unwrap();
+    let path = path.to_str().unwrap();
+    let config = Layers::default().environment([("READCAST_ADMIN_TOKEN_FILE", path)]).load().unwrap();
+    assert_eq!(config.admin.token, Some(Secret::new("hunter2")));
+    let missing = Layers::default().environment([("READCAST_STORE_URL_FILE", "/no/such/file")]).error();
+    assert!(missing.starts_with("READCAST_STORE_URL_FILE: can't read `/no/such/file`: "), "{missing}");
+}
+
+#[test]
+fn a_source_flag_names_a_directory_or_brokers() {
+    let source = |flag: &str| {
+        let mut layers = Layers::file("[source]\nkind = 'file'\npath = 'events'");
+        layers.flags.source = Some(flag.into());
+        layers.load().map(|config| config.source().unwrap().clone())
+    };
+    assert_eq!(source("file:other"), Ok(SourceOptions::File(PathBuf::from("other"))));
+    assert_eq!(source("file:///var/events"), Ok(SourceOptions::File(PathBuf::from("/var/events"))));
+    let brokers = source("kafka://a:1,b:2");
+    assert!(matches!(brokers, Ok(SourceOptions::Kafka { properties: p, .. }) if p.get("bootstrap.servers") == Some("a:1,b:2")));
+    let credentials = "--source: takes no credentials; set `sasl.username` and `sasl.password`";
+    assert_eq!(source("kafka://app:hunter2@a:1"), Err(credentials.into()));
+    assert_eq!(source("events"), Err("--source: must be `file:DIR` or `kafka://host:port,…`".into()));
+    assert_eq!(source("file:"), Err("--source: `source.path` must not be empty".into()));
+}
+
+#[test]
+fn errors_of_the_file_name_line_and_column() {
+    let cases = [
+        ("[projector]\n\n\n\n\n\nbacth_records = 1", "7:1: unknown key `bacth_records`; did you mean `batch_records`?"),
+        ("[sorce]\nkind = 'kafka'", "1:2: unknown section `sorce`; did you mean `source`?"),
+        ("store = 'x'", "1:9: `store` must be a section, found `x`"),
+        ("lanes = 2", "1:1: unknown key `lanes`; there are `source`, `store`, `admin`, `projector`, `projections`"),
+        ("[source]\nkind = 'kafak'", "2:8: `source.kind` must be `kafka` or `file`, found `kafak`"),
+        ("[projector]\n  lanes = 0", "2:11: `projector.lanes` must be a whole number from 1 to 64, found `0`"),
+        (
+            "[projector]\nlanes = 1.5",
+            "2:9: `projector.lanes` must be a whole number from 1 to 64, found a number with a fraction",
+        ),
+        (
+            "[projector]\nbatch_bytes = '8 M'",
+            "2:15: `projector.batch_bytes` must be a number of bytes or a size like \"8 MiB\", from 1024 to 1073741824 \
+             bytes, found `8 M`",
+        ),
+        ("[projections.order_sumary]", "1:14: unknown projection `order_sumary`; did you mean `order_summary`?"),
+        ("[projections.order_summary]\nlane = 1", "2:1: unknown key `lane`; did you mean `lanes`?"),
+        ("[admin]\ntoken = 1234", "2:9: `admin.token` must be a text in quotes, found an integer"),
+        ("[admin]\ntoken = ''", "2:9: `admin.token` must not be empty"),
+        (
+            "[admin]\nlisten = 'localhost'",
+            "2:10: `admin.listen` must be an address and a port, like `127.0.0.1:8088`, found `localhost`",
+        ),
+        ("[store]\nschema = 'a-b'", "2:10: `store.schema` must be a name of letters, digits and `_`, found `a-b`"),
+        ("[store]\nurl = 'hunter2'", "2:7: must be `postgres://…` or `sqlite:PATH`"),
+        ("[store]\nurl = 'sqlite::memory:'", "2:7: `sqlite::memory:` keeps nothing; name a file"),
+        (
+            "[source.properties]\n'plugin.library.paths' = 'x'",
+            "2:1: property `plugin.library.paths` is refused: it loads code into the process",
+        ),
+    ];
+    for (file, expected) in cases {
+        assert_eq!(Layers::file(file).error(), format!("readcast.toml:{expected}"));
+    }
+}
+
+#[test]
+fn other_machines_need_a_token() {
+    let file = "[admin]\nlisten = '0.0.0.0:9000'";
+    let expected = "readcast.toml:2:10: `admin.listen` is `0.0.0.0:9000`, which other machines can reach: \
+                    set `admin.token`, or listen on `127.0.0.1:9000`";
+    assert_eq!(Layers::file(file).error(), expected);
+    assert!(Layers::file(file).environment([("READCAST_ADMIN_TOKEN", "")]).load().is_err());
+    assert!(Layers::file(file).environment([("READCAST_ADMIN_TOKEN", "x")]).load().is_ok());
+    assert!(Layers::file("[admin]\nlisten = '[::1]:9000'").load().is_ok());
+}
+
+#[test]
+fn another_machine_is_reached_over_tls_unless_written_otherwise() {
+    let url = "postgres://app:hunter2@db.example/shop";
+    let expected = "READCAST_STORE_URL: `db.example` is not this machine: add `sslmode=verify-full` to the URL's \
+                    parameters, or write `insecure = true` under `[store]` to send rows and password where others may \
+                    read them";
+    assert_eq!(Layers::default().environment([("READCAST_STORE_URL", url)]).error(), expected);
+    let insecure = Layers::file("[store]\ninsecure = true").environment([("READCAST_STORE_URL", url)]).load().unwrap();
+    assert_eq!(store_url(&insecure), url);
+    assert!(format!("{insecure:?}").contains("postgres://app:***@db.example/shop"));
+}
+
+#[test]
+fn values_must_suit_one_another() {
+    let small = "[projections.order_summary]\nbuffer_bytes = '1 MiB'";
+    assert!(
+        Layers::file(small).error().starts_with("projection `order_summary`: `buffer_bytes` (1048576) must not be")
+    );
+    let shared = "[projections.order_summary]\ngroup = 'readcast.product_sales'";
+    let expected = "projections `order_summary` and `product_sales` share the group `readcast.product_sales`: ";
+    assert!(Layers::file(shared).error().starts_with(expected));
+    let nowhere = "`source.kind` is `file`, and `source.path` names no directory";
+    assert_eq!(Layers::file("[source]\nkind = 'file'").error(), nowhere);
+}
+
+#[test]
+fn a_file_that_was_named_must_be_there() {
+    let named = [("READCAST_CONFIG", "/no/such/readcast.toml")];
+    let error = Config::load(&Overrides::default(), &named.into_iter().collect(), &REGISTERED).unwrap_err().to_string();
+    assert!(error.starts_with("/no/such/readcast.toml: can't be read: "), "{error}");
+    assert!(Config::load(&Overrides::default(), &Environment::default(), &REGISTERED).is_ok());
+}
+
+#[test]
+fn the_log_is_told_by_variables_that_everybody_knows() {
+    let environment = [("LOG_FORMAT", "json"), ("RUST_LOG", "debug"), ("NO_COLOR", "1")];
+    let config = Layers::default().environment(environment).load().unwrap();
+    assert_eq!(config.logging, LogOptions { format: LogFormat::Json, filter: Some("debug".into()), color: false });
+    let error = Layers::default().environment([("LOG_FORMAT", "xml")]).error();
+    assert_eq!(error, "LOG_FORMAT: must be `text` or `json`");
+}

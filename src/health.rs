@@ -1,0 +1,234 @@
+//! Whether the process is alive, and whether every projection does its work: said in plain English.
+//!
+//! Health is told, it does not look: the supervisor reports each state and shows now and then that it still turns.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
+
+use chrono::{DateTime, SecondsFormat, Utc};
+
+use crate::metrics::Metrics;
+
+/// How long the supervisor may be silent before the process counts as stuck.
+pub const HEARTBEAT_LIMIT: Duration = Duration::from_secs(60);
+
+/// What a projection is doing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum State {
+    /// It prepares its tables and waits for partitions.
+    Starting,
+    /// It projects.
+    Running,
+    /// It failed in a way that may pass, and tries again.
+    Retrying {
+        /// How often it has failed in a row.
+        attempt: u32,
+        /// The last failure.
+        reason: String,
+    },
+    /// It stopped, and only a person gets it going.
+    Halted {
+        /// Why.
+        reason: String,
+        /// What that person may do.
+        advice: String,
+    },
+    /// It came to the end that it was given.
+    Stopped,
+}
+
+/// How much an answer tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Detail {
+    /// Names and states.
+    Brief,
+    /// Reasons too, which may hold something of a record.
+    Verbose,
+}
+
+/// A projection's state, and since when it has been in it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Report {
+    /// What it is doing.
+    pub state: State,
+    /// Since when. For display alone.
+    pub since: SystemTime,
+}
+
+/// The health of the process. Clones share it.
+#[derive(Clone, Debug)]
+pub struct Health {
+    metrics: Metrics,
+    projections: Arc<Mutex<BTreeMap<String, Report>>>,
+    heartbeat: Arc<Mutex<Instant>>,
+}
+
+impl Health {
+    /// Every one of `projections` starts. States also show in the `metrics`.
+    pub fn new<'a>(metrics: &Metrics, projections: impl IntoIterator<Item = &'a str>) -> Self {
+        let heartbeat = Arc::new(Mutex::new(Instant::now()));
+        let health = Self { metrics: metrics.clone(), projections: Arc::default(), heartbeat };
+        projections.into_iter().for_each(|name| health.set(name, State::Starting));
+        health
+    }
+
+    /// The projection `name` is in `state` from now on; or still, if only the details changed.
+    pub fn set(&self, name: &str, state: State) {
+        let mut projections = lock(&self.projections);
+        self.metrics.projection(name).state(state.name(), &State::NAMES);
+        let before = projections.get(name).filter(|report| report.state.name() == state.name());
+        let since = before.map_or_else(SystemTime::now, |report| report.since);
+        projections.insert(name.to_owned(), Report { state, since });
+    }
+
+    /// Every projection's state.
+    pub fn reports(&self) -> BTreeMap<String, Report> {
+        lock(&self.projections).clone()
+    }
+
+    /// The supervisor still turns.
+    pub fn beat(&self) {
+        *lock(&self.heartbeat) = Instant::now();
+    }
+
+    /// Whether the process turns at all, in words. Neither lag nor a projection's failure has a say in it: a restart
+    /// would cure neither.
+    pub fn liveness(&self) -> Result<String, String> {
+        self.liveness_at(Instant::now())
+    }
+
+    fn liveness_at(&self, now: Instant) -> Result<String, String> {
+        let silent = now.saturating_duration_since(*lock(&self.heartbeat));
+        if silent <= HEARTBEAT_LIMIT {
+            return Ok("alive\n".into());
+        }
+        Err(format!("stuck: the supervisor has been silent for {} seconds\n", silent.as_secs()))
+    }
+
+    /// Whether every projection does its work, in words: a line each.
+    pub fn readiness(&self, detail: Detail) -> Result<String, String> {
+        let reports = lock(&self.projections);
+        let ready = reports.values().all(|report| report.state.is_ready());
+        let lines = reports.iter().map(|(name, report)| match detail {
+            Detail::Brief => format!("{name}: {}\n", report.state.name()),
+            Detail::Verbose => format!("{name}: {report}\n"),
+        });
+        let text: String =
+            std::iter::once(if ready { "ready\n" } else { "not ready\n" }.to_owned()).chain(lines).collect();
+        if ready { Ok(text) } else { Err(text) }
+    }
+}
+
+impl State {
+    const NAMES: [&'static str; 5] = ["starting", "running", "retrying", "halted", "stopped"];
+
+    /// The state's name, as metrics and pages show it.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Starting => "starting",
+            Self::Running => "running",
+            Self::Retrying { .. } => "retrying",
+            Self::Halted { .. } => "halted",
+            Self::Stopped => "stopped",
+        }
+    }
+
+    fn is_ready(&self) -> bool {
+        match self {
+            Self::Running | Self::Stopped => true,
+            Self::Starting | Self::Retrying { .. } | Self::Halted { .. } => false,
+        }
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let since = DateTime::<Utc>::from(self.since).to_rfc3339_opts(SecondsFormat::Secs, true);
+        write!(f, "{} since {since}", self.state.name())?;
+        match &self.state {
+            State::Starting | State::Running | State::Stopped => Ok(()),
+            State::Retrying { attempt, reason } => write!(f, ", attempt {attempt}: {}", line(reason)),
+            State::Halted { reason, advice } => write!(f, ": {}. Next: {}", line(reason), line(advice)),
+        }
+    }
+}
+
+/// One line, without the full stop that the sentence around it sets.
+fn line(text: &str) -> String {
+    text.trim_end().trim_end_matches('.').replace(['\r', '\n'], " ")
+}
+
+fn lock<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
+    shared.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn halted() -> State {
+        let reason = "poison at orders/3@17: missing field `total_amount`".into();
+        State::Halted { reason, advice: "fix the projection or the event, then restart".into() }
+    }
+
+    #[test]
+    fn a_report_is_a_sentence() {
+        let since = SystemTime::UNIX_EPOCH + Duration::from_secs(1_767_225_600);
+        let retrying = State::Retrying { attempt: 3, reason: "connecting:\nrefused.".into() };
+        let say = |state| Report { state, since }.to_string();
+        let halted_line = "halted since 2026-01-01T00:00:00Z: poison at orders/3@17: missing field `total_amount`. \
+                           Next: fix the projection or the event, then restart";
+        assert_eq!(say(State::Running), "running since 2026-01-01T00:00:00Z");
+        assert_eq!(say(retrying), "retrying since 2026-01-01T00:00:00Z, attempt 3: connecting: refused");
+        assert_eq!(say(halted()), halted_line);
+    }
+
+    #[test]
+    fn ready_means_that_every_projection_works() {
+        let health = Health::new(&Metrics::new(), ["a", "b"]);
+        health.set("a", State::Running);
+        assert_eq!(health.readiness(Detail::Brief), Err("not ready\na: running\nb: starting\n".into()));
+        health.set("b", State::Stopped);
+        assert_eq!(health.readiness(Detail::Brief), Ok("ready\na: running\nb: stopped\n".into()));
+        health.set("b", halted());
+        let verbose = health.readiness(Detail::Verbose).unwrap_err();
+        assert!(verbose.starts_with("not ready\na: running since 2") && verbose.contains("total_amount"), "{verbose}");
+    }
+
+    #[test]
+    fn a_state_that_goes_on_keeps_its_beginning() {
+        let health = Health::new(&Metrics::new(), ["a"]);
+        let retry = |attempt| State::Retrying { attempt, reason: "refused".into() };
+        health.set("a", retry(1));
+        let since = health.reports()["a"].since;
+        health.set("a", retry(2));
+        assert_eq!(health.reports()["a"], Report { state: retry(2), since });
+    }
+
+    #[test]
+    fn only_silence_ends_liveness() {
+        let health = Health::new(&Metrics::new(), ["a"]);
+        health.set("a", halted());
+        assert_eq!(health.liveness(), Ok("alive\n".into()));
+        let later = Instant::now() + HEARTBEAT_LIMIT + Duration::from_secs(5);
+        assert!(health.liveness_at(later).unwrap_err().starts_with("stuck: the supervisor has been silent for 6"));
+        health.beat();
+        assert_eq!(health.liveness(), Ok("alive\n".into()));
+    }
+
+    #[test]
+    fn the_state_shows_in_the_metrics() {
+        let metrics = Metrics::new();
+        let health = Health::new(&metrics, ["a"]);
+        health.set("a", State::Running);
+        let encoded = metrics.encode();
+        let shows = |state: &str, value| {
+            encoded.contains(&format!("readcast_projection_state{{projection=\"a\",state=\"{state}\"}} {value}\n"))
+        };
+        assert!(
+            shows("running", 1) && State::NAMES.iter().filter(|name| **name != "running").all(|name| shows(name, 0))
+        );
+    }
+}

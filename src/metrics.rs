@@ -1,0 +1,231 @@
+//! What readcast counts and measures, in the form that Prometheus reads.
+//!
+//! Labels name projections, topics and partitions, never a key or an id: their number stays small.
+
+mod families;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use prometheus_client::encoding::text;
+use prometheus_client::registry::Registry;
+use readcast_core::TopicPartition;
+
+use self::families::{Families, OutcomeLabels, PartitionLabels, ProjectionLabels, StateLabels};
+use crate::plan::Tally;
+use crate::store::Written;
+
+/// All metrics of the process. Clones share them.
+#[derive(Clone, Debug)]
+pub struct Metrics {
+    registry: Arc<Registry>,
+    families: Families,
+    projections: Arc<Mutex<BTreeMap<String, ProjectionMetrics>>>,
+}
+
+/// The metrics of one projection. Clones share them.
+#[derive(Clone, Debug)]
+pub struct ProjectionMetrics {
+    projection: Arc<str>,
+    families: Families,
+    /// The partitions that have gauges.
+    measured: Arc<Mutex<BTreeSet<TopicPartition>>>,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Metrics {
+    /// No projection yet.
+    pub fn new() -> Self {
+        let families = Families::default();
+        Self { registry: Arc::new(families.registry()), families, projections: Arc::default() }
+    }
+
+    /// The metrics of the projection `name`, its counters at 0 from the start: what never happened is seen not to have.
+    pub fn projection(&self, name: &str) -> ProjectionMetrics {
+        let mut projections = self.projections.lock().unwrap_or_else(PoisonError::into_inner);
+        let made = || ProjectionMetrics::new(name, self.families.clone());
+        projections.entry(name.to_owned()).or_insert_with(made).clone()
+    }
+
+    /// All of it as OpenMetrics text.
+    pub fn encode(&self) -> String {
+        let mut encoded = String::new();
+        // Writing to a string does not fail.
+        let _ = text::encode(&mut encoded, &self.registry);
+        encoded
+    }
+}
+
+impl ProjectionMetrics {
+    fn new(name: &str, families: Families) -> Self {
+        let metrics = Self { projection: name.into(), families, measured: Arc::default() };
+        metrics.count(Tally::default());
+        metrics.wrote(&Written::default());
+        metrics.forget_all();
+        let Families { batches, retries, fenced, .. } = &metrics.families;
+        [batches, retries, fenced].iter().for_each(|counter| drop(counter.get_or_create(&metrics.labels())));
+        metrics
+    }
+
+    /// A batch was planned: what its records ended as.
+    pub fn recorded(&self, tally: &Tally) {
+        self.count(*tally);
+        let records = tally.applied + tally.not_subscribed + tally.already_applied;
+        self.families.batch_records.get_or_create(&self.labels()).observe(records as f64);
+    }
+
+    /// A commit is in the database.
+    pub fn committed(&self, took: Duration, written: &Written) {
+        self.families.batches.get_or_create(&self.labels()).inc();
+        self.families.commit.get_or_create(&self.labels()).observe(took.as_secs_f64());
+        self.wrote(written);
+    }
+
+    /// Something is tried again after a failure that may pass.
+    pub fn retried(&self) {
+        self.families.retries.get_or_create(&self.labels()).inc();
+    }
+
+    /// A commit was refused because another owner had taken over.
+    pub fn fenced(&self) {
+        self.families.fenced.get_or_create(&self.labels()).inc();
+    }
+
+    /// A partition of ours is this many records behind the end of the log.
+    pub fn lag(&self, partition: &TopicPartition, records: i64) {
+        self.measured.lock().unwrap_or_else(PoisonError::into_inner).insert(partition.clone());
+        self.families.lag_records.get_or_create(&self.partition_labels(partition)).set(records);
+    }
+
+    /// How many partitions are ours.
+    pub fn owned(&self, partitions: usize) {
+        self.families.partitions_owned.get_or_create(&self.labels()).set(partitions as i64);
+    }
+
+    /// What is held of records that are read but not yet committed, in bytes.
+    pub fn buffered_bytes(&self, bytes: usize) {
+        self.families.buffered.get_or_create(&self.labels()).set(bytes as i64);
+    }
+
+    /// A partition is no longer ours: another process measures it now, and two figures would contradict each other.
+    pub fn forget(&self, partition: &TopicPartition) {
+        self.measured.lock().unwrap_or_else(PoisonError::into_inner).remove(partition);
+        self.families.lag_records.remove(&self.partition_labels(partition));
+    }
+
+    /// No partition is ours any longer, and nothing is held.
+    pub fn forget_all(&self) {
+        let measured = std::mem::take(&mut *self.measured.lock().unwrap_or_else(PoisonError::into_inner));
+        measured.iter().for_each(|partition| self.forget(partition));
+        self.owned(0);
+        self.buffered_bytes(0);
+    }
+
+    /// The projection is in the state `current`, one of `all`.
+    pub(crate) fn state(&self, current: &'static str, all: &[&'static str]) {
+        for state in all {
+            let labels = StateLabels { projection: self.projection.to_string(), state };
+            self.families.state.get_or_create(&labels).set(i64::from(*state == current));
+        }
+    }
+
+    fn count(&self, tally: Tally) {
+        let Tally { applied, not_subscribed, already_applied } = tally;
+        let outcomes = [("applied", applied), ("not_subscribed", not_subscribed), ("already_applied", already_applied)];
+        for (outcome, records) in outcomes {
+            let labels = OutcomeLabels { projection: self.projection.to_string(), outcome };
+            self.families.records.get_or_create(&labels).inc_by(records);
+        }
+    }
+
+    fn wrote(&self, written: &Written) {
+        self.families.rows.get_or_create(&self.labels()).inc_by(written.rows);
+        self.families.missed_updates.get_or_create(&self.labels()).inc_by(written.missed);
+    }
+
+    fn labels(&self) -> ProjectionLabels {
+        ProjectionLabels { projection: self.projection.to_string() }
+    }
+
+    fn partition_labels(&self, partition: &TopicPartition) -> PartitionLabels {
+        let TopicPartition { topic, partition } = partition;
+        PartitionLabels { projection: self.projection.to_string(), topic: topic.to_string(), partition: *partition }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn has(metrics: &Metrics, line: &str) -> bool {
+        metrics.encode().lines().any(|encoded| encoded == line)
+    }
+
+    #[test]
+    fn counters_stand_at_zero_before_anything_happens() {
+        let metrics = Metrics::new();
+        metrics.projection("orders");
+        for name in ["batches", "rows", "missed_updates", "retries", "fenced"] {
+            assert!(has(&metrics, &format!("readcast_{name}_total{{projection=\"orders\"}} 0")), "{name}");
+        }
+        assert!(has(&metrics, "readcast_records_total{projection=\"orders\",outcome=\"applied\"} 0"));
+        assert!(has(&metrics, &format!("readcast_build_info{{version=\"{}\"}} 1", env!("CARGO_PKG_VERSION"))));
+        assert!(metrics.encode().ends_with("# EOF\n"));
+    }
+
+    #[test]
+    fn every_record_is_counted_by_what_it_ended_as() {
+        let metrics = Metrics::new();
+        let tally = Tally { applied: 5, not_subscribed: 2, already_applied: 1 };
+        metrics.projection("orders").recorded(&tally);
+        metrics.projection("orders").recorded(&tally);
+        assert!(has(&metrics, "readcast_records_total{projection=\"orders\",outcome=\"applied\"} 10"));
+        assert!(has(&metrics, "readcast_records_total{projection=\"orders\",outcome=\"not_subscribed\"} 4"));
+        assert!(has(&metrics, "readcast_records_total{projection=\"orders\",outcome=\"already_applied\"} 2"));
+        assert!(has(&metrics, "readcast_batch_records_sum{projection=\"orders\"} 16.0"));
+    }
+
+    #[test]
+    fn a_commit_counts_its_rows_and_its_time() {
+        let metrics = Metrics::new();
+        metrics.projection("orders").committed(Duration::from_millis(250), &Written { rows: 7, missed: 1 });
+        assert!(has(&metrics, "readcast_batches_total{projection=\"orders\"} 1"));
+        assert!(has(&metrics, "readcast_rows_total{projection=\"orders\"} 7"));
+        assert!(has(&metrics, "readcast_missed_updates_total{projection=\"orders\"} 1"));
+        assert!(has(&metrics, "readcast_commit_seconds_sum{projection=\"orders\"} 0.25"));
+    }
+
+    #[test]
+    fn the_gauges_of_a_partition_that_went_away_disappear() {
+        let (metrics, partition) = (Metrics::new(), TopicPartition::new("orders", 3));
+        let projection = metrics.projection("p");
+        projection.lag(&partition, 12);
+        projection.lag(&TopicPartition::new("orders", 4), 0);
+        assert!(has(&metrics, "readcast_lag_records{projection=\"p\",topic=\"orders\",partition=\"3\"} 12"));
+        metrics.projection("p").forget(&partition);
+        assert!(!metrics.encode().contains("partition=\"3\"") && metrics.encode().contains("partition=\"4\""));
+    }
+
+    #[test]
+    fn a_projection_that_ends_owns_and_holds_nothing() {
+        let (metrics, partition) = (Metrics::new(), TopicPartition::new("orders", 3));
+        let (ending, other) = (metrics.projection("ending"), metrics.projection("other"));
+        for projection in [&ending, &other] {
+            projection.lag(&partition, 12);
+            projection.owned(1);
+            projection.buffered_bytes(4096);
+        }
+        ending.forget_all();
+        assert!(has(&metrics, "readcast_partitions_owned{projection=\"ending\"} 0"));
+        assert!(has(&metrics, "readcast_buffered_bytes{projection=\"ending\"} 0"));
+        assert!(!metrics.encode().contains("lag_records{projection=\"ending\""));
+        assert!(has(&metrics, "readcast_lag_records{projection=\"other\",topic=\"orders\",partition=\"3\"} 12"));
+        assert!(has(&metrics, "readcast_buffered_bytes{projection=\"other\"} 4096"));
+    }
+}

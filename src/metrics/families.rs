@@ -1,0 +1,104 @@
+//! Which metrics there are: their names, their help and their labels.
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::metrics::info::Info;
+use prometheus_client::registry::{Registry, Unit};
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(super) struct ProjectionLabels {
+    pub(super) projection: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(super) struct OutcomeLabels {
+    pub(super) projection: String,
+    pub(super) outcome: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(super) struct StateLabels {
+    pub(super) projection: String,
+    pub(super) state: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(super) struct PartitionLabels {
+    pub(super) projection: String,
+    pub(super) topic: String,
+    pub(super) partition: i32,
+}
+
+type Histograms = Family<ProjectionLabels, Histogram, fn() -> Histogram>;
+
+#[derive(Clone, Debug)]
+pub(super) struct Families {
+    pub(super) records: Family<OutcomeLabels, Counter>,
+    pub(super) batches: Family<ProjectionLabels, Counter>,
+    pub(super) rows: Family<ProjectionLabels, Counter>,
+    pub(super) missed_updates: Family<ProjectionLabels, Counter>,
+    pub(super) retries: Family<ProjectionLabels, Counter>,
+    pub(super) fenced: Family<ProjectionLabels, Counter>,
+    pub(super) commit: Histograms,
+    pub(super) batch_records: Histograms,
+    pub(super) lag_records: Family<PartitionLabels, Gauge>,
+    pub(super) partitions_owned: Family<ProjectionLabels, Gauge>,
+    pub(super) buffered: Family<ProjectionLabels, Gauge>,
+    pub(super) state: Family<StateLabels, Gauge>,
+}
+
+impl Default for Families {
+    fn default() -> Self {
+        let seconds =
+            || Histogram::new([0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0]);
+        let records = || Histogram::new([1.0, 10.0, 100.0, 1_000.0, 10_000.0, 100_000.0]);
+        Self {
+            records: Family::default(),
+            batches: Family::default(),
+            rows: Family::default(),
+            missed_updates: Family::default(),
+            retries: Family::default(),
+            fenced: Family::default(),
+            commit: Family::new_with_constructor(seconds),
+            batch_records: Family::new_with_constructor(records),
+            lag_records: Family::default(),
+            partitions_owned: Family::default(),
+            buffered: Family::default(),
+            state: Family::default(),
+        }
+    }
+}
+
+impl Families {
+    /// The registry adds `readcast_`, the unit, and `_total` for a counter.
+    pub(super) fn registry(&self) -> Registry {
+        let mut registry = Registry::with_prefix("readcast");
+        let build = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
+        registry.register("build", "Which readcast this is", build);
+        registry.register("records", "Records read, by what each ended as", self.records.clone());
+        registry.register("batches", "Transactions committed", self.batches.clone());
+        registry.register("rows", "Rows created, changed or removed", self.rows.clone());
+        registry.register("missed_updates", "Updates that met no row", self.missed_updates.clone());
+        registry.register("retries", "Attempts made again after a failure that may pass", self.retries.clone());
+        registry.register("fenced", "Commits refused because another owner had taken over", self.fenced.clone());
+        registry.register_with_unit("commit", "Time that a commit took", Unit::Seconds, self.commit.clone());
+        registry.register("batch_records", "Records in a batch", self.batch_records.clone());
+        registry.register(
+            "lag_records",
+            "Records between the checkpoint and the end of the log",
+            self.lag_records.clone(),
+        );
+        registry.register("partitions_owned", "Partitions that this process projects", self.partitions_owned.clone());
+        registry.register_with_unit(
+            "buffered",
+            "Records read but not yet committed",
+            Unit::Bytes,
+            self.buffered.clone(),
+        );
+        registry.register("projection_state", "1 for the state that the projection is in, else 0", self.state.clone());
+        registry
+    }
+}

@@ -1,0 +1,66 @@
+//! Writing sample events to Kafka. The projector itself never writes to the log.
+
+use std::time::Duration;
+
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::client::DefaultClientContext;
+use rdkafka::config::ClientConfig;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
+
+use super::{ANSWER_TIMEOUT, classify, refused};
+use crate::source::SourceError;
+
+/// Writes records to one topic.
+pub struct Producer {
+    producer: BaseProducer,
+    topic: String,
+}
+
+impl Producer {
+    /// A producer to `topic`, which is created with `partitions` when it does not exist.
+    pub async fn open(
+        properties: impl IntoIterator<Item = (String, String)>,
+        topic: String,
+        partitions: i32,
+    ) -> Result<Self, SourceError> {
+        const DOING: &str = "configuring the Kafka producer";
+        let mut config = ClientConfig::new();
+        config.set("client.id", "readcast-generate").set("enable.idempotence", "true").set("linger.ms", "5");
+        for (key, value) in properties {
+            config.set(key, value);
+        }
+        let admin: AdminClient<DefaultClientContext> = config.create().map_err(|error| refused(DOING, &error))?;
+        let new = NewTopic::new(&topic, partitions, TopicReplication::Fixed(-1));
+        let options = AdminOptions::new().operation_timeout(Some(ANSWER_TIMEOUT));
+        let created = admin.create_topics([&new], &options).await.map_err(|error| classify("creating a topic", &error))?;
+        for result in created {
+            match result {
+                Ok(_) | Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => {}
+                Err((_, code)) => return Err(classify("creating a topic", &KafkaError::AdminOp(code))),
+            }
+        }
+        let producer = config.create().map_err(|error| refused(DOING, &error))?;
+        Ok(Self { producer, topic })
+    }
+
+    /// Hands one record to the client, waiting while its queue is full.
+    pub fn send(&self, key: &str, value: &str) -> Result<(), SourceError> {
+        let mut record = BaseRecord::to(&self.topic).key(key).payload(value);
+        loop {
+            match self.producer.send(record) {
+                Ok(()) => return Ok(()),
+                Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), refused)) => {
+                    record = refused;
+                    self.producer.poll(Duration::from_millis(50));
+                }
+                Err((error, _)) => return Err(classify("writing to Kafka", &error)),
+            }
+        }
+    }
+
+    /// Waits until everything handed over has been acknowledged.
+    pub fn flush(&self) -> Result<(), SourceError> {
+        self.producer.flush(Duration::from_secs(60)).map_err(|error| classify("writing to Kafka", &error))
+    }
+}

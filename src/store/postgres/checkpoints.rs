@@ -1,0 +1,113 @@
+//! The checkpoints of one generation.
+
+use readcast_core::TopicPartition;
+use sqlx::{PgConnection, Row};
+
+use super::connection::at;
+use crate::source::Extent;
+use crate::store::{Advance, Checkpoint, Committed, Generation, StoreError, Written};
+
+/// The checkpoints of one generation of one projection.
+pub(super) struct Of<'a> {
+    projection: &'a str,
+    generation: Generation,
+}
+
+impl<'a> Of<'a> {
+    pub(super) fn new(projection: &'a str, generation: Generation) -> Self {
+        Self { projection, generation }
+    }
+
+    /// Raises the owner epoch of each partition. Waits behind the transaction of an earlier owner: its position is
+    /// read after its commit, and its next commit finds the new epoch.
+    pub(super) async fn claim(
+        &self,
+        connection: &mut PgConnection,
+        partitions: &[(TopicPartition, Extent)],
+    ) -> Result<Vec<Checkpoint>, StoreError> {
+        const CLAIM: &str = "
+            INSERT INTO readcast.checkpoints AS held
+                (projection, generation, topic, partition, next_offset, owner_epoch, topic_id)
+            SELECT $1, $2, topic, partition, next_offset, 1, topic_id
+            FROM unnest($3::text[], $4::int4[], $5::int8[], $6::text[]) AS new(topic, partition, next_offset, topic_id)
+            ORDER BY topic, partition
+            ON CONFLICT (projection, generation, topic, partition) DO UPDATE
+            SET owner_epoch = held.owner_epoch + 1, topic_id = coalesce(held.topic_id, excluded.topic_id)
+            RETURNING topic, partition, next_offset, owner_epoch, topic_id";
+        let rows = sqlx::query(CLAIM)
+            .bind(self.projection)
+            .bind(self.generation.0)
+            .bind(partitions.iter().map(|(partition, _)| partition.topic.to_string()).collect::<Vec<_>>())
+            .bind(partitions.iter().map(|(partition, _)| partition.partition).collect::<Vec<_>>())
+            .bind(partitions.iter().map(|(_, extent)| extent.start).collect::<Vec<_>>())
+            .bind(partitions.iter().map(|(_, extent)| extent.log_id.clone()).collect::<Vec<_>>())
+            .fetch_all(connection)
+            .await
+            .map_err(at("claiming partitions"))?;
+        rows.iter().map(checkpoint).collect::<sqlx::Result<_>>().map_err(at("claiming partitions"))
+    }
+
+    /// The guard of every commit: moves each checkpoint, provided that all of them stand exactly where the commit
+    /// begins and belong to the owner that it names. `false` when any does not.
+    pub(super) async fn advance(
+        &self,
+        connection: &mut PgConnection,
+        advances: &[Advance],
+    ) -> Result<bool, StoreError> {
+        const ADVANCE: &str = "
+            UPDATE readcast.checkpoints AS held
+            SET next_offset = step.next_offset, updated_at = now()
+            FROM unnest($3::text[], $4::int4[], $5::int8[], $6::int8[], $7::int8[])
+                AS step(topic, partition, expected, next_offset, owner_epoch)
+            WHERE held.projection = $1 AND held.generation = $2
+              AND held.topic = step.topic AND held.partition = step.partition
+              AND held.next_offset = step.expected AND held.owner_epoch = step.owner_epoch";
+        let moved = sqlx::query(ADVANCE)
+            .bind(self.projection)
+            .bind(self.generation.0)
+            .bind(advances.iter().map(|advance| advance.partition.topic.to_string()).collect::<Vec<_>>())
+            .bind(advances.iter().map(|advance| advance.partition.partition).collect::<Vec<_>>())
+            .bind(advances.iter().map(|advance| advance.from).collect::<Vec<_>>())
+            .bind(advances.iter().map(|advance| advance.to).collect::<Vec<_>>())
+            .bind(advances.iter().map(|advance| advance.owner_epoch).collect::<Vec<_>>())
+            .execute(connection)
+            .await
+            .map_err(at("moving checkpoints"))?;
+        Ok(moved.rows_affected() == advances.len() as u64)
+    }
+
+    /// What became of a commit whose guard failed. An earlier attempt whose answer was lost shows in checkpoints that
+    /// all stand where the commit ends, under our own epoch: nobody else could have brought them there. Anything else
+    /// is another owner. (The guard has waited for the row locks, so no earlier attempt is still under way.)
+    pub(super) async fn outcome(
+        &self,
+        connection: &mut PgConnection,
+        advances: &[Advance],
+    ) -> Result<Committed, StoreError> {
+        const HELD: &str = "
+            SELECT topic, partition, next_offset, owner_epoch, topic_id FROM readcast.checkpoints
+            WHERE projection = $1 AND generation = $2";
+        let rows = sqlx::query(HELD).bind(self.projection).bind(self.generation.0).fetch_all(connection).await;
+        let rows = rows.map_err(at("reading checkpoints"))?;
+        let held: Vec<_> =
+            rows.iter().map(checkpoint).collect::<sqlx::Result<_>>().map_err(at("reading checkpoints"))?;
+        let stands_at_its_end = |advance: &Advance| {
+            held.iter().any(|held| {
+                held.partition == advance.partition
+                    && held.next_offset == advance.to
+                    && held.owner_epoch == advance.owner_epoch
+            })
+        };
+        let happened = advances.iter().all(stands_at_its_end);
+        Ok(if happened { Committed::Applied(Written::default()) } else { Committed::Fenced })
+    }
+}
+
+fn checkpoint(row: &sqlx::postgres::PgRow) -> sqlx::Result<Checkpoint> {
+    Ok(Checkpoint {
+        partition: TopicPartition::new(row.try_get::<&str, _>("topic")?, row.try_get("partition")?),
+        next_offset: row.try_get("next_offset")?,
+        owner_epoch: row.try_get("owner_epoch")?,
+        log_id: row.try_get("topic_id")?,
+    })
+}

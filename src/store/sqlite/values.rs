@@ -1,0 +1,144 @@
+//! Values on their way into SQLite and back: rows go as one JSON text a statement, and come back typed.
+//!
+//! SQLite has no decimals, times or UUIDs. They are texts in the one form that their type is displayed in, so that
+//! equal values are equal texts, and times and dates sort.
+
+use std::str::FromStr;
+
+use readcast_core::{Column, ColumnType, Date, Decimal, Json, Key, Row, TableSpec, Timestamp, Uuid, Value};
+use serde::{Serialize, Serializer};
+use sqlx::Row as _;
+use sqlx::sqlite::SqliteRow;
+
+/// The type of a column, as a STRICT table declares it.
+pub(super) fn column_type(column: &Column) -> &'static str {
+    match column.column_type() {
+        // NUMERIC would make a float of a decimal.
+        ColumnType::Text | ColumnType::Decimal { .. } | ColumnType::Timestamp => "TEXT",
+        ColumnType::Date | ColumnType::Uuid | ColumnType::Json => "TEXT",
+        ColumnType::Bool | ColumnType::I32 | ColumnType::I64 => "INTEGER",
+        ColumnType::F64 => "REAL",
+        ColumnType::Bytes => "BLOB",
+    }
+}
+
+/// A value as SQL text.
+pub(super) fn literal(value: &Value) -> String {
+    match value {
+        Value::Null | Value::I32(_) | Value::I64(_) => value.to_string(),
+        Value::Bool(truth) => i32::from(*truth).to_string(),
+        Value::F64(number) => format!("{number:?}"),
+        Value::Bytes(_) => format!("x'{value}'"),
+        _ => format!("'{}'", value.to_string().replace('\'', "''")),
+    }
+}
+
+/// The powers of two that a double can be made of, for [`expression`]. Every step of their making is exact.
+pub(super) const POWERS_OF_TWO: &str = "
+    CREATE TEMP TABLE powers_of_two (exponent INTEGER PRIMARY KEY, value REAL NOT NULL) STRICT;
+    WITH RECURSIVE
+        up (exponent, value) AS (SELECT 0, 1.0 UNION ALL SELECT exponent + 1, value * 2 FROM up WHERE exponent < 971),
+        down (exponent, value) AS (
+            SELECT -1, 0.5 UNION ALL SELECT exponent - 1, value / 2 FROM down WHERE exponent > -1074)
+    INSERT INTO powers_of_two SELECT exponent, value FROM up UNION ALL SELECT exponent, value FROM down";
+
+/// SQL for the value that stands at `place` of the JSON array `array`, in the type that `column` stores.
+pub(super) fn expression(column: &Column, array: &str, place: usize) -> String {
+    match column.column_type() {
+        ColumnType::Bytes => format!("unhex({array} ->> {place})"),
+        // SQLite misreads one in nine doubles by a bit, whatever the number of digits. An integer of 53 bits times a
+        // power of two is exact.
+        ColumnType::F64 => format!(
+            "CAST({array} ->> '$[{place}][0]' AS REAL)
+             * (SELECT value FROM temp.powers_of_two WHERE exponent = {array} ->> '$[{place}][1]')"
+        ),
+        _ => format!("{array} ->> {place}"),
+    }
+}
+
+/// Rows, each given as its cells, as the JSON array of arrays that [`expression`] reads.
+pub(super) fn rows<'a>(rows: impl IntoIterator<Item = impl IntoIterator<Item = &'a Value>>) -> String {
+    let rows: Vec<Vec<Cell<'_>>> = rows.into_iter().map(|row| row.into_iter().map(Cell).collect()).collect();
+    json(&rows)
+}
+
+/// One value as the JSON array that [`expression`] reads at place 0.
+pub(super) fn one(value: &Value) -> String {
+    json(&[Cell(value)])
+}
+
+fn json(value: &impl Serialize) -> String {
+    serde_json::to_string(value).expect("arrays of texts and integers are JSON")
+}
+
+/// A value in JSON.
+struct Cell<'a>(&'a Value);
+
+impl Serialize for Cell<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self.0 {
+            Value::Null => serializer.serialize_none(),
+            Value::Bool(truth) => serializer.serialize_bool(*truth),
+            Value::I32(number) => serializer.serialize_i32(*number),
+            Value::I64(number) => serializer.serialize_i64(*number),
+            Value::F64(number) => mantissa_and_exponent(*number).serialize(serializer),
+            Value::Text(text) => serializer.serialize_str(text),
+            Value::Json(json) => serializer.serialize_str(json.as_str()),
+            Value::Decimal(_) | Value::Timestamp(_) | Value::Date(_) | Value::Uuid(_) | Value::Bytes(_) => {
+                serializer.collect_str(self.0)
+            }
+        }
+    }
+}
+
+/// The integers of which a finite double is the first times two to the power of the second.
+fn mantissa_and_exponent(number: f64) -> (i64, i64) {
+    const FRACTION_BITS: u32 = 52;
+    let bits = number.abs().to_bits().cast_signed();
+    let (fraction, biased) = (bits & ((1 << FRACTION_BITS) - 1), bits >> FRACTION_BITS);
+    // A subnormal number has no hidden leading bit, and the exponent of the smallest normal ones.
+    let mantissa = if biased == 0 { fraction } else { fraction | 1 << FRACTION_BITS };
+    let mantissa = if number.is_sign_negative() { -mantissa } else { mantissa };
+    (mantissa, biased.max(1) - 1075)
+}
+
+/// The key and the data cells of a row that holds all columns of `table`, in order.
+pub(super) fn read(row: &SqliteRow, table: &TableSpec) -> sqlx::Result<(Key, Row)> {
+    let cells = table.columns().iter().enumerate().map(|(place, column)| cell(row, place, column));
+    let mut key: Key = cells.collect::<sqlx::Result<_>>()?;
+    let cells = key.split_off(table.key_columns().len());
+    Ok((key, cells))
+}
+
+fn cell(row: &SqliteRow, place: usize, column: &Column) -> sqlx::Result<Value> {
+    Ok(match column.column_type() {
+        ColumnType::Text => row.try_get::<Option<String>, _>(place)?.into(),
+        ColumnType::Bool => row.try_get::<Option<bool>, _>(place)?.into(),
+        ColumnType::I32 => row.try_get::<Option<i32>, _>(place)?.into(),
+        ColumnType::I64 => row.try_get::<Option<i64>, _>(place)?.into(),
+        ColumnType::F64 => row.try_get::<Option<f64>, _>(place)?.into(),
+        ColumnType::Bytes => row.try_get::<Option<Vec<u8>>, _>(place)?.into(),
+        // A decimal without digits other than 0 loses its scale when it is read; `fit` gives it back.
+        ColumnType::Decimal { .. } => {
+            let value = Value::from(parsed::<Decimal>(row, place)?);
+            value.fit(column).map_err(|_| unreadable(place))?
+        }
+        ColumnType::Timestamp => parsed::<Timestamp>(row, place)?.into(),
+        ColumnType::Date => parsed::<Date>(row, place)?.into(),
+        ColumnType::Uuid => parsed::<Uuid>(row, place)?.into(),
+        ColumnType::Json => {
+            let text = row.try_get::<Option<String>, _>(place)?;
+            text.map(Json::try_from).transpose().map_err(|_| unreadable(place))?.into()
+        }
+    })
+}
+
+fn parsed<T: FromStr>(row: &SqliteRow, place: usize) -> sqlx::Result<Option<T>> {
+    let text = row.try_get::<Option<&str>, _>(place)?;
+    text.map(str::parse).transpose().map_err(|_| unreadable(place))
+}
+
+/// Somebody else wrote what stands there. What it is stays out of the error: it is row data.
+fn unreadable(place: usize) -> sqlx::Error {
+    sqlx::Error::ColumnDecode { index: place.to_string(), source: "not a value of the column's type".into() }
+}

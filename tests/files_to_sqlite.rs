@@ -1,0 +1,191 @@
+//! The embedded default end to end: files in, SQLite out.
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use crate::oracle::{self, assert_same};
+use crate::shop::{FileShop, append, events};
+use crate::support::eventually::{PATIENCE, eventually};
+
+const A_MILLION: usize = 1_000_000;
+
+fn expected(count: usize) -> oracle::Tables {
+    oracle::tables(events(count).map(|(_, event)| event))
+}
+
+#[tokio::test]
+async fn a_million_events_leave_the_rows_of_an_independent_fold_after_20_kills() {
+    let shop = FileShop::new();
+    shop.write(4, events(A_MILLION));
+    let seed = seed();
+    let mut random = fastrand::Rng::with_seed(seed);
+    let goal = 3 * i64::try_from(A_MILLION).unwrap();
+    let mut kills: Vec<i64> = (0..20).map(|_| random.i64(0..goal * 9 / 10)).collect();
+    kills.sort_unstable();
+    for kill in kills {
+        let mut instance = shop.start(&["run", "--until-end"], &[]);
+        eventually(&format!("{kill} events are projected (seed {seed})"), 2 * PATIENCE, async || {
+            let progress = shop.progress().await;
+            if progress >= kill { Ok(()) } else { Err(progress) }
+        })
+        .await;
+        instance.kill9();
+    }
+    let finished = shop.run(&["run", "--until-end"]).await;
+    assert!(finished.status.success(), "{}", finished.stderr);
+    assert_same(&shop.tables().await, &expected(A_MILLION));
+    assert_eq!(shop.progress().await, goal);
+}
+
+#[tokio::test]
+async fn a_kill_at_any_failpoint_neither_loses_nor_doubles_an_event() {
+    for failpoint in ["after_poll", "after_begin", "after_checkpoint", "after_rows", "after_commit"] {
+        let shop = FileShop::new();
+        shop.write(2, events(5_000));
+        for count in ["1", "3"] {
+            let armed = format!("{failpoint}:{count}");
+            let envs = [("READCAST_FAILPOINT", armed.as_str()), ("READCAST_BATCH_RECORDS", "500")];
+            let mut instance = shop.start(&["run", "--until-end"], &envs);
+            instance.wait_for_line(|line| line == format!("failpoint {failpoint}")).await;
+            instance.kill9();
+        }
+        let finished = shop.run(&["run", "--until-end"]).await;
+        assert!(finished.status.success(), "{failpoint}: {}", finished.stderr);
+        assert_same(&shop.tables().await, &expected(5_000));
+    }
+}
+
+#[tokio::test]
+async fn events_are_projected_as_they_are_appended_and_a_line_without_its_end_is_none() {
+    let shop = FileShop::new();
+    shop.write(1, events(100));
+    let mut instance = shop.start(&["run"], &[]);
+    let reaches = async |goal: i64| {
+        eventually(&format!("{goal} events are projected"), PATIENCE, async || {
+            let progress = shop.progress().await;
+            if progress == goal { Ok(()) } else { Err(progress) }
+        })
+        .await;
+    };
+    reaches(300).await;
+    let (key, event) = events(101).last().unwrap();
+    let (half, rest) = event.split_at(event.len() / 2);
+    append(&shop.partition(0), &format!("{key}\t{half}"));
+    // Another partition shows that the source has looked again, and taken nothing of the unfinished line.
+    append(&shop.partition(1), "{\"event_id\":\"e\",\"type\":\"OTHER\",\"timestamp\":\"2024-05-20T00:00:00Z\",\"data\":1}\n");
+    reaches(303).await;
+    append(&shop.partition(0), &format!("{rest}\n"));
+    reaches(306).await;
+    instance.terminate();
+    assert!(instance.wait().await.success(), "{}", instance.stderr());
+    assert_same(&shop.tables().await, &expected(101));
+}
+
+#[tokio::test]
+async fn poison_halts_its_projection_alone_with_coordinates_and_loses_nothing() {
+    let shop = FileShop::new();
+    shop.write(1, events(50));
+    // Without an e-mail address: `order_summary` must have one, the other two do not look at it.
+    let poison = events(51).last().unwrap().1.replace("\"email\"", "\"e-mail\"");
+    append(&shop.partition(0), &format!("{poison}\n"));
+    let finished = shop.run(&["run", "--until-end"]).await;
+    assert_eq!(finished.status.code(), Some(1), "{}", finished.stderr);
+    assert!(finished.stderr.contains("orders/0@50"), "{}", finished.stderr);
+    assert!(finished.stderr.contains("email"), "{}", finished.stderr);
+    let offsets = shop.rows("SELECT projection, next_offset, (SELECT last_error IS NOT NULL FROM readcast_generations g
+        WHERE g.projection = c.projection) FROM readcast_checkpoints c ORDER BY projection");
+    let offsets = offsets.await.unwrap();
+    assert!(offsets.contains(&"order_summary|50|1".to_owned()), "{offsets:?}");
+    let status = shop.run(&["status", "--output", "json"]).await;
+    let lines: serde_json::Value = serde_json::from_str(&status.stdout).unwrap();
+    let halted = lines.as_array().unwrap().iter().find(|line| line["projection"] == "order_summary").unwrap();
+    assert_eq!(halted["state"], "halted");
+    assert_eq!(halted["lag"], 1);
+    assert!(halted["last_error"].as_str().unwrap().contains("orders/0@50"), "{halted}");
+}
+
+#[tokio::test]
+async fn a_log_that_shrank_or_was_replaced_stops_with_a_verdict() {
+    let shop = FileShop::new();
+    shop.write(1, events(50));
+    assert!(shop.run(&["run", "--until-end"]).await.status.success());
+    let whole = std::fs::read_to_string(shop.partition(0)).unwrap();
+
+    let shorter: String = whole.lines().take(40).fold(String::new(), |mut text, line| {
+        let _ = writeln!(text, "{line}");
+        text
+    });
+    std::fs::write(shop.partition(0), shorter).unwrap();
+    let finished = shop.run(&["run", "--until-end"]).await;
+    assert_eq!(finished.status.code(), Some(1));
+    assert!(finished.stderr.contains("truncated: the log ends at 40, before the checkpoint at 50"), "{}", finished.stderr);
+
+    let other: String = whole.lines().skip(1).fold(String::new(), |mut text, line| {
+        let _ = writeln!(text, "{line}");
+        text
+    });
+    std::fs::write(shop.partition(0), other.clone() + &other).unwrap();
+    let finished = shop.run(&["run", "--until-end"]).await;
+    assert_eq!(finished.status.code(), Some(1));
+    assert!(finished.stderr.contains("recreated"), "{}", finished.stderr);
+    assert_same(&shop.tables().await, &expected(50));
+}
+
+#[tokio::test]
+async fn a_second_process_on_one_sqlite_file_is_refused_in_one_line() {
+    let shop = FileShop::new();
+    shop.write(1, events(10));
+    let mut first = shop.start(&["run"], &[]);
+    eventually("the first process is at work", PATIENCE, async || {
+        let progress = shop.progress().await;
+        if progress > 0 { Ok(()) } else { Err(progress) }
+    })
+    .await;
+    let second = shop.run(&["run", "--until-end"]).await;
+    assert_eq!(second.status.code(), Some(1));
+    assert_eq!(second.stderr.trim().lines().count(), 1, "{}", second.stderr);
+    assert!(second.stderr.contains(&first.pid().to_string()), "{}", second.stderr);
+    let status = shop.run(&["status"]).await;
+    assert!(status.status.success(), "looking is allowed: {}", status.stderr);
+    first.terminate();
+    assert!(first.wait().await.success());
+}
+
+#[tokio::test]
+async fn the_demo_projects_what_it_generates_and_goes_on_where_it_stopped() {
+    let shop = FileShop::new();
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path().to_str().unwrap();
+    let demo = ["demo", "--events", "2000", "--rate", "0", "--dir", dir, "--admin-listen", "127.0.0.1:0"];
+    for _ in 0..2 {
+        let finished = crate::support::process::Readcast::run(demo, &[]).await;
+        assert!(finished.status.success(), "{}", finished.stderr);
+        assert!(finished.stdout.contains("sqlite3 "), "{}", finished.stdout);
+    }
+    std::fs::copy(format!("{dir}/read.db"), shop.database()).unwrap();
+    assert_same(&shop.tables().await, &expected(4_000));
+}
+
+/// Random tests are replayed with `READCAST_TEST_SEED`.
+pub(crate) fn seed() -> u64 {
+    let seed = std::env::var("READCAST_TEST_SEED").map_or_else(|_| fastrand::u64(..), |seed| seed.parse().unwrap());
+    eprintln!("READCAST_TEST_SEED={seed}");
+    seed
+}
+
+#[tokio::test]
+async fn sigterm_drains_within_its_deadline() {
+    let shop = FileShop::new();
+    shop.write(4, events(200_000));
+    let mut instance = shop.start(&["run"], &[]);
+    eventually("it is in the middle of its work", PATIENCE, async || {
+        let progress = shop.progress().await;
+        if progress > 0 { Ok(()) } else { Err(progress) }
+    })
+    .await;
+    instance.terminate();
+    let status = tokio::time::timeout(Duration::from_secs(15), instance.wait()).await.expect("it ends in time");
+    assert!(status.success(), "{}", instance.stderr());
+    assert!(shop.run(&["run", "--until-end"]).await.status.success());
+    assert_same(&shop.tables().await, &expected(200_000));
+}

@@ -1,0 +1,112 @@
+//! The deployed form end to end: a real Kafka, a real Postgres.
+
+use crate::files_to_sqlite::seed;
+use crate::oracle::{self, assert_same};
+use crate::shop::{KafkaShop, events};
+use crate::support::eventually::{PATIENCE, eventually};
+
+fn expected(count: usize) -> oracle::Tables {
+    oracle::tables(events(count).map(|(_, event)| event))
+}
+
+async fn reaches(shop: &KafkaShop, goal: i64) {
+    eventually(&format!("{goal} events are projected"), 2 * PATIENCE, async || {
+        let progress = shop.progress().await;
+        if progress >= goal { Ok(()) } else { Err(progress) }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_million_events_leave_the_rows_of_an_independent_fold_after_20_kills() {
+    const COUNT: usize = 1_000_000;
+    let shop = KafkaShop::new(6).await;
+    shop.produce(events(COUNT));
+    let goal = shop.goal().await;
+    let mut random = fastrand::Rng::with_seed(seed());
+    let mut kills: Vec<i64> = (0..20).map(|_| random.i64(0..goal * 9 / 10)).collect();
+    kills.sort_unstable();
+    for kill in kills {
+        let mut instance = shop.start(&["run", "--until-end"], &[]);
+        reaches(&shop, kill).await;
+        instance.kill9();
+    }
+    shop.run_to_the_end().await;
+    assert_eq!(shop.progress().await, goal);
+    assert_same(&shop.tables().await, &expected(COUNT));
+}
+
+#[tokio::test]
+async fn a_kill_at_any_failpoint_neither_loses_nor_doubles_an_event() {
+    for failpoint in ["after_poll", "after_begin", "after_checkpoint", "after_rows", "after_commit"] {
+        let shop = KafkaShop::new(3).await;
+        shop.produce(events(5_000));
+        for count in ["1", "3"] {
+            let armed = format!("{failpoint}:{count}");
+            let envs = [("READCAST_FAILPOINT", armed.as_str()), ("READCAST_BATCH_RECORDS", "500")];
+            let mut instance = shop.start(&["run", "--until-end"], &envs);
+            instance.wait_for_line(|line| line == format!("failpoint {failpoint}")).await;
+            instance.kill9();
+        }
+        shop.run_to_the_end().await;
+        assert_same(&shop.tables().await, &expected(5_000));
+    }
+}
+
+#[tokio::test]
+async fn instances_that_join_and_leave_share_the_work_without_a_trace_in_the_tables() {
+    const COUNT: usize = 300_000;
+    let shop = KafkaShop::new(6).await;
+    shop.produce(events(COUNT / 3));
+    let goal = shop.goal().await;
+    let mut first = shop.start(&["run"], &[]);
+    reaches(&shop, goal / 10).await;
+    let mut second = shop.start(&["run"], &[]);
+    shop.produce(events(2 * COUNT / 3).skip(COUNT / 3));
+    second.wait_for_line(|line| line.contains("took over")).await;
+    let mut third = shop.start(&["run"], &[]);
+    third.wait_for_line(|line| line.contains("took over")).await;
+    first.terminate();
+    assert!(first.wait().await.success(), "{}", first.stderr());
+    shop.produce(events(COUNT).skip(2 * COUNT / 3));
+    let goal = shop.goal().await;
+    reaches(&shop, goal / 2).await;
+    second.kill9();
+    reaches(&shop, goal).await;
+    third.terminate();
+    assert!(third.wait().await.success(), "{}", third.stderr());
+    assert_eq!(shop.progress().await, goal);
+    assert_same(&shop.tables().await, &expected(COUNT));
+}
+
+#[tokio::test]
+async fn positions_of_record_are_ours_a_deleted_consumer_group_changes_nothing() {
+    let shop = KafkaShop::new(2).await;
+    shop.produce(events(2_000));
+    shop.run_to_the_end().await;
+    for projection in ["order_summary", "customer_orders", "product_sales"] {
+        let group = shop.group(projection);
+        shop.kafka.delete_group(&group).await;
+    }
+    shop.produce(events(3_000).skip(2_000));
+    shop.run_to_the_end().await;
+    assert_same(&shop.tables().await, &expected(3_000));
+}
+
+#[tokio::test]
+async fn status_shows_every_partition_as_json() {
+    let shop = KafkaShop::new(2).await;
+    shop.produce(events(100));
+    shop.run_to_the_end().await;
+    shop.produce(events(130).skip(100));
+    let mut status = shop.start(&["status", "--output", "json"], &[]);
+    assert!(status.wait().await.success(), "{}", status.stderr());
+    let lines: Vec<serde_json::Value> = serde_json::from_str(&status.stdout()).unwrap();
+    assert_eq!(lines.len(), 6, "three projections of two partitions each");
+    let sum = |field: &str| lines.iter().map(|line| line[field].as_i64().unwrap()).sum::<i64>();
+    assert_eq!((sum("next_offset"), sum("end_offset"), sum("lag")), (300, 390, 90));
+    for line in lines {
+        assert_eq!((&line["topic"], &line["state"], &line["generation"]), (&"orders".into(), &"live".into(), &1.into()));
+        assert!(line["last_error"].is_null());
+    }
+}

@@ -1,0 +1,14 @@
+//! The integration tests: real files, a real SQLite, a real Postgres, a real Kafka, and the real program, killed for
+//! real. One binary, so that they share their servers.
+#![allow(clippy::unwrap_used, clippy::disallowed_methods, missing_docs)]
+
+mod support;
+
+mod cli;
+mod files_to_sqlite;
+mod kafka_faults;
+mod kafka_to_postgres;
+mod oracle;
+mod shop;
+mod store_conformance;
+mod tidy;

@@ -1,0 +1,169 @@
+//! The shop's tables by an independent fold of its log: plain loops over plain maps, with money in whole cents. It
+//! shares no code with the projections, with the fold or with the stores.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+
+/// The rows of each table as texts, columns separated by `|`, in the order of their keys.
+pub(crate) type Tables = BTreeMap<&'static str, Vec<String>>;
+
+#[derive(Default)]
+struct Oracle {
+    orders: BTreeMap<String, Order>,
+    lines: BTreeMap<(String, usize), String>,
+    customers: BTreeMap<String, Customer>,
+    products: BTreeMap<String, (i64, i64)>,
+}
+
+#[derive(Default)]
+struct Order {
+    customer: String,
+    status: &'static str,
+    items: i64,
+    total: i64,
+    refunded: i64,
+    placed_at: Option<String>,
+    updated_at: String,
+}
+
+#[derive(Default)]
+struct Customer {
+    orders: i64,
+    cancelled: i64,
+    spent: i64,
+    last_order_at: Option<String>,
+}
+
+/// The tables that these events make, the events of each order in their order.
+pub(crate) fn tables<E: AsRef<str>>(events: impl IntoIterator<Item = E>) -> Tables {
+    let mut oracle = Oracle::default();
+    for event in events {
+        oracle.take(&serde_json::from_str(event.as_ref()).expect("an event is JSON"));
+    }
+    oracle.tables()
+}
+
+impl Oracle {
+    fn take(&mut self, event: &Value) {
+        let status = match event["type"].as_str().expect("a type") {
+            "ORDER_PLACED" => "placed",
+            "ORDER_PAID" => "paid",
+            "ORDER_SHIPPED" => "shipped",
+            "ORDER_CANCELLED" => "cancelled",
+            "ORDER_REFUNDED" => "refunded",
+            _ => return,
+        };
+        let data = &event["data"];
+        let at = event["timestamp"].as_str().expect("a timestamp").replace('Z', ".000000Z");
+        let id = text(&data["order_id"]);
+        let items = data["items"].as_array().expect("items");
+        let total = cents(&data["total_amount"]);
+        let refund = if status == "refunded" { cents(&data["refund_amount"]) } else { 0 };
+
+        let order = self.orders.entry(id.clone()).or_default();
+        order.customer = format!("{}|{}", text(&data["customer"]["id"]), text(&data["customer"]["email"]));
+        order.status = status;
+        order.items = items.iter().map(|item| item["quantity"].as_i64().expect("a quantity")).sum();
+        order.total = total;
+        order.refunded += refund;
+        order.updated_at.clone_from(&at);
+
+        let customer = self.customers.entry(text(&data["customer"]["id"]));
+        match status {
+            "placed" => {
+                order.placed_at = Some(at.clone());
+                self.lines.retain(|(order, _), _| *order != id);
+                for (place, item) in items.iter().enumerate() {
+                    let line = format!("{}|{}|{}", text(&item["sku"]), item["quantity"], money(cents(&item["price"])));
+                    self.lines.insert((id.clone(), place + 1), line);
+                }
+                let customer = customer.or_default();
+                customer.orders += 1;
+                customer.spent += total;
+                customer.last_order_at = customer.last_order_at.take().max(Some(at));
+                self.sell(items, 1);
+            }
+            "cancelled" => {
+                let last = self.lines.range((id.clone(), 0)..).take_while(|((order, _), _)| *order == id).count();
+                (1..=last).for_each(|line| drop(self.lines.remove(&(id.clone(), line))));
+                let customer = customer.or_default();
+                customer.cancelled += 1;
+                customer.spent -= total;
+                self.sell(items, -1);
+            }
+            "refunded" => customer.or_default().spent -= refund,
+            _ => {}
+        }
+    }
+
+    fn sell(&mut self, items: &[Value], sign: i64) {
+        for item in items {
+            let quantity = item["quantity"].as_i64().expect("a quantity");
+            let (units, revenue) = self.products.entry(text(&item["sku"])).or_default();
+            *units += sign * quantity;
+            *revenue += sign * quantity * cents(&item["price"]);
+        }
+    }
+
+    fn tables(self) -> Tables {
+        let null = |value: Option<String>| value.unwrap_or_else(|| "null".into());
+        let orders = self.orders.into_iter().map(|(id, order)| {
+            let Order { customer, status, items, total, refunded, placed_at, updated_at } = order;
+            let (total, refunded) = (money(total), money(refunded));
+            format!("{id}|{customer}|{status}|{items}|{total}|{refunded}|{}|{updated_at}", null(placed_at))
+        });
+        let lines = self.lines.into_iter().map(|((order, number), line)| format!("{order}|{number}|{line}"));
+        let customers = self.customers.into_iter().map(|(id, customer)| {
+            let Customer { orders, cancelled, spent, last_order_at } = customer;
+            format!("{id}|{orders}|{cancelled}|{}|{}", money(spent), null(last_order_at))
+        });
+        let products = self.products.into_iter().map(|(sku, (units, revenue))| format!("{sku}|{units}|{}", money(revenue)));
+        let tables = BTreeMap::from([
+            ("order_summary", orders.collect::<Vec<_>>()),
+            ("order_lines", lines.collect()),
+            ("customer_orders", customers.collect()),
+            ("product_sales", products.collect()),
+        ]);
+        tables.into_iter().map(|(table, rows)| (table, sorted(rows))).collect()
+    }
+}
+
+/// Rows in an order that no database's collation has a say in.
+pub(crate) fn sorted(mut rows: Vec<String>) -> Vec<String> {
+    rows.sort();
+    rows
+}
+
+fn text(value: &Value) -> String {
+    value.as_str().expect("a text").to_owned()
+}
+
+/// Exact: a double holds every sum of cents below 90 trillion to well under half a cent.
+fn cents(value: &Value) -> i64 {
+    (value.as_f64().expect("a number") * 100.0).round() as i64
+}
+
+fn money(cents: i64) -> String {
+    format!("{}{}.{:02}", if cents < 0 { "-" } else { "" }, cents.abs() / 100, cents.abs() % 100)
+}
+
+/// Says where two sets of tables differ, a few rows of each, instead of printing millions.
+#[track_caller]
+pub(crate) fn assert_same(found: &Tables, expected: &Tables) {
+    for (table, expected) in expected {
+        let found = &found[table];
+        let only = |these: &[String], those: &[String]| -> Vec<String> {
+            let those: std::collections::BTreeSet<_> = those.iter().collect();
+            these.iter().filter(|row| !those.contains(row)).take(5).cloned().collect()
+        };
+        assert!(
+            found == expected,
+            "`{table}` has {} rows, expected are {}\nonly found: {:#?}\nonly expected: {:#?}",
+            found.len(),
+            expected.len(),
+            only(found, expected),
+            only(expected, found)
+        );
+    }
+}

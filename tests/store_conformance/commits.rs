@@ -1,0 +1,163 @@
+//! Rows and checkpoints, together or not at all, and for one owner.
+
+use readcast::source::Extent;
+use readcast::store::{Commit, Committed, Generation, StoreError, Written};
+use readcast_core::{ChangeSet, ColumnType, TableSpec, TopicPartition};
+
+use super::subject::{Lane, Subject, changes, definition};
+
+fn counters() -> Vec<TableSpec> {
+    vec![TableSpec::new("counters").key("id", ColumnType::Text).with_default("count", ColumnType::I64, 0)]
+}
+
+/// One more for each of `ids`.
+fn counted(ids: &[&str]) -> ChangeSet {
+    changes(&counters(), |changes| {
+        for id in ids {
+            changes.upsert("counters", [*id]).add("count", 1);
+        }
+    })
+}
+
+/// Checks every counter there is.
+#[track_caller]
+fn assert_counts(rows: std::collections::BTreeMap<String, String>, expected: &[(&str, i64)]) {
+    let expected = expected.iter().map(|(id, count)| ((*id).to_owned(), count.to_string())).collect();
+    assert_eq!(rows, expected);
+}
+
+pub(super) async fn rows_and_checkpoints_commit_together(subject: &Subject) {
+    let mut lane = Lane::claim(subject, &definition(counters())).await;
+    assert_eq!(subject.positions().await, [(0, 0)]);
+    let committed = lane.commit(counted(&["a", "b", "a"])).await;
+    assert_eq!(committed, Ok(Committed::Applied(Written { rows: 2, missed: 0 })));
+    assert_counts(subject.rows(&counters()[0]).await, &[("a", 2), ("b", 1)]);
+    assert_eq!(subject.positions().await, [(0, 1)]);
+}
+
+pub(super) async fn a_number_out_of_range_takes_the_whole_commit_back(subject: &Subject) {
+    let mut lane = Lane::claim(subject, &definition(counters())).await;
+    let most = changes(&counters(), |changes| {
+        changes.upsert("counters", ["full"]).set("count", i64::MAX);
+    });
+    assert!(matches!(lane.commit(most).await, Ok(Committed::Applied(_))));
+    let refused = lane.commit(counted(&["a", "full", "z"])).await.expect_err("one more does not fit");
+    assert!(matches!(refused, StoreError::Refused { .. }), "{refused:?}");
+    assert!(refused.to_string().contains("counters"), "{refused}");
+    assert_counts(subject.rows(&counters()[0]).await, &[("full", i64::MAX)]);
+    assert_eq!(subject.positions().await, [(0, 1)]);
+    assert!(matches!(lane.commit(counted(&["a"])).await, Ok(Committed::Applied(_))), "the writer goes on");
+}
+
+pub(super) async fn a_commit_from_a_stale_position_is_fenced_and_writes_nothing(subject: &Subject) {
+    let mut lane = Lane::claim(subject, &definition(counters())).await;
+    for _ in 0..3 {
+        assert!(matches!(lane.commit(counted(&["a"])).await, Ok(Committed::Applied(_))));
+    }
+    for from in [0, 1, 4] {
+        let advance = readcast::store::Advance { from, to: from + 1, ..lane.advance() };
+        let stale = Commit { advances: vec![advance], changes: counted(&["a", "b"]) };
+        assert_eq!(lane.try_commit(&stale).await, Ok(Committed::Fenced), "from {from}");
+    }
+    assert_counts(subject.rows(&counters()[0]).await, &[("a", 3)]);
+    assert_eq!(subject.positions().await, [(0, 3)]);
+}
+
+pub(super) async fn a_commit_of_an_earlier_owner_is_fenced_and_writes_nothing(subject: &Subject) {
+    let mut earlier = Lane::claim(subject, &definition(counters())).await;
+    assert!(matches!(earlier.commit(counted(&["a"])).await, Ok(Committed::Applied(_))));
+    let mut later = Lane::claim(subject, &definition(counters())).await;
+    assert_eq!(earlier.commit(counted(&["b"])).await, Ok(Committed::Fenced));
+    assert_counts(subject.rows(&counters()[0]).await, &[("a", 1)]);
+    assert!(matches!(later.commit(counted(&["a"])).await, Ok(Committed::Applied(_))));
+    // The earlier owner's step has been taken meanwhile, but not by it.
+    assert_eq!(earlier.commit(counted(&["b"])).await, Ok(Committed::Fenced));
+    assert_counts(subject.rows(&counters()[0]).await, &[("a", 2)]);
+    assert_eq!(subject.positions().await, [(0, 2)]);
+}
+
+pub(super) async fn one_fenced_partition_keeps_the_others_where_they_are(subject: &Subject) {
+    let mut lane = Lane::claim_partition(subject, &definition(counters()), 0).await;
+    let other = Lane::claim_partition(subject, &definition(counters()), 1).await;
+    let mut stale = other.advance();
+    stale.owner_epoch -= 1;
+    let commit = Commit { advances: vec![lane.advance(), stale], changes: counted(&["a"]) };
+    assert_eq!(lane.try_commit(&commit).await, Ok(Committed::Fenced));
+    assert_eq!(subject.positions().await, [(0, 0), (1, 0)]);
+    let both = Commit { advances: vec![lane.advance(), other.advance()], changes: counted(&["a"]) };
+    assert!(matches!(lane.try_commit(&both).await, Ok(Committed::Applied(_))));
+    assert_eq!(subject.positions().await, [(0, 1), (1, 1)]);
+    assert_counts(subject.rows(&counters()[0]).await, &[("a", 1)]);
+}
+
+pub(super) async fn a_commit_that_happened_is_not_repeated(subject: &Subject) {
+    let mut lane = Lane::claim(subject, &definition(counters())).await;
+    let commit = Commit { advances: vec![lane.advance()], changes: counted(&["a"]) };
+    assert_eq!(lane.try_commit(&commit).await, Ok(Committed::Applied(Written { rows: 1, missed: 0 })));
+    assert_eq!(lane.try_commit(&commit).await, Ok(Committed::Applied(Written::default())));
+    assert_counts(subject.rows(&counters()[0]).await, &[("a", 1)]);
+}
+
+pub(super) async fn a_claim_raises_the_epoch_and_keeps_the_position(subject: &Subject) {
+    let definition = definition(counters());
+    let mut first = Lane::claim(subject, &definition).await;
+    assert_eq!((first.next_offset, first.owner_epoch), (0, 1));
+    assert!(matches!(first.commit(counted(&["a"])).await, Ok(Committed::Applied(_))));
+    let second = Lane::claim(subject, &definition).await;
+    assert_eq!((second.next_offset, second.owner_epoch), (1, 2));
+    assert_eq!(subject.positions().await, [(0, 1)]);
+}
+
+pub(super) async fn a_checkpoint_keeps_the_first_log_that_is_known(subject: &Subject) {
+    let definition = definition(counters());
+    let generation = subject.store.prepare(&definition).await.expect("tables");
+    let mut writer = subject.store.writer(&definition, generation).await.expect("a writer");
+    let partition = |number| TopicPartition::new("log", number);
+    let extent = |log_id: Option<&str>| Extent { start: 5, end: 9, log_id: log_id.map(str::to_owned) };
+    let mut found = Vec::new();
+    for log_id in [None, Some("one"), Some("other"), None] {
+        let extents = [(partition(0), extent(log_id)), (partition(1), extent(Some("same")))];
+        let claimed = writer.claim(&extents).await.expect("a claim");
+        assert_eq!(claimed.len(), 2);
+        let [zero, one] = [0, 1].map(|number| {
+            claimed.iter().find(|checkpoint| checkpoint.partition == partition(number)).expect("each is claimed")
+        });
+        assert_eq!((zero.next_offset, one.next_offset), (5, 5));
+        assert_eq!(one.log_id.as_deref(), Some("same"));
+        found.push(zero.log_id.clone());
+    }
+    assert_eq!(found, [None, Some("one".into()), Some("one".into()), Some("one".into())]);
+}
+
+pub(super) async fn two_writers_of_the_same_rows_in_opposite_order_both_succeed(subject: &Subject) {
+    const ROUNDS: i64 = 30;
+    let definition = definition(counters());
+    let ids = ["a", "b", "c", "d", "e", "f"];
+    let mut reversed = ids;
+    reversed.reverse();
+    let mut one = Lane::claim_partition(subject, &definition, 0).await;
+    let mut other = Lane::claim_partition(subject, &definition, 1).await;
+    let count = async |lane: &mut Lane, ids: &[&str]| {
+        for _ in 0..ROUNDS {
+            let committed = lane.commit(counted(ids)).await;
+            assert!(matches!(committed, Ok(Committed::Applied(_))), "{committed:?}");
+        }
+    };
+    tokio::join!(count(&mut one, &ids), count(&mut other, &reversed));
+    assert_counts(subject.rows(&counters()[0]).await, &ids.map(|id| (id, 2 * ROUNDS)));
+    assert_eq!(subject.positions().await, [(0, ROUNDS), (1, ROUNDS)]);
+}
+
+pub(super) async fn two_owners_of_one_partition_never_both_write(subject: &Subject) {
+    let definition = definition(counters());
+    let mut lanes = [Lane::claim(subject, &definition).await, Lane::claim(subject, &definition).await];
+    // Both believe that they own it, and both try the same steps at the same time.
+    for round in 1..=10 {
+        let [one, other] = &mut lanes;
+        let (first, second) = tokio::join!(one.commit(counted(&["a"])), other.commit(counted(&["a"])));
+        assert_eq!(first, Ok(Committed::Fenced));
+        assert!(matches!(second, Ok(Committed::Applied(_))), "{second:?}");
+        assert_counts(subject.rows(&counters()[0]).await, &[("a", round)]);
+    }
+    assert_eq!(subject.status().await.generation, Generation(1));
+}

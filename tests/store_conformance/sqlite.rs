@@ -1,0 +1,157 @@
+//! What only a file has to promise: one process that writes, readers beside it, and turns with one connection.
+
+use std::path::Path;
+use std::task::Poll;
+
+use readcast::store::sqlite::Sqlite;
+use readcast::store::{Commit, Committed, Store, StoreError};
+use readcast_core::{ColumnType, TableSpec};
+use sqlx::Connection;
+
+use super::subject::{Lane, Subject, changes, definition};
+
+fn counters() -> Vec<TableSpec> {
+    vec![TableSpec::new("counters").key("id", ColumnType::Text).with_default("count", ColumnType::I64, 0)]
+}
+
+async fn refusal<T>(opened: impl Future<Output = Result<T, StoreError>>) -> String {
+    match opened.await {
+        Err(error @ StoreError::Refused { .. }) => error.to_string(),
+        Err(other) => panic!("{other:?}"),
+        Ok(_) => panic!("it should be refused"),
+    }
+}
+
+#[tokio::test]
+async fn a_second_writing_process_is_refused_in_one_line() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = dir.path().join("read.db");
+    let store = Sqlite::open(&path).await.expect("a new file");
+    let line = refusal(Sqlite::open(&path)).await;
+    let pid = format!("(pid {})", std::process::id());
+    assert!(line.contains("read.db is in use by another readcast process") && line.contains(&pid), "{line}");
+    assert!(line.contains("one process at a time") && !line.contains('\n'), "{line}");
+    let link = dir.path().join("link.db");
+    std::os::unix::fs::symlink(&path, &link).expect("a link");
+    refusal(Sqlite::open(&link)).await;
+    drop(store);
+    Sqlite::open(&path).await.expect("the lock goes with the store");
+}
+
+#[tokio::test]
+async fn a_writer_keeps_the_lock_of_its_store() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = dir.path().join("read.db");
+    let store = Sqlite::open(&path).await.expect("a new file");
+    store.migrate().await.expect("tables of ours");
+    let definition = definition(counters());
+    let generation = store.prepare(&definition).await.expect("tables");
+    let writer = store.writer(&definition, generation).await.expect("a writer");
+    drop(store);
+    refusal(Sqlite::open(&path)).await;
+    drop(writer);
+    Sqlite::open(&path).await.expect("nobody writes any more");
+}
+
+#[tokio::test]
+async fn a_file_opened_for_reading_can_be_looked_at_beside_its_writer_and_not_written() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = dir.path().join("read.db");
+    let missing = refusal(Sqlite::open_read_only(&path)).await;
+    assert!(missing.contains("there is no file") && missing.contains("read.db"), "{missing}");
+    assert!(!path.exists(), "looking must not create it");
+    let writing = Sqlite::open(&path).await.expect("a new file");
+    let definition = definition(counters());
+    let reading = Sqlite::open_read_only(&path).await.expect("a second look");
+    assert_eq!(reading.generations().await, Ok(vec![]), "nothing is ours yet");
+    assert_eq!(reading.check(&definition).await.expect("a check").len(), 1);
+    writing.migrate().await.expect("tables of ours");
+    let generation = writing.prepare(&definition).await.expect("tables");
+    assert_eq!(reading.generations().await.expect("statuses").len(), 1);
+    assert_eq!(reading.check(&definition).await, Ok(vec![]));
+    refusal(reading.migrate()).await;
+    refusal(reading.prepare(&definition)).await;
+    refusal(reading.writer(&definition, generation)).await;
+    refusal(reading.record_error("tested", generation, None)).await;
+    drop(writing);
+    let after = Sqlite::open_read_only(&path).await.expect("a look at a file that nobody has open");
+    assert_eq!(after.generations().await.expect("statuses").len(), 1);
+}
+
+#[tokio::test]
+async fn what_is_no_database_is_refused() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = dir.path().join("read.db");
+    std::fs::write(&path, "x".repeat(5_000)).expect("a file");
+    let line = refusal(Sqlite::open(&path)).await;
+    assert!(line.contains("not a database"), "{line}");
+    let nowhere = refusal(Sqlite::open(Path::new("/nowhere/read.db"))).await;
+    assert!(nowhere.contains("/nowhere/read.db"), "{nowhere}");
+}
+
+#[tokio::test]
+async fn a_reader_in_a_transaction_neither_waits_nor_keeps_the_writer_waiting() {
+    let subject = Subject::sqlite().await;
+    let mut lane = Lane::claim(&subject, &definition(counters())).await;
+    let add = || {
+        changes(&counters(), |changes| {
+            changes.upsert("counters", ["a"]).add("count", 1);
+        })
+    };
+    assert!(matches!(lane.commit(add()).await, Ok(Committed::Applied(_))));
+    let mut reader = subject.sqlite_client().await;
+    let mut reading = reader.begin().await.expect("a transaction");
+    let count = "SELECT count FROM counters";
+    let before: i64 = sqlx::query_scalar(count).fetch_one(&mut *reading).await.expect("a row");
+    assert!(matches!(lane.commit(add()).await, Ok(Committed::Applied(_))));
+    let still: i64 = sqlx::query_scalar(count).fetch_one(&mut *reading).await.expect("a row");
+    assert_eq!((before, still), (1, 1), "a transaction sees one state");
+    reading.commit().await.expect("it only read");
+    let after: i64 = sqlx::query_scalar(count).fetch_one(&mut reader).await.expect("a row");
+    assert_eq!(after, 2);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_commit_that_is_cancelled_anywhere_leaves_nothing_open_and_can_be_repeated() {
+    const COMMITS: i64 = 150;
+    let subject = Subject::sqlite().await;
+    let definition = definition(counters());
+    let mut lane = Lane::claim_partition(&subject, &definition, 0).await;
+    let mut other = Lane::claim_partition(&subject, &definition, 1).await;
+    let add = |id: &str| {
+        changes(&counters(), |changes| {
+            changes.upsert("counters", [id]).add("count", 1);
+        })
+    };
+    let mut cancelled = 0;
+    for round in 0..COMMITS {
+        let commit = Commit { advances: vec![lane.advance()], changes: add("a") };
+        if given_up_after(round, lane.try_commit(&commit)).await.is_none() {
+            cancelled += 1;
+        }
+        // The other lane needs the connection at once, whatever state it was left in.
+        assert!(matches!(other.commit(add("b")).await, Ok(Committed::Applied(_))));
+        let repeated = lane.try_commit(&commit).await;
+        assert!(matches!(repeated, Ok(Committed::Applied(_))), "round {round}: {repeated:?}");
+        lane.next_offset += 1;
+    }
+    assert!(cancelled > 5, "only {cancelled} commits were given up");
+    let counts: Vec<_> = subject.rows(&counters()[0]).await.into_values().collect();
+    assert_eq!(counts, [COMMITS.to_string(), COMMITS.to_string()]);
+}
+
+/// Drops `future` when it has been polled `polls` times without coming to its end.
+async fn given_up_after<T>(polls: i64, future: impl Future<Output = T>) -> Option<T> {
+    let mut future = std::pin::pin!(future);
+    let mut left = polls;
+    std::future::poll_fn(|context| match future.as_mut().poll(context) {
+        Poll::Ready(value) => Poll::Ready(Some(value)),
+        Poll::Pending if left == 0 => Poll::Ready(None),
+        Poll::Pending => {
+            left -= 1;
+            context.waker().wake_by_ref();
+            Poll::Pending
+        }
+    })
+    .await
+}

@@ -1,0 +1,272 @@
+//! A store under test, a client that sees it as readers do, and a lane that writes to it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use readcast::source::Extent;
+use readcast::store::postgres::Postgres;
+use readcast::store::sqlite::Sqlite;
+use readcast::store::{Advance, Commit, Committed, Generation, GenerationStatus, Store, StoreError, Writer};
+use readcast_core::{
+    ChangeSet, Changes, Column, ColumnType, Definition, Envelope, Model, Projection, ProjectionError, Registry,
+    TableSpec, TopicPartition, Value,
+};
+use sqlx::sqlite::{SqliteConnectOptions, SqliteRow};
+use sqlx::{AssertSqlSafe, Connection, Row, SqliteConnection};
+use tempfile::TempDir;
+
+use crate::support::postgres::Database;
+
+pub(super) const PROJECTION: &str = "tested";
+
+/// A store with our own tables in it and nothing else.
+pub(super) struct Subject {
+    pub(super) store: Arc<dyn Store>,
+    client: Client,
+}
+
+enum Client {
+    Sqlite(TempDir),
+    Postgres(Box<Database>),
+}
+
+impl Subject {
+    pub(super) async fn sqlite() -> Self {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let store = Sqlite::open(&dir.path().join("read.db")).await.expect("a new file can be opened");
+        Self::migrated(Arc::new(store), Client::Sqlite(dir)).await
+    }
+
+    pub(super) async fn postgres() -> Self {
+        let database = Database::create().await;
+        let store = Postgres::new(database.options(), "public");
+        Self::migrated(Arc::new(store), Client::Postgres(Box::new(database))).await
+    }
+
+    async fn migrated(store: Arc<dyn Store>, client: Client) -> Self {
+        store.migrate().await.expect("an empty database can be migrated");
+        store.migrate().await.expect("and a migrated one");
+        Self { store, client }
+    }
+
+    /// Runs a statement as somebody else would.
+    pub(super) async fn execute(&self, sql: &str) {
+        match &self.client {
+            Client::Postgres(database) => database.execute(sql).await,
+            Client::Sqlite(dir) => {
+                let done = sqlx::raw_sql(AssertSqlSafe(sql.to_owned())).execute(&mut sqlite_client(dir).await).await;
+                done.unwrap_or_else(|error| panic!("{sql}: {error}"));
+            }
+        }
+    }
+
+    /// A client of somebody else's.
+    pub(super) async fn sqlite_client(&self) -> SqliteConnection {
+        match &self.client {
+            Client::Sqlite(dir) => sqlite_client(dir).await,
+            Client::Postgres(_) => panic!("this is no SQLite store"),
+        }
+    }
+
+    /// The physical table of the first generation.
+    pub(super) fn physical(&self, table: &TableSpec) -> String {
+        match self.client {
+            Client::Sqlite(_) => format!("{}_g1", table.name()),
+            Client::Postgres(_) => format!("readcast_tables.{}_g1", table.name()),
+        }
+    }
+
+    /// The rows that readers see under the stable name: key and data cells as text.
+    pub(super) async fn rows(&self, table: &TableSpec) -> BTreeMap<String, String> {
+        let rows = match &self.client {
+            Client::Sqlite(dir) => read_sqlite(dir, table).await,
+            Client::Postgres(database) => read_postgres(database, table).await,
+        };
+        rows.into_iter().map(|row| shown(table, row)).collect()
+    }
+
+    pub(super) async fn status(&self) -> GenerationStatus {
+        let mut statuses = self.store.generations().await.expect("generations can be read");
+        assert_eq!(statuses.len(), 1, "{statuses:#?}");
+        statuses.remove(0)
+    }
+
+    /// Each partition's next offset, by number.
+    pub(super) async fn positions(&self) -> Vec<(i32, i64)> {
+        let checkpoints = self.status().await.checkpoints;
+        checkpoints.into_iter().map(|checkpoint| (checkpoint.partition.partition, checkpoint.next_offset)).collect()
+    }
+}
+
+async fn sqlite_client(dir: &TempDir) -> SqliteConnection {
+    let options = SqliteConnectOptions::new().filename(dir.path().join("read.db"));
+    SqliteConnection::connect_with(&options).await.expect("the file is there")
+}
+
+async fn read_sqlite(dir: &TempDir, table: &TableSpec) -> Vec<Vec<Option<String>>> {
+    let sql = format!("SELECT {} FROM {}", names(table).join(", "), table.name());
+    let rows = sqlx::query(AssertSqlSafe(sql)).fetch_all(&mut sqlite_client(dir).await).await;
+    let rows = rows.expect("the stable name can be read");
+    let row = |row| table.columns().iter().enumerate().map(|(place, column)| sqlite_text(row, place, column)).collect();
+    rows.iter().map(row).collect()
+}
+
+fn sqlite_text(row: &SqliteRow, place: usize, column: &Column) -> Option<String> {
+    match column.column_type() {
+        ColumnType::Bool => row.get::<Option<bool>, _>(place).map(|truth| truth.to_string()),
+        ColumnType::I32 | ColumnType::I64 => row.get::<Option<i64>, _>(place).map(|number| number.to_string()),
+        ColumnType::F64 => row.get::<Option<f64>, _>(place).map(|number| number.to_string()),
+        ColumnType::Bytes => row.get::<Option<Vec<u8>>, _>(place).map(|bytes| Value::Bytes(bytes).to_string()),
+        _ => row.get(place),
+    }
+}
+
+async fn read_postgres(database: &Database, table: &TableSpec) -> Vec<Vec<Option<String>>> {
+    let text = |column: &Column| {
+        let name = column.name();
+        match column.column_type() {
+            ColumnType::Timestamp => {
+                format!(r#"to_char({name} AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')"#)
+            }
+            ColumnType::Bytes => format!("encode({name}, 'hex')"),
+            _ => format!("{name}::text"),
+        }
+    };
+    let columns: Vec<_> = table.columns().iter().map(text).collect();
+    let sql = format!("SELECT {} FROM {}", columns.join(", "), table.name());
+    let mut connection = database.connect().await;
+    let rows = sqlx::query(AssertSqlSafe(sql)).fetch_all(&mut connection).await.expect("the stable name can be read");
+    connection.close().await.expect("the connection was idle");
+    rows.iter().map(|row| (0..columns.len()).map(|place| row.get(place)).collect()).collect()
+}
+
+fn names(table: &TableSpec) -> Vec<&str> {
+    table.columns().iter().map(Column::name).collect()
+}
+
+/// A row as text in one form, whatever the database's own.
+fn shown(table: &TableSpec, cells: Vec<Option<String>>) -> (String, String) {
+    let cells = table.columns().iter().zip(cells);
+    let cells: Vec<_> = cells
+        .map(|(column, cell)| match (column.column_type(), cell) {
+            (_, None) => "NULL".to_owned(),
+            (ColumnType::F64, Some(text)) => format!("{:?}", text.parse::<f64>().expect("a number")),
+            (ColumnType::Json, Some(text)) => {
+                serde_json::from_str::<serde_json::Value>(&text).expect("JSON").to_string()
+            }
+            (_, Some(text)) => text,
+        })
+        .collect();
+    let (key, row) = cells.split_at(table.key_columns().len());
+    (key.join(" | "), row.join(" | "))
+}
+
+/// The model's rows of the table at `index`, in the form of [`Subject::rows`].
+pub(super) fn expected(model: &Model, index: usize, table: &TableSpec) -> BTreeMap<String, String> {
+    let text = |value: &Value| (!value.is_null()).then(|| value.to_string());
+    let rows = model.rows(index).iter();
+    rows.map(|(key, row)| shown(table, key.iter().chain(row).map(text).collect())).collect()
+}
+
+/// A projection of nothing, with tables.
+struct Declared {
+    version: u32,
+    tables: Vec<TableSpec>,
+}
+
+impl Projection for Declared {
+    fn name(&self) -> &str {
+        PROJECTION
+    }
+
+    fn version(&self) -> u32 {
+        self.version
+    }
+
+    fn topics(&self) -> &[&str] {
+        &["log"]
+    }
+
+    fn event_types(&self) -> &[&str] {
+        &["HAPPENED"]
+    }
+
+    fn tables(&self) -> Vec<TableSpec> {
+        self.tables.clone()
+    }
+
+    fn project(&self, _: &Envelope, _: &mut Changes<'_>) -> Result<(), ProjectionError> {
+        Ok(())
+    }
+}
+
+pub(super) fn definition(tables: impl Into<Vec<TableSpec>>) -> Definition {
+    versioned(1, tables)
+}
+
+pub(super) fn versioned(version: u32, tables: impl Into<Vec<TableSpec>>) -> Definition {
+    let registry = Registry::new().register(Declared { version, tables: tables.into() });
+    registry.validate().expect("a declaration without faults");
+    registry.definitions()[0].clone()
+}
+
+/// One owner of one partition.
+pub(super) struct Lane {
+    writer: Box<dyn Writer>,
+    pub(super) partition: TopicPartition,
+    pub(super) next_offset: i64,
+    pub(super) owner_epoch: i64,
+}
+
+impl Lane {
+    /// Prepares the tables and claims partition 0.
+    pub(super) async fn claim(subject: &Subject, definition: &Definition) -> Self {
+        Self::claim_partition(subject, definition, 0).await
+    }
+
+    pub(super) async fn claim_partition(subject: &Subject, definition: &Definition, partition: i32) -> Self {
+        let generation = subject.store.prepare(definition).await.expect("the tables can be prepared");
+        assert_eq!(generation, Generation(1));
+        let mut writer = subject.store.writer(definition, generation).await.expect("a writer");
+        let partition = TopicPartition::new("log", partition);
+        let claimed = writer.claim(&[(partition.clone(), Extent::default())]).await.expect("a claim");
+        let (next_offset, owner_epoch) = (claimed[0].next_offset, claimed[0].owner_epoch);
+        Self { writer, partition, next_offset, owner_epoch }
+    }
+
+    /// The next step of this lane.
+    pub(super) fn advance(&self) -> Advance {
+        Advance {
+            partition: self.partition.clone(),
+            from: self.next_offset,
+            to: self.next_offset + 1,
+            owner_epoch: self.owner_epoch,
+        }
+    }
+
+    /// Commits `changes` with the lane's next step, and takes it if that happened.
+    pub(super) async fn commit(&mut self, changes: ChangeSet) -> Result<Committed, StoreError> {
+        let commit = Commit { advances: vec![self.advance()], changes };
+        let committed = self.try_commit(&commit).await?;
+        if matches!(committed, Committed::Applied(_)) {
+            self.next_offset += 1;
+        }
+        Ok(committed)
+    }
+
+    /// Commits, and stands where it stood.
+    pub(super) async fn try_commit(&mut self, commit: &Commit) -> Result<Committed, StoreError> {
+        self.writer.commit(commit).await
+    }
+}
+
+/// What `write` says of `tables`, folded.
+pub(super) fn changes(tables: &[TableSpec], write: impl FnOnce(&mut Changes<'_>)) -> ChangeSet {
+    let mut changes = Changes::new(tables);
+    write(&mut changes);
+    let mut set = ChangeSet::new();
+    for change in changes.finish().expect("changes that fit") {
+        set.push(change, tables);
+    }
+    set
+}
