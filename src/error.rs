@@ -46,7 +46,9 @@ impl Failure {
             Failure::Source(SourceError::Unavailable { .. }) => {
                 (Retry, "check that the log can be reached from here: `readcast check`")
             }
-            Failure::Source(SourceError::NoTopic(_)) => (Retry, "create the topic, or correct its name in the projection"),
+            Failure::Source(SourceError::NoTopic(_)) => {
+                (Retry, "create the topic, or correct its name in the projection")
+            }
             Failure::Source(SourceError::Refused { .. }) => {
                 (Halt, "correct what the log refuses (see `readcast check`), then restart")
             }

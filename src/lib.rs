@@ -5,17 +5,17 @@
 //! its registry to `cli::main`. `ARCHITECTURE.md` walks one record through the modules.
 
 pub mod admin;
+pub mod cli;
 pub mod config;
 pub mod decode;
+pub mod error;
 mod failpoint;
 pub mod health;
 pub mod metrics;
 pub mod plan;
+pub mod retry;
 pub mod source;
 pub mod store;
-pub mod telemetry;
-pub mod cli;
-pub mod error;
-pub mod retry;
 pub mod supervisor;
+pub mod telemetry;
 pub mod worker;

@@ -66,6 +66,15 @@ pub struct Commit {
     pub changes: ChangeSet,
 }
 
+impl Commit {
+    /// A commit that moves no checkpoint would pass the guard whoever made it.
+    fn guarded(&self) -> Result<&Self, StoreError> {
+        let reason = || "a commit that moves no checkpoint has no guard".to_owned();
+        let unguarded = || StoreError::Refused { doing: "committing".into(), reason: reason() };
+        if self.advances.is_empty() { Err(unguarded()) } else { Ok(self) }
+    }
+}
+
 /// One partition's step forward, valid only from exactly where it begins and for the owner that it names.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Advance {
@@ -209,7 +218,7 @@ fn declaration_changes(definition: &Definition, hash: &str, version: i32, tables
         changes.insert(0, format!("its version changed from {version} to {}", definition.version()));
     }
     if changes.is_empty() {
-        changes.push("its topics or event types changed".into());
+        changes.push("its topics, its event types or the order of its columns changed".into());
     }
     changes.push("the tables hold what the earlier declaration made: they must be rebuilt".into());
     changes

@@ -133,7 +133,9 @@ impl Lane {
                 Ok(Committed::Fenced) if batches.iter().any(|(batch, _)| !self.still_ours(batch, standings)) => {}
                 Ok(Committed::Fenced) => {
                     self.metrics.fenced();
-                    return Err(Failure::Fenced(plan.commit.advances.into_iter().map(|advance| advance.partition).collect()));
+                    return Err(Failure::Fenced(
+                        plan.commit.advances.into_iter().map(|advance| advance.partition).collect(),
+                    ));
                 }
                 Err(StoreError::Unavailable { doing, reason }) => {
                     let error = StoreError::Unavailable { doing, reason };

@@ -72,7 +72,10 @@ async fn events_are_projected_as_they_are_appended_and_a_line_without_its_end_is
     let (half, rest) = event.split_at(event.len() / 2);
     append(&shop.partition(0), &format!("{key}\t{half}"));
     // Another partition shows that the source has looked again, and taken nothing of the unfinished line.
-    append(&shop.partition(1), "{\"event_id\":\"e\",\"type\":\"OTHER\",\"timestamp\":\"2024-05-20T00:00:00Z\",\"data\":1}\n");
+    append(
+        &shop.partition(1),
+        "{\"event_id\":\"e\",\"type\":\"OTHER\",\"timestamp\":\"2024-05-20T00:00:00Z\",\"data\":1}\n",
+    );
     reaches(303).await;
     append(&shop.partition(0), &format!("{rest}\n"));
     reaches(306).await;
@@ -92,8 +95,10 @@ async fn poison_halts_its_projection_alone_with_coordinates_and_loses_nothing() 
     assert_eq!(finished.status.code(), Some(1), "{}", finished.stderr);
     assert!(finished.stderr.contains("orders/0@50"), "{}", finished.stderr);
     assert!(finished.stderr.contains("email"), "{}", finished.stderr);
-    let offsets = shop.rows("SELECT projection, next_offset, (SELECT last_error IS NOT NULL FROM readcast_generations g
-        WHERE g.projection = c.projection) FROM readcast_checkpoints c ORDER BY projection");
+    let offsets = shop.rows(
+        "SELECT projection, next_offset, (SELECT last_error IS NOT NULL FROM readcast_generations g
+        WHERE g.projection = c.projection) FROM readcast_checkpoints c ORDER BY projection",
+    );
     let offsets = offsets.await.unwrap();
     assert!(offsets.contains(&"order_summary|50|1".to_owned()), "{offsets:?}");
     let status = shop.run(&["status", "--output", "json"]).await;
@@ -118,7 +123,11 @@ async fn a_log_that_shrank_or_was_replaced_stops_with_a_verdict() {
     std::fs::write(shop.partition(0), shorter).unwrap();
     let finished = shop.run(&["run", "--until-end"]).await;
     assert_eq!(finished.status.code(), Some(1));
-    assert!(finished.stderr.contains("truncated: the log ends at 40, before the checkpoint at 50"), "{}", finished.stderr);
+    assert!(
+        finished.stderr.contains("truncated: the log ends at 40, before the checkpoint at 50"),
+        "{}",
+        finished.stderr
+    );
 
     let other: String = whole.lines().skip(1).fold(String::new(), |mut text, line| {
         let _ = writeln!(text, "{line}");

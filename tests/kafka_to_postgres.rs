@@ -106,7 +106,10 @@ async fn status_shows_every_partition_as_json() {
     let sum = |field: &str| lines.iter().map(|line| line[field].as_i64().unwrap()).sum::<i64>();
     assert_eq!((sum("next_offset"), sum("end_offset"), sum("lag")), (300, 390, 90));
     for line in lines {
-        assert_eq!((&line["topic"], &line["state"], &line["generation"]), (&"orders".into(), &"live".into(), &1.into()));
+        assert_eq!(
+            (&line["topic"], &line["state"], &line["generation"]),
+            (&"orders".into(), &"live".into(), &1.into())
+        );
         assert!(line["last_error"].is_null());
     }
 }

@@ -118,7 +118,8 @@ impl Oracle {
             let Customer { orders, cancelled, spent, last_order_at } = customer;
             format!("{id}|{orders}|{cancelled}|{}|{}", money(spent), null(last_order_at))
         });
-        let products = self.products.into_iter().map(|(sku, (units, revenue))| format!("{sku}|{units}|{}", money(revenue)));
+        let products =
+            self.products.into_iter().map(|(sku, (units, revenue))| format!("{sku}|{units}|{}", money(revenue)));
         let tables = BTreeMap::from([
             ("order_summary", orders.collect::<Vec<_>>()),
             ("order_lines", lines.collect()),

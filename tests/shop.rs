@@ -59,7 +59,8 @@ impl FileShop {
         std::fs::create_dir_all(self.events_dir().join("orders")).unwrap();
         let mut texts = vec![String::new(); usize::try_from(partitions).unwrap()];
         for (key, value) in events {
-            let number = key.bytes().fold(7_u64, |hash, byte| hash.wrapping_mul(31).wrapping_add(byte.into())) % partitions;
+            let number =
+                key.bytes().fold(7_u64, |hash, byte| hash.wrapping_mul(31).wrapping_add(byte.into())) % partitions;
             texts[usize::try_from(number).unwrap()] += &format!("{key}\t{value}\n");
         }
         for (number, text) in (0..).zip(texts) {

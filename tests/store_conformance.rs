@@ -5,6 +5,7 @@
 
 mod commits;
 mod definitions;
+mod lane;
 mod sequences;
 mod sqlite;
 mod subject;

@@ -45,7 +45,11 @@ fn each_library_is_known_to_one_module() {
     for (library, home) in monopolies {
         for (path, text) in sources("src") {
             let knows = code(&text).contains(&format!("{library}::"));
-            assert!(!knows || path.starts_with(home) || path == Path::new(&format!("{home}.rs")), "{} knows {library}", path.display());
+            assert!(
+                !knows || path.starts_with(home) || path == Path::new(&format!("{home}.rs")),
+                "{} knows {library}",
+                path.display()
+            );
         }
     }
 }

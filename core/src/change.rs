@@ -142,6 +142,9 @@ impl<'a> Changes<'a> {
     pub fn update_where(&mut self, table: &str, column: &str, value: impl Into<Value>) -> RowWriter<'_> {
         let found = self.table(table).and_then(|(index, spec)| {
             let place = self.keep(data_column(spec, column))?;
+            // Stores differ in which JSON texts are equal.
+            let comparable = spec.data_columns()[place].column_type() != crate::ColumnType::Json;
+            self.keep(comparable.then_some(()).ok_or_else(|| operation(spec, place, "update_where")))?;
             let value = self.keep(fit(spec, place, value.into()))?;
             Some((index, place, value))
         });

@@ -82,6 +82,8 @@ impl Value {
             (_, Value::Null) => Err(ValueError::Null(name())),
             (ColumnType::Text, Value::Text(text)) if text.contains('\0') => Err(ValueError::Nul(name())),
             (ColumnType::F64, Value::F64(number)) if !number.is_finite() => Err(ValueError::NotFinite(name())),
+            // SQLite keeps no negative zero.
+            (ColumnType::F64, Value::F64(number)) => Ok(Value::F64(number + 0.0)),
             (ColumnType::I64, Value::I32(number)) => Ok(Value::I64(number.into())),
             (ColumnType::Decimal { scale }, Value::Decimal(number)) => decimal(number, scale),
             (ColumnType::Decimal { scale }, Value::I32(number)) => decimal(i64::from(number).into(), scale),
@@ -90,7 +92,6 @@ impl Value {
             | (ColumnType::Bool, value @ Value::Bool(_))
             | (ColumnType::I32, value @ Value::I32(_))
             | (ColumnType::I64, value @ Value::I64(_))
-            | (ColumnType::F64, value @ Value::F64(_))
             | (ColumnType::Timestamp, value @ Value::Timestamp(_))
             | (ColumnType::Date, value @ Value::Date(_))
             | (ColumnType::Uuid, value @ Value::Uuid(_))

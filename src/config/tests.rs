@@ -173,7 +173,9 @@ fn a_source_flag_names_a_directory_or_brokers() {
     assert_eq!(source("file:other"), Ok(SourceOptions::File(PathBuf::from("other"))));
     assert_eq!(source("file:///var/events"), Ok(SourceOptions::File(PathBuf::from("/var/events"))));
     let brokers = source("kafka://a:1,b:2");
-    assert!(matches!(brokers, Ok(SourceOptions::Kafka { properties: p, .. }) if p.get("bootstrap.servers") == Some("a:1,b:2")));
+    assert!(
+        matches!(brokers, Ok(SourceOptions::Kafka { properties: p, .. }) if p.get("bootstrap.servers") == Some("a:1,b:2"))
+    );
     let credentials = "--source: takes no credentials; set `sasl.username` and `sasl.password`";
     assert_eq!(source("kafka://app:hunter2@a:1"), Err(credentials.into()));
     assert_eq!(source("events"), Err("--source: must be `file:DIR` or `kafka://host:port,…`".into()));

@@ -269,7 +269,8 @@ async fn blocking<T: Send + 'static>(
     doing: &'static str,
     work: impl FnOnce() -> Result<T, SourceError> + Send + 'static,
 ) -> Result<T, SourceError> {
-    let ended = |error: tokio::task::JoinError| SourceError::Unavailable { doing: doing.into(), reason: error.to_string() };
+    let ended =
+        |error: tokio::task::JoinError| SourceError::Unavailable { doing: doing.into(), reason: error.to_string() };
     tokio::task::spawn_blocking(work).await.map_err(ended)?
 }
 

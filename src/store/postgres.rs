@@ -47,7 +47,8 @@ impl Postgres {
 impl Store for Postgres {
     async fn migrate(&self) -> Result<(), StoreError> {
         let doing = "creating readcast's own tables";
-        let pool = PgPoolOptions::new().max_connections(1).connect_with(self.options.clone()).await.map_err(at(doing))?;
+        let pool =
+            PgPoolOptions::new().max_connections(1).connect_with(self.options.clone()).await.map_err(at(doing))?;
         migrator().run(&pool).await.map_err(connection::migration(doing))
     }
 
@@ -163,7 +164,7 @@ impl Writer for PostgresWriter {
 
     async fn commit(&mut self, commit: &Commit) -> Result<Committed, StoreError> {
         let mut connection = self.take_connection().await?;
-        let committed = self.transact(&mut connection, commit).await?;
+        let committed = self.transact(&mut connection, commit.guarded()?).await?;
         self.connection = Some(connection);
         Ok(committed)
     }

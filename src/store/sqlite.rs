@@ -183,7 +183,7 @@ impl Writer for SqliteWriter {
     async fn commit(&mut self, commit: &Commit) -> Result<Committed, StoreError> {
         let mut turn = self.writes.connection.begin().await?;
         failpoint::hit("after_begin");
-        if !self.checkpoints().advance(&mut turn, &commit.advances).await? {
+        if !self.checkpoints().advance(&mut turn, &commit.guarded()?.advances).await? {
             turn.roll_back().await?;
             let mut turn = self.writes.connection.turn().await?;
             let outcome = self.checkpoints().outcome(&mut turn, &commit.advances).await?;

@@ -103,7 +103,11 @@ mod tests {
     fn a_goal_is_reached_when_every_partition_is_there() {
         let partition = |number| TopicPartition::new("orders", number);
         let extent = |end| Extent { end, ..Extent::default() };
-        let mut goal = Goal::ends_of(&Extents::from([(partition(0), extent(10)), (partition(1), extent(0)), (partition(2), extent(5))]));
+        let mut goal = Goal::ends_of(&Extents::from([
+            (partition(0), extent(10)),
+            (partition(1), extent(0)),
+            (partition(2), extent(5)),
+        ]));
         assert_eq!(goal.left().count(), 2, "an empty partition is there already");
         goal.stands(&partition(0), 9);
         assert!(!goal.is_reached());

@@ -214,7 +214,9 @@ impl<'a> Run<'a> {
             .into_iter()
             .map(|partition| {
                 let extent = extents.get(&partition).cloned();
-                extent.map(|extent| (partition.clone(), extent)).ok_or(SourceError::NoTopic(partition.topic.to_string()))
+                extent
+                    .map(|extent| (partition.clone(), extent))
+                    .ok_or(SourceError::NoTopic(partition.topic.to_string()))
             })
             .collect::<Result<_, _>>()?;
         // A connection of its own: a lane's would be busy with the batch in hand.

@@ -4,7 +4,8 @@ use readcast::source::Extent;
 use readcast::store::{Commit, Committed, Generation, StoreError, Written};
 use readcast_core::{ChangeSet, ColumnType, TableSpec, TopicPartition};
 
-use super::subject::{Lane, Subject, changes, definition};
+use super::lane::{Lane, changes, definition};
+use super::subject::Subject;
 
 fn counters() -> Vec<TableSpec> {
     vec![TableSpec::new("counters").key("id", ColumnType::Text).with_default("count", ColumnType::I64, 0)]

@@ -3,7 +3,8 @@
 use readcast::store::{Generation, StoreError};
 use readcast_core::{ColumnType, Definition, TableSpec};
 
-use super::subject::{PROJECTION, Subject, definition, versioned};
+use super::lane::{PROJECTION, definition, versioned};
+use super::subject::Subject;
 
 fn orders() -> TableSpec {
     TableSpec::new("orders")

@@ -9,10 +9,11 @@ use tokio::sync::Mutex;
 use tokio::task::block_in_place;
 
 use self::steps::{Numbers, Step, TABLES, time};
-use super::subject::{Lane, Subject, changes, definition, expected};
+use super::lane::{Lane, changes, definition};
+use super::subject::{Subject, expected};
 
 /// The changes on which core tries its laws.
-#[allow(dead_code, reason = "not all of it is needed here")]
+#[allow(dead_code, unused_imports, reason = "not all of it is needed here")]
 #[path = "../../core/tests/steps/mod.rs"]
 mod steps;
 

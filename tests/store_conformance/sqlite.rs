@@ -8,7 +8,8 @@ use readcast::store::{Commit, Committed, Store, StoreError};
 use readcast_core::{ColumnType, TableSpec};
 use sqlx::Connection;
 
-use super::subject::{Lane, Subject, changes, definition};
+use super::lane::{Lane, changes, definition};
+use super::subject::Subject;
 
 fn counters() -> Vec<TableSpec> {
     vec![TableSpec::new("counters").key("id", ColumnType::Text).with_default("count", ColumnType::I64, 0)]

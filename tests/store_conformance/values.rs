@@ -3,7 +3,8 @@
 use readcast::store::Committed;
 use readcast_core::{ChangeSet, Changes, ColumnType, Date, Decimal, Json, Model, TableSpec, Timestamp, Uuid, Value};
 
-use super::subject::{Lane, Subject, changes, definition, expected};
+use super::lane::{Lane, changes, definition};
+use super::subject::{Subject, expected};
 
 /// Each type of column with a name, and values at and around its limits.
 fn extremes() -> Vec<(&'static str, ColumnType, Vec<Value>)> {

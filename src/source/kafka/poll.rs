@@ -11,9 +11,9 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use readcast_core::TopicPartition;
 use tokio::sync::mpsc::UnboundedSender;
 
-use super::{Topics, classify};
 use super::rebalance::Member;
 use super::room::Room;
+use super::{Topics, classify};
 use crate::source::{Assignment, AssignmentEpoch, Batch, Record, SourceError, SourceEvent};
 
 /// How long a poll waits for the next record, and so how late closing is noticed.
@@ -48,7 +48,17 @@ impl Poller {
         assignment: Arc<Assignment>,
         room: Arc<Room>,
     ) -> Self {
-        Self { consumer, topics, events, assignment, room, batches: Vec::new(), rebalances: 0, positions: BTreeMap::new(), paused: false }
+        Self {
+            consumer,
+            topics,
+            events,
+            assignment,
+            room,
+            batches: Vec::new(),
+            rebalances: 0,
+            positions: BTreeMap::new(),
+            paused: false,
+        }
     }
 
     /// Dropping the consumer at the end leaves the group.

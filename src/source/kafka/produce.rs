@@ -33,7 +33,8 @@ impl Producer {
         let admin: AdminClient<DefaultClientContext> = config.create().map_err(|error| refused(DOING, &error))?;
         let new = NewTopic::new(&topic, partitions, TopicReplication::Fixed(-1));
         let options = AdminOptions::new().operation_timeout(Some(ANSWER_TIMEOUT));
-        let created = admin.create_topics([&new], &options).await.map_err(|error| classify("creating a topic", &error))?;
+        let created =
+            admin.create_topics([&new], &options).await.map_err(|error| classify("creating a topic", &error))?;
         for result in created {
             match result {
                 Ok(_) | Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => {}

@@ -40,7 +40,14 @@ impl Member {
         assignment: Arc<Assignment>,
         events: UnboundedSender<Result<SourceEvent, SourceError>>,
     ) -> Self {
-        Self { topics, assignment, waiting: Mutex::default(), started: Mutex::default(), rebalances: AtomicU64::new(0), events }
+        Self {
+            topics,
+            assignment,
+            waiting: Mutex::default(),
+            started: Mutex::default(),
+            rebalances: AtomicU64::new(0),
+            events,
+        }
     }
 
     /// Assigns the partitions to the consumer, each at its offset, as far as they still wait for it.
@@ -71,8 +78,11 @@ impl Member {
         self.assignment.remove(&partitions);
         let lost = consumer.assignment_lost();
         let mut waiting = self.waiting();
-        let never_started: Vec<_> =
-            partitions.iter().filter(|partition| waiting.remove(partition)).map(|partition| (partition.clone(), 0)).collect();
+        let never_started: Vec<_> = partitions
+            .iter()
+            .filter(|partition| waiting.remove(partition))
+            .map(|partition| (partition.clone(), 0))
+            .collect();
         // What was never assigned to the consumer can't be taken from it: librdkafka would refuse, and wait for good.
         if !never_started.is_empty() {
             consumer.incremental_assign(&self.topics.offsets(&never_started))?;

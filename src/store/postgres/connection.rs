@@ -44,11 +44,7 @@ fn classify(doing: String, error: &sqlx::Error) -> StoreError {
         sqlx::Error::Io(_) | sqlx::Error::WorkerCrashed | sqlx::Error::Protocol(_) => true,
         _ => false,
     };
-    if worth_another_try {
-        StoreError::Unavailable { doing, reason }
-    } else {
-        StoreError::Refused { doing, reason }
-    }
+    if worth_another_try { StoreError::Unavailable { doing, reason } } else { StoreError::Refused { doing, reason } }
 }
 
 /// SQLSTATE and message. The server's DETAIL stays out of it: it holds row data.

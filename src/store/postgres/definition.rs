@@ -51,7 +51,10 @@ pub(super) async fn check(
         None => {
             let missing = |table: &TableSpec| Finding {
                 refused: false,
-                text: format!("table `{}` does not exist yet: `readcast migrate` or `readcast run` creates it", table.name()),
+                text: format!(
+                    "table `{}` does not exist yet: `readcast migrate` or `readcast run` creates it",
+                    table.name()
+                ),
             };
             Ok(definition.tables().iter().map(missing).collect())
         }
@@ -84,7 +87,8 @@ async fn create(
     schema: &str,
 ) -> Result<(), StoreError> {
     if let Some(kind) = relation_kind(connection, schema, table.name()).await? {
-        let reason = format!("{schema}.{} exists already (a {kind}) and is not readcast's: rename one of them", table.name());
+        let reason =
+            format!("{schema}.{} exists already (a {kind}) and is not readcast's: rename one of them", table.name());
         return Err(StoreError::Definition { projection: definition.name().into(), reason });
     }
     let physical = sql::physical(table, generation);
@@ -127,11 +131,11 @@ pub(super) async fn peek(
     let doing = || at(format!("reading table `{}`", table.name()));
     let stable = format!("{}.{}", quoted(schema), quoted(table.name()));
     let count = sqlx::query(AssertSqlSafe(format!("SELECT count(*) AS count FROM {stable}")));
-    let count: i64 =
-        count.fetch_one(&mut *connection).await.and_then(|row| row.try_get("count")).map_err(doing())?;
+    let count: i64 = count.fetch_one(&mut *connection).await.and_then(|row| row.try_get("count")).map_err(doing())?;
     let columns: Vec<_> = table.columns().iter().map(|column| format!("{}::text", quoted(column.name()))).collect();
-    let key = column_list(table.key_columns());
-    let first = format!("SELECT {} FROM {stable} ORDER BY {key} LIMIT {rows}", columns.join(", "));
+    // Qualified: the bare name would mean the column of texts.
+    let key: Vec<_> = table.key_columns().iter().map(|column| format!("held.{}", quoted(column.name()))).collect();
+    let first = format!("SELECT {} FROM {stable} AS held ORDER BY {} LIMIT {rows}", columns.join(", "), key.join(", "));
     let found = sqlx::query(AssertSqlSafe(first)).fetch_all(connection).await.map_err(doing())?;
     let texts = |row: &sqlx::postgres::PgRow| (0..row.len()).map(|place| row.try_get(place)).collect();
     let rows = found.iter().map(texts).collect::<sqlx::Result<_>>().map_err(doing())?;
@@ -184,11 +188,15 @@ async fn stable_name_fault(
     const READS: &str = "
         SELECT EXISTS (
             SELECT FROM pg_rewrite r JOIN pg_depend d ON d.classid = 'pg_rewrite'::regclass AND d.objid = r.oid
-            WHERE r.ev_class = to_regclass($1) AND d.refobjid = to_regclass($2)) AS reads";
+            WHERE r.ev_class = to_regclass($1) AND d.refobjid = to_regclass($2))
+        AND $3::text[] = (
+            SELECT array_agg(attname::text ORDER BY attnum) FROM pg_attribute
+            WHERE attrelid = to_regclass($1) AND attnum > 0) AS reads";
     let stable = format!("{}.{}", quoted(schema), quoted(table.name()));
-    let row = sqlx::query(READS).bind(&stable).bind(sql::physical(table, generation)).fetch_one(connection).await;
-    let reads: bool =
-        row.and_then(|row| row.try_get("reads")).map_err(at(format!("looking at the view {stable}")))?;
+    let columns: Vec<&str> = table.columns().iter().map(Column::name).collect();
+    let physical = sql::physical(table, generation);
+    let row = sqlx::query(READS).bind(&stable).bind(physical).bind(columns).fetch_one(connection).await;
+    let reads: bool = row.and_then(|row| row.try_get("reads")).map_err(at(format!("looking at the view {stable}")))?;
     Ok((!reads).then(|| format!("{stable} is not the view of generation {} that readcast made", generation.0)))
 }
 

@@ -5,15 +5,17 @@
 //! in the same order.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use readcast_core::{Cell, Cells, Column, ColumnType, Json, Key, Presence, RowChange, Segment, TableSpec, Value};
+use readcast_core::{
+    Cell, Cells, Column, ColumnType, Decimal, Json, Key, Presence, Row, RowChange, Segment, TableSpec, Value,
+};
 use sqlx::postgres::PgArguments;
 use sqlx::query::Query;
-use sqlx::{AssertSqlSafe, PgConnection};
+use sqlx::{AssertSqlSafe, PgConnection, Row as _};
 
 use super::connection::at;
-use super::sql::{initial, quoted};
+use super::sql::{column_list, initial, quoted};
 use crate::store::{StoreError, Written};
 
 /// Writes one segment to the physical table `physical`.
@@ -41,7 +43,7 @@ pub(super) async fn write(
                 written.rows += target.delete(&deleted).run(connection, table).await?;
             }
             for (shape, rows) in by_shape(rows, table) {
-                let changed = target.change(&shape, &rows).run(connection, table).await?;
+                let changed = target.change(connection, &shape, &rows).await?;
                 written.rows += changed;
                 if shape.existing_only {
                     written.missed += rows.len() as u64 - changed;
@@ -83,13 +85,22 @@ impl Operation {
         }
     }
 
-    /// Whether a NULL operand leaves the column as it is, whether the row is there or not.
-    fn ignores_null(self, column: &Column) -> bool {
+    /// Whether a NULL operand leaves the column as it is.
+    fn ignores_null(self) -> bool {
         match self {
-            Operation::Add | Operation::Append => true,
-            // A missing row would start at the default, which is then compared as if it had been an operand.
-            Operation::Max | Operation::Min => *column.presence() == Presence::Nullable,
+            Operation::Add | Operation::Append | Operation::Max | Operation::Min => true,
             Operation::Set | Operation::Newer => false,
+        }
+    }
+
+    /// Whether the operand alone is what the column holds in a new row: then one statement can create or change the
+    /// row, for what it would have inserted is all that ON CONFLICT sees of the operand.
+    fn starts_as_its_operand(self, column: &Column) -> bool {
+        match (self, column.presence()) {
+            (Operation::Set | Operation::Newer, _) | (_, Presence::Nullable | Presence::Required) => true,
+            (Operation::Add, Presence::Default(value)) => is_zero(value),
+            (Operation::Append, Presence::Default(value)) => *value == Value::Json(Json::empty_array()),
+            (Operation::Max | Operation::Min, Presence::Default(_)) => false,
         }
     }
 }
@@ -123,18 +134,17 @@ fn shared_operations<'a>(rows: impl Iterator<Item = &'a Cells>, table: &TableSpe
             seen.extend(operation);
         }
     }
-    let shared = |(seen, column): (&Vec<Operation>, &Column)| match seen.as_slice() {
-        [only] if only.ignores_null(column) => Some(*only),
+    let shared = |seen: &Vec<Operation>| match seen.as_slice() {
+        [only] if only.ignores_null() => Some(*only),
         _ => None,
     };
-    seen.iter().zip(table.data_columns()).map(shared).collect()
+    seen.iter().map(shared).collect()
 }
 
 fn shape_of(cells: &Cells, shared: &[Option<Operation>]) -> Shape {
     let operations = cells.as_slice().iter().enumerate();
-    let operations = operations.map(|(place, cell)| {
-        cell.as_ref().map(Operation::of).or_else(|| shared.get(place).copied().flatten())
-    });
+    let operations = operations
+        .map(|(place, cell)| cell.as_ref().map(Operation::of).or_else(|| shared.get(place).copied().flatten()));
     Shape { existing_only: true, operations: operations.collect() }
 }
 
@@ -161,11 +171,58 @@ impl<'a> Target<'a> {
         Statement { text, arrays }
     }
 
-    fn change(self, shape: &Shape, rows: &[ChangedRow<'a>]) -> Statement<'a> {
+    /// Changes these rows, and creates those that are missing unless the shape says otherwise. How many it wrote.
+    async fn change(
+        self,
+        connection: &mut PgConnection,
+        shape: &Shape,
+        rows: &[ChangedRow<'a>],
+    ) -> Result<u64, StoreError> {
         let keys: Vec<&Key> = rows.iter().map(|(key, _)| *key).collect();
         let cells: Vec<&Cells> = rows.iter().map(|(_, cells)| *cells).collect();
         let arrays = self.key_arrays(&keys);
-        if shape.existing_only { self.update(shape, arrays, &cells) } else { self.upsert(shape, arrays, &cells) }
+        if shape.existing_only {
+            self.update(shape, arrays, &cells).run(connection, self.table).await
+        } else if self.operations(shape).all(|(operation, column)| operation.starts_as_its_operand(column)) {
+            self.upsert(shape, arrays, &cells).run(connection, self.table).await
+        } else {
+            let changed = self.update(shape, arrays, &cells).run_for_places(connection, self.table).await?;
+            let missing = rows.iter().zip(1_i64..).filter(|(_, place)| !changed.contains(place)).map(|(row, _)| *row);
+            Ok(changed.len() as u64 + self.insert(connection, &missing.collect::<Vec<_>>()).await?)
+        }
+    }
+
+    /// Creates these rows, which a moment ago were missing.
+    async fn insert(self, connection: &mut PgConnection, rows: &[ChangedRow<'_>]) -> Result<u64, StoreError> {
+        let doing = || format!("writing table `{}`", self.table.name());
+        let created: Option<Vec<Row>> = rows.iter().map(|(_, cells)| cells.create(self.table)).collect();
+        let created = created.ok_or_else(|| StoreError::Refused {
+            doing: doing(),
+            reason: "a number is out of its column's range".into(),
+        })?;
+        let keys: Vec<&Key> = rows.iter().map(|(key, _)| *key).collect();
+        let mut arrays: Vec<Array<'_>> = Target { table: self.table, physical: self.physical }.key_arrays(&keys);
+        arrays.extend(self.table.data_columns().iter().enumerate().map(|(place, column)| Array {
+            column,
+            values: created.iter().map(|row| Cow::Borrowed(&row[place])).collect(),
+        }));
+        if rows.is_empty() {
+            return Ok(0);
+        }
+        let values = arrays.iter().enumerate().map(|(place, array)| typed(array.column, &format!("new.i{place}")));
+        let text = format!(
+            "INSERT INTO {} ({}) SELECT {} FROM {} ON CONFLICT DO NOTHING",
+            self.physical,
+            column_list(self.table.columns()),
+            values.collect::<Vec<_>>().join(", "),
+            incoming(&arrays),
+        );
+        let inserted = Statement { text, arrays }.run(connection, self.table).await?;
+        if inserted == rows.len() as u64 {
+            return Ok(inserted);
+        }
+        let reason = "another lane created one of the rows at the same moment".into();
+        Err(StoreError::Unavailable { doing: doing(), reason })
     }
 
     /// Changes the rows in which the columns of `found_by` have the values given there.
@@ -188,11 +245,17 @@ impl<'a> Target<'a> {
         arrays.extend(self.operand_arrays(shape, cells));
         let columns: Vec<String> = arrays.iter().map(|array| quoted(array.column.name())).collect();
         let mut created: Vec<String> = (0..keys).map(|place| format!("new.i{place}")).collect();
-        created.extend(self.operations(shape).enumerate().map(|(place, (operation, column))| {
-            operation.created(column, &format!("new.i{}", keys + place))
+        created.extend(self.operations(shape).enumerate().map(|(place, (_, column))| {
+            let operand = typed(column, &format!("new.i{}", keys + place));
+            // NULL is no operand, and in a column that is never NULL it is the default.
+            match column.presence() {
+                Presence::Default(_) => format!("coalesce({operand}, {})", initial(column)),
+                Presence::Required | Presence::Nullable => operand,
+            }
         }));
-        let mut excluded = self.operations(shape).map(|(operation, column)| operation.excluded(column));
-        let changes = self.changes(shape, |_| excluded.next().unwrap_or_default());
+        let excluded: Vec<String> =
+            self.operations(shape).map(|(_, column)| format!("excluded.{}", quoted(column.name()))).collect();
+        let changes = self.changes(shape, |place| excluded[place].clone());
         let conflict = if changes.is_empty() { "NOTHING".into() } else { format!("UPDATE SET {}", changes.join(", ")) };
         let text = format!(
             "INSERT INTO {} AS held ({}) SELECT {} FROM {} ON CONFLICT ({}) DO {conflict}",
@@ -213,8 +276,11 @@ impl<'a> Target<'a> {
 
     /// `column = …` for each operation, given the SQL of each operand by its place among the operations.
     fn changes(self, shape: &Shape, mut operand: impl FnMut(usize) -> String) -> Vec<String> {
-        let operands: Vec<(Operation, &Column, String)> =
-            self.operations(shape).enumerate().map(|(place, (operation, column))| (operation, column, operand(place))).collect();
+        let operands: Vec<(Operation, &Column, String)> = self
+            .operations(shape)
+            .enumerate()
+            .map(|(place, (operation, column))| (operation, column, operand(place)))
+            .collect();
         let newer = self.newer(&operands);
         let change = |(operation, column, operand): &(Operation, &Column, String)| {
             let name = quoted(column.name());
@@ -263,42 +329,28 @@ impl<'a> Target<'a> {
 }
 
 impl Operation {
-    /// The value of the column in a new row.
-    fn created(self, column: &Column, operand: &str) -> String {
-        let operand = typed(column, operand);
-        match (self, column.presence()) {
-            (Operation::Add, Presence::Default(_)) => format!("{} + coalesce({operand}, 0)", initial(column)),
-            (Operation::Append, Presence::Default(_)) => format!("{} || coalesce({operand}, '[]')", initial(column)),
-            _ => operand,
-        }
-    }
-
-    /// The operand again, from the row that could not be inserted: ON CONFLICT sees that row alone.
-    fn excluded(self, column: &Column) -> String {
-        let excluded = format!("excluded.{}", quoted(column.name()));
-        match (self, column.presence()) {
-            (Operation::Add, Presence::Default(_)) => format!("({excluded} - {})", initial(column)),
-            (Operation::Append, Presence::Default(Value::Json(default))) if default.as_str() != "[]" => format!(
-                "(SELECT coalesce(jsonb_agg(item ORDER BY place), '[]')
-                  FROM jsonb_array_elements({excluded}) WITH ORDINALITY AS appended(item, place)
-                  WHERE place > jsonb_array_length({} || '[]'::jsonb))",
-                initial(column)
-            ),
-            _ => excluded,
-        }
-    }
-
-    /// The value of the column in a row that was there, where it is `held`.
+    /// The value of the column in a row that was there, where it is `held`. A NULL operand changes nothing, unless it
+    /// is what the column is set to.
     fn changed(self, column: &Column, held: &str, operand: &str, newer: &str) -> String {
         let operand = typed(column, operand);
         match self {
             Operation::Set => operand,
             Operation::Add => format!("coalesce({held} + {operand}, {held}, {operand})"),
-            Operation::Append => format!("coalesce({held} || {operand}, {held}, {operand})"),
+            // An empty array is no operand either; behind anything but an array it would make one of it.
+            Operation::Append => format!("coalesce({held} || nullif({operand}, '[]'), {held}, {operand})"),
             Operation::Max => format!("greatest({}, {operand})", collated(column, held)),
             Operation::Min => format!("least({}, {operand})", collated(column, held)),
             Operation::Newer => format!("CASE WHEN {newer} THEN {operand} ELSE {held} END"),
         }
+    }
+}
+
+fn is_zero(value: &Value) -> bool {
+    match value {
+        Value::I32(number) => *number == 0,
+        Value::I64(number) => *number == 0,
+        Value::Decimal(number) => *number == Decimal::ZERO,
+        _ => false,
     }
 }
 
@@ -320,12 +372,12 @@ fn operand(cell: Option<&Cell>) -> Cow<'_, Value> {
     }
 }
 
-/// The arrays as a relation `new` with the columns `i0`, `i1`, …
+/// The arrays as a relation `new` with the columns `i0`, `i1`, … and each row's `place` from 1.
 fn incoming(arrays: &[Array<'_>]) -> String {
     let parameters = arrays.iter().enumerate().map(|(place, array)| format!("${}::{}", place + 1, array.sql_type()));
     let names = (0..arrays.len()).map(|place| format!("i{place}"));
     format!(
-        "unnest({}) AS new({})",
+        "unnest({}) WITH ORDINALITY AS new({}, place)",
         parameters.collect::<Vec<_>>().join(", "),
         names.collect::<Vec<_>>().join(", ")
     )
@@ -336,7 +388,7 @@ fn matches(arrays: &[Array<'_>]) -> String {
     let conditions = arrays.iter().enumerate().map(|(place, array)| {
         // Only where NULL is asked for: no index serves IS NOT DISTINCT FROM.
         let equals = if array.values.iter().any(|value| value.is_null()) { "IS NOT DISTINCT FROM" } else { "=" };
-        format!("held.{} {equals} new.i{place}", quoted(array.column.name()))
+        format!("held.{} {equals} {}", quoted(array.column.name()), typed(array.column, &format!("new.i{place}")))
     });
     conditions.collect::<Vec<_>>().join(" AND ")
 }
@@ -402,11 +454,24 @@ struct Statement<'a> {
 }
 
 impl Statement<'_> {
-    /// How many rows it wrote.
+    /// Runs it. How many rows it wrote.
     async fn run(self, connection: &mut PgConnection, table: &TableSpec) -> Result<u64, StoreError> {
-        let query = sqlx::query(AssertSqlSafe(self.text));
-        let query = self.arrays.iter().fold(query, |query, array| array.bind(query));
-        let done = query.execute(connection).await.map_err(at(format!("writing table `{}`", table.name())))?;
-        Ok(done.rows_affected())
+        let done = bound(self.text, &self.arrays).execute(connection).await;
+        Ok(done.map_err(at(format!("writing table `{}`", table.name())))?.rows_affected())
     }
+
+    /// Runs it. The places among the incoming rows, from 1, of those that found a row.
+    async fn run_for_places(
+        self,
+        connection: &mut PgConnection,
+        table: &TableSpec,
+    ) -> Result<BTreeSet<i64>, StoreError> {
+        let rows = bound(self.text + " RETURNING new.place", &self.arrays).fetch_all(connection).await;
+        let places = rows.and_then(|rows| rows.iter().map(|row| row.try_get(0)).collect());
+        places.map_err(at(format!("writing table `{}`", table.name())))
+    }
+}
+
+fn bound<'q>(text: String, arrays: &[Array<'_>]) -> PgQuery<'q> {
+    arrays.iter().fold(sqlx::query(AssertSqlSafe(text)), |query, array| array.bind(query))
 }

@@ -11,7 +11,7 @@ use tokio::sync::{Mutex, MutexGuard};
 use super::values::POWERS_OF_TWO;
 use crate::store::StoreError;
 
-/// How long SQLite waits for a lock: for somebody's own session, or for a connection that is being closed.
+/// How long SQLite waits for a lock: for somebody's own client, or for a connection that is being closed.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// One connection that tasks take turns with.

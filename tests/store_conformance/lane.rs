@@ -1,0 +1,114 @@
+//! What writes to a store: a projection that is only tables, and a lane that commits changes to them step by step.
+
+use readcast::source::Extent;
+use readcast::store::{Advance, Commit, Committed, Generation, StoreError, Writer};
+use readcast_core::{
+    ChangeSet, Changes, Definition, Envelope, Projection, ProjectionError, Registry, TableSpec, TopicPartition,
+};
+
+use super::subject::Subject;
+
+pub(super) const PROJECTION: &str = "tested";
+
+/// A projection of nothing, with tables.
+struct Declared {
+    version: u32,
+    tables: Vec<TableSpec>,
+}
+
+impl Projection for Declared {
+    fn name(&self) -> &str {
+        PROJECTION
+    }
+
+    fn version(&self) -> u32 {
+        self.version
+    }
+
+    fn topics(&self) -> &[&str] {
+        &["log"]
+    }
+
+    fn event_types(&self) -> &[&str] {
+        &["HAPPENED"]
+    }
+
+    fn tables(&self) -> Vec<TableSpec> {
+        self.tables.clone()
+    }
+
+    fn project(&self, _: &Envelope, _: &mut Changes<'_>) -> Result<(), ProjectionError> {
+        Ok(())
+    }
+}
+
+pub(super) fn definition(tables: impl Into<Vec<TableSpec>>) -> Definition {
+    versioned(1, tables)
+}
+
+pub(super) fn versioned(version: u32, tables: impl Into<Vec<TableSpec>>) -> Definition {
+    let registry = Registry::new().register(Declared { version, tables: tables.into() });
+    registry.validate().expect("a declaration without faults");
+    registry.definitions()[0].clone()
+}
+
+/// One owner of one partition.
+pub(super) struct Lane {
+    writer: Box<dyn Writer>,
+    pub(super) partition: TopicPartition,
+    pub(super) next_offset: i64,
+    pub(super) owner_epoch: i64,
+}
+
+impl Lane {
+    /// Prepares the tables and claims partition 0.
+    pub(super) async fn claim(subject: &Subject, definition: &Definition) -> Self {
+        Self::claim_partition(subject, definition, 0).await
+    }
+
+    pub(super) async fn claim_partition(subject: &Subject, definition: &Definition, partition: i32) -> Self {
+        let generation = subject.store.prepare(definition).await.expect("the tables can be prepared");
+        assert_eq!(generation, Generation(1));
+        let mut writer = subject.store.writer(definition, generation).await.expect("a writer");
+        let partition = TopicPartition::new("log", partition);
+        let claimed = writer.claim(&[(partition.clone(), Extent::default())]).await.expect("a claim");
+        let (next_offset, owner_epoch) = (claimed[0].next_offset, claimed[0].owner_epoch);
+        Self { writer, partition, next_offset, owner_epoch }
+    }
+
+    /// The next step of this lane.
+    pub(super) fn advance(&self) -> Advance {
+        Advance {
+            partition: self.partition.clone(),
+            from: self.next_offset,
+            to: self.next_offset + 1,
+            owner_epoch: self.owner_epoch,
+        }
+    }
+
+    /// Commits `changes` with the lane's next step, and takes it if that happened.
+    pub(super) async fn commit(&mut self, changes: ChangeSet) -> Result<Committed, StoreError> {
+        let commit = Commit { advances: vec![self.advance()], changes };
+        let committed = self.try_commit(&commit).await?;
+        if matches!(committed, Committed::Applied(_)) {
+            self.next_offset += 1;
+        }
+        Ok(committed)
+    }
+
+    /// Commits, and stands where it stood.
+    pub(super) async fn try_commit(&mut self, commit: &Commit) -> Result<Committed, StoreError> {
+        self.writer.commit(commit).await
+    }
+}
+
+/// What `write` says of `tables`, folded.
+pub(super) fn changes(tables: &[TableSpec], write: impl FnOnce(&mut Changes<'_>)) -> ChangeSet {
+    let mut changes = Changes::new(tables);
+    write(&mut changes);
+    let mut set = ChangeSet::new();
+    for change in changes.finish().expect("changes that fit") {
+        set.push(change, tables);
+    }
+    set
+}
