@@ -228,7 +228,8 @@ impl RowChange {
 /// Changes of one table that may be applied in any order among themselves.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Segment {
-    /// Keyed changes, at most one a row. The rows below the `cleared` keys are removed first.
+    /// Keyed changes, at most one a row. The rows below the `cleared` keys are removed first; no change below one of them
+    /// depends on what the removed row held.
     Rows {
         /// First columns of keys: every stored row that begins with one of them is removed.
         cleared: BTreeSet<Key>,
