@@ -55,7 +55,8 @@ impl Oracle {
             _ => return,
         };
         let data = &event["data"];
-        let at = event["timestamp"].as_str().expect("a timestamp").replace('Z', ".000000Z");
+        let at = text(&event["timestamp"]);
+        let at = if at.contains('.') { at } else { at.replace('Z', ".000000Z") };
         let id = text(&data["order_id"]);
         let items = data["items"].as_array().expect("items");
         let total = cents(&data["total_amount"]);
