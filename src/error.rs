@@ -52,18 +52,20 @@ impl Failure {
             Failure::Source(SourceError::Refused { .. }) => {
                 (Halt, "correct what the log refuses (see `readcast check`), then restart")
             }
-            Failure::Source(SourceError::Verdict { .. }) => {
-                (Halt, "find out what happened to the log; restore it, or rebuild the projection from what is left")
-            }
+            Failure::Source(SourceError::Verdict { .. }) => (
+                Halt,
+                "find out what happened to the log and restore it; what is gone from it can't be projected any more",
+            ),
             Failure::Store(StoreError::Unavailable { .. }) => {
                 (Retry, "check that the database can be reached and has room: `readcast check`")
             }
             Failure::Store(StoreError::Refused { .. }) => {
                 (Halt, "correct what the database refuses (see `readcast check`), then restart")
             }
-            Failure::Store(StoreError::Definition { .. }) => {
-                (Halt, "deploy the code that built the tables, or rebuild the projection")
-            }
+            Failure::Store(StoreError::Definition { .. }) => (
+                Halt,
+                "deploy the code that built the tables, or start the projection over (README, \"Starting over\")",
+            ),
             Failure::Poison(_) => (Halt, "correct the projection so that it takes this record, deploy, and restart"),
             Failure::Fenced(_) | Failure::OutOfStep(_) => {
                 (Retry, "nothing to do: the partitions are taken over again from their checkpoints")

@@ -33,13 +33,8 @@ pub trait Store: Send + Sync {
     /// What readers see of a table under its stable name: how many rows there are, and the first of them.
     async fn peek(&self, table: &TableSpec, rows: usize) -> Result<Peek, StoreError>;
 
-    /// Records why a projection stopped, or with `None` that it runs.
-    async fn record_error(
-        &self,
-        projection: &str,
-        generation: Generation,
-        error: Option<&str>,
-    ) -> Result<(), StoreError>;
+    /// Records why the projection's live generation stopped, or with `None` that it runs.
+    async fn record_error(&self, projection: &str, error: Option<&str>) -> Result<(), StoreError>;
 }
 
 /// One connection that writes to one generation of one projection.

@@ -163,15 +163,13 @@ async fn a_second_process_on_one_sqlite_file_is_refused_in_one_line() {
 #[tokio::test]
 async fn the_demo_projects_what_it_generates_and_goes_on_where_it_stopped() {
     let shop = FileShop::new();
-    let dir = tempfile::tempdir().unwrap();
-    let dir = dir.path().to_str().unwrap();
-    let demo = ["demo", "--events", "2000", "--rate", "0", "--dir", dir, "--admin-listen", "127.0.0.1:0"];
+    let dir = shop.dir();
+    let demo = ["demo", "--events", "2000", "--rate", "0", "--dir", &dir, "--admin-listen", "127.0.0.1:0"];
     for _ in 0..2 {
         let finished = crate::support::process::Readcast::run(demo, &[]).await;
         assert!(finished.status.success(), "{}", finished.stderr);
         assert!(finished.stdout.contains("sqlite3 "), "{}", finished.stdout);
     }
-    std::fs::copy(format!("{dir}/read.db"), shop.database()).unwrap();
     assert_same(&shop.tables().await, &expected(4_000));
 }
 

@@ -74,7 +74,7 @@ impl Oracle {
         match status {
             "placed" => {
                 order.placed_at = Some(at.clone());
-                self.lines.retain(|(order, _), _| *order != id);
+                forget_lines(&mut self.lines, &id);
                 for (place, item) in items.iter().enumerate() {
                     let line = format!("{}|{}|{}", text(&item["sku"]), item["quantity"], money(cents(&item["price"])));
                     self.lines.insert((id.clone(), place + 1), line);
@@ -86,8 +86,7 @@ impl Oracle {
                 self.sell(items, 1);
             }
             "cancelled" => {
-                let last = self.lines.range((id.clone(), 0)..).take_while(|((order, _), _)| *order == id).count();
-                (1..=last).for_each(|line| drop(self.lines.remove(&(id.clone(), line))));
+                forget_lines(&mut self.lines, &id);
                 let customer = customer.or_default();
                 customer.cancelled += 1;
                 customer.spent -= total;
@@ -129,6 +128,11 @@ impl Oracle {
         ]);
         tables.into_iter().map(|(table, rows)| (table, sorted(rows))).collect()
     }
+}
+
+fn forget_lines(lines: &mut BTreeMap<(String, usize), String>, order: &str) {
+    let last = lines.range((order.to_owned(), 0)..).take_while(|((other, _), _)| other == order).count();
+    (1..=last).for_each(|line| drop(lines.remove(&(order.to_owned(), line))));
 }
 
 /// Rows in an order that no database's collation has a say in.

@@ -42,6 +42,11 @@ impl FileShop {
         Self { dir: tempfile::tempdir().unwrap() }
     }
 
+    /// The folder, laid out as a demo's.
+    pub(crate) fn dir(&self) -> String {
+        self.dir.path().to_str().unwrap().to_owned()
+    }
+
     pub(crate) fn events_dir(&self) -> PathBuf {
         self.dir.path().join("events")
     }

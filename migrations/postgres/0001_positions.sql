@@ -1,3 +1,7 @@
+-- Where the physical read tables live. Created here, behind the migrations' lock: IF NOT EXISTS is no help to two
+-- projections that create their first tables at the same moment.
+CREATE SCHEMA readcast_tables;
+
 -- One row for each physical build of a projection's tables.
 CREATE TABLE readcast.generations (
     projection      text        NOT NULL,

@@ -1,7 +1,6 @@
 //! `readcast status`: how far every projection is in every partition, what is wrong with it, since when, and what to do
 //! next. Reads the store and the log; no running instance is asked.
 
-use std::collections::BTreeMap;
 use std::process::ExitCode;
 
 use comfy_table::{CellAlignment, Table};
@@ -61,20 +60,15 @@ pub(super) async fn run(context: Context, arguments: Arguments) -> Result<ExitCo
 /// A line for each partition that the log has or that a checkpoint stands in.
 fn lines_of(definition: &Definition, generations: &[GenerationStatus], extents: &Extents) -> Vec<Line> {
     let recorded: Vec<_> = generations.iter().filter(|found| found.projection == definition.name()).collect();
-    let ends = extents.iter().map(|(partition, extent)| (partition, extent.end)).collect();
     if recorded.is_empty() {
-        return partition_lines(definition.name(), None, &ends);
+        return partition_lines(definition.name(), None, extents);
     }
-    recorded.into_iter().flat_map(|found| partition_lines(definition.name(), Some(found), &ends)).collect()
+    recorded.into_iter().flat_map(|found| partition_lines(definition.name(), Some(found), extents)).collect()
 }
 
-fn partition_lines(
-    projection: &str,
-    generation: Option<&GenerationStatus>,
-    ends: &BTreeMap<&TopicPartition, i64>,
-) -> Vec<Line> {
+fn partition_lines(projection: &str, generation: Option<&GenerationStatus>, extents: &Extents) -> Vec<Line> {
     let checkpoints = generation.map_or(&[] as &[RecordedCheckpoint], |found| &found.checkpoints);
-    let mut partitions: Vec<&TopicPartition> = ends.keys().copied().collect();
+    let mut partitions: Vec<&TopicPartition> = extents.keys().collect();
     partitions.extend(checkpoints.iter().map(|checkpoint| &checkpoint.partition));
     partitions.sort();
     partitions.dedup();
@@ -87,7 +81,7 @@ fn partition_lines(
     let line = |partition: &TopicPartition| {
         let checkpoint = checkpoints.iter().find(|checkpoint| checkpoint.partition == *partition);
         let next_offset = checkpoint.map(|checkpoint| checkpoint.next_offset);
-        let end_offset = ends.get(partition).copied();
+        let extent = extents.get(partition);
         Line {
             projection: projection.to_owned(),
             generation: generation.map(|found| found.generation.0),
@@ -95,8 +89,8 @@ fn partition_lines(
             topic: partition.topic.to_string(),
             partition: partition.partition,
             next_offset,
-            end_offset,
-            lag: end_offset.map(|end| end - next_offset.unwrap_or(0)),
+            end_offset: extent.map(|extent| extent.end),
+            lag: extent.map(|extent| extent.end - next_offset.unwrap_or(extent.start)),
             updated_at: checkpoint.map(|checkpoint| checkpoint.updated_at.clone()),
             last_error: error.map(|error| error.text.clone()),
             last_error_since: error.map(|error| error.since.clone()),

@@ -3,6 +3,7 @@
 //! A subscription is one consumer, polled by one thread of its own. The thread serves the group's callbacks and hands
 //! records on; it stops taking more while the bytes that nobody has taken yet exceed a bound.
 
+mod log;
 mod poll;
 mod produce;
 mod rebalance;
@@ -18,6 +19,7 @@ use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 use readcast_core::TopicPartition;
 use tokio::sync::{mpsc, oneshot};
 
+use self::log::ToTracing;
 pub use self::produce::Producer;
 use self::rebalance::Member;
 use super::{Assignment, Extent, Extents, Source, SourceError, SourceEvent, Subscription};
@@ -27,14 +29,17 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long leaving the group may take before we go without good-bye: closing a consumer can hang (librdkafka #4884).
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// A client without a group.
+type Client = BaseConsumer<ToTracing>;
+
 /// A Kafka cluster.
 #[derive(Clone)]
 pub struct KafkaSource {
     properties: Vec<(String, String)>,
     topics: Topics,
     buffer_bytes: usize,
-    /// A client without a group, for questions to the brokers.
-    client: Arc<OnceLock<BaseConsumer>>,
+    /// For questions to the brokers.
+    client: Arc<OnceLock<Client>>,
 }
 
 impl KafkaSource {
@@ -50,11 +55,14 @@ impl KafkaSource {
         Self { properties, topics: Topics { prefix: topic_prefix.into() }, buffer_bytes, client: Arc::default() }
     }
 
-    fn client(&self) -> Result<&BaseConsumer, SourceError> {
+    fn client(&self) -> Result<&Client, SourceError> {
         if let Some(client) = self.client.get() {
             return Ok(client);
         }
-        let client = self.config(&[]).create().map_err(|error| refused("configuring the Kafka client", &error))?;
+        let client = self
+            .config(&[])
+            .create_with_context(ToTracing)
+            .map_err(|error| refused("configuring the Kafka client", &error))?;
         Ok(self.client.get_or_init(|| client))
     }
 
@@ -148,23 +156,18 @@ impl Source for KafkaSource {
     }
 }
 
-fn topic_extents(
-    client: &BaseConsumer,
-    topics: &Topics,
-    topic: &str,
-    extents: &mut Extents,
-) -> Result<(), SourceError> {
+fn topic_extents(client: &Client, topics: &Topics, topic: &str, extents: &mut Extents) -> Result<(), SourceError> {
     let name = topics.in_kafka(topic);
     let doing = format!("asking Kafka how far topic `{name}` reaches");
     let metadata = client.fetch_metadata(Some(&name), ANSWER_TIMEOUT).map_err(|error| classify(&doing, &error))?;
     let found = metadata.topics().iter().find(|found| found.name() == name);
     let found = found.ok_or_else(|| SourceError::NoTopic(name.clone()))?;
     if let Some(error) = found.error() {
-        return Err(classify(&doing, &KafkaError::MetadataFetch(error.into())).about(&name));
+        return Err(of_topic(&name, &doing, &KafkaError::MetadataFetch(error.into())));
     }
     for partition in found.partitions() {
         let offsets = client.fetch_watermarks(&name, partition.id(), ANSWER_TIMEOUT);
-        let (start, end) = offsets.map_err(|error| classify(&doing, &error).about(&name))?;
+        let (start, end) = offsets.map_err(|error| of_topic(&name, &doing, &error))?;
         extents.insert(TopicPartition::new(topic, partition.id()), Extent { start, end, log_id: None });
     }
     Ok(())
@@ -288,9 +291,6 @@ fn classify(doing: &str, error: &KafkaError) -> SourceError {
     use RDKafkaErrorCode as Code;
     let (doing, reason) = (doing.to_owned(), error.to_string());
     match error.rdkafka_error_code() {
-        Some(Code::UnknownTopic | Code::UnknownTopicOrPartition | Code::UnknownPartition) => {
-            SourceError::NoTopic(String::new())
-        }
         Some(
             Code::TopicAuthorizationFailed
             | Code::GroupAuthorizationFailed
@@ -308,12 +308,11 @@ fn classify(doing: &str, error: &KafkaError) -> SourceError {
     }
 }
 
-impl SourceError {
-    /// The same error, of this topic: librdkafka's errors lose it.
-    fn about(self, topic: &str) -> Self {
-        match self {
-            SourceError::NoTopic(_) => SourceError::NoTopic(topic.to_owned()),
-            other => other,
-        }
+/// What an error about this topic means.
+fn of_topic(topic: &str, doing: &str, error: &KafkaError) -> SourceError {
+    use RDKafkaErrorCode::{UnknownPartition, UnknownTopic, UnknownTopicOrPartition};
+    match error.rdkafka_error_code() {
+        Some(UnknownTopic | UnknownTopicOrPartition | UnknownPartition) => SourceError::NoTopic(topic.to_owned()),
+        _ => classify(doing, error),
     }
 }

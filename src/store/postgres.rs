@@ -15,7 +15,7 @@ use async_trait::async_trait;
 use readcast_core::{Definition, TableSpec, TopicPartition};
 use sqlx::PgConnection;
 use sqlx::migrate::{Migration, MigrationType, Migrator};
-use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sqlx::postgres::PgConnectOptions;
 
 use self::connection::{at, connect, execute};
 use super::{
@@ -46,10 +46,9 @@ impl Postgres {
 #[async_trait]
 impl Store for Postgres {
     async fn migrate(&self) -> Result<(), StoreError> {
-        let doing = "creating readcast's own tables";
-        let pool =
-            PgPoolOptions::new().max_connections(1).connect_with(self.options.clone()).await.map_err(at(doing))?;
-        migrator().run(&pool).await.map_err(connection::migration(doing))
+        let mut connection = self.connect().await?;
+        let migrated = migrator().run_direct(None, &mut connection, false).await;
+        migrated.map_err(connection::migration("creating readcast's own tables"))
     }
 
     async fn prepare(&self, definition: &Definition) -> Result<Generation, StoreError> {
@@ -84,14 +83,9 @@ impl Store for Postgres {
         definition::peek(&mut connection, table, &self.schema, rows).await
     }
 
-    async fn record_error(
-        &self,
-        projection: &str,
-        generation: Generation,
-        error: Option<&str>,
-    ) -> Result<(), StoreError> {
+    async fn record_error(&self, projection: &str, error: Option<&str>) -> Result<(), StoreError> {
         let mut connection = self.connect().await?;
-        generations::record_error(&mut connection, projection, generation, error).await
+        generations::record_error(&mut connection, projection, error).await
     }
 }
 

@@ -126,14 +126,9 @@ impl Store for Sqlite {
         Ok(peek)
     }
 
-    async fn record_error(
-        &self,
-        projection: &str,
-        generation: Generation,
-        error: Option<&str>,
-    ) -> Result<(), StoreError> {
+    async fn record_error(&self, projection: &str, error: Option<&str>) -> Result<(), StoreError> {
         let mut turn = self.writes()?.connection.begin().await?;
-        generations::record_error(&mut turn, projection, generation, error).await?;
+        generations::record_error(&mut turn, projection, error).await?;
         turn.commit().await
     }
 }

@@ -28,22 +28,26 @@ const TICK: Duration = Duration::from_secs(1);
 /// Runs the projection until `shared.stop`, until the end of the log where the options say so, or until it fails.
 pub(super) async fn run(definition: &Definition, options: &Options, shared: &Shared) -> Result<(), Failure> {
     shared.store.migrate().await?;
+    let outcome = prepared(definition, options, shared).await;
+    record(shared, definition, &outcome).await;
+    outcome
+}
+
+async fn prepared(definition: &Definition, options: &Options, shared: &Shared) -> Result<(), Failure> {
     let generation = shared.store.prepare(definition).await?;
     let mut run = Run::begin(definition, options, shared, generation).await?;
     let outcome = run.work().await;
     // The order matters: no lane may be at work for a member that has left its group in good order.
     let ended = run.end().await;
-    let outcome = outcome.and(ended);
-    record(shared, definition, generation, &outcome).await;
-    outcome
+    outcome.and(ended)
 }
 
 /// Notes in the store why the projection stands still, where `readcast status` finds it.
-async fn record(shared: &Shared, definition: &Definition, generation: Generation, outcome: &Result<(), Failure>) {
+async fn record(shared: &Shared, definition: &Definition, outcome: &Result<(), Failure>) {
     let Err(failure) = outcome else { return };
     let (Disposition::Halt, advice) = failure.disposition() else { return };
     let text = format!("{failure}. Next: {advice}");
-    let recorded = shared.store.record_error(definition.name(), generation, Some(&text)).await;
+    let recorded = shared.store.record_error(definition.name(), Some(&text)).await;
     if let Err(error) = recorded {
         tracing::warn!(projection = definition.name(), "why it stopped could not be recorded: {error}");
     }
@@ -108,7 +112,7 @@ impl<'a> Run<'a> {
             let writer = shared.store.writer(definition, generation).await?;
             run.spawn_lane(number, writer, options, report.clone());
         }
-        shared.store.record_error(definition.name(), generation, None).await?;
+        shared.store.record_error(definition.name(), None).await?;
         shared.health.set(definition.name(), State::Running);
         Ok(run)
     }

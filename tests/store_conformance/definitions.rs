@@ -104,7 +104,7 @@ pub(super) async fn a_taken_name_is_refused_and_nothing_is_created(subject: &Sub
 pub(super) async fn why_a_projection_stopped_is_kept_with_its_first_time(subject: &Subject) {
     subject.store.prepare(&definition([orders()])).await.expect("tables");
     let record = async |error: Option<&str>| {
-        subject.store.record_error(PROJECTION, Generation(1), error).await.expect("it is recorded");
+        subject.store.record_error(PROJECTION, error).await.expect("it is recorded");
         subject.status().await.last_error
     };
     let first = record(Some("poison at log/0@7")).await.expect("an error");

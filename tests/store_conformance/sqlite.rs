@@ -73,7 +73,7 @@ async fn a_file_opened_for_reading_can_be_looked_at_beside_its_writer_and_not_wr
     refusal(reading.migrate()).await;
     refusal(reading.prepare(&definition)).await;
     refusal(reading.writer(&definition, generation)).await;
-    refusal(reading.record_error("tested", generation, None)).await;
+    refusal(reading.record_error("tested", None)).await;
     drop(writing);
     let after = Sqlite::open_read_only(&path).await.expect("a look at a file that nobody has open");
     assert_eq!(after.generations().await.expect("statuses").len(), 1);

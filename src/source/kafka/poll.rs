@@ -138,8 +138,13 @@ impl Poller {
         let fatal = matches!(error, KafkaError::MessageConsumptionFatal(_));
         // Comes once; the partition is then silent for good. The next start finds out what the log has lost.
         let off_the_log = error.rdkafka_error_code() == Some(RDKafkaErrorCode::AutoOffsetReset);
+        // The topic was deleted under us. The next start tells which.
+        let gone = matches!(
+            error.rdkafka_error_code(),
+            Some(RDKafkaErrorCode::UnknownTopic | RDKafkaErrorCode::UnknownTopicOrPartition)
+        );
         let error = classify("reading from Kafka", error);
-        if fatal || off_the_log || matches!(error, SourceError::Refused { .. } | SourceError::NoTopic(_)) {
+        if fatal || off_the_log || gone || matches!(error, SourceError::Refused { .. }) {
             self.hand_on();
             let _ = self.events.send(Err(error));
         } else {

@@ -18,6 +18,7 @@ use readcast_core::TopicPartition;
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::Topics;
+use super::log::ToTracing;
 use crate::source::{Assignment, SourceError, SourceEvent};
 
 /// What one member of the group knows of its partitions.
@@ -143,17 +144,10 @@ impl ConsumerContext for Member {
 
 impl ClientContext for Member {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        match level {
-            RDKafkaLogLevel::Emerg | RDKafkaLogLevel::Alert | RDKafkaLogLevel::Critical | RDKafkaLogLevel::Error => {
-                tracing::error!(facility, "{message}");
-            }
-            RDKafkaLogLevel::Warning => tracing::warn!(facility, "{message}"),
-            RDKafkaLogLevel::Notice | RDKafkaLogLevel::Info => tracing::info!(facility, "{message}"),
-            RDKafkaLogLevel::Debug => tracing::debug!(facility, "{message}"),
-        }
+        ToTracing.log(level, facility, message);
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
-        tracing::warn!(%error, "Kafka: {reason}");
+        ToTracing.error(error, reason);
     }
 }

@@ -1,5 +1,6 @@
 //! Connections: their limits, and what their errors mean.
 
+use sqlx::migrate::MigrateError;
 use sqlx::postgres::{PgConnectOptions, PgDatabaseError};
 use sqlx::{Connection, Executor, PgConnection};
 
@@ -30,9 +31,9 @@ pub(super) fn at(doing: impl Into<String>) -> impl FnOnce(sqlx::Error) -> StoreE
 }
 
 /// The same for an error of the migrator.
-pub(super) fn migration(doing: &'static str) -> impl FnOnce(sqlx::migrate::MigrateError) -> StoreError {
+pub(super) fn migration(doing: &'static str) -> impl FnOnce(MigrateError) -> StoreError {
     move |error| match error {
-        sqlx::migrate::MigrateError::Execute(error) => classify(doing.into(), &error),
+        MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _) => classify(doing.into(), &error),
         other => StoreError::Refused { doing: doing.into(), reason: other.to_string() },
     }
 }

@@ -5,7 +5,7 @@ use sqlx::{AssertSqlSafe, Executor, PgConnection, Row};
 
 use super::connection::at;
 use super::generations::{self, Declared};
-use super::sql::{self, TABLES_SCHEMA, column_list, quoted};
+use super::sql::{self, column_list, quoted};
 use crate::store::{Finding, Generation, Peek, StoreError, declaration_changes};
 
 /// The projection's live generation, created when there is none. Runs within a transaction.
@@ -92,7 +92,7 @@ async fn create(
         return Err(StoreError::Definition { projection: definition.name().into(), reason });
     }
     let physical = sql::physical(table, generation);
-    let mut statements = vec![format!("CREATE SCHEMA IF NOT EXISTS {TABLES_SCHEMA}"), create_table(table, &physical)];
+    let mut statements = vec![create_table(table, &physical)];
     statements.extend(table.indexes().iter().enumerate().map(|(number, columns)| {
         let name = quoted(&format!("{}_ix{}", sql::physical_name(table, generation), number + 1));
         let columns: Vec<_> = columns.iter().map(|column| quoted(column)).collect();

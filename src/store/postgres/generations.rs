@@ -56,19 +56,18 @@ pub(super) async fn create_first(
     Ok(Generation(1))
 }
 
-/// Records why a generation stopped, or that it runs. While the reason stays, so does its time.
+/// Records why the live generation stopped, or that it runs. While the reason stays, so does its time.
 pub(super) async fn record_error(
     connection: &mut PgConnection,
     projection: &str,
-    generation: Generation,
     error: Option<&str>,
 ) -> Result<(), StoreError> {
     const RECORD: &str = "
         UPDATE readcast.generations
-        SET last_error = $3,
-            last_error_at = CASE WHEN $3 IS NULL THEN NULL WHEN last_error = $3 THEN last_error_at ELSE now() END
-        WHERE projection = $1 AND generation = $2";
-    let recorded = sqlx::query(RECORD).bind(projection).bind(generation.0).bind(error).execute(connection).await;
+        SET last_error = $2,
+            last_error_at = CASE WHEN $2 IS NULL THEN NULL WHEN last_error = $2 THEN last_error_at ELSE now() END
+        WHERE projection = $1 AND state = 'live'";
+    let recorded = sqlx::query(RECORD).bind(projection).bind(error).execute(connection).await;
     recorded.map(drop).map_err(at("recording why a projection stopped"))
 }
 

@@ -4,8 +4,8 @@ use readcast_core::{Column, ColumnType, Presence, TableSpec, Value};
 
 use crate::store::Generation;
 
-/// Where the physical tables live.
-pub(super) const TABLES_SCHEMA: &str = "readcast_tables";
+/// Where the physical tables live. A migration creates it.
+const TABLES_SCHEMA: &str = "readcast_tables";
 
 /// An identifier, quoted.
 pub(super) fn quoted(name: &str) -> String {

@@ -65,23 +65,22 @@ pub(super) async fn create_first(
     Ok(Generation(1))
 }
 
-/// Records why a generation stopped, or that it runs. While the reason stays, so does its time.
+/// Records why the live generation stopped, or that it runs. While the reason stays, so does its time.
 pub(super) async fn record_error(
     connection: &mut SqliteConnection,
     projection: &str,
-    generation: Generation,
     error: Option<&str>,
 ) -> Result<(), StoreError> {
     const RECORD: &str = "
         UPDATE readcast_generations
-        SET last_error = ?3,
+        SET last_error = ?2,
             last_error_at = CASE
-                WHEN ?3 IS NULL THEN NULL
-                WHEN last_error = ?3 THEN last_error_at
+                WHEN ?2 IS NULL THEN NULL
+                WHEN last_error = ?2 THEN last_error_at
                 ELSE strftime('%Y-%m-%dT%H:%M:%fZ', 'now')
             END
-        WHERE projection = ?1 AND generation = ?2";
-    let recorded = sqlx::query(RECORD).bind(projection).bind(generation.0).bind(error).execute(connection).await;
+        WHERE projection = ?1 AND state = 'live'";
+    let recorded = sqlx::query(RECORD).bind(projection).bind(error).execute(connection).await;
     recorded.map(drop).map_err(at("recording why a projection stopped"))
 }
 
