@@ -35,9 +35,12 @@ pub struct App {
 pub struct Sample {
     /// The topic that they belong to.
     pub topic: &'static str,
-    /// Record keys and JSON texts, the same for the same seed.
-    pub events: fn(seed: u64) -> Box<dyn Iterator<Item = (String, String)> + Send>,
+    /// The events, the same for the same seed.
+    pub events: fn(seed: u64) -> SampleEvents,
 }
+
+/// Record keys and JSON texts.
+pub type SampleEvents = Box<dyn Iterator<Item = (String, String)> + Send>;
 
 /// Projects domain events from a log into read tables, rows and log positions in one transaction.
 #[derive(Parser)]

@@ -8,6 +8,7 @@ mod cli;
 mod files_to_sqlite;
 mod kafka_faults;
 mod kafka_to_postgres;
+mod members;
 mod oracle;
 mod shop;
 mod store_conformance;

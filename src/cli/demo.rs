@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::generate::{self, Log, Pace};
 use super::run::{serve_admin, stop_on_signal};
-use super::{Context, Refusal, connect};
+use super::{Context, Refusal, SampleEvents, connect};
 use crate::health::Health;
 use crate::metrics::Metrics;
 use crate::source::Source;
@@ -93,7 +93,7 @@ async fn work(
     options: impl Fn(&str) -> Options + Copy,
     shared: &Shared,
     log: Log,
-    events: Box<dyn Iterator<Item = (String, String)> + Send>,
+    events: SampleEvents,
     pace: Pace,
 ) -> Result<Endings, Refusal> {
     let live = Shared { stop: shared.stop.child_token(), ..shared.clone() };

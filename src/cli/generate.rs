@@ -7,7 +7,7 @@ use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
 use super::run::stop_on_signal;
-use super::{Context, Refusal, Sample};
+use super::{Context, Refusal, Sample, SampleEvents};
 use crate::config::SourceOptions;
 use crate::source::file::Appender;
 use crate::source::kafka::Producer;
@@ -91,7 +91,7 @@ impl Log {
 /// Writes events as they become due, and says how many.
 pub(super) async fn write(
     mut log: Log,
-    mut events: Box<dyn Iterator<Item = (String, String)> + Send>,
+    mut events: SampleEvents,
     pace: Pace,
     stop: CancellationToken,
 ) -> Result<u64, Refusal> {
