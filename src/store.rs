@@ -92,6 +92,22 @@ pub enum Committed {
     Fenced,
 }
 
+impl Committed {
+    /// What became of a commit whose guard failed, given the checkpoints as they stand. An earlier attempt whose answer
+    /// was lost shows in checkpoints that all stand where the commit ends, under our own epoch: nobody else could have
+    /// brought them there. Anything else is another owner.
+    fn as_seen_in(held: &[Checkpoint], advances: &[Advance]) -> Self {
+        let stands_at_its_end = |advance: &Advance| {
+            held.iter().any(|held| {
+                held.partition == advance.partition
+                    && held.next_offset == advance.to
+                    && held.owner_epoch == advance.owner_epoch
+            })
+        };
+        if advances.iter().all(stands_at_its_end) { Committed::Applied(Written::default()) } else { Committed::Fenced }
+    }
+}
+
 /// What a commit did to the tables. Zeros when an earlier attempt had done it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Written {

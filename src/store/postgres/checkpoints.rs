@@ -5,7 +5,7 @@ use sqlx::{PgConnection, Row};
 
 use super::connection::at;
 use crate::source::Extent;
-use crate::store::{Advance, Checkpoint, Committed, Generation, StoreError, Written};
+use crate::store::{Advance, Checkpoint, Committed, Generation, StoreError};
 
 /// The checkpoints of one generation of one projection.
 pub(super) struct Of<'a> {
@@ -76,9 +76,8 @@ impl<'a> Of<'a> {
         Ok(moved.rows_affected() == advances.len() as u64)
     }
 
-    /// What became of a commit whose guard failed. An earlier attempt whose answer was lost shows in checkpoints that
-    /// all stand where the commit ends, under our own epoch: nobody else could have brought them there. Anything else
-    /// is another owner. (The guard has waited for the row locks, so no earlier attempt is still under way.)
+    /// What became of a commit whose guard failed. (The guard has waited for the row locks, so no earlier attempt is
+    /// still under way.)
     pub(super) async fn outcome(
         &self,
         connection: &mut PgConnection,
@@ -91,15 +90,7 @@ impl<'a> Of<'a> {
         let rows = rows.map_err(at("reading checkpoints"))?;
         let held: Vec<_> =
             rows.iter().map(checkpoint).collect::<sqlx::Result<_>>().map_err(at("reading checkpoints"))?;
-        let stands_at_its_end = |advance: &Advance| {
-            held.iter().any(|held| {
-                held.partition == advance.partition
-                    && held.next_offset == advance.to
-                    && held.owner_epoch == advance.owner_epoch
-            })
-        };
-        let happened = advances.iter().all(stands_at_its_end);
-        Ok(if happened { Committed::Applied(Written::default()) } else { Committed::Fenced })
+        Ok(Committed::as_seen_in(&held, advances))
     }
 }
 

@@ -6,7 +6,7 @@ use sqlx::{Row, SqliteConnection};
 
 use super::connection::at;
 use crate::source::Extent;
-use crate::store::{Advance, Checkpoint, Committed, Generation, RecordedCheckpoint, StoreError, Written};
+use crate::store::{Advance, Checkpoint, Committed, Generation, RecordedCheckpoint, StoreError};
 
 /// The checkpoints of one generation of one projection. Runs within a transaction.
 pub(super) struct Of<'a> {
@@ -76,9 +76,7 @@ impl<'a> Of<'a> {
         Ok(true)
     }
 
-    /// What became of a commit whose guard failed. An earlier attempt whose answer was lost shows in checkpoints that
-    /// all stand where the commit ends, under our own epoch: nobody else could have brought them there. Anything else
-    /// is another owner.
+    /// What became of a commit whose guard failed.
     pub(super) async fn outcome(
         &self,
         connection: &mut SqliteConnection,
@@ -90,15 +88,7 @@ impl<'a> Of<'a> {
         let rows = sqlx::query(HELD).bind(self.projection).bind(self.generation.0).fetch_all(connection).await;
         let held: sqlx::Result<Vec<_>> = rows.and_then(|rows| rows.iter().map(checkpoint).collect());
         let held = held.map_err(at("reading checkpoints"))?;
-        let stands_at_its_end = |advance: &Advance| {
-            held.iter().any(|held| {
-                held.partition == advance.partition
-                    && held.next_offset == advance.to
-                    && held.owner_epoch == advance.owner_epoch
-            })
-        };
-        let happened = advances.iter().all(stands_at_its_end);
-        Ok(if happened { Committed::Applied(Written::default()) } else { Committed::Fenced })
+        Ok(Committed::as_seen_in(&held, advances))
     }
 
     /// All of them, for display.
