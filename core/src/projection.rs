@@ -199,3 +199,50 @@ impl Registry {
         if faults.is_empty() { Ok(()) } else { Err(DefinitionError(faults)) }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ColumnType;
+
+    /// A projection of this name with one table of that name.
+    struct Of(&'static str, &'static str);
+
+    impl Projection for Of {
+        fn name(&self) -> &str {
+            self.0
+        }
+
+        fn topics(&self) -> &[&str] {
+            &["log"]
+        }
+
+        fn event_types(&self) -> &[&str] {
+            &["HAPPENED"]
+        }
+
+        fn tables(&self) -> Vec<TableSpec> {
+            vec![TableSpec::new(self.1).key("id", ColumnType::Text)]
+        }
+
+        fn project(&self, _event: &Envelope, _changes: &mut Changes<'_>) -> Result<(), ProjectionError> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_table_has_one_owner_and_a_name_is_given_once() {
+        let registry = Registry::new().register(Of("one", "shared")).register(Of("two", "shared"));
+        let error = registry.validate().expect_err("two owners").to_string();
+        assert_eq!(error, "table `shared` is owned by more than one projection: one, two");
+        let registry = Registry::new().register(Of("one", "first")).register(Of("one", "second"));
+        assert_eq!(registry.validate().expect_err("one name").to_string(), "two projections are named `one`");
+    }
+
+    #[test]
+    fn the_hash_changes_with_the_declaration_alone() {
+        let hash = |table| Registry::new().register(Of("one", table)).definitions()[0].hash().to_owned();
+        assert_eq!(hash("first"), hash("first"));
+        assert_ne!(hash("first"), hash("second"));
+    }
+}

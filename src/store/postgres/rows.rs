@@ -4,17 +4,17 @@
 //! many rows there are. Arrays are in the order of the rows' keys: two lanes that write the same rows take their locks
 //! in the same order.
 
+mod shape;
+mod statement;
+
 use std::borrow::Cow;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
-use readcast_core::{
-    Cell, Cells, Column, ColumnType, Decimal, Json, Key, Presence, Row, RowChange, Segment, TableSpec, Value,
-};
-use sqlx::postgres::PgArguments;
-use sqlx::query::Query;
-use sqlx::{AssertSqlSafe, PgConnection, Row as _};
+use readcast_core::{Cell, Cells, Column, Json, Key, Presence, Row, RowChange, Segment, TableSpec, Value};
+use sqlx::PgConnection;
 
-use super::connection::at;
+use self::shape::{ChangedRow, Operation, Shape, by_shape, shape_of};
+use self::statement::{Array, Statement, collated, incoming, matches, typed};
 use super::sql::{column_list, initial, quoted};
 use crate::store::{StoreError, Written};
 
@@ -52,100 +52,6 @@ pub(super) async fn write(
         }
     }
     Ok(())
-}
-
-/// What happens to the columns, for all rows of one statement.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Shape {
-    /// Whether missing rows stay missing.
-    existing_only: bool,
-    /// The operation on each data column.
-    operations: Vec<Option<Operation>>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Operation {
-    Set,
-    Add,
-    Max,
-    Min,
-    Append,
-    Newer,
-}
-
-impl Operation {
-    fn of(cell: &Cell) -> Self {
-        match cell {
-            Cell::Set(_) => Operation::Set,
-            Cell::Add(_) => Operation::Add,
-            Cell::Max(_) => Operation::Max,
-            Cell::Min(_) => Operation::Min,
-            Cell::Append(_) => Operation::Append,
-            Cell::Newer(_) => Operation::Newer,
-        }
-    }
-
-    /// Whether a NULL operand leaves the column as it is.
-    fn ignores_null(self) -> bool {
-        match self {
-            Operation::Add | Operation::Append | Operation::Max | Operation::Min => true,
-            Operation::Set | Operation::Newer => false,
-        }
-    }
-
-    /// Whether the operand alone is what the column holds in a new row: then one statement can create or change the
-    /// row, for what it would have inserted is all that ON CONFLICT sees of the operand.
-    fn starts_as_its_operand(self, column: &Column) -> bool {
-        match (self, column.presence()) {
-            (Operation::Set | Operation::Newer, _) | (_, Presence::Nullable | Presence::Required) => true,
-            (Operation::Add, Presence::Default(value)) => is_zero(value),
-            (Operation::Append, Presence::Default(value)) => *value == Value::Json(Json::empty_array()),
-            (Operation::Max | Operation::Min, Presence::Default(_)) => false,
-        }
-    }
-}
-
-/// A row's key, and what happens to its cells.
-type ChangedRow<'a> = (&'a Key, &'a Cells);
-
-/// The rows in groups that one statement can write. A column that is only ever added to (or the like) counts as added
-/// to in every row, by nothing where a row does not say: fewer statements, and all rows locked in the order of keys.
-fn by_shape<'a>(rows: &'a BTreeMap<Key, RowChange>, table: &TableSpec) -> BTreeMap<Shape, Vec<ChangedRow<'a>>> {
-    let changed = rows.iter().filter_map(|(key, change)| match change {
-        RowChange::Upsert(cells) => Some((false, key, cells)),
-        RowChange::Update(cells) => Some((true, key, cells)),
-        RowChange::Delete => None,
-    });
-    let shared = shared_operations(changed.clone().map(|(_, _, cells)| cells), table);
-    let mut groups = BTreeMap::<Shape, Vec<_>>::new();
-    for (existing_only, key, cells) in changed {
-        let shape = Shape { existing_only, ..shape_of(cells, &shared) };
-        groups.entry(shape).or_default().push((key, cells));
-    }
-    groups
-}
-
-/// For each column, the operation that all rows share which have one at all, if it ignores NULL.
-fn shared_operations<'a>(rows: impl Iterator<Item = &'a Cells>, table: &TableSpec) -> Vec<Option<Operation>> {
-    let mut seen: Vec<Vec<Operation>> = vec![Vec::new(); table.data_columns().len()];
-    for cells in rows {
-        for (seen, cell) in seen.iter_mut().zip(cells.as_slice()) {
-            let operation = cell.as_ref().map(Operation::of).filter(|operation| !seen.contains(operation));
-            seen.extend(operation);
-        }
-    }
-    let shared = |seen: &Vec<Operation>| match seen.as_slice() {
-        [only] if only.ignores_null() => Some(*only),
-        _ => None,
-    };
-    seen.iter().map(shared).collect()
-}
-
-fn shape_of(cells: &Cells, shared: &[Option<Operation>]) -> Shape {
-    let operations = cells.as_slice().iter().enumerate();
-    let operations = operations
-        .map(|(place, cell)| cell.as_ref().map(Operation::of).or_else(|| shared.get(place).copied().flatten()));
-    Shape { existing_only: true, operations: operations.collect() }
 }
 
 /// Keys in groups of one length, each group in order.
@@ -328,150 +234,10 @@ impl<'a> Target<'a> {
     }
 }
 
-impl Operation {
-    /// The value of the column in a row that was there, where it is `held`. A NULL operand changes nothing, unless it
-    /// is what the column is set to.
-    fn changed(self, column: &Column, held: &str, operand: &str, newer: &str) -> String {
-        let operand = typed(column, operand);
-        match self {
-            Operation::Set => operand,
-            Operation::Add => format!("coalesce({held} + {operand}, {held}, {operand})"),
-            // An empty array is no operand either; behind anything but an array it would make one of it.
-            Operation::Append => format!("coalesce({held} || nullif({operand}, '[]'), {held}, {operand})"),
-            Operation::Max => format!("greatest({}, {operand})", collated(column, held)),
-            Operation::Min => format!("least({}, {operand})", collated(column, held)),
-            Operation::Newer => format!("CASE WHEN {newer} THEN {operand} ELSE {held} END"),
-        }
-    }
-}
-
-fn is_zero(value: &Value) -> bool {
-    match value {
-        Value::I32(number) => *number == 0,
-        Value::I64(number) => *number == 0,
-        Value::Decimal(number) => *number == Decimal::ZERO,
-        _ => false,
-    }
-}
-
-/// JSON travels as text: the driver has no array of JSON texts.
-fn typed(column: &Column, operand: &str) -> String {
-    if column.column_type() == ColumnType::Json { format!("{operand}::jsonb") } else { operand.into() }
-}
-
-/// Texts are compared by their bytes, as everywhere in readcast, whatever the database's collation is.
-fn collated(column: &Column, sql: &str) -> String {
-    if column.column_type() == ColumnType::Text { format!("({sql}) COLLATE \"C\"") } else { sql.into() }
-}
-
 fn operand(cell: Option<&Cell>) -> Cow<'_, Value> {
     match cell {
         None => Cow::Owned(Value::Null),
         Some(Cell::Append(items)) => Cow::Owned(Value::Json(Json::empty_array().extended(items))),
         Some(cell) => cell.value().map_or(Cow::Owned(Value::Null), Cow::Borrowed),
     }
-}
-
-/// The arrays as a relation `new` with the columns `i0`, `i1`, … and each row's `place` from 1.
-fn incoming(arrays: &[Array<'_>]) -> String {
-    let parameters = arrays.iter().enumerate().map(|(place, array)| format!("${}::{}", place + 1, array.sql_type()));
-    let names = (0..arrays.len()).map(|place| format!("i{place}"));
-    format!(
-        "unnest({}) WITH ORDINALITY AS new({}, place)",
-        parameters.collect::<Vec<_>>().join(", "),
-        names.collect::<Vec<_>>().join(", ")
-    )
-}
-
-/// The condition that the first columns of `new` find a row.
-fn matches(arrays: &[Array<'_>]) -> String {
-    let conditions = arrays.iter().enumerate().map(|(place, array)| {
-        // Only where NULL is asked for: no index serves IS NOT DISTINCT FROM.
-        let equals = if array.values.iter().any(|value| value.is_null()) { "IS NOT DISTINCT FROM" } else { "=" };
-        format!("held.{} {equals} {}", quoted(array.column.name()), typed(array.column, &format!("new.i{place}")))
-    });
-    conditions.collect::<Vec<_>>().join(" AND ")
-}
-
-/// One column of many rows.
-struct Array<'a> {
-    column: &'a Column,
-    values: Vec<Cow<'a, Value>>,
-}
-
-impl Array<'_> {
-    fn sql_type(&self) -> &'static str {
-        match self.column.column_type() {
-            ColumnType::Text | ColumnType::Json => "text[]",
-            ColumnType::Bool => "bool[]",
-            ColumnType::I32 => "int4[]",
-            ColumnType::I64 => "int8[]",
-            ColumnType::F64 => "float8[]",
-            ColumnType::Decimal { .. } => "numeric[]",
-            ColumnType::Timestamp => "timestamptz[]",
-            ColumnType::Date => "date[]",
-            ColumnType::Uuid => "uuid[]",
-            ColumnType::Bytes => "bytea[]",
-        }
-    }
-
-    fn bind<'q>(&self, query: PgQuery<'q>) -> PgQuery<'q> {
-        macro_rules! array {
-            ($pattern:pat => $value:expr) => {
-                query.bind(
-                    self.values
-                        .iter()
-                        .map(|value| match value.as_ref() {
-                            $pattern => Some($value),
-                            _ => None,
-                        })
-                        .collect::<Vec<_>>(),
-                )
-            };
-        }
-        match self.column.column_type() {
-            ColumnType::Text => array!(Value::Text(text) => text.clone()),
-            ColumnType::Json => array!(Value::Json(json) => json.as_str().to_owned()),
-            ColumnType::Bool => array!(Value::Bool(truth) => *truth),
-            ColumnType::I32 => array!(Value::I32(number) => *number),
-            ColumnType::I64 => array!(Value::I64(number) => *number),
-            ColumnType::F64 => array!(Value::F64(number) => *number),
-            ColumnType::Decimal { .. } => array!(Value::Decimal(number) => number.as_rust_decimal()),
-            ColumnType::Timestamp => array!(Value::Timestamp(time) => time.as_datetime()),
-            ColumnType::Date => array!(Value::Date(date) => *date),
-            ColumnType::Uuid => array!(Value::Uuid(uuid) => *uuid),
-            ColumnType::Bytes => array!(Value::Bytes(bytes) => bytes.clone()),
-        }
-    }
-}
-
-type PgQuery<'q> = Query<'q, sqlx::Postgres, PgArguments>;
-
-/// A statement with its arrays.
-struct Statement<'a> {
-    text: String,
-    arrays: Vec<Array<'a>>,
-}
-
-impl Statement<'_> {
-    /// Runs it. How many rows it wrote.
-    async fn run(self, connection: &mut PgConnection, table: &TableSpec) -> Result<u64, StoreError> {
-        let done = bound(self.text, &self.arrays).execute(connection).await;
-        Ok(done.map_err(at(format!("writing table `{}`", table.name())))?.rows_affected())
-    }
-
-    /// Runs it. The places among the incoming rows, from 1, of those that found a row.
-    async fn run_for_places(
-        self,
-        connection: &mut PgConnection,
-        table: &TableSpec,
-    ) -> Result<BTreeSet<i64>, StoreError> {
-        let rows = bound(self.text + " RETURNING new.place", &self.arrays).fetch_all(connection).await;
-        let places = rows.and_then(|rows| rows.iter().map(|row| row.try_get(0)).collect());
-        places.map_err(at(format!("writing table `{}`", table.name())))
-    }
-}
-
-fn bound<'q>(text: String, arrays: &[Array<'_>]) -> PgQuery<'q> {
-    arrays.iter().fold(sqlx::query(AssertSqlSafe(text)), |query, array| array.bind(query))
 }

@@ -1,0 +1,127 @@
+//! A statement with its values: one array a column.
+
+use std::borrow::Cow;
+use std::collections::BTreeSet;
+
+use readcast_core::{Column, ColumnType, TableSpec, Value};
+use sqlx::postgres::PgArguments;
+use sqlx::query::Query;
+use sqlx::{AssertSqlSafe, PgConnection, Row as _};
+
+use super::super::connection::at;
+use super::super::sql::quoted;
+use crate::store::StoreError;
+
+/// A statement with its arrays.
+pub(super) struct Statement<'a> {
+    pub(super) text: String,
+    pub(super) arrays: Vec<Array<'a>>,
+}
+
+impl Statement<'_> {
+    /// Runs it. How many rows it wrote.
+    pub(super) async fn run(self, connection: &mut PgConnection, table: &TableSpec) -> Result<u64, StoreError> {
+        let done = bound(self.text, &self.arrays).execute(connection).await;
+        Ok(done.map_err(at(format!("writing table `{}`", table.name())))?.rows_affected())
+    }
+
+    /// Runs it. The places among the incoming rows, from 1, of those that found a row.
+    pub(super) async fn run_for_places(
+        self,
+        connection: &mut PgConnection,
+        table: &TableSpec,
+    ) -> Result<BTreeSet<i64>, StoreError> {
+        let rows = bound(self.text + " RETURNING new.place", &self.arrays).fetch_all(connection).await;
+        let places = rows.and_then(|rows| rows.iter().map(|row| row.try_get(0)).collect());
+        places.map_err(at(format!("writing table `{}`", table.name())))
+    }
+}
+
+fn bound<'q>(text: String, arrays: &[Array<'_>]) -> PgQuery<'q> {
+    arrays.iter().fold(sqlx::query(AssertSqlSafe(text)), |query, array| array.bind(query))
+}
+
+/// The arrays as a relation `new` with the columns `i0`, `i1`, … and each row's `place` from 1.
+pub(super) fn incoming(arrays: &[Array<'_>]) -> String {
+    let parameters = arrays.iter().enumerate().map(|(place, array)| format!("${}::{}", place + 1, array.sql_type()));
+    let names = (0..arrays.len()).map(|place| format!("i{place}"));
+    format!(
+        "unnest({}) WITH ORDINALITY AS new({}, place)",
+        parameters.collect::<Vec<_>>().join(", "),
+        names.collect::<Vec<_>>().join(", ")
+    )
+}
+
+/// The condition that the first columns of `new` find a row.
+pub(super) fn matches(arrays: &[Array<'_>]) -> String {
+    let conditions = arrays.iter().enumerate().map(|(place, array)| {
+        // Only where NULL is asked for: no index serves IS NOT DISTINCT FROM.
+        let equals = if array.values.iter().any(|value| value.is_null()) { "IS NOT DISTINCT FROM" } else { "=" };
+        format!("held.{} {equals} {}", quoted(array.column.name()), typed(array.column, &format!("new.i{place}")))
+    });
+    conditions.collect::<Vec<_>>().join(" AND ")
+}
+
+/// One column of many rows.
+pub(super) struct Array<'a> {
+    pub(super) column: &'a Column,
+    pub(super) values: Vec<Cow<'a, Value>>,
+}
+
+impl Array<'_> {
+    fn sql_type(&self) -> &'static str {
+        match self.column.column_type() {
+            ColumnType::Text | ColumnType::Json => "text[]",
+            ColumnType::Bool => "bool[]",
+            ColumnType::I32 => "int4[]",
+            ColumnType::I64 => "int8[]",
+            ColumnType::F64 => "float8[]",
+            ColumnType::Decimal { .. } => "numeric[]",
+            ColumnType::Timestamp => "timestamptz[]",
+            ColumnType::Date => "date[]",
+            ColumnType::Uuid => "uuid[]",
+            ColumnType::Bytes => "bytea[]",
+        }
+    }
+
+    fn bind<'q>(&self, query: PgQuery<'q>) -> PgQuery<'q> {
+        macro_rules! array {
+            ($pattern:pat => $value:expr) => {
+                query.bind(
+                    self.values
+                        .iter()
+                        .map(|value| match value.as_ref() {
+                            $pattern => Some($value),
+                            _ => None,
+                        })
+                        .collect::<Vec<_>>(),
+                )
+            };
+        }
+        match self.column.column_type() {
+            ColumnType::Text => array!(Value::Text(text) => text.clone()),
+            ColumnType::Json => array!(Value::Json(json) => json.as_str().to_owned()),
+            ColumnType::Bool => array!(Value::Bool(truth) => *truth),
+            ColumnType::I32 => array!(Value::I32(number) => *number),
+            ColumnType::I64 => array!(Value::I64(number) => *number),
+            ColumnType::F64 => array!(Value::F64(number) => *number),
+            ColumnType::Decimal { .. } => array!(Value::Decimal(number) => number.as_rust_decimal()),
+            ColumnType::Timestamp => array!(Value::Timestamp(time) => time.as_datetime()),
+            ColumnType::Date => array!(Value::Date(date) => *date),
+            ColumnType::Uuid => array!(Value::Uuid(uuid) => *uuid),
+            ColumnType::Bytes => array!(Value::Bytes(bytes) => bytes.clone()),
+        }
+    }
+}
+
+type PgQuery<'q> = Query<'q, sqlx::Postgres, PgArguments>;
+
+/// JSON travels as text: the driver has no array of JSON texts.
+pub(super) fn typed(column: &Column, operand: &str) -> String {
+    if column.column_type() == ColumnType::Json { format!("{operand}::jsonb") } else { operand.into() }
+}
+
+/// Texts are compared by their bytes, as everywhere in readcast, whatever the database's collation is.
+pub(super) fn collated(column: &Column, sql: &str) -> String {
+    if column.column_type() == ColumnType::Text { format!("({sql}) COLLATE \"C\"") } else { sql.into() }
+}
