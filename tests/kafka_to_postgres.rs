@@ -113,3 +113,20 @@ async fn status_shows_every_partition_as_json() {
         assert!(line["last_error"].is_null());
     }
 }
+
+#[tokio::test]
+async fn generate_creates_the_topic_that_was_missing_and_its_events_are_projected() {
+    let shop = KafkaShop::new(1).await;
+    let prefix = crate::support::kafka::unique("generated") + ".";
+    let envs = [("READCAST_SOURCE_TOPIC_PREFIX", prefix.as_str())];
+    let mut check = shop.start(&["check"], &envs);
+    assert_eq!(check.wait().await.code(), Some(1));
+    assert!(check.stdout().contains(&format!("topic `{prefix}orders` does not exist")), "{}", check.stdout());
+
+    let mut generate = shop.start(&["generate", "--events", "500", "--rate", "0", "--partitions", "3"], &envs);
+    assert!(generate.wait().await.success(), "{}", generate.stderr());
+    assert_eq!(shop.kafka.end_offsets(&format!("{prefix}orders")).await.len(), 3);
+    let mut run = shop.start(&["run", "--until-end"], &envs);
+    assert!(run.wait().await.success(), "{}", run.stderr());
+    assert_same(&shop.tables().await, &expected(500));
+}
