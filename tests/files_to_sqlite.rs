@@ -3,15 +3,11 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use crate::oracle::{self, assert_same};
-use crate::shop::{FileShop, append, events};
+use crate::oracle::assert_same;
+use crate::shop::{FileShop, append, events, expected};
 use crate::support::eventually::{PATIENCE, eventually};
 
 const A_MILLION: usize = 1_000_000;
-
-fn expected(count: usize) -> oracle::Tables {
-    oracle::tables(events(count).map(|(_, event)| event))
-}
 
 #[tokio::test]
 async fn a_million_events_leave_the_rows_of_an_independent_fold_after_20_kills() {

@@ -1,13 +1,9 @@
 //! What goes wrong between Kafka and Postgres, and must leave no trace in the tables.
 
-use crate::oracle::{self, assert_same};
-use crate::shop::{KafkaShop, events};
+use crate::oracle::assert_same;
+use crate::shop::{KafkaShop, events, expected};
 use crate::support::eventually::{PATIENCE, eventually};
 use crate::support::proxy::{Cut, Proxy};
-
-fn expected(count: usize) -> oracle::Tables {
-    oracle::tables(events(count).map(|(_, event)| event))
-}
 
 /// Records who wrote what to a table, in the same transaction.
 async fn journal(shop: &KafkaShop) {

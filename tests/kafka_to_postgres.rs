@@ -1,13 +1,9 @@
 //! The deployed form end to end: a real Kafka, a real Postgres.
 
 use crate::files_to_sqlite::seed;
-use crate::oracle::{self, assert_same};
-use crate::shop::{KafkaShop, events};
+use crate::oracle::assert_same;
+use crate::shop::{KafkaShop, events, expected};
 use crate::support::eventually::{PATIENCE, eventually};
-
-fn expected(count: usize) -> oracle::Tables {
-    oracle::tables(events(count).map(|(_, event)| event))
-}
 
 async fn reaches(shop: &KafkaShop, goal: i64) {
     eventually(&format!("{goal} events are projected"), 2 * PATIENCE, async || {

@@ -16,8 +16,8 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::files_to_sqlite::seed;
-use crate::oracle::{self, assert_same};
-use crate::shop::{FileShop, events};
+use crate::oracle::assert_same;
+use crate::shop::{FileShop, events, expected};
 use crate::support::eventually::{PATIENCE, eventually};
 
 const PARTITIONS: i32 = 4;
@@ -93,8 +93,7 @@ impl Group {
                 assert_eq!(ending, Ok(()), "{projection}");
             }
         }
-        let expected = oracle::tables(events(self.written).map(|(_, event)| event));
-        assert_same(&self.shop.tables().await, &expected);
+        assert_same(&self.shop.tables().await, &expected(self.written));
     }
 }
 

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use readcast_projections::sample::Orders;
 use sqlx::{ConnectOptions, Row, SqliteConnection};
 
-use crate::oracle::{Tables, sorted};
+use crate::oracle::{self, Tables, sorted};
 use crate::support::kafka::{Kafka, unique};
 use crate::support::postgres::Database;
 use crate::support::process::{Finished, Readcast};
@@ -13,6 +13,11 @@ use crate::support::process::{Finished, Readcast};
 /// Record keys and JSON texts of the shop's first events.
 pub(crate) fn events(count: usize) -> impl Iterator<Item = (String, String)> {
     Orders::new(1).take(count)
+}
+
+/// The tables that the shop's first events make, by an independent fold.
+pub(crate) fn expected(count: usize) -> Tables {
+    oracle::tables(events(count).map(|(_, event)| event))
 }
 
 const PROJECTIONS: usize = 3;
