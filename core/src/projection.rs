@@ -56,7 +56,8 @@ impl Definition {
         let tables: Arc<[TableSpec]> = projection.tables().into();
         let topics = projection.topics().join(",");
         let event_types = projection.event_types().join(",");
-        let text = [projection.name(), &projection.version().to_string(), &topics, &event_types, &to_json(&tables)];
+        // The name has no part in it: a projection that is renamed is still the one that built its tables.
+        let text = [projection.version().to_string(), topics, event_types, to_json(&tables)];
         let hash = Sha256::digest(text.join("\n")).iter().take(16).fold(String::new(), |mut hex, byte| {
             let _ = write!(hex, "{byte:02x}");
             hex
@@ -89,7 +90,7 @@ impl Definition {
         to_json(&self.tables)
     }
 
-    /// A digest of all that it declares, in hexadecimal: it changes whenever the declaration does.
+    /// A digest of all that it declares but its name, in hexadecimal: it changes whenever the declaration does.
     pub fn hash(&self) -> &str {
         &self.hash
     }
@@ -145,9 +146,13 @@ fn to_json(tables: &[TableSpec]) -> String {
 pub struct DefinitionError(pub Vec<String>);
 
 /// The projections that a projector runs.
+///
+/// One projection may be registered in several versions: the highest is the one that tables are built by, and the
+/// earlier ones go on feeding the tables that they built, until those are replaced.
 #[derive(Clone, Debug, Default)]
 pub struct Registry {
     definitions: Vec<Definition>,
+    earlier: Vec<Definition>,
 }
 
 impl Registry {
@@ -156,42 +161,64 @@ impl Registry {
         Self::default()
     }
 
-    /// Adds a projection.
+    /// Adds a projection, or a version of one.
     #[must_use]
     pub fn register(mut self, projection: impl Projection) -> Self {
-        self.definitions.push(Definition::new(Arc::new(projection)));
+        let mut added = Definition::new(Arc::new(projection));
+        let same_name = self.definitions.iter_mut().find(|other| other.name() == added.name());
+        match same_name {
+            Some(other) if other.version() != added.version() => {
+                if other.version() < added.version() {
+                    std::mem::swap(other, &mut added);
+                }
+                self.earlier.push(added);
+            }
+            _ => self.definitions.push(added),
+        }
         self
     }
 
-    /// The registered projections, in the order of registration.
+    /// The registered projections, each in its highest version, in the order of registration.
     pub fn definitions(&self) -> &[Definition] {
         &self.definitions
     }
 
-    /// The projection with this name.
+    /// The highest version of the projection with this name.
     pub fn get(&self, name: &str) -> Option<&Definition> {
         self.definitions.iter().find(|definition| definition.name() == name)
+    }
+
+    /// All versions of the projection with this name, the highest first.
+    pub fn versions<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a Definition> {
+        self.definitions.iter().chain(&self.earlier).filter(move |definition| definition.name() == name)
     }
 
     /// The registry with the projections named in `names` alone.
     pub fn only(&self, names: &[String]) -> Self {
         let meant = |definition: &&Definition| names.iter().any(|name| name == definition.name());
-        Self { definitions: self.definitions.iter().filter(meant).cloned().collect() }
+        let only = |definitions: &[Definition]| definitions.iter().filter(meant).cloned().collect();
+        Self { definitions: only(&self.definitions), earlier: only(&self.earlier) }
     }
 
-    /// Checks every declaration, and that no two projections share a name or own one table.
+    /// Checks every declaration, and that no two projections share a name and a version or own one table.
     pub fn validate(&self) -> Result<(), DefinitionError> {
-        let mut faults: Vec<String> = self.definitions.iter().flat_map(Definition::faults).collect();
-        let mut names = BTreeMap::<&str, u32>::new();
+        let all = || self.definitions.iter().chain(&self.earlier);
+        let mut faults: Vec<String> = all().flat_map(Definition::faults).collect();
+        let mut versions = BTreeMap::<(&str, u32), u32>::new();
         let mut owners = BTreeMap::<&str, Vec<&str>>::new();
-        for definition in &self.definitions {
-            *names.entry(definition.name()).or_default() += 1;
+        for definition in all() {
+            *versions.entry((definition.name(), definition.version())).or_default() += 1;
             for table in definition.tables() {
-                owners.entry(table.name()).or_default().push(definition.name());
+                let owners = owners.entry(table.name()).or_default();
+                if !owners.contains(&definition.name()) {
+                    owners.push(definition.name());
+                }
             }
         }
-        for (name, _) in names.iter().filter(|(_, count)| **count > 1) {
-            faults.push(format!("two projections are named `{name}`"));
+        for ((name, version), _) in versions.iter().filter(|(_, count)| **count > 1) {
+            faults.push(format!(
+                "two projections are named `{name}` and have version {version}: rename one, or raise its version"
+            ));
         }
         for (table, owners) in owners.iter().filter(|(_, owners)| owners.len() > 1) {
             faults.push(format!("table `{table}` is owned by more than one projection: {}", owners.join(", ")));
@@ -205,12 +232,24 @@ mod tests {
     use super::*;
     use crate::ColumnType;
 
-    /// A projection of this name with one table of that name.
-    struct Of(&'static str, &'static str);
+    /// A projection of this name with one table of that name, in this version.
+    struct Version(&'static str, &'static str, u32);
 
-    impl Projection for Of {
+    fn version(name: &'static str, table: &'static str, number: u32) -> Version {
+        Version(name, table, number)
+    }
+
+    fn of(name: &'static str, table: &'static str) -> Version {
+        version(name, table, 1)
+    }
+
+    impl Projection for Version {
         fn name(&self) -> &str {
             self.0
+        }
+
+        fn version(&self) -> u32 {
+            self.2
         }
 
         fn topics(&self) -> &[&str] {
@@ -232,17 +271,40 @@ mod tests {
 
     #[test]
     fn a_table_has_one_owner_and_a_name_is_given_once() {
-        let registry = Registry::new().register(Of("one", "shared")).register(Of("two", "shared"));
+        let registry = Registry::new().register(of("one", "shared")).register(of("two", "shared"));
         let error = registry.validate().expect_err("two owners").to_string();
         assert_eq!(error, "table `shared` is owned by more than one projection: one, two");
-        let registry = Registry::new().register(Of("one", "first")).register(Of("one", "second"));
-        assert_eq!(registry.validate().expect_err("one name").to_string(), "two projections are named `one`");
+        let registry = Registry::new().register(of("one", "first")).register(of("one", "second"));
+        assert_eq!(
+            registry.validate().expect_err("one name").to_string(),
+            "two projections are named `one` and have version 1: rename one, or raise its version"
+        );
     }
 
     #[test]
     fn the_hash_changes_with_the_declaration_alone() {
-        let hash = |table| Registry::new().register(Of("one", table)).definitions()[0].hash().to_owned();
+        let hash = |table| Registry::new().register(of("one", table)).definitions()[0].hash().to_owned();
         assert_eq!(hash("first"), hash("first"));
         assert_ne!(hash("first"), hash("second"));
+        let renamed = Registry::new().register(version("other", "first", 1));
+        assert_eq!(hash("first"), renamed.definitions()[0].hash());
+    }
+
+    #[test]
+    fn the_highest_version_is_the_current_one_and_the_others_are_there() {
+        let registry = [2, 3, 1].into_iter().fold(Registry::new(), |registry, number| {
+            registry.register(version("one", "first", number)).register(version(
+                ["a", "b", "c"][number as usize - 1],
+                "x",
+                1,
+            ))
+        });
+        let registry = registry.only(&["one".into()]);
+        assert_eq!(registry.validate(), Ok(()));
+        assert_eq!(registry.get("one").map(Definition::version), Some(3));
+        let mut versions: Vec<_> = registry.versions("one").map(Definition::version).collect();
+        assert_eq!(versions[0], 3);
+        versions.sort_unstable();
+        assert_eq!(versions, [1, 2, 3]);
     }
 }
