@@ -7,15 +7,20 @@ mod check;
 mod connect;
 mod demo;
 mod generate;
+mod generations;
 mod migrate;
+mod operate;
+mod rebuild;
 mod run;
 mod status;
+mod verify;
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
-use readcast_core::Registry;
+use readcast_core::{Definition, Registry};
 
 use crate::config::{Config, ConfigError, Environment, Overrides};
 use crate::telemetry;
@@ -80,6 +85,24 @@ enum Command {
     Check(check::Arguments),
     /// Create readcast's own tables and those of the registered projections
     Migrate,
+    /// Build a projection's tables anew from the log, while readers keep reading the old ones
+    Rebuild(rebuild::Arguments),
+    /// Fold the log once more and compare the result with the tables that readers see
+    Verify(verify::Arguments),
+    /// Let readers see the generation that is ready
+    Activate(generations::Activate),
+    /// Let readers see the generation again that they saw before
+    Rollback(generations::Named),
+    /// Drop the generations that readers do not see: those that are ready, and those kept to go back to
+    Retire(generations::Named),
+    /// Take back what was asked for and is not done, and give up what is being built
+    Cancel(generations::Named),
+    /// Feed a projection no more until it is resumed
+    Pause(generations::Pause),
+    /// Feed a projection again
+    Resume(generations::Pause),
+    /// Carry a projection's tables and positions over to another name
+    Rename(generations::Rename),
     /// Write made-up events into a log
     Generate(generate::Arguments),
     /// Print the completions of a shell
@@ -115,6 +138,17 @@ impl Refusal {
     fn failed(error: impl ToString) -> Self {
         Refusal::Failed(error.to_string())
     }
+}
+
+/// The projection with this name, or a refusal that lists those there are.
+fn registered<'a>(registry: &'a Registry, name: &str) -> Result<&'a Definition, Refusal> {
+    registry.get(name).ok_or_else(|| no_such(name, registry.definitions().iter().map(Definition::name)))
+}
+
+fn no_such<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Refusal {
+    let known: BTreeSet<&str> = known.into_iter().collect();
+    let known = known.into_iter().collect::<Vec<_>>().join(", ");
+    Refusal::Failed(format!("there is no projection `{name}`; there are: {known}"))
 }
 
 /// Everything that a command works with.
@@ -159,6 +193,15 @@ fn execute(command: Command, context: Context) -> Result<ExitCode, Refusal> {
             Command::Status(arguments) => status::run(context, arguments).await,
             Command::Check(arguments) => check::run(context, arguments).await,
             Command::Migrate => migrate::run(context).await,
+            Command::Rebuild(arguments) => rebuild::run(context, arguments).await,
+            Command::Verify(arguments) => verify::run(context, arguments).await,
+            Command::Activate(arguments) => generations::activate(context, arguments).await,
+            Command::Rollback(arguments) => generations::rollback(context, arguments).await,
+            Command::Retire(arguments) => generations::retire(context, arguments).await,
+            Command::Cancel(arguments) => generations::cancel(context, arguments).await,
+            Command::Pause(arguments) => generations::pause(context, arguments).await,
+            Command::Resume(arguments) => generations::resume(context, arguments).await,
+            Command::Rename(arguments) => generations::rename(context, arguments).await,
             Command::Generate(arguments) => generate::run(context, arguments).await,
             Command::Completions { shell } => {
                 clap_complete::generate(shell, &mut CommandLine::command(), "readcast", &mut std::io::stdout());

@@ -47,6 +47,8 @@ pub struct Config {
     pub projector: ProjectorOptions,
     /// What is logged, and how.
     pub logging: LogOptions,
+    /// Who types the commands, as `user@host`: for the record of what was asked for.
+    pub operator: String,
     source: Option<SourceOptions>,
     store: Option<StoreOptions>,
     projections: projector::ProjectorDraft,
@@ -79,6 +81,7 @@ impl Config {
             admin: draft.admin.finish()?,
             projector: draft.projector.options(),
             logging: LogOptions::read(environment)?,
+            operator: environment.operator(),
             source: draft.source.finish()?,
             store: draft.store.finish(environment)?,
             projections: draft.projector,

@@ -62,10 +62,9 @@ impl Failure {
             Failure::Store(StoreError::Refused { .. }) => {
                 (Halt, "correct what the database refuses (see `readcast check`), then restart")
             }
-            Failure::Store(StoreError::Definition { .. }) => (
-                Halt,
-                "deploy the code that built the tables, or start the projection over (README, \"Starting over\")",
-            ),
+            Failure::Store(StoreError::Definition { .. }) => {
+                (Halt, "type `readcast rebuild` with the projection's name, or deploy the code that built the tables")
+            }
             Failure::Poison(_) => (Halt, "correct the projection so that it takes this record, deploy, and restart"),
             Failure::Fenced(_) | Failure::OutOfStep(_) => {
                 (Retry, "nothing to do: the partitions are taken over again from their checkpoints")

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant, SystemTime};
 use chrono::{DateTime, SecondsFormat, Utc};
 
 use crate::metrics::Metrics;
+use crate::store::Generation;
 
 /// How long the supervisor may be silent before the process counts as stuck.
 pub const HEARTBEAT_LIMIT: Duration = Duration::from_secs(60);
@@ -21,6 +22,26 @@ pub enum State {
     Starting,
     /// It projects.
     Running,
+    /// An operator paused it.
+    Paused {
+        /// Since when, as the store says.
+        since: String,
+    },
+    /// Its tables are being built by this code, while other instances feed those that readers see.
+    Building {
+        /// How far that is.
+        reason: String,
+    },
+    /// A later version built what readers see, and other instances feed it: this one feeds what stands by.
+    Superseded {
+        /// What is live, and what this process does.
+        reason: String,
+    },
+    /// No running instance can feed the tables that readers see.
+    Unfed {
+        /// Since when, why, and what to do.
+        reason: String,
+    },
     /// It failed in a way that may pass, and tries again.
     Retrying {
         /// How often it has failed in a row.
@@ -57,12 +78,52 @@ pub struct Report {
     pub since: SystemTime,
 }
 
+/// What is known of one projection.
+#[derive(Clone, Debug)]
+struct Projection {
+    /// What is said of the projection as a whole.
+    own: Report,
+    /// The generation that readers see, where this process feeds it: its state is the projection's.
+    live: Option<Generation>,
+    /// What is said of the generations that this process feeds.
+    generations: BTreeMap<Generation, Report>,
+}
+
+impl Projection {
+    fn report(&self) -> &Report {
+        self.live.and_then(|live| self.generations.get(&live)).unwrap_or(&self.own)
+    }
+
+    /// The generations whose state is not the projection's.
+    fn aside(&self) -> impl Iterator<Item = (&Generation, &Report)> {
+        self.generations.iter().filter(|(generation, _)| self.live != Some(**generation))
+    }
+}
+
 /// The health of the process. Clones share it.
 #[derive(Clone, Debug)]
 pub struct Health {
     metrics: Metrics,
-    projections: Arc<Mutex<BTreeMap<String, Report>>>,
+    projections: Arc<Mutex<BTreeMap<String, Projection>>>,
     heartbeat: Arc<Mutex<Instant>>,
+}
+
+/// Where whoever feeds a generation says how that fares.
+#[derive(Clone, Debug)]
+pub struct Voice {
+    health: Health,
+    projection: Arc<str>,
+    generation: Generation,
+}
+
+impl Voice {
+    /// The generation is in `state` from now on.
+    pub fn say(&self, state: State) {
+        self.health.change(&self.projection, |projection| {
+            let before = projection.generations.remove(&self.generation);
+            projection.generations.insert(self.generation, Report::after(before, state));
+        });
+    }
 }
 
 impl Health {
@@ -76,16 +137,41 @@ impl Health {
 
     /// The projection `name` is in `state` from now on; or still, if only the details changed.
     pub fn set(&self, name: &str, state: State) {
+        self.change(name, |projection| {
+            projection.own = Report::after(Some(projection.report().clone()), state);
+            projection.live = None;
+        });
+    }
+
+    /// The state of the projection `name` is from now on that of `live`, which readers see and which is fed here.
+    pub fn serve(&self, name: &str, live: Generation) {
+        self.change(name, |projection| projection.live = Some(live));
+    }
+
+    /// A generation is not fed here any longer.
+    pub fn forget(&self, name: &str, generation: Generation) {
+        self.change(name, |projection| drop(projection.generations.remove(&generation)));
+    }
+
+    /// Where the state of a generation of `name` is told.
+    pub fn voice(&self, name: &str, generation: Generation) -> Voice {
+        Voice { health: self.clone(), projection: name.into(), generation }
+    }
+
+    fn change(&self, name: &str, change: impl FnOnce(&mut Projection)) {
         let mut projections = lock(&self.projections);
-        self.metrics.projection(name).state(state.name(), &State::NAMES);
-        let before = projections.get(name).filter(|report| report.state.name() == state.name());
-        let since = before.map_or_else(SystemTime::now, |report| report.since);
-        projections.insert(name.to_owned(), Report { state, since });
+        let projection = projections.entry(name.to_owned()).or_insert_with(|| Projection {
+            own: Report::after(None, State::Starting),
+            live: None,
+            generations: BTreeMap::new(),
+        });
+        change(projection);
+        self.metrics.projection(name).state(projection.report().state.name(), &State::NAMES);
     }
 
     /// Every projection's state.
     pub fn reports(&self) -> BTreeMap<String, Report> {
-        lock(&self.projections).clone()
+        lock(&self.projections).iter().map(|(name, projection)| (name.clone(), projection.report().clone())).collect()
     }
 
     /// The supervisor still turns.
@@ -109,26 +195,46 @@ impl Health {
 
     /// Whether every projection does its work, in words: a line each.
     pub fn readiness(&self, detail: Detail) -> Result<String, String> {
-        let reports = lock(&self.projections);
-        let ready = reports.values().all(|report| report.state.is_ready());
-        let lines = reports.iter().map(|(name, report)| match detail {
-            Detail::Brief => format!("{name}: {}\n", report.state.name()),
-            Detail::Verbose => format!("{name}: {report}\n"),
-        });
-        let text: String =
-            std::iter::once(if ready { "ready\n" } else { "not ready\n" }.to_owned()).chain(lines).collect();
+        let projections = lock(&self.projections);
+        let ready = projections.values().all(|projection| projection.report().state.is_ready());
+        let mut text = if ready { "ready\n" } else { "not ready\n" }.to_owned();
+        for (name, projection) in &*projections {
+            let report = projection.report();
+            text += &match detail {
+                Detail::Brief => format!("{name}: {}\n", report.state.name()),
+                Detail::Verbose => format!("{name}: {report}\n"),
+            };
+            // How a rebuild fares is told, but decides nothing: readers are served.
+            for (generation, report) in projection.aside().filter(|_| detail == Detail::Verbose) {
+                text += &format!("{name} generation {}: {report}\n", generation.0);
+            }
+        }
         if ready { Ok(text) } else { Err(text) }
     }
 }
 
+impl Report {
+    /// `state` from now on; or still, if it has been in it and only the details changed.
+    fn after(before: Option<Report>, state: State) -> Self {
+        let before = before.filter(|report| report.state.name() == state.name());
+        let since = before.map_or_else(SystemTime::now, |report| report.since);
+        Report { state, since }
+    }
+}
+
 impl State {
-    const NAMES: [&'static str; 5] = ["starting", "running", "retrying", "halted", "stopped"];
+    const NAMES: [&'static str; 9] =
+        ["starting", "running", "paused", "building", "superseded", "unfed", "retrying", "halted", "stopped"];
 
     /// The state's name, as metrics and pages show it.
     pub fn name(&self) -> &'static str {
         match self {
             Self::Starting => "starting",
             Self::Running => "running",
+            Self::Paused { .. } => "paused",
+            Self::Building { .. } => "building",
+            Self::Superseded { .. } => "superseded",
+            Self::Unfed { .. } => "unfed",
             Self::Retrying { .. } => "retrying",
             Self::Halted { .. } => "halted",
             Self::Stopped => "stopped",
@@ -137,8 +243,11 @@ impl State {
 
     fn is_ready(&self) -> bool {
         match self {
-            Self::Running | Self::Stopped => true,
-            Self::Starting | Self::Retrying { .. } | Self::Halted { .. } => false,
+            // Paused is what somebody wants it to be.
+            Self::Running | Self::Stopped | Self::Paused { .. } | Self::Superseded { .. } => true,
+            // While one that builds is not ready, a rolling deployment keeps the instances that feed what readers see.
+            Self::Starting | Self::Building { .. } | Self::Unfed { .. } => false,
+            Self::Retrying { .. } | Self::Halted { .. } => false,
         }
     }
 }
@@ -149,6 +258,10 @@ impl fmt::Display for Report {
         write!(f, "{} since {since}", self.state.name())?;
         match &self.state {
             State::Starting | State::Running | State::Stopped => Ok(()),
+            State::Paused { since } => write!(f, " (paused at {since})"),
+            State::Building { reason } | State::Superseded { reason } | State::Unfed { reason } => {
+                write!(f, ": {}", line(reason))
+            }
             State::Retrying { attempt, reason } => write!(f, ", attempt {attempt}: {}", line(reason)),
             State::Halted { reason, advice } => write!(f, ": {}. Next: {}", line(reason), line(advice)),
         }

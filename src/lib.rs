@@ -13,6 +13,7 @@ mod failpoint;
 pub mod health;
 pub mod metrics;
 pub mod plan;
+pub mod rebuild;
 pub mod retry;
 pub mod source;
 pub mod store;

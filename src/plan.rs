@@ -1,6 +1,6 @@
 //! From records to a commit: a pure function, without I/O and without a clock.
 
-use readcast_core::{ChangeSet, Definition, Position, TopicPartition};
+use readcast_core::{Cell, Change, ChangeSet, Definition, Position, RowChange, TopicPartition};
 
 use crate::decode::Format;
 use crate::source::{Batch, Record};
@@ -15,6 +15,8 @@ pub struct Plan {
     pub tally: Tally,
     /// The first record that can't be projected. Neither it nor anything behind it in the plan is in the commit.
     pub poison: Option<Poison>,
+    /// Whether records were left out because their partition is held.
+    pub held: bool,
 }
 
 /// Every record that was read ends as exactly one of these, or as poison.
@@ -45,6 +47,18 @@ pub struct Standing {
     pub next_offset: i64,
     /// The epoch of our claim.
     pub owner_epoch: i64,
+    /// Where the partition is held, as far as we know: records from this offset on wait.
+    pub hold_at: Option<i64>,
+}
+
+/// What may be made of a record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Allowed {
+    /// Every change.
+    All,
+    /// Only changes that leave a row the same when they are made once more: the tables began as a copy that holds
+    /// them already.
+    Repeatable,
 }
 
 /// A batch does not begin where the one before it ended: records between them were lost on the way.
@@ -66,15 +80,24 @@ pub struct OutOfStep {
 pub fn plan<'a>(
     definition: &Definition,
     format: Format,
+    allowed: Allowed,
     batches: impl IntoIterator<Item = (&'a Batch, Standing)>,
 ) -> Result<Plan, OutOfStep> {
     let mut plan = Plan::default();
     for (batch, standing) in batches {
+        let is_held = |offset: i64| standing.hold_at.is_some_and(|hold| offset >= hold);
+        if is_held(batch.from) {
+            plan.held = true;
+            continue;
+        }
         let mut advance = plan.take_advance(&batch.partition, standing);
         if batch.from > advance.to {
             return Err(OutOfStep { partition: advance.partition, expected: advance.to, found: batch.from });
         }
-        let poison = batch.records.iter().find_map(|record| plan.add(definition, format, record, &mut advance).err());
+        let free = batch.records.iter().take_while(|record| !is_held(record.offset)).count();
+        plan.held |= free < batch.records.len();
+        let mut free = batch.records[..free].iter();
+        let poison = free.find_map(|record| plan.add(definition, format, allowed, record, &mut advance).err());
         plan.commit.advances.push(advance);
         if poison.is_some() {
             plan.poison = poison;
@@ -90,7 +113,7 @@ impl Plan {
     /// The advance of `partition` so far, taken out of the commit.
     fn take_advance(&mut self, partition: &TopicPartition, standing: Standing) -> Advance {
         let advances = &mut self.commit.advances;
-        let Standing { next_offset, owner_epoch } = standing;
+        let Standing { next_offset, owner_epoch, .. } = standing;
         match advances.iter().position(|advance| advance.partition == *partition) {
             Some(place) => advances.swap_remove(place),
             None => Advance { partition: partition.clone(), from: next_offset, to: next_offset, owner_epoch },
@@ -101,6 +124,7 @@ impl Plan {
         &mut self,
         definition: &Definition,
         format: Format,
+        allowed: Allowed,
         record: &Record,
         advance: &mut Advance,
     ) -> Result<(), Poison> {
@@ -112,6 +136,9 @@ impl Plan {
         let event = format.decode(&advance.partition, record).map_err(|error| poison(error.to_string()))?;
         if definition.subscribes(&event.event_type) {
             let changes = definition.project(&event).map_err(|error| poison(error.to_string()))?;
+            if allowed == Allowed::Repeatable {
+                changes.iter().try_for_each(repeatable).map_err(|what| poison(what.to_owned()))?;
+            }
             let set: &mut ChangeSet = &mut self.commit.changes;
             changes.into_iter().for_each(|change| set.push(change, definition.tables()));
             self.tally.applied += 1;
@@ -121,4 +148,20 @@ impl Plan {
         advance.to = record.offset + 1;
         Ok(())
     }
+}
+
+/// Whether a change that was made before can be made again over rows that later changes have already formed. What is set
+/// comes out as the last change says; what is added up, compared or found by the contents of rows does not.
+fn repeatable(change: &Change) -> Result<(), &'static str> {
+    const UNREPEATABLE: &str = "it adds to, compares or appends to what a row holds, which can't be repeated over a copy \
+                                of the live rows: cancel this rebuild, and rebuild from the earliest offset";
+    const FAN_OUT: &str = "it changes rows found by what they hold, which can't be repeated over a copy of the live rows: \
+                           cancel this rebuild, and rebuild from the earliest offset";
+    let cells = match change {
+        Change::Where { .. } => return Err(FAN_OUT),
+        Change::ReplaceChildren { .. } | Change::Row { change: RowChange::Delete, .. } => return Ok(()),
+        Change::Row { change: RowChange::Upsert(cells) | RowChange::Update(cells), .. } => cells,
+    };
+    let set = |cell: &Option<Cell>| matches!(cell, None | Some(Cell::Set(_)));
+    if cells.as_slice().iter().all(set) { Ok(()) } else { Err(UNREPEATABLE) }
 }

@@ -12,13 +12,17 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use readcast_core::TopicPartition;
+use readcast_core::{Timestamp, TopicPartition};
 
 /// A log of records in partitioned topics.
 #[async_trait]
 pub trait Source: Send + Sync {
     /// How far each partition of `topics` reaches at this moment.
     async fn extents(&self, topics: &[&str]) -> Result<Extents, SourceError>;
+
+    /// The offset of the first record at or after `at` in each partition of `topics`, or the end where there is none.
+    /// Refused by a log that keeps no times.
+    async fn offsets_at(&self, topics: &[&str], at: Timestamp) -> Result<BTreeMap<TopicPartition, i64>, SourceError>;
 
     /// Joins the group `group` as one more member reading `topics`.
     async fn subscribe(&self, group: &str, topics: &[&str]) -> Result<Box<dyn Subscription>, SourceError>;

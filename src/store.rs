@@ -6,10 +6,19 @@
 pub mod postgres;
 pub mod sqlite;
 
+mod comparison;
+mod generation;
+mod operation;
+
+use std::time::Duration;
+
 use async_trait::async_trait;
 use readcast_core::{ChangeSet, Definition, TableSpec, TopicPartition};
 
-use crate::source::Extent;
+pub use self::comparison::{Comparison, Difference, Place, Sample, TableComparison};
+pub use self::generation::{Generation, GenerationState, GenerationStatus, Phase, RecordedCheckpoint, RecordedError};
+pub use self::operation::{Attendance, Begin, Command, Operation, OperationProgress, OperationState, Rebuild};
+use crate::source::{Extent, Extents};
 
 /// A database that holds read tables.
 #[async_trait]
@@ -17,24 +26,181 @@ pub trait Store: Send + Sync {
     /// Creates or brings up to date the tables that are ours, not the projections'.
     async fn migrate(&self) -> Result<(), StoreError>;
 
-    /// Makes sure that the projection's live generation stands and is as `definition` declares it, creating the first
-    /// one. Refuses when the declaration changed since, or when somebody altered the tables.
-    async fn prepare(&self, definition: &Definition) -> Result<Generation, StoreError>;
+    /// Makes sure that the projection has a live generation, creating the first one as `definition` declares it.
+    /// Refuses when the name of a table is taken.
+    async fn prepare(&self, definition: &Definition) -> Result<(), StoreError>;
 
-    /// What [`Store::prepare`] would refuse or create, without changing anything: a sentence each.
-    async fn check(&self, definition: &Definition) -> Result<Vec<Finding>, StoreError>;
+    /// How the tables of a generation differ from `definition`, which built it, and the live one's stable names from
+    /// what we made: a sentence for each thing that somebody altered.
+    async fn alterations(&self, definition: &Definition, generation: Generation) -> Result<Vec<String>, StoreError>;
+
+    /// Why [`Store::prepare`] would refuse to create the tables of `definition`: names that are taken, a sentence each.
+    async fn taken_names(&self, definition: &Definition) -> Result<Vec<String>, StoreError>;
 
     /// A connection that writes to one generation of a projection.
     async fn writer(&self, definition: &Definition, generation: Generation) -> Result<Box<dyn Writer>, StoreError>;
 
-    /// What is recorded of every projection's live generation.
+    /// What is recorded of every generation, by projection and number, those that failed or retired included. Nothing
+    /// before the first migration.
     async fn generations(&self) -> Result<Vec<GenerationStatus>, StoreError>;
 
     /// What readers see of a table under its stable name: how many rows there are, and the first of them.
     async fn peek(&self, table: &TableSpec, rows: usize) -> Result<Peek, StoreError>;
 
-    /// Records why the projection's live generation stopped, or with `None` that it runs.
-    async fn record_error(&self, projection: &str, error: Option<&str>) -> Result<(), StoreError>;
+    /// Records why the generation stopped, or with `None` that it runs.
+    async fn record_error(
+        &self,
+        projection: &str,
+        generation: Generation,
+        error: Option<&str>,
+    ) -> Result<(), StoreError>;
+
+    /// Asks for an operation, and returns its number. The same that is open already is not asked for twice.
+    async fn request(&self, projection: &str, command: &Command, by: &str) -> Result<i64, StoreError>;
+
+    /// The operations on a projection: those that are open, and the last `finished` of the others, in the order of their
+    /// numbers. Nothing before the first migration.
+    async fn operations(&self, projection: &str, finished: usize) -> Result<Vec<Operation>, StoreError>;
+
+    /// Feeds the projection's generations no more, or again; with `building`, only what is being built. How many
+    /// generations changed.
+    async fn pause(&self, projection: &str, paused: bool, building: bool, by: &str) -> Result<u64, StoreError>;
+
+    /// Takes back every open operation on the projection and gives up what is being built or ready. How many operations
+    /// and generations that were.
+    async fn cancel(&self, projection: &str, by: &str) -> Result<u64, StoreError>;
+
+    /// Gives a projection another name, with its generations, checkpoints and operations. Refuses when the new name has
+    /// generations already, or the old one none.
+    async fn rename(&self, from: &str, to: &str, by: &str) -> Result<(), StoreError>;
+
+    /// Notes that `instance` runs with these definitions of a projection, or that it stops.
+    async fn attend(&self, instance: &str, projection: &str, hashes: &[&str], running: bool) -> Result<(), StoreError>;
+
+    /// Which definitions running instances have, or lately had. Nothing before the first migration.
+    async fn attendance(&self) -> Result<Vec<Attendance>, StoreError>;
+
+    /// What replacing the live tables would meet: see [`Surroundings`].
+    async fn surroundings(&self, live: &GenerationStatus, next: &Definition) -> Result<Surroundings, StoreError>;
+
+    /// The right to change the generations of a projection, which one instance has at a time. `None` while another
+    /// has it. It ends when the value is dropped, or its holder dies.
+    async fn lead(&self, projection: &str) -> Result<Option<Box<dyn Lead>>, StoreError>;
+}
+
+/// How long a hold lasts that nobody takes back.
+pub const HOLD_LIMIT: Duration = Duration::from_secs(30);
+
+/// The right to change the generations of one projection. Every step may be made again: after an error, or by whoever
+/// leads next.
+#[async_trait]
+pub trait Lead: Send {
+    /// Begins the generation that the open operation `operation` builds, with its tables but without secondary indexes,
+    /// or returns the one that it began earlier. `starts` is the extent of every partition of the log: its checkpoints
+    /// begin there, so that what retention removes later shows as a gap.
+    async fn begin(
+        &mut self,
+        operation: i64,
+        definition: &Definition,
+        build: &Build,
+        starts: &Extents,
+    ) -> Result<Generation, StoreError>;
+
+    /// Notes what is done with a building generation from now on.
+    async fn enter(&mut self, generation: Generation, phase: Phase) -> Result<(), StoreError>;
+
+    /// Lets a building generation go on to where the live one stands now, and no further.
+    async fn follow(&mut self, generation: Generation) -> Result<(), StoreError>;
+
+    /// Stops the live generation where it stands, so that `generation` can come to the same place; if that is ahead in
+    /// a partition, both go on to the one that is further. Ends with [`Lead::release`], [`Lead::compare`],
+    /// [`Lead::swap`] or after [`HOLD_LIMIT`].
+    async fn hold(&mut self, generation: Generation) -> Result<(), StoreError>;
+
+    /// Ends every hold on generations that are not building.
+    async fn release(&mut self) -> Result<(), StoreError>;
+
+    /// Creates the secondary indexes that are missing, and gathers statistics.
+    async fn index(&mut self, definition: &Definition, generation: Generation) -> Result<(), StoreError>;
+
+    /// Compares a generation with the live one in one snapshot of both, and ends the hold as soon as that is taken.
+    /// `None`, and no comparison, unless both stand at the same place in every partition.
+    async fn compare(
+        &mut self,
+        live: &GenerationStatus,
+        other: &GenerationStatus,
+    ) -> Result<Option<Comparison>, StoreError>;
+
+    /// Records how a building generation compared, after which it is ready; or, when it was made for this alone, is
+    /// retired.
+    async fn proven(&mut self, generation: Generation, proof: &Comparison) -> Result<(), StoreError>;
+
+    /// Lets readers see `generation` instead of the live one, all tables at once.
+    async fn swap(&mut self, swap: &Swap<'_>) -> Result<Swapped, StoreError>;
+
+    /// Ends the life of a generation that readers do not see: as `Retired`, or as `Failed` with a reason.
+    async fn end(&mut self, generation: Generation, failure: Option<&str>) -> Result<(), StoreError>;
+
+    /// Drops the tables and checkpoints of a generation whose life has ended. `false` when they are in use: try later.
+    async fn drop_tables(&mut self, ended: &GenerationStatus) -> Result<bool, StoreError>;
+
+    /// Notes how far an open operation is.
+    async fn progress(&mut self, operation: i64, progress: &OperationProgress) -> Result<(), StoreError>;
+
+    /// Ends an operation, if it is still open.
+    async fn finish(&mut self, operation: i64, state: OperationState, outcome: &str) -> Result<(), StoreError>;
+}
+
+/// How a generation begins.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Build {
+    /// Only to compare the live one with.
+    pub scratch: bool,
+    /// Begin as a copy of the live rows, at these offsets; partitions that are missing, where the live one stands.
+    pub copy_from: Option<Vec<(TopicPartition, i64)>>,
+}
+
+/// A swap that is asked for.
+#[derive(Clone, Copy, Debug)]
+pub struct Swap<'a> {
+    /// The generation that readers see.
+    pub live: &'a GenerationStatus,
+    /// The one that they are to see.
+    pub next: &'a GenerationStatus,
+    /// How long the old one is fed on, to go back to.
+    pub standby_for: Duration,
+    /// How long readers may have to wait for the swap. It is given up rather than keep them longer.
+    pub lock_timeout: Duration,
+    /// The open operation that asked for it, which ends in the same transaction: a swap is not made twice, and not made
+    /// after it was cancelled.
+    pub operation: i64,
+    /// How it ends, in a sentence.
+    pub outcome: &'a str,
+}
+
+/// What became of a swap.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Swapped {
+    /// Readers see the new generation, now or since an earlier attempt.
+    Done,
+    /// It would have taken readers back in the log, or its checkpoints are missing: nothing changed.
+    Behind,
+    /// Somebody is reading, or writing, for too long: nothing changed.
+    Busy,
+}
+
+/// What a swap meets around the live tables.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Surroundings {
+    /// What the live tables take on disk, in bytes.
+    pub bytes: u64,
+    /// Privileges that were granted on the stable names, a sentence each. They survive a swap.
+    pub grants: Vec<String>,
+    /// Views and other objects of users that are made of the stable names.
+    pub dependents: Vec<String>,
+    /// Why the stable names can't be changed in place, a sentence each: a column went or has another type. Then the
+    /// views are made anew, which `dependents` would prevent.
+    pub incompatible: Vec<String>,
 }
 
 /// One connection that writes to one generation of one projection.
@@ -84,10 +250,12 @@ pub struct Advance {
 }
 
 /// What became of a commit.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Committed {
     /// It is in the database, now or since an earlier attempt.
     Applied(Written),
+    /// Some partitions are held for a moment, at these offsets, and the commit goes beyond: nothing was written.
+    Held(Vec<(TopicPartition, i64)>),
     /// Another owner has taken over at least one of the partitions, or its checkpoint was moved: nothing was written.
     Fenced,
 }
@@ -95,16 +263,25 @@ pub enum Committed {
 impl Committed {
     /// What became of a commit whose guard failed, given the checkpoints as they stand. An earlier attempt whose answer
     /// was lost shows in checkpoints that all stand where the commit ends, under our own epoch: nobody else could have
-    /// brought them there. Anything else is another owner.
+    /// brought them there. If they all stand where it begins, it met a hold. Anything else is another owner.
     fn as_seen_in(held: &[Checkpoint], advances: &[Advance]) -> Self {
-        let stands_at_its_end = |advance: &Advance| {
-            held.iter().any(|held| {
-                held.partition == advance.partition
-                    && held.next_offset == advance.to
-                    && held.owner_epoch == advance.owner_epoch
+        let all_stand_at = |place: fn(&Advance) -> i64| {
+            advances.iter().all(|advance| {
+                held.iter().any(|held| {
+                    held.partition == advance.partition
+                        && held.next_offset == place(advance)
+                        && held.owner_epoch == advance.owner_epoch
+                })
             })
         };
-        if advances.iter().all(stands_at_its_end) { Committed::Applied(Written::default()) } else { Committed::Fenced }
+        if all_stand_at(|advance| advance.to) {
+            Committed::Applied(Written::default())
+        } else if all_stand_at(|advance| advance.from) {
+            let holds = held.iter().filter_map(|held| Some((held.partition.clone(), held.hold_at?)));
+            Committed::Held(holds.collect())
+        } else {
+            Committed::Fenced
+        }
     }
 }
 
@@ -128,47 +305,8 @@ pub struct Checkpoint {
     pub owner_epoch: i64,
     /// Which log it points into, where that is known.
     pub log_id: Option<String>,
-}
-
-/// The number of one physical build of a projection's tables, from 1.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Generation(pub i32);
-
-/// What is recorded of one generation.
-#[derive(Clone, Debug, PartialEq)]
-pub struct GenerationStatus {
-    /// The projection's name.
-    pub projection: String,
-    /// Which generation.
-    pub generation: Generation,
-    /// `live`, and with rebuilds the other states of a generation.
-    pub state: String,
-    /// Why it stopped, if it did.
-    pub last_error: Option<RecordedError>,
-    /// How far it is.
-    pub checkpoints: Vec<RecordedCheckpoint>,
-}
-
-/// Why a projection stopped.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RecordedError {
-    /// What was wrong.
-    pub text: String,
-    /// Since when, in RFC 3339.
-    pub since: String,
-}
-
-/// A checkpoint as it stands in the database.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RecordedCheckpoint {
-    /// Which partition.
-    pub partition: TopicPartition,
-    /// The next offset to read.
-    pub next_offset: i64,
-    /// Which log it points into, where that is known.
-    pub log_id: Option<String>,
-    /// When it last moved, in RFC 3339.
-    pub updated_at: String,
+    /// No commit may go beyond this offset at the moment.
+    pub hold_at: Option<i64>,
 }
 
 /// A look at a read table.
@@ -178,15 +316,6 @@ pub struct Peek {
     pub count: u64,
     /// The values of the first rows by key, as text; none for NULL.
     pub rows: Vec<Vec<Option<String>>>,
-}
-
-/// One thing that a check of a projection's tables found.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Finding {
-    /// Whether the projection would be refused because of it.
-    pub refused: bool,
-    /// What it is.
-    pub text: String,
 }
 
 /// Why the store did not do what it was asked for.
@@ -218,20 +347,18 @@ pub enum StoreError {
     },
 }
 
-/// What changed in a projection's declaration since its live generation was built: nothing while the hash is the same.
-fn declaration_changes(definition: &Definition, hash: &str, version: i32, tables_json: &str) -> Vec<String> {
-    if hash == definition.hash() {
+/// How a definition differs from the one that built a generation, a sentence each: nothing while the hash is the same.
+pub fn declaration_changes(definition: &Definition, built: &GenerationStatus) -> Vec<String> {
+    if built.definition_hash == definition.hash() {
         return Vec::new();
     }
-    let built: Vec<TableSpec> = serde_json::from_str(tables_json).unwrap_or_default();
-    let mut changes = readcast_core::differences(&built, definition.tables());
-    if i64::from(version) != i64::from(definition.version()) {
-        changes.insert(0, format!("its version changed from {version} to {}", definition.version()));
+    let mut changes = readcast_core::differences(&built.tables, definition.tables());
+    if i64::from(built.version) != i64::from(definition.version()) {
+        changes.insert(0, format!("its version changed from {} to {}", built.version, definition.version()));
     }
     if changes.is_empty() {
         changes.push("its topics, its event types or the order of its columns changed".into());
     }
-    changes.push("the tables hold what the earlier declaration made: they must be rebuilt".into());
     changes
 }
 
@@ -251,4 +378,12 @@ fn altered(physical: &str, declared: &[(String, String)], found: &[(String, Stri
     let extra = found.iter().filter(|(name, _)| shape(declared, name).is_none());
     let extra = extra.map(|(name, _)| format!("column `{name}` was added"));
     missing.chain(extra).map(|what| format!("somebody altered table {physical}: {what}")).collect()
+}
+
+/// What is to be said of a table name that another projection's live generation has.
+fn owned(table: &str, owner: &str, projection: &str) -> String {
+    format!(
+        "table `{table}` belongs to projection `{owner}`: if that is the earlier name of `{projection}`, type \
+         `readcast rename {owner} {projection}`"
+    )
 }

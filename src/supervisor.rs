@@ -1,33 +1,29 @@
 //! The only owner of tasks: starts each projection, starts it again after what may pass, leaves it halted after what
 //! may not, and drains them all at the end. One projection's failure is news here and nowhere else.
 
+mod feed;
 mod goal;
 mod projection;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use readcast_core::{Definition, Registry};
+use readcast_core::Registry;
 use tokio::task::{Id, JoinSet};
-use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 pub use self::goal::{Goals, Progress};
 use crate::decode::Format;
-use crate::error::{Disposition, Failure};
-use crate::health::{Health, State};
+use crate::error::Failure;
+use crate::health::Health;
 use crate::metrics::Metrics;
-use crate::retry::Backoff;
+use crate::rebuild::Policy;
 use crate::source::Source;
 use crate::store::Store;
 use crate::worker::Limits;
 
 /// How often liveness is shown.
 const HEARTBEAT: Duration = Duration::from_secs(5);
-/// How long a run must last for the waits after its failure to begin anew.
-const A_GOOD_RUN: Duration = Duration::from_secs(60);
-/// How long a bounded run keeps trying what may pass, before it gives up.
-const PATIENCE_OF_A_BOUNDED_RUN: Duration = Duration::from_secs(30);
 
 /// How one projection is run.
 #[derive(Clone, Debug)]
@@ -44,6 +40,8 @@ pub struct Options {
     pub buffer_bytes: usize,
     /// End at the positions that the log has at the start.
     pub until_end: bool,
+    /// How its generations come and go.
+    pub policy: Policy,
     /// What every random choice is drawn from.
     pub seed: u64,
 }
@@ -74,8 +72,10 @@ pub async fn run(registry: &Registry, options: impl Fn(&str) -> Options, shared:
     let mut tasks = JoinSet::new();
     let mut running: Vec<(Id, String)> = Vec::new();
     for definition in registry.definitions() {
-        let task = keep_running(definition.clone(), options(definition.name()), shared.clone());
-        running.push((tasks.spawn(task).id(), definition.name().to_owned()));
+        let name = definition.name();
+        let versions = registry.versions(name).cloned().collect();
+        let task = projection::run(versions, options(name), shared.clone());
+        running.push((tasks.spawn(task).id(), name.to_owned()));
     }
     let mut endings = Endings::new();
     let deadline = async {
@@ -109,42 +109,5 @@ pub async fn run(registry: &Registry, options: impl Fn(&str) -> Options, shared:
             }
             *other != id
         });
-    }
-}
-
-/// Runs one projection again and again, as its failures allow.
-async fn keep_running(definition: Definition, options: Options, shared: Shared) -> Result<(), Failure> {
-    let name = definition.name().to_owned();
-    let mut backoff = Backoff::new(options.seed, Duration::from_millis(200), Duration::from_secs(15));
-    let give_up = options.until_end.then(|| Instant::now() + PATIENCE_OF_A_BOUNDED_RUN);
-    loop {
-        shared.health.set(&name, State::Starting);
-        let begun = Instant::now();
-        let failure = match projection::run(&definition, &options, &shared).await {
-            Ok(()) => {
-                shared.health.set(&name, State::Stopped);
-                return Ok(());
-            }
-            Err(failure) => failure,
-        };
-        if begun.elapsed() >= A_GOOD_RUN {
-            backoff.reset();
-        }
-        let wait = backoff.next_wait();
-        let (disposition, advice) = failure.disposition();
-        let hopeless = give_up.is_some_and(|give_up| Instant::now() + wait > give_up);
-        if disposition == Disposition::Halt || hopeless {
-            tracing::error!(projection = name, advice, "halted: {failure}");
-            shared.health.set(&name, State::Halted { reason: failure.to_string(), advice: advice.to_owned() });
-            return Err(failure);
-        }
-        let attempt = backoff.attempt();
-        tracing::warn!(projection = name, attempt, advice, "{failure}; starting again in {wait:.1?}");
-        shared.metrics.projection(&name).retried();
-        shared.health.set(&name, State::Retrying { attempt, reason: failure.to_string() });
-        tokio::select! {
-            () = shared.stop.cancelled() => return Ok(()),
-            () = tokio::time::sleep(wait) => {}
-        }
     }
 }

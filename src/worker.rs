@@ -15,9 +15,9 @@ use tokio_util::sync::CancellationToken;
 use crate::decode::Format;
 use crate::error::Failure;
 use crate::failpoint;
-use crate::health::{Health, State};
+use crate::health::{State, Voice};
 use crate::metrics::ProjectionMetrics;
-use crate::plan::{Plan, Standing, plan};
+use crate::plan::{Allowed, Plan, Standing, plan};
 use crate::retry::Backoff;
 use crate::source::{Assignment, AssignmentEpoch, Batch};
 use crate::store::{Checkpoint, Committed, StoreError, Writer, Written};
@@ -25,6 +25,8 @@ use crate::store::{Checkpoint, Committed, StoreError, Writer, Written};
 /// How often a lane tries a transaction again before it leaves the matter to the supervisor, which lets go of the
 /// partitions meanwhile.
 const MOST_ATTEMPTS: u32 = 8;
+/// How often a lane looks whether its partitions are still held.
+const HOLD_PAUSE: Duration = Duration::from_millis(25);
 
 /// How much a lane takes into one transaction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,6 +55,8 @@ pub struct Lane {
     pub definition: Definition,
     /// How the records are written.
     pub format: Format,
+    /// What may be made of them.
+    pub allowed: Allowed,
     /// Its connection.
     pub writer: Box<dyn Writer>,
     /// What is ours at this instant, whatever the order of events says.
@@ -70,7 +74,7 @@ pub struct Lane {
     /// Where it counts.
     pub metrics: ProjectionMetrics,
     /// Where it says how it fares.
-    pub health: Health,
+    pub voice: Voice,
 }
 
 /// Where the lane's partitions stand, and under which assignment.
@@ -104,7 +108,8 @@ impl Lane {
             match input {
                 LaneInput::Own(checkpoint, assignment) => {
                     let Checkpoint { partition, next_offset, owner_epoch, .. } = checkpoint;
-                    standings.insert(partition, (assignment, Standing { next_offset, owner_epoch }));
+                    let standing = Standing { next_offset, owner_epoch, hold_at: None };
+                    standings.insert(partition, (assignment, standing));
                 }
                 LaneInput::Records(batch, permit) => {
                     records += batch.records.len();
@@ -116,7 +121,8 @@ impl Lane {
         (!self.stop.is_cancelled()).then_some(batches)
     }
 
-    /// Commits the batches in one transaction, which is tried again as a whole until it is decided.
+    /// Commits the batches in one transaction, which is tried again as a whole until it is decided. What is held waits
+    /// here until it is not, and is committed then.
     async fn commit(
         &mut self,
         mut batches: Vec<(Batch, OwnedSemaphorePermit)>,
@@ -127,9 +133,22 @@ impl Lane {
             batches.retain(|(batch, _)| self.still_ours(batch, standings));
             let standing = |batch: &Batch| standings.get(&batch.partition).map(|(_, standing)| *standing);
             let standing = batches.iter().filter_map(|(batch, _)| Some((batch, standing(batch)?)));
-            let plan = plan(&self.definition, self.format, standing)?;
+            let plan = plan(&self.definition, self.format, self.allowed, standing)?;
             match self.write(&plan).await {
-                Ok(Committed::Applied(written)) => return self.applied(plan, written, standings),
+                Ok(Committed::Applied(written)) => {
+                    let held = plan.held;
+                    self.applied(plan, written, standings)?;
+                    if !held || !self.waited_for_release(&mut batches, standings).await {
+                        return Ok(());
+                    }
+                }
+                Ok(Committed::Held(holds)) => {
+                    for (partition, hold_at) in holds {
+                        if let Some((_, standing)) = standings.get_mut(&partition) {
+                            standing.hold_at = Some(hold_at);
+                        }
+                    }
+                }
                 Ok(Committed::Fenced) if batches.iter().any(|(batch, _)| !self.still_ours(batch, standings)) => {}
                 Ok(Committed::Fenced) => {
                     self.metrics.fenced();
@@ -145,6 +164,26 @@ impl Lane {
                 }
                 Err(refused) => return Err(refused.into()),
             }
+        }
+    }
+
+    /// Waits a little, and forgets the holds: the next commit tells whether they are still there. `false` when the
+    /// lane is to end.
+    async fn waited_for_release(
+        &mut self,
+        batches: &mut [(Batch, OwnedSemaphorePermit)],
+        standings: &mut Standings,
+    ) -> bool {
+        standings.values_mut().for_each(|(_, standing)| standing.hold_at = None);
+        for (batch, _) in batches {
+            if let Some((_, standing)) = standings.get(&batch.partition) {
+                // Counted once is enough.
+                batch.records.retain(|record| record.offset >= standing.next_offset);
+            }
+        }
+        tokio::select! {
+            () = self.stop.cancelled() => false,
+            () = tokio::time::sleep(HOLD_PAUSE) => true,
         }
     }
 
@@ -170,7 +209,7 @@ impl Lane {
         self.metrics.recorded(&plan.tally);
         if self.backoff.attempt() > 0 {
             self.backoff.reset();
-            self.health.set(self.definition.name(), State::Running);
+            self.voice.say(State::Running);
         }
         for advance in &plan.commit.advances {
             if let Some((_, standing)) = standings.get_mut(&advance.partition) {
@@ -189,7 +228,7 @@ impl Lane {
         let attempt = self.backoff.attempt();
         self.metrics.retried();
         tracing::warn!(projection = self.definition.name(), attempt, "{error}; trying again in {wait:.1?}");
-        self.health.set(self.definition.name(), State::Retrying { attempt, reason: error.to_string() });
+        self.voice.say(State::Retrying { attempt, reason: error.to_string() });
         let waited = tokio::select! {
             () = self.stop.cancelled() => false,
             () = tokio::time::sleep(wait) => true,

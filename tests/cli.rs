@@ -99,8 +99,173 @@ async fn a_table_that_somebody_altered_is_refused_by_name() {
 async fn completions_and_help_are_printed() {
     let completions = Readcast::run(["completions", "bash"], &[]).await;
     assert!(completions.stdout.contains("readcast"), "{}", completions.stderr);
-    for command in ["demo", "run", "status", "check", "migrate", "generate"] {
+    let commands =
+        "demo run status check migrate rebuild verify activate rollback retire cancel pause resume rename generate";
+    for command in commands.split(' ') {
         let help = Readcast::run([command, "--help"], &[]).await;
         assert!(help.stdout.contains("Usage: readcast"), "{}", help.stdout);
     }
+}
+
+/// A shop whose first ten events are projected.
+async fn shop_that_ran() -> FileShop {
+    let shop = FileShop::new();
+    shop.write(1, events(10));
+    assert!(shop.run(&["run", "--until-end"]).await.status.success());
+    shop
+}
+
+async fn json(shop: &FileShop, arguments: &[&str]) -> serde_json::Value {
+    let finished = shop.run(arguments).await;
+    serde_json::from_str(&finished.stdout).unwrap_or_else(|error| panic!("{error}: {finished:?}"))
+}
+
+#[tokio::test]
+async fn commands_about_a_projection_that_is_not_there_name_those_there_are() {
+    let shop = shop_that_ran().await;
+    for command in ["rebuild", "verify", "activate", "rollback", "retire", "cancel", "pause", "resume"] {
+        let finished = shop.run(&[command, "nothing"]).await;
+        let (code, line) = refusal(&finished);
+        assert_eq!(code, Some(1), "{command}");
+        assert!(line.contains("`nothing`") && line.contains("order_summary"), "{command}: {line}");
+    }
+    let finished = shop.run(&["rename", "nothing", "something"]).await;
+    assert_eq!(refusal(&finished).0, Some(1));
+}
+
+#[tokio::test]
+async fn what_never_ran_has_nothing_to_rebuild() {
+    let shop = FileShop::new();
+    shop.write(1, events(10));
+    let nowhere = shop.run(&["rebuild", "order_summary"]).await;
+    assert_eq!(refusal(&nowhere).0, Some(1));
+    assert!(!shop.database().exists(), "a command about tables makes no database");
+    assert!(shop.run(&["run", "--until-end", "--only", "product_sales"]).await.status.success());
+    for arguments in [["rebuild", "order_summary"].as_slice(), &["rebuild", "order_summary", "--plan"]] {
+        let finished = shop.run(arguments).await;
+        let (code, line) = refusal(&finished);
+        assert_eq!(code, Some(1));
+        assert!(line.contains("nothing to rebuild yet: `readcast run`"), "{line}");
+    }
+}
+
+#[tokio::test]
+async fn a_plan_says_what_a_rebuild_takes_and_asks_for_nothing() {
+    let shop = shop_that_ran().await;
+    let finished = shop.run(&["rebuild", "order_summary", "--plan"]).await;
+    assert!(finished.status.success(), "{}", finished.stderr);
+    for part in ["no: the code declares what built", "orders/0: [0, 10)", "10 offsets in all", "no rebuild has run yet"]
+    {
+        assert!(finished.stdout.contains(part), "{part}: {}", finished.stdout);
+    }
+    let plan = json(&shop, &["rebuild", "order_summary", "--plan", "--from", "live", "--output", "json"]).await;
+    assert_eq!((&plan["records"], &plan["need"]["kind"]), (&0.into(), &"nothing".into()));
+    assert_eq!(shop.rows("SELECT count(*) FROM readcast_operations").await.unwrap(), ["0"]);
+}
+
+#[tokio::test]
+async fn a_rebuild_that_nobody_takes_yet_is_noted_once_shown_and_taken_back() {
+    let shop = shop_that_ran().await;
+    for _ in 0..2 {
+        let noted = shop.run(&["rebuild", "order_summary"]).await;
+        assert!(noted.status.success(), "{}", noted.stderr);
+        assert!(noted.stdout.contains("`--wait` does it here"), "{}", noted.stdout);
+    }
+    const OPEN: &str = "SELECT count(*) FROM readcast_operations WHERE finished_at IS NULL";
+    assert_eq!(shop.rows(OPEN).await.unwrap(), ["1"]);
+    let status = shop.run(&["status"]).await;
+    assert!(status.stdout.contains("order_summary: operation 1, `rebuild` by "), "{}", status.stdout);
+    assert!(status.stdout.contains("readcast rebuild order_summary --wait"), "{}", status.stdout);
+    assert!(shop.run(&["cancel", "order_summary"]).await.status.success());
+    assert_eq!(shop.rows(OPEN).await.unwrap(), ["0"]);
+}
+
+#[tokio::test]
+async fn a_place_to_begin_that_is_none_or_skips_records_is_refused() {
+    let shop = shop_that_ran().await;
+    let refusals = [
+        ("yesterday", 2, "2024-05-20T14:30:00Z"),
+        ("2024-05-20T14:30:00Z", 1, "a folder of files keeps no times"),
+        ("orders/0=11", 1, "would be skipped"),
+        ("orders/7=0", 1, "there are: orders/0"),
+    ];
+    for (place, code, reason) in refusals {
+        let finished = shop.run(&["rebuild", "order_summary", "--from", place]).await;
+        assert_eq!(finished.status.code(), Some(code), "{place}: {}", finished.stderr);
+        assert!(finished.stderr.contains(reason), "{place}: {}", finished.stderr);
+    }
+}
+
+#[tokio::test]
+async fn a_paused_projection_is_shown_as_such_until_it_is_resumed() {
+    let shop = shop_that_ran().await;
+    for (command, state) in [("pause", "paused"), ("resume", "live")] {
+        assert!(shop.run(&[command, "product_sales"]).await.status.success());
+        let lines = json(&shop, &["status", "--output", "json"]).await;
+        let line = lines.as_array().unwrap().iter().find(|line| line["projection"] == "product_sales").unwrap();
+        assert_eq!(line["state"], state);
+        assert_eq!(line["paused_since"].is_null(), state == "live");
+    }
+}
+
+#[tokio::test]
+async fn a_rename_carries_tables_and_positions_over() {
+    let shop = shop_that_ran().await;
+    let before = shop.tables().await;
+    let taken = shop.run(&["rename", "product_sales", "order_summary"]).await;
+    assert_eq!(taken.status.code(), Some(1), "{}", taken.stdout);
+    for names in [["product_sales", "sales"], ["sales", "product_sales"]] {
+        let renamed = shop.run(&["rename", names[0], names[1]]).await;
+        assert!(renamed.status.success(), "{}", renamed.stderr);
+    }
+    assert!(shop.run(&["run", "--until-end"]).await.status.success());
+    assert_eq!(shop.tables().await, before);
+    assert_eq!(shop.progress().await, 30);
+}
+
+#[tokio::test]
+async fn verify_finds_a_row_that_somebody_changed_and_a_rebuild_repairs_it() {
+    let shop = shop_that_ran().await;
+    let whole = shop.tables().await;
+    assert!(shop.run(&["verify", "product_sales"]).await.status.success());
+    shop.rows("UPDATE product_sales_g1 SET units = units + 1 WHERE sku = (SELECT min(sku) FROM product_sales_g1)")
+        .await
+        .unwrap();
+    let sku = shop.rows("SELECT min(sku) FROM product_sales").await.unwrap();
+    let different = shop.run(&["verify", "product_sales"]).await;
+    assert_eq!(different.status.code(), Some(1), "{}", different.stderr);
+    assert!(different.stdout.contains(&format!("{}: units differ", sku[0])), "{}", different.stdout);
+    let rebuilt = shop.run(&["rebuild", "product_sales", "--wait", "--accept-difference"]).await;
+    assert!(rebuilt.status.success(), "{}", rebuilt.stderr);
+    assert_eq!(shop.tables().await, whole);
+    assert!(shop.run(&["verify", "product_sales"]).await.status.success());
+}
+
+#[tokio::test]
+async fn there_is_nothing_to_activate_or_to_go_back_to_before_a_rebuild() {
+    let shop = shop_that_ran().await;
+    for command in ["activate", "rollback"] {
+        let finished = shop.run(&[command, "order_summary"]).await;
+        assert_eq!(finished.status.code(), Some(1), "{command}: {}", finished.stdout);
+    }
+}
+
+#[tokio::test]
+async fn a_command_reaches_the_process_that_has_the_file() {
+    let shop = FileShop::new();
+    shop.write(1, events(10));
+    let mut instance = shop.start(&["run"], &[]);
+    instance.wait_for_line(|line| line.contains("took over") && line.contains("order_summary")).await;
+    let rebuilt = shop.run(&["rebuild", "order_summary", "--wait"]).await;
+    assert!(rebuilt.status.success(), "{}", rebuilt.stderr);
+    let lines = json(&shop, &["status", "--output", "json"]).await;
+    let live = lines
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|line| (&line["projection"], &line["state"]) == (&"order_summary".into(), &"live".into()));
+    assert_eq!(live.unwrap()["generation"], 2);
+    assert!(shop.run(&["rollback", "order_summary"]).await.status.success());
+    instance.terminate();
+    assert!(instance.wait().await.success());
 }

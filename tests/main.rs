@@ -10,6 +10,7 @@ mod kafka_faults;
 mod kafka_to_postgres;
 mod members;
 mod oracle;
+mod rebuild;
 mod shop;
 mod store_conformance;
 mod tidy;

@@ -7,6 +7,7 @@ use std::time::Duration;
 use readcast::decode::Format;
 use readcast::health::Health;
 use readcast::metrics::Metrics;
+use readcast::rebuild::Policy;
 use readcast::source::memory::MemorySource;
 use readcast::store::Store;
 use readcast::store::sqlite::Sqlite;
@@ -69,6 +70,7 @@ impl Group {
             // So little that batches wait for memory across rebalances.
             buffer_bytes: 8 << 10,
             until_end: false,
+            policy: Policy::default(),
             seed,
         };
         self.members.spawn(async move {

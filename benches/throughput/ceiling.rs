@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 
 use readcast::config::{Config, ProjectionOptions};
 use readcast::decode::Format;
-use readcast::plan::{Standing, plan};
+use readcast::plan::{Allowed, Standing, plan};
 use readcast::source::{Batch, Extent};
-use readcast::store::{Commit, Committed, Store};
+use readcast::store::{Commit, Committed, Generation, Store};
 use readcast_core::{Definition, Registry, TopicPartition};
 use tokio::task::JoinSet;
 
@@ -34,6 +34,9 @@ pub(crate) fn lanes(batches: &[Batch], registry: &Registry, config: &Config) -> 
     registry.definitions().iter().flat_map(of).collect()
 }
 
+/// The generation of a fresh database.
+const FIRST_GENERATION: Generation = Generation(1);
+
 impl Lane {
     fn new(definition: &Definition, batches: &[&Batch], options: &ProjectionOptions) -> Self {
         let mut next_offsets = BTreeMap::<TopicPartition, i64>::new();
@@ -44,9 +47,10 @@ impl Lane {
             let standing = |batch: &Batch| Standing {
                 next_offset: next_offsets.get(&batch.partition).copied().unwrap_or(0),
                 owner_epoch: FIRST_EPOCH,
+                hold_at: None,
             };
             let batches = full.iter().map(|batch| (*batch, standing(batch)));
-            let plan = plan(definition, Format::default(), batches).unwrap();
+            let plan = plan(definition, Format::default(), Allowed::All, batches).unwrap();
             assert_eq!(plan.poison, None, "every sample event can be projected");
             let steps = plan.commit.advances.iter();
             next_offsets.extend(steps.map(|advance| (advance.partition.clone(), advance.to)));
@@ -74,8 +78,7 @@ fn how_many_fill_a_commit(batches: &[&Batch], options: &ProjectionOptions) -> us
 pub(crate) async fn run(lanes: &[Arc<Lane>], store: &Arc<dyn Store>) -> Duration {
     let mut writers = Vec::new();
     for lane in lanes {
-        let generation = store.prepare(&lane.definition).await.unwrap();
-        writers.push((Arc::clone(lane), store.writer(&lane.definition, generation).await.unwrap()));
+        writers.push((Arc::clone(lane), store.writer(&lane.definition, FIRST_GENERATION).await.unwrap()));
     }
     let begun = Instant::now();
     let mut tasks = JoinSet::new();

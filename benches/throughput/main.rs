@@ -12,6 +12,9 @@
 //! both must be equal. **Idle** is a live run that finds nothing left to do: what starting and ending alone take of
 //! every live run, whatever the number of events.
 //!
+//! **Rebuild** is everything again beside those tables, by an instance that does nothing else: replay, indexes,
+//! comparison and swap, from asking for it until readers see it.
+//!
 //! With `all`, every projection reads the whole log, at the same time; the events are counted once.
 //!
 //! What this does not measure: latency; the network and the disks of a real deployment, for log, database and projector
@@ -70,6 +73,7 @@ enum Ends {
 #[derive(Default)]
 struct Measured {
     live: Vec<Duration>,
+    rebuild: Vec<Duration>,
     ceiling: Vec<Duration>,
     idle: Vec<Duration>,
 }
@@ -121,6 +125,7 @@ async fn measure(log: &Log, target: Target, registry: &Registry, config: &Config
         let live = target.fresh(registry).await;
         measured.live.push(live::run(log, &live.store, registry, config).await);
         measured.idle.push(live::run(log, &live.store, registry, config).await);
+        measured.rebuild.push(live::rebuild(log, &live.store, registry, config).await);
         let bare = target.fresh(registry).await;
         measured.ceiling.push(ceiling::run(&lanes, &bare.store).await);
         assert_eq!(live.glance(registry).await, bare.glance(registry).await, "live and ceiling write the same rows");

@@ -9,7 +9,7 @@ use serde::Serialize;
 use super::connect::{self, Access};
 use super::{Context, Output, Refusal};
 use crate::source::{Extents, Source, verify};
-use crate::store::{GenerationStatus, Store};
+use crate::store::{GenerationState, GenerationStatus, Store, StoreError, declaration_changes};
 
 #[derive(clap::Args)]
 pub(super) struct Arguments {
@@ -48,7 +48,7 @@ pub(super) async fn run(context: Context, arguments: Arguments) -> Result<ExitCo
     for definition in context.app.registry.definitions() {
         let extents = source_line(&*source, definition, &mut lines).await;
         if let Some(store) = &store {
-            store_lines(&**store, definition, &extents, &mut lines).await;
+            store_lines(&**store, &context, definition, &extents, &mut lines).await;
         }
     }
     print(&lines, arguments.output)?;
@@ -65,19 +65,66 @@ async fn source_line(source: &dyn Source, definition: &Definition, lines: &mut V
     found.unwrap_or_default()
 }
 
-async fn store_lines(store: &dyn Store, definition: &Definition, extents: &Extents, lines: &mut Vec<Line>) {
-    let tables = format!("{}: tables", definition.name());
-    match store.check(definition).await {
-        Err(error) => return lines.push(Line::new(tables, Err(error.to_string()))),
-        Ok(findings) if findings.is_empty() => lines.push(Line::new(tables, Ok("as declared".into()))),
-        Ok(findings) => lines.extend(findings.into_iter().map(|finding| {
-            Line::new(tables.clone(), if finding.refused { Err(finding.text) } else { Ok(finding.text) })
-        })),
+async fn store_lines(
+    store: &dyn Store,
+    context: &Context,
+    definition: &Definition,
+    extents: &Extents,
+    lines: &mut Vec<Line>,
+) {
+    let name = definition.name();
+    let found = generations(store, name).await;
+    let findings = match &found {
+        Ok(generations) => findings(store, context, definition, generations).await,
+        Err(error) => Err(error.clone()),
+    };
+    let tables = |finding| Line::new(format!("{name}: tables"), finding);
+    match findings {
+        Err(error) => lines.push(tables(Err(error.to_string()))),
+        Ok(findings) if findings.is_empty() => lines.push(tables(Ok("as declared".into()))),
+        Ok(findings) => lines.extend(findings.into_iter().map(tables)),
     }
-    let generations = store.generations().await.unwrap_or_default();
-    for generation in generations.iter().filter(|generation| generation.projection == definition.name()) {
-        lines.push(Line::new(format!("{}: positions", definition.name()), positions(generation, extents)));
+    for generation in found.iter().flatten().filter(|generation| generation.state.is_fed()) {
+        let number = generation.generation.0;
+        lines.push(Line::new(format!("{name}: positions of generation {number}"), positions(generation, extents)));
     }
+}
+
+async fn generations(store: &dyn Store, projection: &str) -> Result<Vec<GenerationStatus>, StoreError> {
+    let mut generations = store.generations().await?;
+    generations.retain(|found| found.projection == projection);
+    Ok(generations)
+}
+
+/// What `run` would refuse, create or rebuild.
+async fn findings(
+    store: &dyn Store,
+    context: &Context,
+    definition: &Definition,
+    generations: &[GenerationStatus],
+) -> Result<Vec<Result<String, String>>, StoreError> {
+    let name = definition.name();
+    let Some(live) = generations.iter().find(|found| found.state == GenerationState::Live) else {
+        let taken = store.taken_names(definition).await?.into_iter().map(Err);
+        let new = definition.tables().iter().map(|table| {
+            let table = table.name();
+            Ok(format!("table `{table}` does not exist yet: `readcast migrate` or `readcast run` creates it"))
+        });
+        return Ok(taken.chain(new).collect());
+    };
+    let rebuilds = context.config.projection(name).rebuild_on_change;
+    let mut changes = declaration_changes(definition, live);
+    if !changes.is_empty() {
+        let next = if rebuilds { "`readcast run` does that".into() } else { format!("`readcast rebuild {name}`") };
+        changes.push(format!("the tables hold what the earlier declaration made, they must be rebuilt: {next}"));
+    }
+    let mut findings: Vec<_> = changes.into_iter().map(if rebuilds { Ok } else { Err }).collect();
+    // Compared with any other definition than the one that built them, all tables would look altered.
+    let mut versions = context.app.registry.versions(name);
+    if let Some(builder) = versions.find(|version| version.hash() == live.definition_hash) {
+        findings.extend(store.alterations(builder, live.generation).await?.into_iter().map(Err));
+    }
+    Ok(findings)
 }
 
 /// Whether the log still holds what comes next, in every partition.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::{Context, Refusal};
 use crate::config::{SourceOptions, StoreOptions};
 use crate::decode::Format;
+use crate::rebuild::{OnChange, Policy};
 use crate::source::Source;
 use crate::source::file::FileSource;
 use crate::source::kafka::KafkaSource;
@@ -46,6 +47,46 @@ pub(super) async fn store(context: &Context, access: Access) -> Result<Arc<dyn S
     })
 }
 
+/// Who else may be at work in the store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Company {
+    /// Nobody: no other process can write the file while we have it.
+    Alone,
+    /// Another process has the file. All that we may do is leave commands for it.
+    Beside,
+    /// Whoever has noted that it runs.
+    AsNoted,
+}
+
+/// The store of a command that changes something while projectors may run, and who they are. Our own tables are up to
+/// date in it, unless they are another process's to bring up to date.
+pub(super) async fn control(context: &Context) -> Result<(Arc<dyn Store>, Company), Refusal> {
+    let (store, company) = match context.config.store()? {
+        StoreOptions::Postgres { .. } => (self::store(context, Access::Write).await?, Company::AsNoted),
+        StoreOptions::Sqlite { path } if !path.is_file() => {
+            let path = path.display();
+            return Err(Refusal::Failed(format!("there is no file {path} yet: `readcast run` creates it")));
+        }
+        StoreOptions::Sqlite { path } => match alone(context).await {
+            Some(store) => (store, Company::Alone),
+            None => {
+                let store: Arc<dyn Store> = Arc::new(Sqlite::open_to_control(path).await.map_err(Refusal::failed)?);
+                return Ok((store, Company::Beside));
+            }
+        },
+    };
+    store.migrate().await.map_err(Refusal::failed)?;
+    Ok((store, company))
+}
+
+/// The store, if it is a file that no other process has.
+pub(super) async fn alone(context: &Context) -> Option<Arc<dyn Store>> {
+    match context.config.store() {
+        Ok(StoreOptions::Sqlite { path }) => Some(Arc::new(Sqlite::open(path).await.ok()?)),
+        Ok(StoreOptions::Postgres { .. }) | Err(_) => None,
+    }
+}
+
 /// How the configuration wants this projection to be run.
 pub(super) fn options(context: &Context, projection: &str, until_end: bool) -> Options {
     let options = context.config.projection(projection);
@@ -57,5 +98,12 @@ pub(super) fn options(context: &Context, projection: &str, until_end: bool) -> O
         buffer_bytes: options.buffer_bytes,
         until_end,
         seed: fastrand::u64(..),
+        policy: Policy {
+            on_change: if options.rebuild_on_change { OnChange::Rebuild } else { OnChange::Refuse },
+            standby_for: options.standby,
+            lock_timeout: options.swap_lock_timeout,
+            most_lost_percent: options.most_lost_percent as u64,
+            max_impact: options.max_impact as u64,
+        },
     }
 }

@@ -22,6 +22,7 @@ use crate::health::Health;
 use crate::metrics::Metrics;
 use crate::source::Source;
 use crate::source::file::{Appender, FileSource};
+use crate::store::GenerationState;
 use crate::store::sqlite::Sqlite;
 use crate::supervisor::{self, Endings, Goals, Options, Shared};
 
@@ -199,7 +200,8 @@ impl<'a> Screen<'a> {
     /// How many offsets are behind the projections, and how many there are, over all of them.
     async fn offsets(&self) -> (u64, u64) {
         let generations = self.shared.store.generations().await.unwrap_or_default();
-        let checkpoints = generations.iter().flat_map(|generation| &generation.checkpoints);
+        let live = generations.iter().filter(|generation| generation.state == GenerationState::Live);
+        let checkpoints = live.flat_map(|generation| &generation.checkpoints);
         let done = checkpoints.map(|checkpoint| checkpoint.next_offset.unsigned_abs()).sum();
         let mut end = 0;
         for definition in self.registry.definitions() {

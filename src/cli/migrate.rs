@@ -3,15 +3,24 @@
 use std::process::ExitCode;
 
 use super::connect::{self, Access};
+use super::operate::{changed, live};
 use super::{Context, Refusal};
 
 pub(super) async fn run(context: Context) -> Result<ExitCode, Refusal> {
     let store = connect::store(&context, Access::Write).await?;
     store.migrate().await.map_err(Refusal::failed)?;
     for definition in context.app.registry.definitions() {
-        let generation = store.prepare(definition).await.map_err(Refusal::failed)?;
-        let tables: Vec<_> = definition.tables().iter().map(|table| table.name()).collect();
-        println!("{}: generation {} stands ({})", definition.name(), generation.0, tables.join(", "));
+        store.prepare(definition).await.map_err(Refusal::failed)?;
+    }
+    let generations = store.generations().await.map_err(Refusal::failed)?;
+    for definition in context.app.registry.definitions() {
+        let name = definition.name();
+        let live = live(&generations, name, "migrate")?;
+        let tables: Vec<_> = live.tables.iter().map(|table| table.name()).collect();
+        println!("{name}: generation {} stands ({})", live.generation.0, tables.join(", "));
+        if let Some(changed) = changed(definition, live) {
+            println!("{name}: {changed}");
+        }
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -11,7 +11,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::connect::{self, Access};
-use super::{Context, Refusal};
+use super::{Context, Refusal, registered};
 use crate::admin;
 use crate::health::Health;
 use crate::metrics::Metrics;
@@ -60,18 +60,23 @@ pub(super) async fn run(context: Context, arguments: Arguments) -> Result<ExitCo
 }
 
 fn selected(registry: &Registry, only: &[String]) -> Result<Registry, Refusal> {
-    let unknown = only.iter().find(|name| registry.get(name).is_none());
-    match unknown {
-        Some(name) => {
-            let known: Vec<_> = registry.definitions().iter().map(|definition| definition.name()).collect();
-            Err(Refusal::Failed(format!("there is no projection `{name}`; there are: {}", known.join(", "))))
-        }
-        None if only.is_empty() => Ok(registry.clone()),
-        None => Ok(registry.only(only)),
+    for name in only {
+        registered(registry, name)?;
     }
+    Ok(if only.is_empty() { registry.clone() } else { registry.only(only) })
 }
 
 pub(super) fn stop_on_signal(stop: CancellationToken) -> Result<impl Future<Output = ()>, Refusal> {
+    let signalled = signalled()?;
+    Ok(async move {
+        signalled.await;
+        tracing::info!("asked to stop: draining");
+        stop.cancel();
+    })
+}
+
+/// Ends at SIGTERM or Ctrl-C.
+pub(super) fn signalled() -> Result<impl Future<Output = ()>, Refusal> {
     let mut terminate = signal(SignalKind::terminate()).map_err(Refusal::failed)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(Refusal::failed)?;
     Ok(async move {
@@ -79,8 +84,6 @@ pub(super) fn stop_on_signal(stop: CancellationToken) -> Result<impl Future<Outp
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
         }
-        tracing::info!("asked to stop: draining");
-        stop.cancel();
     })
 }
 

@@ -1,16 +1,19 @@
 //! `readcast status`: how far every projection is in every partition, what is wrong with it, since when, and what to do
 //! next. Reads the store and the log; no running instance is asked.
 
+mod remarks;
+
 use std::process::ExitCode;
 
 use comfy_table::{CellAlignment, Table};
 use readcast_core::{Definition, TopicPartition};
 use serde::Serialize;
 
+use self::remarks::remarks;
 use super::connect::{self, Access};
 use super::{Context, Output, Refusal};
-use crate::source::Extents;
-use crate::store::{GenerationStatus, RecordedCheckpoint};
+use crate::source::{Extents, Source};
+use crate::store::{Attendance, GenerationStatus, Operation, Phase, RecordedCheckpoint};
 
 #[derive(clap::Args)]
 pub(super) struct Arguments {
@@ -25,8 +28,15 @@ struct Line {
     projection: String,
     /// None before the first run.
     generation: Option<i32>,
-    /// `live`; `halted` when it stopped at an error; `new` before the first run.
-    state: String,
+    /// `building`, `ready`, `live` or `standby`, `retired` or `failed` until its tables are dropped; `paused` when an
+    /// operator stopped it and `halted` when an error did, whichever of those it is; `new` before the first run.
+    state: &'static str,
+    /// What is done with it while it is building.
+    phase: Option<&'static str>,
+    standby_until: Option<String>,
+    paused_since: Option<String>,
+    /// The open operation that it belongs to.
+    operation: Option<i64>,
     topic: String,
     partition: i32,
     next_offset: Option<i64>,
@@ -38,54 +48,99 @@ struct Line {
     last_error_since: Option<String>,
 }
 
+/// What is known of one projection.
+struct Known<'a> {
+    /// As the code declares it.
+    definition: &'a Definition,
+    /// All versions that the code has.
+    hashes: Vec<&'a str>,
+    /// How far the log reaches; empty when that is unknown.
+    extents: Extents,
+    /// What is recorded of its generations that have tables.
+    generations: Vec<GenerationStatus>,
+    /// Those that are open, and the last one that is not.
+    operations: Vec<Operation>,
+    /// Which instances run, or ran.
+    attendance: &'a [Attendance],
+}
+
 pub(super) async fn run(context: Context, arguments: Arguments) -> Result<ExitCode, Refusal> {
     let source = connect::source(&context)?;
     let store = connect::store(&context, Access::Read).await?;
     let generations = store.generations().await.map_err(Refusal::failed)?;
-    let mut lines = Vec::new();
+    let attendance = store.attendance().await.map_err(Refusal::failed)?;
+    let mut known = Vec::new();
     for definition in context.app.registry.definitions() {
-        let extents = source.extents(definition.topics()).await.unwrap_or_else(|error| {
-            eprintln!("readcast: the ends of the log are unknown: {error}");
-            Extents::new()
+        let name = definition.name();
+        let ours = generations.iter().filter(|found| found.projection == name && found.has_tables);
+        known.push(Known {
+            definition,
+            hashes: context.app.registry.versions(name).map(Definition::hash).collect(),
+            extents: extents(&*source, definition).await,
+            generations: ours.cloned().collect(),
+            operations: store.operations(name, 1).await.map_err(Refusal::failed)?,
+            attendance: &attendance,
         });
-        lines.extend(lines_of(definition, &generations, &extents));
     }
+    let lines: Vec<Line> = known.iter().flat_map(lines_of).collect();
     match arguments.output {
         Output::Json => println!("{}", serde_json::to_string_pretty(&lines).map_err(Refusal::failed)?),
-        Output::Table => print(&lines),
+        Output::Table => {
+            print(&lines);
+            known.iter().flat_map(remarks).for_each(|remark| println!("\n{remark}"));
+        }
     }
     Ok(ExitCode::SUCCESS)
 }
 
-/// A line for each partition that the log has or that a checkpoint stands in.
-fn lines_of(definition: &Definition, generations: &[GenerationStatus], extents: &Extents) -> Vec<Line> {
-    let recorded: Vec<_> = generations.iter().filter(|found| found.projection == definition.name()).collect();
-    if recorded.is_empty() {
-        return partition_lines(definition.name(), None, extents);
-    }
-    recorded.into_iter().flat_map(|found| partition_lines(definition.name(), Some(found), extents)).collect()
+async fn extents(source: &dyn Source, definition: &Definition) -> Extents {
+    source.extents(definition.topics()).await.unwrap_or_else(|error| {
+        eprintln!("readcast: the ends of the log are unknown: {error}");
+        Extents::new()
+    })
 }
 
-fn partition_lines(projection: &str, generation: Option<&GenerationStatus>, extents: &Extents) -> Vec<Line> {
+/// A line for each partition that the log has or that a checkpoint stands in, of each generation.
+fn lines_of(known: &Known<'_>) -> Vec<Line> {
+    if known.generations.is_empty() {
+        return partition_lines(known, None);
+    }
+    known.generations.iter().flat_map(|found| partition_lines(known, Some(found))).collect()
+}
+
+/// The open operation that builds or compares the generation.
+fn operation_on<'a>(operations: &'a [Operation], generation: &GenerationStatus) -> Option<&'a Operation> {
+    let mut open = operations.iter().filter(|operation| operation.state.is_open());
+    open.find(|operation| operation.generation == Some(generation.generation))
+}
+
+fn partition_lines(known: &Known<'_>, generation: Option<&GenerationStatus>) -> Vec<Line> {
+    let extents = &known.extents;
     let checkpoints = generation.map_or(&[] as &[RecordedCheckpoint], |found| &found.checkpoints);
     let mut partitions: Vec<&TopicPartition> = extents.keys().collect();
     partitions.extend(checkpoints.iter().map(|checkpoint| &checkpoint.partition));
     partitions.sort();
     partitions.dedup();
     let error = generation.and_then(|found| found.last_error.as_ref());
-    let state = match (generation, error) {
-        (None, _) => "new",
-        (Some(_), Some(_)) => "halted",
-        (Some(found), None) => &found.state,
+    let paused_since = generation.and_then(|found| found.paused_since.clone());
+    let state = match generation {
+        None => "new",
+        Some(_) if error.is_some() => "halted",
+        Some(_) if paused_since.is_some() => "paused",
+        Some(found) => found.state.name(),
     };
     let line = |partition: &TopicPartition| {
         let checkpoint = checkpoints.iter().find(|checkpoint| checkpoint.partition == *partition);
         let next_offset = checkpoint.map(|checkpoint| checkpoint.next_offset);
         let extent = extents.get(partition);
         Line {
-            projection: projection.to_owned(),
+            projection: known.definition.name().to_owned(),
             generation: generation.map(|found| found.generation.0),
-            state: state.to_owned(),
+            state,
+            phase: generation.and_then(|found| found.phase).map(Phase::name),
+            standby_until: generation.and_then(|found| found.standby_until.clone()),
+            paused_since: paused_since.clone(),
+            operation: generation.and_then(|found| operation_on(&known.operations, found)).map(|open| open.id),
             topic: partition.topic.to_string(),
             partition: partition.partition,
             next_offset,
@@ -113,7 +168,7 @@ fn print(lines: &[Line]) {
         table.add_row([
             line.projection.clone(),
             shown(line.generation.map(|generation| generation.to_string())),
-            line.state.clone(),
+            shown_state(line),
             line.topic.clone(),
             line.partition.to_string(),
             shown(line.next_offset.map(|offset| offset.to_string())),
@@ -123,12 +178,13 @@ fn print(lines: &[Line]) {
         ]);
     }
     println!("{table}");
-    let mut told = Vec::new();
-    for line in lines.iter().filter(|line| line.last_error.is_some()) {
-        if !told.contains(&&line.projection) {
-            told.push(&line.projection);
-            let since = shown(line.last_error_since.clone());
-            println!("\n{} is halted since {since}: {}", line.projection, shown(line.last_error.clone()));
-        }
+}
+
+/// The state, with what belongs to it.
+fn shown_state(line: &Line) -> String {
+    match (line.state, line.phase, &line.standby_until) {
+        ("building", Some(phase), _) => format!("building ({})", phase.replace('_', " ")),
+        ("standby", _, Some(until)) => format!("standby until {until}"),
+        (state, _, _) => state.to_owned(),
     }
 }

@@ -21,12 +21,17 @@ const VARIABLES: &[(&str, &str)] = &[
     ("READCAST_BUFFER_BYTES", "projector.buffer_bytes"),
     ("READCAST_DRAIN_SECONDS", "projector.drain_seconds"),
     ("READCAST_LANES", "projector.lanes"),
+    ("READCAST_MAX_IMPACT", "projector.max_impact"),
+    ("READCAST_MOST_LOST_PERCENT", "projector.most_lost_percent"),
+    ("READCAST_ON_CHANGE", "projector.on_change"),
     ("READCAST_SOURCE_KIND", "source.kind"),
     ("READCAST_SOURCE_PATH", "source.path"),
     ("READCAST_SOURCE_TOPIC_PREFIX", "source.topic_prefix"),
+    ("READCAST_STANDBY_SECONDS", "projector.standby_seconds"),
     ("READCAST_STORE_INSECURE", "store.insecure"),
     ("READCAST_STORE_SCHEMA", "store.schema"),
     ("READCAST_STORE_URL", "store.url"),
+    ("READCAST_SWAP_LOCK_TIMEOUT_MS", "projector.swap_lock_timeout_ms"),
 ];
 
 const PREFIX: &str = "READCAST_";
@@ -43,6 +48,16 @@ impl Environment {
     /// The value of one variable. An empty one counts as not set, since that is how Compose and Helm unset one.
     pub fn get(&self, name: &str) -> Option<&str> {
         self.0.get(name).map(String::as_str).filter(|value| !value.is_empty())
+    }
+
+    /// Who types the commands, as `user@host`, as far as that is known. Nothing depends on it being true.
+    pub(super) fn operator(&self) -> String {
+        let user = self.get("USER").or_else(|| self.get("LOGNAME"));
+        let host = self.get("HOSTNAME").map(str::to_owned).or_else(|| {
+            let text = std::fs::read_to_string("/etc/hostname").ok()?;
+            Some(text.trim().to_owned()).filter(|name| !name.is_empty())
+        });
+        format!("{}@{}", user.unwrap_or("unknown"), host.as_deref().unwrap_or("unknown"))
     }
 
     /// What the variables that begin with `READCAST_` say.
@@ -147,6 +162,14 @@ mod tests {
     fn problem(variables: &[(&str, &str)]) -> String {
         let environment: Environment = variables.iter().copied().collect();
         environment.settings().err().map(|error| error.to_string()).unwrap_or_default()
+    }
+
+    #[test]
+    fn an_operator_is_told_by_user_and_host() {
+        let operator = |variables: &[(&str, &str)]| variables.iter().copied().collect::<Environment>().operator();
+        assert_eq!(operator(&[("USER", "ann"), ("LOGNAME", "other"), ("HOSTNAME", "db1")]), "ann@db1");
+        assert_eq!(operator(&[("USER", ""), ("LOGNAME", "ben"), ("HOSTNAME", "db1")]), "ben@db1");
+        assert!(operator(&[]).starts_with("unknown@"));
     }
 
     #[test]

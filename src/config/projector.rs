@@ -28,6 +28,16 @@ pub struct ProjectionOptions {
     pub batch_bytes: usize,
     /// How many bytes of records all lanes together may hold.
     pub buffer_bytes: usize,
+    /// Whether a definition that changed is rebuilt without being asked for, rather than refused.
+    pub rebuild_on_change: bool,
+    /// How long a generation that was replaced is fed on, to go back to.
+    pub standby: Duration,
+    /// How long readers may have to wait for a swap.
+    pub swap_lock_timeout: Duration,
+    /// How much of a table's rows may be gone after a rebuild, in percent, before it counts as a mistake.
+    pub most_lost_percent: usize,
+    /// How many records the live generation may lag before a rebuild stands still; 0 for any number.
+    pub max_impact: usize,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -51,12 +61,28 @@ struct Tuning {
     batch_records: Option<usize>,
     batch_bytes: Option<usize>,
     buffer_bytes: Option<usize>,
+    rebuild_on_change: Option<bool>,
+    standby_seconds: Option<usize>,
+    swap_lock_timeout_ms: Option<usize>,
+    most_lost_percent: Option<usize>,
+    max_impact: Option<usize>,
 }
 
-const TUNING: [&str; 4] = ["lanes", "batch_records", "batch_bytes", "buffer_bytes"];
+const TUNING: [&str; 9] = [
+    "lanes",
+    "batch_records",
+    "batch_bytes",
+    "buffer_bytes",
+    "on_change",
+    "standby_seconds",
+    "swap_lock_timeout_ms",
+    "most_lost_percent",
+    "max_impact",
+];
 const KIB: usize = 1 << 10;
 const MIB: usize = 1 << 20;
 const GIB: usize = 1 << 30;
+const DAY: usize = 24 * 60 * 60;
 
 impl ProjectorDraft {
     pub(super) fn set(&mut self, name: &str, setting: &Setting) -> Result<(), ConfigError> {
@@ -97,12 +123,18 @@ impl ProjectorDraft {
     pub(super) fn projection(&self, name: &str) -> ProjectionOptions {
         let own = self.projections.get(name).cloned().unwrap_or_default();
         let pick = |of: fn(&Tuning) -> Option<usize>, default| of(&own.tuning).or(of(&self.tuning)).unwrap_or(default);
+        let rebuild_on_change = own.tuning.rebuild_on_change.or(self.tuning.rebuild_on_change);
         ProjectionOptions {
             group: own.group.clone().unwrap_or_else(|| format!("{}.{name}", self.app())),
             lanes: pick(|tuning| tuning.lanes, 2),
             batch_records: pick(|tuning| tuning.batch_records, 10_000),
             batch_bytes: pick(|tuning| tuning.batch_bytes, 8 * MIB),
             buffer_bytes: pick(|tuning| tuning.buffer_bytes, 32 * MIB),
+            rebuild_on_change: rebuild_on_change.unwrap_or(false),
+            standby: Duration::from_secs(pick(|tuning| tuning.standby_seconds, DAY) as u64),
+            swap_lock_timeout: Duration::from_millis(pick(|tuning| tuning.swap_lock_timeout_ms, 100) as u64),
+            most_lost_percent: pick(|tuning| tuning.most_lost_percent, 5),
+            max_impact: pick(|tuning| tuning.max_impact, 10_000),
         }
     }
 
@@ -138,9 +170,23 @@ impl Tuning {
             "batch_records" => self.batch_records = Some(setting.whole(1..=1_000_000)?),
             "batch_bytes" => self.batch_bytes = Some(setting.bytes(KIB..=GIB)?),
             "buffer_bytes" => self.buffer_bytes = Some(setting.bytes(KIB..=64 * GIB)?),
+            "on_change" => self.rebuild_on_change = Some(on_change(setting)?),
+            "standby_seconds" => self.standby_seconds = Some(setting.whole(0..=30 * DAY)?),
+            "swap_lock_timeout_ms" => self.swap_lock_timeout_ms = Some(setting.whole(10..=10_000)?),
+            "most_lost_percent" => self.most_lost_percent = Some(setting.whole(0..=100)?),
+            "max_impact" => self.max_impact = Some(setting.whole(0..=1_000_000_000_000)?),
             _ => return Err(setting.unknown(name, others.iter().copied().chain(TUNING))),
         }
         Ok(())
+    }
+}
+
+/// Whether a definition that changed is rebuilt.
+fn on_change(setting: &Setting) -> Result<bool, ConfigError> {
+    match setting.text()? {
+        "refuse" => Ok(false),
+        "rebuild" => Ok(true),
+        _ => Err(setting.not("`refuse` or `rebuild`")),
     }
 }
 

@@ -67,6 +67,11 @@ fn the_defaults_need_nothing() {
         batch_records: 10_000,
         batch_bytes: 8_388_608,
         buffer_bytes: 33_554_432,
+        rebuild_on_change: false,
+        standby: Duration::from_secs(86_400),
+        swap_lock_timeout: Duration::from_millis(100),
+        most_lost_percent: 5,
+        max_impact: 10_000,
     };
     assert_eq!(config.projection("order_summary"), options);
     assert!(config.source().unwrap_err().to_string().starts_with("no source: "));
@@ -127,6 +132,26 @@ fn flags_overrule_the_environment_and_the_environment_the_file() {
     assert_eq!(store_url(&config), "sqlite:flag.db");
     assert_eq!(config.admin.listen.port(), 2);
     assert_eq!((config.projection("x").lanes, config.projector.app.as_str()), (2, "file"));
+}
+
+#[test]
+fn how_a_projection_is_rebuilt_is_said_for_all_and_for_one() {
+    let file = "[projector]\non_change = 'rebuild'\nstandby_seconds = 0\n\
+                [projections.order_summary]\non_change = 'refuse'\nmax_impact = 0";
+    let environment = [
+        ("READCAST_SWAP_LOCK_TIMEOUT_MS", "50"),
+        ("READCAST_MOST_LOST_PERCENT", "100"),
+        ("READCAST_STANDBY_SECONDS", "60"),
+        ("READCAST_MAX_IMPACT", "7"),
+    ];
+    let config = Layers::file(file).environment(environment).load().unwrap();
+    let (own, other) = (config.projection("order_summary"), config.projection("product_sales"));
+    assert_eq!((own.rebuild_on_change, own.max_impact), (false, 0));
+    assert_eq!((other.rebuild_on_change, other.max_impact), (true, 7));
+    assert_eq!((own.standby, own.swap_lock_timeout), (Duration::from_secs(60), Duration::from_millis(50)));
+    assert_eq!(other.most_lost_percent, 100);
+    let refused = Layers::default().environment([("READCAST_ON_CHANGE", "maybe")]).error();
+    assert_eq!(refused, "READCAST_ON_CHANGE: `projector.on_change` must be `refuse` or `rebuild`, found `maybe`");
 }
 
 #[test]
@@ -199,6 +224,18 @@ fn errors_of_the_file_name_line_and_column() {
             "[projector]\nbatch_bytes = '8 M'",
             "2:15: `projector.batch_bytes` must be a number of bytes or a size like \"8 MiB\", from 1024 to 1073741824 \
              bytes, found `8 M`",
+        ),
+        (
+            "[projector]\nstandby_seconds = 2592001",
+            "2:19: `projector.standby_seconds` must be a whole number from 0 to 2592000, found `2592001`",
+        ),
+        (
+            "[projector]\nswap_lock_timeout_ms = 9",
+            "2:24: `projector.swap_lock_timeout_ms` must be a whole number from 10 to 10000, found `9`",
+        ),
+        (
+            "[projector]\nmost_lost_percent = 101",
+            "2:21: `projector.most_lost_percent` must be a whole number from 0 to 100, found `101`",
         ),
         ("[projections.order_sumary]", "1:14: unknown projection `order_sumary`; did you mean `order_summary`?"),
         ("[projections.order_summary]\nlane = 1", "2:1: unknown key `lane`; did you mean `lanes`?"),

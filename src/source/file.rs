@@ -16,12 +16,13 @@ mod tail;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use readcast_core::TopicPartition;
+use readcast_core::{Timestamp, TopicPartition};
 use tokio::time::Instant;
 
 pub use self::append::Appender;
@@ -54,6 +55,11 @@ impl Source for FileSource {
         let folder = Arc::clone(&self.folder);
         let topics = owned(topics);
         blocking("counting lines", move || folder.extents(&topics)).await
+    }
+
+    async fn offsets_at(&self, _topics: &[&str], at: Timestamp) -> Result<BTreeMap<TopicPartition, i64>, SourceError> {
+        let reason = "a folder of files keeps no times".to_owned();
+        Err(SourceError::Refused { doing: format!("looking for what was written at {at}"), reason })
     }
 
     async fn subscribe(&self, _group: &str, topics: &[&str]) -> Result<Box<dyn Subscription>, SourceError> {

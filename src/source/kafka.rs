@@ -8,7 +8,9 @@ mod poll;
 mod produce;
 mod rebalance;
 mod room;
+mod topic_id;
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -16,7 +18,7 @@ use async_trait::async_trait;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
-use readcast_core::TopicPartition;
+use readcast_core::{Timestamp, TopicPartition};
 use tokio::sync::{mpsc, oneshot};
 
 use self::log::ToTracing;
@@ -123,6 +125,12 @@ impl Source for KafkaSource {
         .await
     }
 
+    async fn offsets_at(&self, topics: &[&str], at: Timestamp) -> Result<BTreeMap<TopicPartition, i64>, SourceError> {
+        let extents = self.extents(topics).await?;
+        let source = self.clone();
+        blocking(ASKING_FOR_A_TIME, move || offsets_at(source.client()?, &source.topics, &extents, at)).await
+    }
+
     async fn subscribe(&self, group: &str, topics: &[&str]) -> Result<Box<dyn Subscription>, SourceError> {
         let (sender, events) = mpsc::unbounded_channel();
         let assignment = Arc::new(Assignment::default());
@@ -167,12 +175,39 @@ fn topic_extents(client: &Client, topics: &Topics, topic: &str, extents: &mut Ex
     if let Some(error) = found.error() {
         return Err(of_topic(&name, &doing, &KafkaError::MetadataFetch(error.into())));
     }
+    let log_id = topic_id::topic_id(client, &name, ANSWER_TIMEOUT);
     for partition in found.partitions() {
         let offsets = client.fetch_watermarks(&name, partition.id(), ANSWER_TIMEOUT);
         let (start, end) = offsets.map_err(|error| of_topic(&name, &doing, &error))?;
-        extents.insert(TopicPartition::new(topic, partition.id()), Extent { start, end, log_id: None });
+        extents.insert(TopicPartition::new(topic, partition.id()), Extent { start, end, log_id: log_id.clone() });
     }
     Ok(())
+}
+
+const ASKING_FOR_A_TIME: &str = "asking Kafka for the offsets at a time";
+
+fn offsets_at(
+    client: &Client,
+    topics: &Topics,
+    extents: &Extents,
+    at: Timestamp,
+) -> Result<BTreeMap<TopicPartition, i64>, SourceError> {
+    let failed = |error: &KafkaError| classify(ASKING_FOR_A_TIME, error);
+    // Kafka's times are milliseconds: a fraction of one belongs to the next.
+    let millis = (at.as_micros() + 999).div_euclid(1_000).max(0);
+    // The question has the form of its answer: a time where an offset will be.
+    let question: Vec<_> = extents.keys().map(|partition| (partition.clone(), millis)).collect();
+    let answer = client.offsets_for_times(topics.offsets(&question), ANSWER_TIMEOUT).map_err(|error| failed(&error))?;
+    let mut offsets = BTreeMap::new();
+    for element in answer.elements() {
+        element.error().map_err(|error| failed(&error))?;
+        let partition = topics.partition(element.topic(), element.partition());
+        let end = extents.get(&partition).map_or(0, |extent| extent.end);
+        // Where nothing is as late as that, the answer is "the end" and no number.
+        let offset = if let Offset::Offset(offset) = element.offset() { offset } else { end };
+        offsets.insert(partition, offset);
+    }
+    Ok(offsets)
 }
 
 struct KafkaSubscription {

@@ -16,7 +16,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use readcast_core::TopicPartition;
+use readcast_core::{Timestamp, TopicPartition};
 use tokio::sync::Notify;
 
 use self::group::Group;
@@ -172,6 +172,11 @@ impl Source for MemorySource {
         }
         let asked = state.logs.iter().filter(|(partition, _)| topics.contains(&&*partition.topic));
         Ok(asked.map(|(partition, log)| (partition.clone(), log.extent())).collect())
+    }
+
+    async fn offsets_at(&self, _topics: &[&str], at: Timestamp) -> Result<BTreeMap<TopicPartition, i64>, SourceError> {
+        let reason = "a log in memory keeps no times".to_owned();
+        Err(SourceError::Refused { doing: format!("looking for what was written at {at}"), reason })
     }
 
     async fn subscribe(&self, group: &str, topics: &[&str]) -> Result<Box<dyn Subscription>, SourceError> {

@@ -5,11 +5,16 @@
 //! pooler in transaction mode can't stand between.
 
 mod checkpoints;
+mod compare;
 mod connection;
 mod definition;
 mod generations;
+mod lead;
+mod operations;
 mod rows;
 mod sql;
+mod swap;
+mod views;
 
 use async_trait::async_trait;
 use readcast_core::{Definition, TableSpec, TopicPartition};
@@ -17,9 +22,11 @@ use sqlx::PgConnection;
 use sqlx::migrate::{Migration, MigrationType, Migrator};
 use sqlx::postgres::PgConnectOptions;
 
-use self::connection::{at, connect, execute};
+use self::connection::{Asking, Turn, at, connect, execute};
+use self::lead::PostgresLead;
 use super::{
-    Checkpoint, Commit, Committed, Finding, Generation, GenerationStatus, Peek, Store, StoreError, Writer, Written,
+    Attendance, Checkpoint, Command, Commit, Committed, Generation, GenerationStatus, Lead, Operation, Peek, Store,
+    StoreError, Surroundings, Writer, Written,
 };
 use crate::failpoint;
 use crate::source::Extent;
@@ -30,16 +37,21 @@ pub struct Postgres {
     options: PgConnectOptions,
     /// Where readers find the stable names.
     schema: String,
+    asking: Asking,
 }
 
 impl Postgres {
     /// The database that `options` lead to, with readers' names in `schema`. Connects to nothing yet.
     pub fn new(options: PgConnectOptions, schema: impl Into<String>) -> Self {
-        Self { options: connection::with_limits(options), schema: schema.into() }
+        Self { options: connection::with_limits(options), schema: schema.into(), asking: Asking::default() }
     }
 
     async fn connect(&self) -> Result<PgConnection, StoreError> {
         connect(&self.options).await
+    }
+
+    async fn turn(&self) -> Result<Turn<'_>, StoreError> {
+        self.asking.turn(&self.options).await
     }
 }
 
@@ -51,16 +63,25 @@ impl Store for Postgres {
         migrated.map_err(connection::migration("creating readcast's own tables"))
     }
 
-    async fn prepare(&self, definition: &Definition) -> Result<Generation, StoreError> {
+    async fn prepare(&self, definition: &Definition) -> Result<(), StoreError> {
         let mut connection = self.connect().await?;
         execute(&mut connection, "BEGIN").await.map_err(at("preparing tables"))?;
-        let generation = definition::prepare(&mut connection, definition, &self.schema).await?;
-        execute(&mut connection, "COMMIT").await.map_err(at("preparing tables"))?;
-        Ok(generation)
+        definition::prepare(&mut connection, definition, &self.schema).await?;
+        execute(&mut connection, "COMMIT").await.map_err(at("preparing tables"))
     }
 
-    async fn check(&self, definition: &Definition) -> Result<Vec<Finding>, StoreError> {
-        definition::check(&mut self.connect().await?, definition, &self.schema).await
+    async fn alterations(&self, definition: &Definition, generation: Generation) -> Result<Vec<String>, StoreError> {
+        let mut turn = self.turn().await?;
+        let answer = definition::alterations(&mut turn, definition, generation, &self.schema).await?;
+        turn.end();
+        Ok(answer)
+    }
+
+    async fn taken_names(&self, definition: &Definition) -> Result<Vec<String>, StoreError> {
+        let mut turn = self.turn().await?;
+        let answer = definition::taken_names(&mut turn, definition, &self.schema).await?;
+        turn.end();
+        Ok(answer)
     }
 
     async fn writer(&self, definition: &Definition, generation: Generation) -> Result<Box<dyn Writer>, StoreError> {
@@ -74,30 +95,101 @@ impl Store for Postgres {
     }
 
     async fn generations(&self) -> Result<Vec<GenerationStatus>, StoreError> {
-        let mut connection = self.connect().await?;
-        generations::all(&mut connection).await
+        let mut turn = self.turn().await?;
+        let answer = generations::all(&mut turn).await?;
+        turn.end();
+        Ok(answer)
     }
 
     async fn peek(&self, table: &TableSpec, rows: usize) -> Result<Peek, StoreError> {
-        let mut connection = self.connect().await?;
-        definition::peek(&mut connection, table, &self.schema, rows).await
+        let mut turn = self.turn().await?;
+        let answer = definition::peek(&mut turn, table, &self.schema, rows).await?;
+        turn.end();
+        Ok(answer)
     }
 
-    async fn record_error(&self, projection: &str, error: Option<&str>) -> Result<(), StoreError> {
+    async fn record_error(
+        &self,
+        projection: &str,
+        generation: Generation,
+        error: Option<&str>,
+    ) -> Result<(), StoreError> {
+        let mut turn = self.turn().await?;
+        let answer = generations::record_error(&mut turn, projection, generation, error).await?;
+        turn.end();
+        Ok(answer)
+    }
+
+    async fn request(&self, projection: &str, command: &Command, by: &str) -> Result<i64, StoreError> {
+        let mut turn = self.turn().await?;
+        let answer = operations::request(&mut turn, projection, command, by).await?;
+        turn.end();
+        Ok(answer)
+    }
+
+    async fn operations(&self, projection: &str, finished: usize) -> Result<Vec<Operation>, StoreError> {
+        let mut turn = self.turn().await?;
+        let answer = operations::of(&mut turn, projection, finished).await?;
+        turn.end();
+        Ok(answer)
+    }
+
+    async fn pause(&self, projection: &str, paused: bool, building: bool, by: &str) -> Result<u64, StoreError> {
+        let mut turn = self.turn().await?;
+        let answer = operations::pause(&mut turn, projection, paused, building, by).await?;
+        turn.end();
+        Ok(answer)
+    }
+
+    async fn cancel(&self, projection: &str, by: &str) -> Result<u64, StoreError> {
+        let mut turn = self.turn().await?;
+        let answer = operations::cancel(&mut turn, projection, by).await?;
+        turn.end();
+        Ok(answer)
+    }
+
+    async fn rename(&self, from: &str, to: &str, by: &str) -> Result<(), StoreError> {
+        let mut turn = self.turn().await?;
+        let answer = operations::rename(&mut turn, from, to, by).await?;
+        turn.end();
+        Ok(answer)
+    }
+
+    async fn attend(&self, instance: &str, projection: &str, hashes: &[&str], running: bool) -> Result<(), StoreError> {
+        let mut turn = self.turn().await?;
+        let answer = operations::attend(&mut turn, instance, projection, hashes, running).await?;
+        turn.end();
+        Ok(answer)
+    }
+
+    async fn attendance(&self) -> Result<Vec<Attendance>, StoreError> {
+        let mut turn = self.turn().await?;
+        let answer = operations::attendance(&mut turn).await?;
+        turn.end();
+        Ok(answer)
+    }
+
+    async fn surroundings(&self, live: &GenerationStatus, next: &Definition) -> Result<Surroundings, StoreError> {
+        let physical: Vec<String> = live.tables.iter().map(|table| sql::physical(table, live.generation)).collect();
         let mut connection = self.connect().await?;
-        generations::record_error(&mut connection, projection, error).await
+        swap::surroundings(&mut connection, &self.schema, &live.tables, &physical, next.tables()).await
+    }
+
+    async fn lead(&self, projection: &str) -> Result<Option<Box<dyn Lead>>, StoreError> {
+        let lead = PostgresLead::take(self, projection).await?;
+        Ok(lead.map(|lead| Box::new(lead) as Box<dyn Lead>))
     }
 }
 
 fn migrator() -> Migrator {
-    let positions = Migration::new(
-        1,
-        "positions".into(),
-        MigrationType::Simple,
-        sqlx::SqlStr::from_static(include_str!("../../migrations/postgres/0001_positions.sql")),
-        false,
-    );
-    let mut migrator = Migrator::with_migrations(vec![positions]);
+    const MIGRATIONS: [(i64, &str, &str); 2] = [
+        (1, "positions", include_str!("../../migrations/postgres/0001_positions.sql")),
+        (2, "generations", include_str!("../../migrations/postgres/0002_generations.sql")),
+    ];
+    let migration = |(version, name, sql): (i64, &'static str, &'static str)| {
+        Migration::new(version, name.into(), MigrationType::Simple, sqlx::SqlStr::from_static(sql), false)
+    };
+    let mut migrator = Migrator::with_migrations(MIGRATIONS.map(migration).into());
     migrator.create_schema("readcast");
     migrator.dangerous_set_table_name("readcast.migrations");
     migrator

@@ -1,18 +1,30 @@
 //! The SQLite store: one file, for one process. Our own tables have the prefix `readcast_`; readers use views.
 //!
 //! SQLite has one writer at a time, so all projections of the process take turns with one connection. Whoever reads
-//! the file, with any client, sees whole commits and waits for none.
+//! the file, with any client, sees whole commits and waits for none. The command line may note beside that process what
+//! operators ask for, and nothing else.
 
+mod build;
 mod checkpoints;
+mod commands;
+mod comparison;
 mod connection;
 mod definition;
 mod generations;
+mod holds;
+mod instances;
+mod lead;
+mod lifecycle;
 mod lock;
+mod operations;
+mod recorded;
 mod rows;
 mod sql;
+mod surroundings;
+mod swap;
 mod values;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -20,54 +32,111 @@ use readcast_core::{Definition, TableSpec, TopicPartition};
 use sqlx::SqlStr;
 use sqlx::migrate::{MigrateError, Migration, MigrationType, Migrator};
 
-use self::connection::{Connection, at};
+use self::connection::{Connection, Turn, at};
+use self::lead::{Led, SqliteLead};
 use self::lock::WriteLock;
 use super::{
-    Checkpoint, Commit, Committed, Finding, Generation, GenerationStatus, Peek, Store, StoreError, Writer, Written,
+    Attendance, Checkpoint, Command, Commit, Committed, Generation, GenerationStatus, Lead, Operation, Peek, Store,
+    StoreError, Surroundings, Writer, Written,
 };
 use crate::failpoint;
 use crate::source::Extent;
 
 /// A SQLite file that holds read tables.
 pub struct Sqlite {
-    reads: Connection,
-    /// None when the file was opened for reading only.
-    writes: Option<Arc<Writes>>,
+    reads: Arc<Connection>,
+    access: Access,
 }
 
-/// The right to write, and the connection that does. Fields are dropped in this order.
+/// What may be written to the file.
+enum Access {
+    /// Everything.
+    All(Arc<Writes>),
+    /// What operators ask for.
+    Control(Box<Connection>),
+    /// Nothing.
+    ReadOnly,
+}
+
+/// The right to write, the connection that does, and who leads which projection. Fields are dropped in this order.
 struct Writes {
     connection: Connection,
+    led: Led,
     _lock: WriteLock,
 }
 
 impl Sqlite {
     /// Opens the file at `path`, which is created when it is missing. No other process can open it so as long as this
-    /// store and its writers live.
+    /// store, its writers and its leads live.
     pub async fn open(path: &Path) -> Result<Self, StoreError> {
         let path = absolute(path)?;
         let lock = WriteLock::take(&path)?;
         let connection = Connection::to_write(&path).await?;
-        let reads = Connection::to_read(&path).await?;
-        Ok(Self { reads, writes: Some(Arc::new(Writes { connection, _lock: lock })) })
+        let reads = Arc::new(Connection::to_read(&path).await?);
+        let writes = Writes { connection, led: Led::default(), _lock: lock };
+        Ok(Self { reads, access: Access::All(Arc::new(writes)) })
     }
 
     /// Opens the file at `path` beside a process that may be writing it. Whatever would write is refused.
     pub async fn open_read_only(path: &Path) -> Result<Self, StoreError> {
-        if !path.is_file() {
-            return Err(refused("opening the store", format!("there is no file {}", path.display())));
+        let path = existing(path)?;
+        Ok(Self { reads: Arc::new(Connection::to_read(&path).await?), access: Access::ReadOnly })
+    }
+
+    /// Opens the file at `path` beside a process that may be writing it, to note what operators ask for: an operation,
+    /// a pause, a cancellation, another name, an attendance. Whatever else would write is refused, and so is a file
+    /// that has none of our tables yet.
+    pub async fn open_to_control(path: &Path) -> Result<Self, StoreError> {
+        let path = existing(path)?;
+        let reads = Connection::to_read(&path).await?;
+        let mut turn = reads.turn().await?;
+        if !generations::is_migrated(&mut turn).await? {
+            let reason = format!("there is nothing of readcast's in {} yet", path.display());
+            return Err(refused("opening the store", reason));
         }
-        Ok(Self { reads: Connection::to_read(&absolute(path)?).await?, writes: None })
+        turn.end();
+        let control = Connection::to_control(&path).await?;
+        Ok(Self { reads: Arc::new(reads), access: Access::Control(Box::new(control)) })
     }
 
     fn writes(&self) -> Result<&Arc<Writes>, StoreError> {
-        self.writes.as_ref().ok_or_else(|| refused("writing to the store", "it was opened for reading only".into()))
+        match &self.access {
+            Access::All(writes) => Ok(writes),
+            Access::Control(_) => {
+                Err(no_writing("it was opened to note what operators ask for, beside the process that writes"))
+            }
+            Access::ReadOnly => Err(no_writing(READ_ONLY)),
+        }
+    }
+
+    /// Begins a transaction for what operators ask for.
+    async fn control(&self) -> Result<Turn<'_>, StoreError> {
+        match &self.access {
+            Access::All(writes) => writes.connection.begin().await,
+            Access::Control(connection) => connection.begin().await,
+            Access::ReadOnly => Err(no_writing(READ_ONLY)),
+        }
+    }
+}
+
+const READ_ONLY: &str = "it was opened for reading only";
+
+fn no_writing(reason: &str) -> StoreError {
+    refused("writing to the store", reason.into())
+}
+
+/// The one name of a file that is there.
+fn existing(path: &Path) -> Result<PathBuf, StoreError> {
+    if path.is_file() {
+        absolute(path)
+    } else {
+        Err(refused("opening the store", format!("there is no file {}", path.display())))
     }
 }
 
 /// One name for one file, whatever the working directory and the symbolic links on the way: it names the lock. SQLite
 /// gives a meaning of its own to names such as `:memory:`, and to no absolute path.
-fn absolute(path: &Path) -> Result<std::path::PathBuf, StoreError> {
+fn absolute(path: &Path) -> Result<PathBuf, StoreError> {
     let absolute = path.canonicalize().or_else(|_| std::path::absolute(path));
     absolute.map_err(|error| refused("opening the store", format!("{}: {error}", path.display())))
 }
@@ -89,18 +158,24 @@ impl Store for Sqlite {
         Ok(())
     }
 
-    async fn prepare(&self, definition: &Definition) -> Result<Generation, StoreError> {
+    async fn prepare(&self, definition: &Definition) -> Result<(), StoreError> {
         let mut turn = self.writes()?.connection.begin().await?;
-        let generation = definition::prepare(&mut turn, definition).await?;
-        turn.commit().await?;
-        Ok(generation)
+        definition::prepare(&mut turn, definition).await?;
+        turn.commit().await
     }
 
-    async fn check(&self, definition: &Definition) -> Result<Vec<Finding>, StoreError> {
+    async fn alterations(&self, definition: &Definition, generation: Generation) -> Result<Vec<String>, StoreError> {
         let mut turn = self.reads.begin().await?;
-        let findings = definition::check(&mut turn, definition).await?;
+        let alterations = definition::alterations(&mut turn, definition, generation).await?;
         turn.commit().await?;
-        Ok(findings)
+        Ok(alterations)
+    }
+
+    async fn taken_names(&self, definition: &Definition) -> Result<Vec<String>, StoreError> {
+        let mut turn = self.reads.begin().await?;
+        let taken = definition::taken_names(&mut turn, definition).await?;
+        turn.commit().await?;
+        Ok(taken)
     }
 
     async fn writer(&self, definition: &Definition, generation: Generation) -> Result<Box<dyn Writer>, StoreError> {
@@ -126,24 +201,90 @@ impl Store for Sqlite {
         Ok(peek)
     }
 
-    async fn record_error(&self, projection: &str, error: Option<&str>) -> Result<(), StoreError> {
+    async fn record_error(
+        &self,
+        projection: &str,
+        generation: Generation,
+        error: Option<&str>,
+    ) -> Result<(), StoreError> {
         let mut turn = self.writes()?.connection.begin().await?;
-        generations::record_error(&mut turn, projection, error).await?;
+        generations::record_error(&mut turn, projection, generation, error).await?;
         turn.commit().await
+    }
+
+    async fn request(&self, projection: &str, command: &Command, by: &str) -> Result<i64, StoreError> {
+        let mut turn = self.control().await?;
+        let operation = operations::request(&mut turn, projection, command, by).await?;
+        turn.commit().await?;
+        Ok(operation)
+    }
+
+    async fn operations(&self, projection: &str, finished: usize) -> Result<Vec<Operation>, StoreError> {
+        let mut turn = self.reads.begin().await?;
+        let operations = operations::all(&mut turn, projection, finished).await?;
+        turn.commit().await?;
+        Ok(operations)
+    }
+
+    async fn pause(&self, projection: &str, paused: bool, building: bool, by: &str) -> Result<u64, StoreError> {
+        let mut turn = self.control().await?;
+        let changed = commands::pause(&mut turn, projection, paused, building, by).await?;
+        turn.commit().await?;
+        Ok(changed)
+    }
+
+    async fn cancel(&self, projection: &str, by: &str) -> Result<u64, StoreError> {
+        let mut turn = self.control().await?;
+        let cancelled = commands::cancel(&mut turn, projection, by).await?;
+        turn.commit().await?;
+        Ok(cancelled)
+    }
+
+    async fn rename(&self, from: &str, to: &str, by: &str) -> Result<(), StoreError> {
+        let mut turn = self.control().await?;
+        commands::rename(&mut turn, from, to, by).await?;
+        turn.commit().await
+    }
+
+    async fn attend(&self, instance: &str, projection: &str, hashes: &[&str], running: bool) -> Result<(), StoreError> {
+        let mut turn = self.control().await?;
+        if running {
+            instances::seen(&mut turn, instance, projection, hashes).await?;
+        } else {
+            instances::stopped(&mut turn, instance, projection).await?;
+        }
+        turn.commit().await
+    }
+
+    async fn attendance(&self) -> Result<Vec<Attendance>, StoreError> {
+        let mut turn = self.reads.begin().await?;
+        let attendance = instances::attendance(&mut turn).await?;
+        turn.commit().await?;
+        Ok(attendance)
+    }
+
+    async fn surroundings(&self, live: &GenerationStatus, _next: &Definition) -> Result<Surroundings, StoreError> {
+        // To measure a table is to look at all its pages: nobody else waits for that.
+        let mut connection = self.reads.apart().await?;
+        surroundings::surroundings(&mut connection, live).await
+    }
+
+    async fn lead(&self, projection: &str) -> Result<Option<Box<dyn Lead>>, StoreError> {
+        let lead = SqliteLead::take(&self.reads, self.writes()?, projection);
+        Ok(lead.map(|lead| Box::new(lead) as Box<dyn Lead>))
     }
 }
 
 const MIGRATING: &str = "creating readcast's own tables";
 
 fn migrator() -> Migrator {
-    let positions = Migration::new(
-        1,
-        "positions".into(),
-        MigrationType::Simple,
-        SqlStr::from_static(include_str!("../../migrations/sqlite/0001_positions.sql")),
-        false,
-    );
-    let mut migrator = Migrator::with_migrations(vec![positions]);
+    let migration = |version, name: &'static str, sql| {
+        Migration::new(version, name.into(), MigrationType::Simple, SqlStr::from_static(sql), false)
+    };
+    let mut migrator = Migrator::with_migrations(vec![
+        migration(1, "positions", include_str!("../../migrations/sqlite/0001_positions.sql")),
+        migration(2, "generations", include_str!("../../migrations/sqlite/0002_generations.sql")),
+    ]);
     migrator.dangerous_set_table_name("readcast_migrations");
     migrator
 }

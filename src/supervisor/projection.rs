@@ -1,325 +1,462 @@
-//! One run of one projection: a subscription, its lanes, and what goes between them.
+//! One projection: which of its generations are fed by this process, and who carries out what operators ask for.
 //!
-//! Every way out of here but the asked-for one is a [`Failure`], and leaves nothing behind: no task, no member of the
-//! group, no open transaction.
+//! The store says what there is to do; every instance looks there and does its part. No instance talks to another.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use readcast_core::{Definition, TopicPartition};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use readcast_core::Definition;
 use tokio::task::JoinSet;
-use tokio_util::sync::CancellationToken;
+use tokio::time::Instant;
 
-use super::goal::Goal;
+use super::feed::{Feed, PATIENCE_OF_A_BOUNDED_RUN, keep_feeding};
 use super::{Options, Shared};
 use crate::error::{Disposition, Failure};
 use crate::health::State;
-use crate::metrics::ProjectionMetrics;
+use crate::plan::Allowed;
+use crate::rebuild::{Conductor, OnChange};
 use crate::retry::Backoff;
-use crate::source::{Batch, Extents, SourceError, SourceEvent, Subscription, verify};
-use crate::store::{Checkpoint, Generation, StoreError, Writer};
-use crate::worker::{Lane, LaneInput, Progress};
+use crate::store::{
+    Attendance, Begin, Command, Generation, GenerationState, GenerationStatus, Operation, OperationState, Phase,
+    Rebuild, StoreError, declaration_changes,
+};
 
-/// How often lag is measured, positions are mirrored to the log, and other instances' progress is looked at.
-const TICK: Duration = Duration::from_secs(1);
+/// How often the store is asked what there is to do.
+const TICK: Duration = Duration::from_millis(500);
+/// How often an instance shows that it runs.
+const TICKS_BETWEEN_SIGNS: u32 = 4;
+/// How many finished operations are looked at, to know what was refused or cancelled.
+const REMEMBERED: usize = 10;
 
-/// Runs the projection until `shared.stop`, until the end of the log where the options say so, or until it fails.
-pub(super) async fn run(definition: &Definition, options: &Options, shared: &Shared) -> Result<(), Failure> {
-    shared.store.migrate().await?;
-    let outcome = prepared(definition, options, shared).await;
-    record(shared, definition, &outcome).await;
-    outcome
-}
-
-async fn prepared(definition: &Definition, options: &Options, shared: &Shared) -> Result<(), Failure> {
-    let generation = shared.store.prepare(definition).await?;
-    let mut run = Run::begin(definition, options, shared, generation).await?;
-    let outcome = run.work().await;
-    // The order matters: no lane may be at work for a member that has left its group in good order.
-    let ended = run.end().await;
-    outcome.and(ended)
-}
-
-/// Notes in the store why the projection stands still, where `readcast status` finds it.
-async fn record(shared: &Shared, definition: &Definition, outcome: &Result<(), Failure>) {
-    let Err(failure) = outcome else { return };
-    let (Disposition::Halt, advice) = failure.disposition() else { return };
-    let text = format!("{failure}. Next: {advice}");
-    let recorded = shared.store.record_error(definition.name(), Some(&text)).await;
-    if let Err(error) = recorded {
-        tracing::warn!(projection = definition.name(), "why it stopped could not be recorded: {error}");
+/// Runs one projection, given all its versions with the highest first, until it is asked to stop or has come to the end
+/// that it was given.
+pub(super) async fn run(versions: Vec<Definition>, options: Options, shared: Shared) -> Result<(), Failure> {
+    let Some(current) = versions.first().cloned() else { return Ok(()) };
+    shared.health.set(current.name(), State::Starting);
+    if options.until_end {
+        return bounded(&current, &versions, options, shared).await;
     }
+    let projection = Projection {
+        name: current.name().to_owned(),
+        current,
+        instance: format!("{:016x}", options.seed),
+        backoff: Backoff::new(options.seed, Duration::from_millis(200), Duration::from_secs(15)),
+        versions,
+        options,
+        shared,
+        prepared: false,
+        ticks: 0,
+        feeds: BTreeMap::new(),
+        halted: BTreeMap::new(),
+        conducting: false,
+        tasks: JoinSet::new(),
+    };
+    projection.work().await
 }
 
-struct Run<'a> {
-    definition: &'a Definition,
-    shared: &'a Shared,
-    generation: Generation,
-    metrics: ProjectionMetrics,
-    subscription: Box<dyn Subscription>,
-    lanes: Vec<mpsc::UnboundedSender<LaneInput>>,
-    tasks: JoinSet<Result<(), Failure>>,
-    /// Cancelled to end this run's lanes.
-    stop_lanes: CancellationToken,
-    progress: mpsc::UnboundedReceiver<Progress>,
-    /// The memory that records on their way may take, in bytes.
-    budget: Arc<Semaphore>,
-    budget_bytes: usize,
-    partitions: BTreeMap<TopicPartition, Partition>,
-    /// Where a bounded run ends.
-    goal: Option<Goal>,
-}
-
-/// One of the partitions that are ours.
-struct Partition {
-    lane: usize,
-    /// Up to here, its records have been given to the lane.
-    delivered: i64,
-    /// Up to here, they are in the database.
-    next_offset: i64,
-}
-
-impl<'a> Run<'a> {
-    async fn begin(
-        definition: &'a Definition,
-        options: &Options,
-        shared: &'a Shared,
-        generation: Generation,
-    ) -> Result<Self, Failure> {
-        let extents = shared.source.extents(definition.topics()).await?;
-        let subscription = shared.source.subscribe(&options.group, definition.topics()).await?;
-        // Permits count bytes, and the semaphore's own limit is far above any sensible bound.
-        let budget_bytes = options.buffer_bytes.clamp(1, Semaphore::MAX_PERMITS.min(u32::MAX as usize));
-        let (report, progress) = mpsc::unbounded_channel();
-        let mut run = Self {
-            definition,
-            shared,
-            generation,
-            metrics: shared.metrics.projection(definition.name()),
-            subscription,
-            lanes: Vec::new(),
-            tasks: JoinSet::new(),
-            stop_lanes: shared.stop.child_token(),
-            progress,
-            budget: Arc::new(Semaphore::new(budget_bytes)),
-            budget_bytes,
-            partitions: BTreeMap::new(),
-            goal: options.until_end.then(|| Goal::ends_of(&extents)),
-        };
-        for number in 0..options.lanes.max(1) {
-            let writer = shared.store.writer(definition, generation).await?;
-            run.spawn_lane(number, writer, options, report.clone());
+/// Feeds the live generation to the end of the log. What operators ask for waits for an instance that goes on.
+async fn bounded(
+    current: &Definition,
+    versions: &[Definition],
+    options: Options,
+    shared: Shared,
+) -> Result<(), Failure> {
+    let name = current.name();
+    let give_up = Instant::now() + PATIENCE_OF_A_BOUNDED_RUN;
+    let mut backoff = Backoff::new(options.seed, Duration::from_millis(200), Duration::from_secs(5));
+    let live = loop {
+        match live_generation(current, &shared).await {
+            Ok(live) => break live,
+            Err(error) => {
+                let failure = Failure::from(error);
+                let (disposition, advice) = failure.disposition();
+                if disposition == Disposition::Halt || Instant::now() > give_up {
+                    shared.health.set(name, State::Halted { reason: failure.to_string(), advice: advice.to_owned() });
+                    return Err(failure);
+                }
+                let wait = backoff.next_wait();
+                tracing::warn!(projection = name, advice, "{failure}; starting again in {wait:.1?}");
+                shared.health.set(name, State::Retrying { attempt: backoff.attempt(), reason: failure.to_string() });
+                tokio::select! {
+                    () = shared.stop.cancelled() => return Ok(()),
+                    () = tokio::time::sleep(wait) => {}
+                }
+            }
         }
-        shared.store.record_error(definition.name(), None).await?;
-        shared.health.set(definition.name(), State::Running);
-        Ok(run)
-    }
+    };
+    let Some(definition) = versions.iter().find(|version| version.hash() == live.definition_hash) else {
+        let failure = Failure::from(changed(current, &live));
+        let advice = failure.disposition().1.to_owned();
+        shared.health.set(name, State::Halted { reason: failure.to_string(), advice });
+        return Err(failure);
+    };
+    let feed = Feed {
+        definition: definition.clone(),
+        generation: live.generation,
+        bulk: false,
+        allowed: Allowed::All,
+        max_impact: 0,
+        serves: Arc::new(AtomicBool::new(true)),
+        stop: shared.stop.clone(),
+    };
+    shared.health.serve(name, live.generation);
+    keep_feeding(feed, options, shared).await
+}
 
-    fn spawn_lane(
-        &mut self,
-        number: usize,
-        writer: Box<dyn Writer>,
-        options: &Options,
-        progress: mpsc::UnboundedSender<Progress>,
-    ) {
-        let (sender, inbox) = mpsc::unbounded_channel();
-        let seed = options.seed.wrapping_add(number as u64);
-        let lane = Lane {
-            definition: self.definition.clone(),
-            format: options.format,
-            writer,
-            assignment: self.subscription.assignment(),
-            inbox,
-            progress,
-            limits: options.limits,
-            stop: self.stop_lanes.clone(),
-            backoff: Backoff::new(seed, Duration::from_millis(50), Duration::from_secs(5)),
-            metrics: self.metrics.clone(),
-            health: self.shared.health.clone(),
-        };
-        self.lanes.push(sender);
-        self.tasks.spawn(lane.run());
-    }
+async fn live_generation(definition: &Definition, shared: &Shared) -> Result<GenerationStatus, StoreError> {
+    shared.store.migrate().await?;
+    shared.store.prepare(definition).await?;
+    let statuses = shared.store.generations().await?;
+    let is_live =
+        |status: &GenerationStatus| status.projection == definition.name() && status.state == GenerationState::Live;
+    statuses.into_iter().find(is_live).ok_or_else(|| StoreError::Unavailable {
+        doing: format!("looking for the tables of `{}`", definition.name()),
+        reason: "they are not there yet".into(),
+    })
+}
 
-    async fn work(&mut self) -> Result<(), Failure> {
+/// The definition is not the one that built what readers see.
+fn changed(definition: &Definition, live: &GenerationStatus) -> StoreError {
+    let changes = declaration_changes(definition, live).join("; ");
+    let reason = format!(
+        "{changes}. The live tables hold what the earlier declaration made (generation {}): they must be rebuilt",
+        live.generation.0
+    );
+    StoreError::Definition { projection: definition.name().into(), reason }
+}
+
+struct Projection {
+    name: String,
+    /// The highest version: what is built now is built by it.
+    current: Definition,
+    versions: Vec<Definition>,
+    options: Options,
+    shared: Shared,
+    /// By what this instance is known in the store.
+    instance: String,
+    backoff: Backoff,
+    /// Whether our own tables and a first generation are there.
+    prepared: bool,
+    ticks: u32,
+    feeds: BTreeMap<Generation, Feed>,
+    /// The feeds that have ended with what only a person can do something about.
+    halted: BTreeMap<Generation, Failure>,
+    conducting: bool,
+    tasks: JoinSet<Ended>,
+}
+
+/// A task that has come to its end.
+enum Ended {
+    Feed(Generation, Result<(), Failure>),
+    Conductor(Result<(), Failure>),
+}
+
+impl Projection {
+    async fn work(mut self) -> Result<(), Failure> {
+        let stop = self.shared.stop.clone();
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        // A batch that waits for memory. Nothing more is taken from the source meanwhile.
-        let mut waiting: Option<Batch> = None;
-        while !self.goal.as_ref().is_some_and(Goal::is_reached) {
-            let wanted = waiting.as_ref().map_or(0, |batch| self.permits(batch));
+        loop {
             tokio::select! {
                 biased;
-                () = self.shared.stop.cancelled() => return Ok(()),
-                Some(ended) = self.tasks.join_next() => {
-                    ended.unwrap_or_else(|panicked| Err(Failure::Panicked(panicked.to_string())))?;
-                }
-                Some(progress) = self.progress.recv() => self.progressed(progress),
-                permit = self.budget.clone().acquire_many_owned(wanted), if waiting.is_some() => {
-                    if let (Some(batch), Ok(permit)) = (waiting.take(), permit) {
-                        self.deliver(batch, permit);
+                () = stop.cancelled() => break,
+                Some(ended) = self.tasks.join_next() => self.ended(ended),
+                _ = tick.tick() => {
+                    // A store that does not answer must not keep us from stopping.
+                    let looked = tokio::select! {
+                        () = stop.cancelled() => break,
+                        looked = self.look() => looked,
+                    };
+                    match looked {
+                        Ok(()) => self.backoff.reset(),
+                        Err(error) => self.failed(error).await,
                     }
                 }
-                event = self.subscription.next(), if waiting.is_none() => waiting = self.happened(event?).await?,
-                _ = tick.tick() => self.look_around().await,
             }
+        }
+        self.drain().await
+    }
+
+    /// Asks the store what there is to do, and sees to it that it is done.
+    async fn look(&mut self) -> Result<(), StoreError> {
+        let store = self.shared.store.clone();
+        if !self.prepared {
+            store.migrate().await?;
+            store.prepare(&self.current).await?;
+            self.prepared = true;
+        }
+        if self.ticks.is_multiple_of(TICKS_BETWEEN_SIGNS) {
+            self.attend(true).await?;
+        }
+        self.ticks = self.ticks.wrapping_add(1);
+        let mut statuses = store.generations().await?;
+        statuses.retain(|status| status.projection == self.name);
+        let operations = store.operations(&self.name, REMEMBERED).await?;
+        self.feed(&statuses, &operations);
+        match statuses.iter().find(|status| status.state == GenerationState::Live) {
+            Some(live) => self.report(live, &statuses, &operations).await?,
+            // It was renamed, or somebody removed it.
+            None => self.prepared = false,
+        }
+        self.conduct(&statuses, &operations);
+        Ok(())
+    }
+
+    async fn attend(&self, running: bool) -> Result<(), StoreError> {
+        let hashes: Vec<&str> = self.versions.iter().map(Definition::hash).collect();
+        self.shared.store.attend(&self.instance, &self.name, &hashes, running).await
+    }
+
+    fn version(&self, hash: &str) -> Option<&Definition> {
+        self.versions.iter().find(|version| version.hash() == hash)
+    }
+
+    /// Starts and stops feeds, so that this process feeds every generation that it can.
+    fn feed(&mut self, statuses: &[GenerationStatus], operations: &[Operation]) {
+        let wanted = |status: &&GenerationStatus| {
+            status.state.is_fed()
+                && status.paused_since.is_none()
+                && status.phase != Some(Phase::Index)
+                && self.version(&status.definition_hash).is_some()
+        };
+        let wanted: Vec<&GenerationStatus> = statuses.iter().filter(wanted).collect();
+        let numbers: BTreeSet<Generation> = wanted.iter().map(|status| status.generation).collect();
+        for (_, feed) in self.feeds.iter().filter(|(generation, _)| !numbers.contains(generation)) {
+            feed.stop.cancel();
+        }
+        // Whoever pauses and resumes one that has halted asks for another try.
+        self.halted.retain(|generation, _| numbers.contains(generation));
+        for status in wanted {
+            let serves = status.state == GenerationState::Live;
+            let bulk = status.phase == Some(Phase::Replay);
+            match self.feeds.get(&status.generation) {
+                Some(feed) if feed.bulk == bulk => feed.serves.store(serves, Ordering::Relaxed),
+                // It starts again, the other way, as soon as it has ended.
+                Some(feed) => feed.stop.cancel(),
+                None if self.halted.contains_key(&status.generation) => {}
+                None => self.start(status, serves, bulk, operations),
+            }
+        }
+    }
+
+    fn start(&mut self, status: &GenerationStatus, serves: bool, bulk: bool, operations: &[Operation]) {
+        let Some(definition) = self.version(&status.definition_hash).cloned() else { return };
+        let asked = operations.iter().find(|operation| operation.generation == Some(status.generation));
+        let max_impact = match asked.map(|operation| &operation.command) {
+            Some(Command::Rebuild(rebuild)) => rebuild.max_impact,
+            _ => self.options.policy.max_impact,
+        };
+        let feed = Feed {
+            definition,
+            generation: status.generation,
+            bulk,
+            allowed: if status.repeats { Allowed::Repeatable } else { Allowed::All },
+            max_impact,
+            serves: Arc::new(AtomicBool::new(serves)),
+            stop: self.shared.stop.child_token(),
+        };
+        self.feeds.insert(status.generation, feed.clone());
+        let (options, shared, generation) = (self.options.clone(), self.shared.clone(), status.generation);
+        self.tasks.spawn(async move { Ended::Feed(generation, keep_feeding(feed, options, shared).await) });
+    }
+
+    /// Says how the projection fares: as what readers see does.
+    async fn report(
+        &mut self,
+        live: &GenerationStatus,
+        statuses: &[GenerationStatus],
+        operations: &[Operation],
+    ) -> Result<(), StoreError> {
+        let health = &self.shared.health;
+        if self.is_newer_than(live) && self.options.policy.on_change == OnChange::Rebuild {
+            self.ask_for_rebuild(live, statuses, operations).await?;
+        }
+        if let Some(since) = &live.paused_since {
+            health.set(&self.name, State::Paused { since: since.clone() });
+        } else if self.version(&live.definition_hash).is_some() {
+            health.serve(&self.name, live.generation);
+        } else {
+            let attendance = self.shared.store.attendance().await?;
+            health.set(&self.name, self.without_the_live_code(live, statuses, operations, &attendance));
         }
         Ok(())
     }
 
-    /// Ends the lanes, each after the transaction in hand, and leaves the group.
-    async fn end(mut self) -> Result<(), Failure> {
-        self.stop_lanes.cancel();
-        let mut outcome = Ok(());
-        while let Some(ended) = self.tasks.join_next().await {
-            let ended = ended.unwrap_or_else(|panicked| Err(Failure::Panicked(panicked.to_string())));
-            outcome = outcome.and(ended);
-        }
-        while let Ok(progress) = self.progress.try_recv() {
-            self.progressed(progress);
-        }
-        self.mirror();
-        self.subscription.close().await;
-        self.metrics.forget_all();
-        outcome
+    /// Whether our code comes after the one that built `live`. Where both declare one version nobody can tell, and two
+    /// instances that each took its own for the newer one would rebuild in turns without end.
+    fn is_newer_than(&self, live: &GenerationStatus) -> bool {
+        i64::from(self.current.version()) > i64::from(live.version)
     }
 
-    async fn happened(&mut self, event: SourceEvent) -> Result<Option<Batch>, Failure> {
-        match event {
-            SourceEvent::Assigned(partitions) => self.take_over(partitions).await?,
-            SourceEvent::Batch(batch) => return Ok(Some(batch)),
-            SourceEvent::AtEnd(partition) => {
-                if let (Some(goal), Some(held)) = (&mut self.goal, self.partitions.get(&partition)) {
-                    goal.ends_at(&partition, held.delivered);
-                }
-            }
-            // The lanes know already: the assignment tells them at once, ahead of this event.
-            SourceEvent::Revoked(partitions) | SourceEvent::Lost(partitions) => {
-                for partition in partitions {
-                    self.partitions.remove(&partition);
-                    self.metrics.forget(&partition);
-                }
-            }
-        }
-        self.metrics.owned(self.partitions.len());
-        Ok(None)
-    }
-
-    /// Claims the partitions, so that no earlier owner can write any more, makes sure that the log still is the one
-    /// that their checkpoints point into, and starts them there.
-    async fn take_over(&mut self, partitions: Vec<TopicPartition>) -> Result<(), Failure> {
-        if partitions.is_empty() {
+    /// A deployment of changed code builds its tables by itself, once: what an operator cancelled or rolled back is not
+    /// begun again.
+    async fn ask_for_rebuild(
+        &self,
+        live: &GenerationStatus,
+        statuses: &[GenerationStatus],
+        operations: &[Operation],
+    ) -> Result<(), StoreError> {
+        let hash = self.current.hash();
+        let built = statuses.iter().any(|status| status.definition_hash == hash && status.generation > live.generation);
+        if built || self.unfinished_business(operations).is_some() {
             return Ok(());
         }
-        let extents = self.shared.source.extents(self.definition.topics()).await?;
-        let wanted: Vec<_> = partitions
-            .into_iter()
-            .map(|partition| {
-                let extent = extents.get(&partition).cloned();
-                extent
-                    .map(|extent| (partition.clone(), extent))
-                    .ok_or(SourceError::NoTopic(partition.topic.to_string()))
-            })
-            .collect::<Result<_, _>>()?;
-        // A connection of its own: a lane's would be busy with the batch in hand.
-        let mut writer = self.shared.store.writer(self.definition, self.generation).await?;
-        let assignment = self.subscription.assignment();
-        let mut starts = Vec::new();
-        for checkpoint in writer.claim(&wanted).await? {
-            let partition = checkpoint.partition.clone();
-            let extent = extents.get(&partition).cloned().unwrap_or_default();
-            verify(checkpoint.next_offset, checkpoint.log_id.as_deref(), &extent)
-                .map_err(|verdict| SourceError::Verdict { partition: partition.clone(), verdict })?;
-            starts.push((partition.clone(), checkpoint.next_offset));
-            if let Some(epoch) = assignment.epoch(&partition) {
-                self.own(checkpoint, epoch);
+        let rebuild = Command::Rebuild(Rebuild {
+            definition_hash: hash.to_owned(),
+            begin: Begin::Earliest,
+            no_activate: false,
+            accept_truncated: false,
+            accept_difference: false,
+            max_impact: self.options.policy.max_impact,
+        });
+        let changes = declaration_changes(&self.current, live).join("; ");
+        tracing::info!(projection = self.name, "the definition changed, so it is rebuilt: {changes}");
+        self.shared.store.request(&self.name, &rebuild, "on_change").await.map(drop)
+    }
+
+    /// The last rebuild of our definition that was asked for, unless it is done.
+    fn unfinished_business<'o>(&self, operations: &'o [Operation]) -> Option<&'o Operation> {
+        let of_ours = |operation: &&Operation| matches!(&operation.command, Command::Rebuild(rebuild) if rebuild.definition_hash == self.current.hash());
+        operations.iter().rev().find(of_ours).filter(|operation| operation.state != OperationState::Done)
+    }
+
+    /// What to say when this process does not have the code that built what readers see.
+    fn without_the_live_code(
+        &self,
+        live: &GenerationStatus,
+        statuses: &[GenerationStatus],
+        operations: &[Operation],
+        attendance: &[Attendance],
+    ) -> State {
+        let of_live = attendance
+            .iter()
+            .find(|attended| attended.projection == self.name && attended.definition_hash == live.definition_hash);
+        let fed_elsewhere = of_live.is_some_and(|attended| attended.present);
+        let ours = |status: &&GenerationStatus| {
+            status.definition_hash == self.current.hash()
+                && matches!(status.state, GenerationState::Building | GenerationState::Ready)
+        };
+        let refused = self.unfinished_business(operations).and_then(|operation| operation.outcome.as_deref());
+        let refused = refused.map(|outcome| format!(". Its rebuild did not succeed: {outcome}")).unwrap_or_default();
+        let number = live.generation.0;
+        if i64::from(self.current.version()) < i64::from(live.version) && fed_elsewhere {
+            let reason = format!(
+                "generation {number} was built by a later version ({}), and is fed by instances that have it; this \
+                 process feeds what its own version built, to go back to",
+                live.version
+            );
+            return State::Superseded { reason };
+        }
+        match (statuses.iter().find(ours), fed_elsewhere) {
+            (Some(ours), true) => State::Building {
+                reason: format!(
+                    "generation {} is {}; instances with the earlier code feed generation {number} meanwhile",
+                    ours.generation.0,
+                    ours.phase.map_or("ready".into(), |phase| format!("building: {phase}"))
+                ),
+            },
+            (None, _) if self.options.policy.on_change == OnChange::Refuse || !self.is_newer_than(live) => {
+                let failure = Failure::from(changed(&self.current, live));
+                State::Halted { reason: failure.to_string(), advice: failure.disposition().1.to_owned() }
             }
-        }
-        Ok(self.subscription.start(&starts).await?)
-    }
-
-    /// Gives the partition to the lane that has the fewest.
-    fn own(&mut self, checkpoint: Checkpoint, epoch: u64) {
-        let load = |lane: &usize| self.partitions.values().filter(|partition| partition.lane == *lane).count();
-        let lane = (0..self.lanes.len()).min_by_key(load).unwrap_or(0);
-        let Checkpoint { partition, next_offset, owner_epoch, .. } = checkpoint.clone();
-        tracing::info!(projection = self.definition.name(), %partition, next_offset, owner_epoch, lane, "took over");
-        self.partitions.insert(partition.clone(), Partition { lane, delivered: next_offset, next_offset });
-        self.stands(&partition, next_offset);
-        // A lane that has ended says why through its task.
-        let _ = self.lanes[lane].send(LaneInput::Own(checkpoint, epoch));
-    }
-
-    fn deliver(&mut self, batch: Batch, permit: OwnedSemaphorePermit) {
-        // A batch that has waited for memory may have been read under an earlier assignment.
-        if !self.subscription.assignment().holds(&batch.partition, batch.assignment) {
-            return;
-        }
-        let Some(partition) = self.partitions.get_mut(&batch.partition) else { return };
-        partition.delivered = batch.records.last().map_or(partition.delivered, |record| record.offset + 1);
-        let _ = self.lanes[partition.lane].send(LaneInput::Records(batch, permit));
-    }
-
-    /// What the batch costs of the budget; one that is larger than all of it waits until it is alone.
-    fn permits(&self, batch: &Batch) -> u32 {
-        u32::try_from(batch.bytes().min(self.budget_bytes)).unwrap_or(u32::MAX)
-    }
-
-    fn progressed(&mut self, progress: Progress) {
-        for (partition, next_offset) in progress {
-            if let Some(held) = self.partitions.get_mut(&partition) {
-                held.next_offset = next_offset;
+            (None, true) => {
+                State::Building { reason: format!("instances with the earlier code feed generation {number}{refused}") }
             }
-            self.stands(&partition, next_offset);
-        }
-    }
-
-    fn stands(&mut self, partition: &TopicPartition, next_offset: i64) {
-        if let Some(goal) = &mut self.goal {
-            goal.stands(partition, next_offset);
-            self.shared.goals.set(self.definition.name(), goal.progress());
-        }
-    }
-
-    async fn look_around(&mut self) {
-        self.metrics.buffered_bytes(self.budget_bytes - self.budget.available_permits());
-        self.mirror();
-        // Neither answer is needed to go on; what is wrong shows where it hurts.
-        let extents = self.shared.source.extents(self.definition.topics());
-        if let Ok(Ok(extents)) = tokio::time::timeout(TICK, extents).await {
-            self.measure_lag(&extents);
-        }
-        let others_have_some = |goal: &Goal| goal.left().any(|partition| !self.partitions.contains_key(partition));
-        if self.goal.as_ref().is_some_and(others_have_some)
-            && let Ok(checkpoints) = self.checkpoints_of_others().await
-        {
-            self.progressed(checkpoints);
-        }
-    }
-
-    fn measure_lag(&self, extents: &Extents) {
-        for (partition, held) in &self.partitions {
-            if let Some(extent) = extents.get(partition) {
-                self.metrics.lag(partition, extent.end - held.next_offset);
+            (_, false) => {
+                let moved = live.checkpoints.iter().map(|held| held.updated_at.as_str()).max();
+                let since = of_live.map(|attended| attended.last_seen.as_str()).or(moved).unwrap_or(&live.created_at);
+                State::Unfed {
+                    reason: format!(
+                        "no running instance can feed generation {number} (version {}) since {since}, so readers see \
+                         nothing newer until its successor is activated. To feed it meanwhile, start an instance with \
+                         the code that built it, or register that version beside the new one{refused}",
+                        live.version
+                    ),
+                }
             }
         }
     }
 
-    /// How far other instances are with the partitions that we do not have.
-    async fn checkpoints_of_others(&self) -> Result<Progress, StoreError> {
-        let ours = |projection: &str, generation| projection == self.definition.name() && generation == self.generation;
-        let generations = self.shared.store.generations().await?;
-        let found = generations.into_iter().filter(|found| ours(&found.projection, found.generation));
-        let checkpoints = found.flat_map(|found| found.checkpoints);
-        let others = checkpoints.filter(|checkpoint| !self.partitions.contains_key(&checkpoint.partition));
-        Ok(others.map(|checkpoint| (checkpoint.partition, checkpoint.next_offset)).collect())
+    /// Starts to carry out what is asked for, if that is not under way here already. Another instance may have it.
+    fn conduct(&mut self, statuses: &[GenerationStatus], operations: &[Operation]) {
+        let conductor = Conductor {
+            source: self.shared.source.clone(),
+            store: self.shared.store.clone(),
+            versions: self.versions.clone(),
+            policy: self.options.policy.clone(),
+            group: self.options.group.clone(),
+            format: self.options.format,
+            seed: self.options.seed,
+            stop: self.shared.stop.clone(),
+        };
+        if !self.conducting && conductor.has_work(statuses, operations) {
+            self.conducting = true;
+            self.tasks.spawn(async move { Ended::Conductor(conductor.conduct().await) });
+        }
     }
 
-    fn mirror(&mut self) {
-        let positions: Vec<_> =
-            self.partitions.iter().map(|(partition, held)| (partition.clone(), held.next_offset)).collect();
-        self.subscription.mirror(&positions);
+    fn ended(&mut self, ended: Result<Ended, tokio::task::JoinError>) {
+        match ended {
+            Ok(Ended::Feed(generation, outcome)) => {
+                self.feeds.remove(&generation);
+                match outcome {
+                    Ok(()) => self.shared.health.forget(&self.name, generation),
+                    Err(failure) => drop(self.halted.insert(generation, failure)),
+                }
+            }
+            Ok(Ended::Conductor(outcome)) => {
+                self.conducting = false;
+                if let Err(failure) = outcome {
+                    tracing::warn!(projection = self.name, "an operation was interrupted and goes on: {failure}");
+                }
+            }
+            Err(panicked) => {
+                // A task's own panics are caught where it is joined; this one is a conductor's.
+                self.conducting = false;
+                tracing::error!(projection = self.name, "a task panicked: {panicked}");
+            }
+        }
+    }
+
+    /// What may pass is tried again, and what may not as well: an operator may have changed it.
+    async fn failed(&mut self, error: StoreError) {
+        let failure = Failure::from(error);
+        let (disposition, advice) = failure.disposition();
+        let wait = self.backoff.next_wait();
+        let attempt = self.backoff.attempt();
+        let projection = &self.name;
+        match disposition {
+            Disposition::Halt => {
+                if attempt == 1 {
+                    tracing::error!(projection, advice, "halted: {failure}");
+                }
+                let state = State::Halted { reason: failure.to_string(), advice: advice.to_owned() };
+                self.shared.health.set(projection, state);
+            }
+            Disposition::Retry => {
+                tracing::warn!(projection, attempt, advice, "{failure}; starting again in {wait:.1?}");
+                if self.feeds.is_empty() {
+                    let state = State::Retrying { attempt, reason: failure.to_string() };
+                    self.shared.health.set(projection, state);
+                }
+            }
+        }
+        tokio::select! {
+            () = self.shared.stop.cancelled() => {}
+            () = tokio::time::sleep(wait) => {}
+        }
+    }
+
+    /// Every feed ends after the transaction in hand.
+    async fn drain(mut self) -> Result<(), Failure> {
+        while let Some(ended) = self.tasks.join_next().await {
+            self.ended(ended);
+        }
+        if self.prepared && self.attend(false).await.is_err() {
+            tracing::debug!(projection = self.name, "that this instance stops could not be noted");
+        }
+        self.halted.into_values().next().map_or(Ok(()), Err)
     }
 }

@@ -7,12 +7,12 @@ use readcast_core::{ChangeSet, ColumnType, TableSpec, TopicPartition};
 use super::lane::{Lane, changes, definition};
 use super::subject::Subject;
 
-fn counters() -> Vec<TableSpec> {
+pub(super) fn counters() -> Vec<TableSpec> {
     vec![TableSpec::new("counters").key("id", ColumnType::Text).with_default("count", ColumnType::I64, 0)]
 }
 
 /// One more for each of `ids`.
-fn counted(ids: &[&str]) -> ChangeSet {
+pub(super) fn counted(ids: &[&str]) -> ChangeSet {
     changes(&counters(), |changes| {
         for id in ids {
             changes.upsert("counters", [*id]).add("count", 1);
@@ -22,7 +22,7 @@ fn counted(ids: &[&str]) -> ChangeSet {
 
 /// Checks every counter there is.
 #[track_caller]
-fn assert_counts(rows: std::collections::BTreeMap<String, String>, expected: &[(&str, i64)]) {
+pub(super) fn assert_counts(rows: std::collections::BTreeMap<String, String>, expected: &[(&str, i64)]) {
     let expected = expected.iter().map(|(id, count)| ((*id).to_owned(), count.to_string())).collect();
     assert_eq!(rows, expected);
 }
@@ -111,8 +111,8 @@ pub(super) async fn a_claim_raises_the_epoch_and_keeps_the_position(subject: &Su
 
 pub(super) async fn a_checkpoint_keeps_the_first_log_that_is_known(subject: &Subject) {
     let definition = definition(counters());
-    let generation = subject.store.prepare(&definition).await.expect("tables");
-    let mut writer = subject.store.writer(&definition, generation).await.expect("a writer");
+    subject.store.prepare(&definition).await.expect("tables");
+    let mut writer = subject.store.writer(&definition, Generation(1)).await.expect("a writer");
     let partition = |number| TopicPartition::new("log", number);
     let extent = |log_id: Option<&str>| Extent { start: 5, end: 9, log_id: log_id.map(str::to_owned) };
     let mut found = Vec::new();

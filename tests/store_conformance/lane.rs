@@ -67,8 +67,17 @@ impl Lane {
     }
 
     pub(super) async fn claim_partition(subject: &Subject, definition: &Definition, partition: i32) -> Self {
-        let generation = subject.store.prepare(definition).await.expect("the tables can be prepared");
-        assert_eq!(generation, Generation(1));
+        subject.store.prepare(definition).await.expect("the tables can be prepared");
+        Self::feed(subject, definition, Generation(1), partition).await
+    }
+
+    /// Claims a partition for a generation that is there.
+    pub(super) async fn feed(
+        subject: &Subject,
+        definition: &Definition,
+        generation: Generation,
+        partition: i32,
+    ) -> Self {
         let mut writer = subject.store.writer(definition, generation).await.expect("a writer");
         let partition = TopicPartition::new("log", partition);
         let claimed = writer.claim(&[(partition.clone(), Extent::default())]).await.expect("a claim");

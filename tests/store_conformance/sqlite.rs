@@ -4,11 +4,12 @@ use std::path::Path;
 use std::task::Poll;
 
 use readcast::store::sqlite::Sqlite;
-use readcast::store::{Commit, Committed, Store, StoreError};
-use readcast_core::{ColumnType, TableSpec};
+use readcast::store::{Command, Commit, Committed, Generation, Store, StoreError};
+use readcast_core::{ColumnType, Definition, TableSpec};
 use sqlx::Connection;
 
-use super::lane::{Lane, changes, definition};
+use super::lane::{Lane, PROJECTION, changes, definition};
+use super::lifecycle::{begin, copied};
 use super::subject::Subject;
 
 fn counters() -> Vec<TableSpec> {
@@ -46,8 +47,8 @@ async fn a_writer_keeps_the_lock_of_its_store() {
     let store = Sqlite::open(&path).await.expect("a new file");
     store.migrate().await.expect("tables of ours");
     let definition = definition(counters());
-    let generation = store.prepare(&definition).await.expect("tables");
-    let writer = store.writer(&definition, generation).await.expect("a writer");
+    store.prepare(&definition).await.expect("tables");
+    let writer = store.writer(&definition, Generation(1)).await.expect("a writer");
     drop(store);
     refusal(Sqlite::open(&path)).await;
     drop(writer);
@@ -65,18 +66,94 @@ async fn a_file_opened_for_reading_can_be_looked_at_beside_its_writer_and_not_wr
     let definition = definition(counters());
     let reading = Sqlite::open_read_only(&path).await.expect("a second look");
     assert_eq!(reading.generations().await, Ok(vec![]), "nothing is ours yet");
-    assert_eq!(reading.check(&definition).await.expect("a check").len(), 1);
+    assert_eq!(reading.taken_names(&definition).await, Ok(vec![]));
     writing.migrate().await.expect("tables of ours");
-    let generation = writing.prepare(&definition).await.expect("tables");
+    writing.prepare(&definition).await.expect("tables");
     assert_eq!(reading.generations().await.expect("statuses").len(), 1);
-    assert_eq!(reading.check(&definition).await, Ok(vec![]));
-    refusal(reading.migrate()).await;
-    refusal(reading.prepare(&definition)).await;
-    refusal(reading.writer(&definition, generation)).await;
-    refusal(reading.record_error("tested", None)).await;
+    assert_eq!(reading.alterations(&definition, Generation(1)).await, Ok(vec![]));
+    refuses_what_writers_do(&reading, &definition, "for reading only").await;
+    for refused in [
+        refusal(reading.request(PROJECTION, &Command::Retire, "me")).await,
+        refusal(reading.cancel(PROJECTION, "me")).await,
+    ] {
+        assert!(refused.contains("for reading only"), "{refused}");
+    }
     drop(writing);
     let after = Sqlite::open_read_only(&path).await.expect("a look at a file that nobody has open");
     assert_eq!(after.generations().await.expect("statuses").len(), 1);
+}
+
+async fn refuses_what_writers_do(store: &Sqlite, definition: &Definition, why: &str) {
+    let refusals = [
+        refusal(store.migrate()).await,
+        refusal(store.prepare(definition)).await,
+        refusal(store.writer(definition, Generation(1))).await,
+        refusal(store.lead(PROJECTION)).await,
+        refusal(store.record_error(PROJECTION, Generation(1), None)).await,
+    ];
+    assert!(refusals.iter().all(|refusal| refusal.contains(why)), "{refusals:#?}");
+}
+
+#[tokio::test]
+async fn operators_ask_beside_the_process_that_writes() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = dir.path().join("read.db");
+    refusal(Sqlite::open_to_control(&path)).await;
+    assert!(!path.exists(), "asking must not create it");
+    let writing = Sqlite::open(&path).await.expect("a new file");
+    let nothing = refusal(Sqlite::open_to_control(&path)).await;
+    assert!(nothing.contains("nothing of readcast's"), "{nothing}");
+    let definition = definition(counters());
+    writing.migrate().await.expect("tables of ours");
+    writing.prepare(&definition).await.expect("tables");
+    let control = Sqlite::open_to_control(&path).await.expect("a file that somebody writes");
+    refuses_what_writers_do(&control, &definition, "what operators ask for").await;
+    let id = control.request(PROJECTION, &Command::Retire, "me").await.expect("a request");
+    let seen = writing.operations(PROJECTION, 0).await.expect("operations");
+    assert_eq!(seen.iter().map(|operation| operation.id).collect::<Vec<_>>(), [id]);
+    assert_eq!(control.pause(PROJECTION, true, false, "me").await, Ok(1));
+    assert!(writing.generations().await.expect("statuses")[0].paused_since.is_some());
+    assert_eq!(control.cancel(PROJECTION, "me").await, Ok(1));
+    control.attend("instance", PROJECTION, &["hash"], true).await.expect("it is noted");
+    control.rename(PROJECTION, "renamed", "me").await.expect("another name");
+    assert_eq!(writing.generations().await.expect("statuses")[0].projection, "renamed");
+}
+
+#[tokio::test]
+async fn secondary_indexes_and_statistics_come_after_the_rows() {
+    let subject = Subject::sqlite().await;
+    let indexed = definition([counters().remove(0).index(["count"])]);
+    let mut lane = Lane::claim(&subject, &indexed).await;
+    let row = changes(indexed.tables(), |changes| {
+        changes.upsert("counters", ["a"]).add("count", 1);
+    });
+    lane.commit(row).await.expect("a row");
+    let mut begun = begin(&subject, &indexed, &copied(&[])).await;
+    let mut client = subject.sqlite_client().await;
+    let indexes =
+        "SELECT name FROM sqlite_schema WHERE type = 'index' AND tbl_name = 'counters_g2' AND sql IS NOT NULL";
+    let before: Vec<String> = sqlx::query_scalar(indexes).fetch_all(&mut client).await.expect("a list");
+    assert!(before.is_empty(), "{before:?}");
+    for _ in 0..2 {
+        begun.lead.index(&indexed, begun.generation).await.expect("indexes");
+        let after: Vec<String> = sqlx::query_scalar(indexes).fetch_all(&mut client).await.expect("a list");
+        assert_eq!(after, ["counters_g2_ix1"]);
+    }
+    let known = "SELECT count(*) FROM sqlite_stat1 WHERE tbl = 'counters_g2'";
+    let known: i64 = sqlx::query_scalar(known).fetch_one(&mut client).await.expect("statistics");
+    assert!(known > 0);
+}
+
+#[tokio::test]
+async fn what_an_earlier_version_made_is_refused_until_it_is_migrated() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = dir.path().join("read.db");
+    let options = sqlx::sqlite::SqliteConnectOptions::new().filename(&path).create_if_missing(true);
+    let mut client = sqlx::SqliteConnection::connect_with(&options).await.expect("a new file");
+    sqlx::raw_sql("CREATE TABLE readcast_checkpoints (id INTEGER)").execute(&mut client).await.expect("a table");
+    let store = Sqlite::open_read_only(&path).await.expect("a look");
+    let line = refusal(store.generations()).await;
+    assert!(line.contains("readcast migrate"), "{line}");
 }
 
 #[tokio::test]

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use readcast::store::postgres::Postgres;
 use readcast::store::sqlite::Sqlite;
-use readcast::store::{GenerationStatus, Store};
+use readcast::store::{Generation, GenerationStatus, Store};
 use readcast_core::{Column, ColumnType, Model, TableSpec, Value};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteRow};
 use sqlx::{AssertSqlSafe, Connection, Row, SqliteConnection};
@@ -64,9 +64,23 @@ impl Subject {
 
     /// The physical table of the first generation.
     pub(super) fn physical(&self, table: &TableSpec) -> String {
+        self.physical_of(table, Generation(1))
+    }
+
+    /// The physical table of a generation.
+    pub(super) fn physical_of(&self, table: &TableSpec, generation: Generation) -> String {
+        let name = format!("{}_g{}", table.name(), generation.0);
         match self.client {
-            Client::Sqlite(_) => format!("{}_g1", table.name()),
-            Client::Postgres(_) => format!("readcast_tables.{}_g1", table.name()),
+            Client::Sqlite(_) => name,
+            Client::Postgres(_) => format!("readcast_tables.{name}"),
+        }
+    }
+
+    /// One of the tables that are readcast's own.
+    pub(super) fn own(&self, name: &str) -> String {
+        match self.client {
+            Client::Sqlite(_) => format!("readcast_{name}"),
+            Client::Postgres(_) => format!("readcast.{name}"),
         }
     }
 
@@ -79,16 +93,39 @@ impl Subject {
         rows.into_iter().map(|row| shown(table, row)).collect()
     }
 
+    /// What is recorded of the only generation.
     pub(super) async fn status(&self) -> GenerationStatus {
         let mut statuses = self.store.generations().await.expect("generations can be read");
         assert_eq!(statuses.len(), 1, "{statuses:#?}");
         statuses.remove(0)
     }
 
-    /// Each partition's next offset, by number.
+    /// What is recorded of this generation of the only projection.
+    pub(super) async fn generation(&self, generation: Generation) -> GenerationStatus {
+        let statuses = self.store.generations().await.expect("generations can be read");
+        let status = statuses.into_iter().find(|status| status.generation == generation);
+        status.unwrap_or_else(|| panic!("there is no {generation:?}"))
+    }
+
+    /// Each partition's next offset, by number, in the only generation.
     pub(super) async fn positions(&self) -> Vec<(i32, i64)> {
-        let checkpoints = self.status().await.checkpoints;
+        self.positions_of(self.status().await.generation).await
+    }
+
+    /// Each partition's next offset, by number, in this generation.
+    pub(super) async fn positions_of(&self, generation: Generation) -> Vec<(i32, i64)> {
+        let checkpoints = self.generation(generation).await.checkpoints;
         checkpoints.into_iter().map(|checkpoint| (checkpoint.partition.partition, checkpoint.next_offset)).collect()
+    }
+
+    /// How many rows this generation of a table has, whether readers see it or not.
+    pub(super) async fn count_of(&self, table: &TableSpec, generation: Generation) -> i64 {
+        let count = AssertSqlSafe(format!("SELECT count(*) FROM {}", self.physical_of(table, generation)));
+        let count = match &self.client {
+            Client::Sqlite(dir) => sqlx::query_scalar(count).fetch_one(&mut sqlite_client(dir).await).await,
+            Client::Postgres(database) => sqlx::query_scalar(count).fetch_one(&mut database.connect().await).await,
+        };
+        count.expect("the physical table can be read")
     }
 }
 

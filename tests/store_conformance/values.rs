@@ -7,7 +7,7 @@ use super::lane::{Lane, changes, definition};
 use super::subject::{Subject, expected};
 
 /// Each type of column with a name, and values at and around its limits.
-fn extremes() -> Vec<(&'static str, ColumnType, Vec<Value>)> {
+pub(super) fn extremes() -> Vec<(&'static str, ColumnType, Vec<Value>)> {
     let decimals = |texts: &[&str]| texts.iter().map(|text| decimal(text).into()).collect::<Vec<Value>>();
     let all_bytes: Vec<u8> = (0..=255).collect();
     vec![

@@ -20,20 +20,33 @@ impl<'a> Of<'a> {
 
     /// Raises the owner epoch of each partition. Waits behind the transaction of an earlier owner: its position is
     /// read after its commit, and its next commit finds the new epoch.
+    ///
+    /// A generation that is building never runs ahead of the live one: where it begins, it is held at once.
     pub(super) async fn claim(
         &self,
         connection: &mut PgConnection,
         partitions: &[(TopicPartition, Extent)],
     ) -> Result<Vec<Checkpoint>, StoreError> {
         const CLAIM: &str = "
+            WITH ours AS (
+                SELECT state = 'building' AS building FROM readcast.generations
+                WHERE projection = $1 AND generation = $2 AND state IN ('building', 'ready', 'live', 'standby')),
+            live AS (
+                SELECT c.topic, c.partition, c.next_offset
+                FROM readcast.checkpoints c JOIN readcast.generations USING (projection, generation)
+                WHERE projection = $1 AND state = 'live')
             INSERT INTO readcast.checkpoints AS held
-                (projection, generation, topic, partition, next_offset, owner_epoch, topic_id)
-            SELECT $1, $2, topic, partition, next_offset, 1, topic_id
-            FROM unnest($3::text[], $4::int4[], $5::int8[], $6::text[]) AS new(topic, partition, next_offset, topic_id)
-            ORDER BY topic, partition
+                (projection, generation, topic, partition, start_offset, next_offset, owner_epoch, topic_id,
+                 hold_at, hold_until)
+            SELECT $1, $2, new.topic, new.partition, start_offset, start_offset, 1, topic_id,
+                   CASE WHEN building THEN coalesce(live.next_offset, start_offset) END,
+                   CASE WHEN building THEN 'infinity'::timestamptz END
+            FROM ours CROSS JOIN unnest($3::text[], $4::int4[], $5::int8[], $6::text[]) AS new(topic, partition, start_offset, topic_id)
+            LEFT JOIN live ON live.topic = new.topic AND live.partition = new.partition
+            ORDER BY new.topic, new.partition
             ON CONFLICT (projection, generation, topic, partition) DO UPDATE
             SET owner_epoch = held.owner_epoch + 1, topic_id = coalesce(held.topic_id, excluded.topic_id)
-            RETURNING topic, partition, next_offset, owner_epoch, topic_id";
+            RETURNING topic, partition, next_offset, owner_epoch, topic_id, NULL::bigint AS hold_at";
         let rows = sqlx::query(CLAIM)
             .bind(self.projection)
             .bind(self.generation.0)
@@ -44,11 +57,17 @@ impl<'a> Of<'a> {
             .fetch_all(connection)
             .await
             .map_err(at("claiming partitions"))?;
+        if rows.len() < partitions.len() {
+            return Err(StoreError::Refused {
+                doing: "claiming partitions".into(),
+                reason: format!("the life of generation {} has ended", self.generation.0),
+            });
+        }
         rows.iter().map(checkpoint).collect::<sqlx::Result<_>>().map_err(at("claiming partitions"))
     }
 
     /// The guard of every commit: moves each checkpoint, provided that all of them stand exactly where the commit
-    /// begins and belong to the owner that it names. `false` when any does not.
+    /// begins, belong to the owner that it names and are held at no offset before its end. `false` when any is not.
     pub(super) async fn advance(
         &self,
         connection: &mut PgConnection,
@@ -61,7 +80,8 @@ impl<'a> Of<'a> {
                 AS step(topic, partition, expected, next_offset, owner_epoch)
             WHERE held.projection = $1 AND held.generation = $2
               AND held.topic = step.topic AND held.partition = step.partition
-              AND held.next_offset = step.expected AND held.owner_epoch = step.owner_epoch";
+              AND held.next_offset = step.expected AND held.owner_epoch = step.owner_epoch
+              AND (held.hold_at IS NULL OR step.next_offset <= held.hold_at OR held.hold_until < clock_timestamp())";
         let moved = sqlx::query(ADVANCE)
             .bind(self.projection)
             .bind(self.generation.0)
@@ -84,8 +104,9 @@ impl<'a> Of<'a> {
         advances: &[Advance],
     ) -> Result<Committed, StoreError> {
         const HELD: &str = "
-            SELECT topic, partition, next_offset, owner_epoch, topic_id FROM readcast.checkpoints
-            WHERE projection = $1 AND generation = $2";
+            SELECT topic, partition, next_offset, owner_epoch, topic_id,
+                   CASE WHEN hold_until >= clock_timestamp() THEN hold_at END AS hold_at
+            FROM readcast.checkpoints WHERE projection = $1 AND generation = $2";
         let rows = sqlx::query(HELD).bind(self.projection).bind(self.generation.0).fetch_all(connection).await;
         let rows = rows.map_err(at("reading checkpoints"))?;
         let held: Vec<_> =
@@ -100,5 +121,6 @@ fn checkpoint(row: &sqlx::postgres::PgRow) -> sqlx::Result<Checkpoint> {
         next_offset: row.try_get("next_offset")?,
         owner_epoch: row.try_get("owner_epoch")?,
         log_id: row.try_get("topic_id")?,
+        hold_at: row.try_get("hold_at")?,
     })
 }

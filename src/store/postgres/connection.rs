@@ -1,8 +1,12 @@
 //! Connections: their limits, and what their errors mean.
 
+use std::ops::{Deref, DerefMut};
+use std::sync::Arc;
+
 use sqlx::migrate::MigrateError;
 use sqlx::postgres::{PgConnectOptions, PgDatabaseError};
 use sqlx::{Connection, Executor, PgConnection};
+use tokio::sync::{Mutex, MutexGuard};
 
 use crate::store::StoreError;
 
@@ -18,6 +22,51 @@ pub(super) fn with_limits(options: PgConnectOptions) -> PgConnectOptions {
 
 pub(super) async fn connect(options: &PgConnectOptions) -> Result<PgConnection, StoreError> {
     PgConnection::connect_with(options).await.map_err(at("connecting to Postgres"))
+}
+
+/// One connection for short questions, with which tasks take turns.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Asking(Arc<Mutex<Option<PgConnection>>>);
+
+impl Asking {
+    /// Waits for the connection, which may have to be made.
+    pub(super) async fn turn(&self, options: &PgConnectOptions) -> Result<Turn<'_>, StoreError> {
+        let mut idle = self.0.lock().await;
+        // It may have died since the last question.
+        if let Some(mut connection) = idle.take()
+            && connection.ping().await.is_ok()
+        {
+            return Ok(Turn { idle, connection });
+        }
+        Ok(Turn { connection: connect(options).await?, idle })
+    }
+}
+
+/// One task's turn. A connection whose turn was dropped before its end is in a state that nobody knows, and is closed.
+pub(super) struct Turn<'a> {
+    idle: MutexGuard<'a, Option<PgConnection>>,
+    connection: PgConnection,
+}
+
+impl Turn<'_> {
+    /// Leaves the connection to the next task. No transaction may be open.
+    pub(super) fn end(mut self) {
+        *self.idle = Some(self.connection);
+    }
+}
+
+impl Deref for Turn<'_> {
+    type Target = PgConnection;
+
+    fn deref(&self) -> &PgConnection {
+        &self.connection
+    }
+}
+
+impl DerefMut for Turn<'_> {
+    fn deref_mut(&mut self) -> &mut PgConnection {
+        &mut self.connection
+    }
 }
 
 /// Runs a statement without parameters.

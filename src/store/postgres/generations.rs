@@ -3,114 +3,140 @@
 use std::collections::BTreeMap;
 
 use readcast_core::{Definition, TopicPartition};
-use sqlx::{PgConnection, Row};
+use sqlx::postgres::PgRow;
+use sqlx::{AssertSqlSafe, PgConnection, Row};
 
 use super::connection::at;
-use crate::store::{Generation, GenerationStatus, RecordedCheckpoint, RecordedError, StoreError};
-
-/// A live generation as it was declared.
-pub(super) struct Declared {
-    pub(super) generation: Generation,
-    pub(super) hash: String,
-    pub(super) version: i32,
-    pub(super) tables_json: String,
-}
+use super::sql::{TIME, json};
+use crate::store::{
+    Generation, GenerationState, GenerationStatus, Phase, RecordedCheckpoint, RecordedError, StoreError,
+};
 
 /// The projection's live generation, if it has one.
-pub(super) async fn live(connection: &mut PgConnection, projection: &str) -> Result<Option<Declared>, StoreError> {
-    const LIVE: &str = "
-        SELECT generation, definition_hash, version, definition::text AS definition
-        FROM readcast.generations WHERE projection = $1 AND state = 'live'";
-    let row = sqlx::query(LIVE).bind(projection).fetch_optional(connection).await;
-    let declared = row.and_then(|row| {
-        row.map(|row| {
-            Ok(Declared {
-                generation: Generation(row.try_get("generation")?),
-                hash: row.try_get("definition_hash")?,
-                version: row.try_get("version")?,
-                tables_json: row.try_get("definition")?,
-            })
-        })
-        .transpose()
-    });
-    declared.map_err(at("reading the live generation"))
+pub(super) async fn live(connection: &mut PgConnection, projection: &str) -> Result<Option<Generation>, StoreError> {
+    const LIVE: &str = "SELECT generation FROM readcast.generations WHERE projection = $1 AND state = 'live'";
+    let live: sqlx::Result<Option<i32>> = sqlx::query_scalar(LIVE).bind(projection).fetch_optional(connection).await;
+    Ok(live.map_err(at("reading the live generation"))?.map(Generation))
 }
 
-/// Records the first generation of a projection, live at once: there is nothing that it would have to replace.
-pub(super) async fn create_first(
+/// Whether there is anything of ours in the database.
+pub(super) async fn is_migrated(connection: &mut PgConnection) -> Result<bool, StoreError> {
+    let migrated = sqlx::query_scalar("SELECT to_regclass('readcast.operations') IS NOT NULL");
+    migrated.fetch_one(connection).await.map_err(at("looking for readcast's own tables"))
+}
+
+/// Records the next generation of a projection, as `state`. Numbers are never given twice.
+pub(super) async fn create(
     connection: &mut PgConnection,
     definition: &Definition,
+    state: GenerationState,
 ) -> Result<Generation, StoreError> {
     const CREATE: &str = "
         INSERT INTO readcast.generations
-            (projection, generation, definition_hash, definition, version, state, activated_at)
-        VALUES ($1, 1, $2, $3::jsonb, $4, 'live', now())";
-    sqlx::query(CREATE)
+            (projection, generation, definition_hash, definition, version, state, activated_at, phase)
+        SELECT $1, coalesce(max(generation), 0) + 1, $2, $3::jsonb, $4, $5,
+               CASE $5 WHEN 'live' THEN now() END, CASE $5 WHEN 'building' THEN 'replay' END
+        FROM readcast.generations WHERE projection = $1
+        RETURNING generation";
+    let created: sqlx::Result<i32> = sqlx::query_scalar(CREATE)
         .bind(definition.name())
         .bind(definition.hash())
         .bind(definition.tables_json())
         .bind(definition.version().cast_signed())
-        .execute(connection)
-        .await
-        .map_err(at("recording a generation"))?;
-    Ok(Generation(1))
+        .bind(state.name())
+        .fetch_one(connection)
+        .await;
+    Ok(Generation(created.map_err(at("recording a generation"))?))
 }
 
-/// Records why the live generation stopped, or that it runs. While the reason stays, so does its time.
+/// Records why a generation stopped, or that it runs. While the reason stays, so does its time.
 pub(super) async fn record_error(
     connection: &mut PgConnection,
     projection: &str,
+    generation: Generation,
     error: Option<&str>,
 ) -> Result<(), StoreError> {
     const RECORD: &str = "
         UPDATE readcast.generations
-        SET last_error = $2,
-            last_error_at = CASE WHEN $2 IS NULL THEN NULL WHEN last_error = $2 THEN last_error_at ELSE now() END
-        WHERE projection = $1 AND state = 'live'";
-    let recorded = sqlx::query(RECORD).bind(projection).bind(error).execute(connection).await;
+        SET last_error = $3,
+            last_error_at = CASE WHEN $3 IS NULL THEN NULL WHEN last_error = $3 THEN last_error_at ELSE now() END
+        WHERE projection = $1 AND generation = $2 AND last_error IS DISTINCT FROM $3";
+    let recorded = sqlx::query(RECORD).bind(projection).bind(generation.0).bind(error).execute(connection).await;
     recorded.map(drop).map_err(at("recording why a projection stopped"))
 }
 
-/// All generations that readers can see, with their checkpoints.
+/// All generations, with their checkpoints.
 pub(super) async fn all(connection: &mut PgConnection) -> Result<Vec<GenerationStatus>, StoreError> {
+    if !is_migrated(connection).await? {
+        return Ok(Vec::new());
+    }
     let statuses = read_all(connection).await;
     statuses.map_err(at("reading generations and checkpoints"))
 }
 
 async fn read_all(connection: &mut PgConnection) -> sqlx::Result<Vec<GenerationStatus>> {
-    const TIME: &str = r#"'YYYY-MM-DD"T"HH24:MI:SS"Z"'"#;
+    let time = |column: &str| format!("to_char({column} AT TIME ZONE 'UTC', {TIME}) AS {column}");
+    let times = ["last_error_at", "paused_at", "created_at", "activated_at", "standby_until"].map(time).join(", ");
     let generations = format!(
-        "SELECT projection, generation, state, last_error,
-                to_char(last_error_at AT TIME ZONE 'UTC', {TIME}) AS last_error_at
-         FROM readcast.generations WHERE state <> 'retired' ORDER BY projection, generation"
+        "SELECT projection, generation, state, phase, definition_hash, version, definition::text AS definition,
+                scratch, repeats, proof::text AS proof, last_error, dropped_at IS NULL AS has_tables,
+                coalesce(standby_until < now(), false) AS standby_is_over, {times}
+         FROM readcast.generations ORDER BY projection, generation"
     );
     let checkpoints = format!(
-        "SELECT projection, generation, topic, partition, next_offset, topic_id,
-                to_char(updated_at AT TIME ZONE 'UTC', {TIME}) AS updated_at
-         FROM readcast.checkpoints ORDER BY projection, generation, topic, partition"
+        "SELECT projection, generation, topic, partition, start_offset, next_offset, owner_epoch, topic_id, {}
+         FROM readcast.checkpoints ORDER BY projection, generation, topic, partition",
+        time("updated_at")
     );
     let mut held = BTreeMap::<(String, i32), Vec<RecordedCheckpoint>>::new();
-    for row in sqlx::query(sqlx::AssertSqlSafe(checkpoints)).fetch_all(&mut *connection).await? {
-        let checkpoint = RecordedCheckpoint {
-            partition: TopicPartition::new(row.try_get::<&str, _>("topic")?, row.try_get("partition")?),
-            next_offset: row.try_get("next_offset")?,
-            log_id: row.try_get("topic_id")?,
-            updated_at: row.try_get("updated_at")?,
-        };
-        held.entry((row.try_get("projection")?, row.try_get("generation")?)).or_default().push(checkpoint);
+    for row in sqlx::query(AssertSqlSafe(checkpoints)).fetch_all(&mut *connection).await? {
+        let of = (row.try_get("projection")?, row.try_get("generation")?);
+        held.entry(of).or_default().push(checkpoint(&row)?);
     }
-    let rows = sqlx::query(sqlx::AssertSqlSafe(generations)).fetch_all(connection).await?;
+    let rows = sqlx::query(AssertSqlSafe(generations)).fetch_all(connection).await?;
     let statuses = rows.iter().map(|row| {
-        let (projection, generation): (String, i32) = (row.try_get("projection")?, row.try_get("generation")?);
-        let error: Option<String> = row.try_get("last_error")?;
-        let since: Option<String> = row.try_get("last_error_at")?;
-        Ok(GenerationStatus {
-            checkpoints: held.remove(&(projection.clone(), generation)).unwrap_or_default(),
-            last_error: error.map(|text| RecordedError { text, since: since.unwrap_or_default() }),
-            state: row.try_get("state")?,
-            projection,
-            generation: Generation(generation),
-        })
+        let mut status = status(row)?;
+        let of = (status.projection.clone(), status.generation.0);
+        status.checkpoints = held.remove(&of).unwrap_or_default();
+        Ok(status)
     });
     statuses.collect()
+}
+
+fn checkpoint(row: &PgRow) -> sqlx::Result<RecordedCheckpoint> {
+    Ok(RecordedCheckpoint {
+        partition: TopicPartition::new(row.try_get::<&str, _>("topic")?, row.try_get("partition")?),
+        start_offset: row.try_get("start_offset")?,
+        next_offset: row.try_get("next_offset")?,
+        owner_epoch: row.try_get("owner_epoch")?,
+        log_id: row.try_get("topic_id")?,
+        updated_at: row.try_get("updated_at")?,
+    })
+}
+
+fn status(row: &PgRow) -> sqlx::Result<GenerationStatus> {
+    let error: Option<String> = row.try_get("last_error")?;
+    let since: Option<String> = row.try_get("last_error_at")?;
+    let proof: Option<String> = row.try_get("proof")?;
+    Ok(GenerationStatus {
+        projection: row.try_get("projection")?,
+        generation: Generation(row.try_get("generation")?),
+        // The database allows no other names.
+        state: GenerationState::named(row.try_get("state")?).unwrap_or(GenerationState::Failed),
+        phase: row.try_get::<Option<&str>, _>("phase")?.and_then(Phase::named),
+        definition_hash: row.try_get("definition_hash")?,
+        version: row.try_get("version")?,
+        tables: json("definition", row.try_get("definition")?)?,
+        scratch: row.try_get("scratch")?,
+        repeats: row.try_get("repeats")?,
+        paused_since: row.try_get("paused_at")?,
+        created_at: row.try_get("created_at")?,
+        activated_at: row.try_get("activated_at")?,
+        standby_until: row.try_get("standby_until")?,
+        standby_is_over: row.try_get("standby_is_over")?,
+        proof: proof.map(|proof| json("proof", &proof)).transpose()?,
+        last_error: error.map(|text| RecordedError { text, since: since.unwrap_or_default() }),
+        has_tables: row.try_get("has_tables")?,
+        checkpoints: Vec::new(),
+    })
 }

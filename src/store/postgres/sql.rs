@@ -7,6 +7,15 @@ use crate::store::Generation;
 /// Where the physical tables live. A migration creates it.
 const TABLES_SCHEMA: &str = "readcast_tables";
 
+/// How a time is written as text, in RFC 3339, in `to_char`.
+pub(super) const TIME: &str = r#"'YYYY-MM-DD"T"HH24:MI:SS"Z"'"#;
+
+/// What we once wrote as JSON into `column`.
+pub(super) fn json<T: serde::de::DeserializeOwned>(column: &str, text: &str) -> sqlx::Result<T> {
+    serde_json::from_str(text)
+        .map_err(|error| sqlx::Error::ColumnDecode { index: column.to_owned(), source: error.into() })
+}
+
 /// An identifier, quoted.
 pub(super) fn quoted(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
@@ -21,6 +30,37 @@ pub(super) fn physical_name(table: &TableSpec, generation: Generation) -> String
 /// The physical table, qualified and quoted.
 pub(super) fn physical(table: &TableSpec, generation: Generation) -> String {
     format!("{TABLES_SCHEMA}.{}", quoted(&physical_name(table, generation)))
+}
+
+/// The name that readers use, qualified and quoted.
+pub(super) fn stable(schema: &str, table: &str) -> String {
+    format!("{}.{}", quoted(schema), quoted(table))
+}
+
+/// The secondary indexes of a generation's physical table.
+pub(super) fn create_indexes(table: &TableSpec, generation: Generation) -> Vec<String> {
+    let physical = physical(table, generation);
+    let index = |(number, columns): (usize, &Vec<String>)| {
+        let name = quoted(&format!("{}_ix{}", physical_name(table, generation), number + 1));
+        let columns: Vec<_> = columns.iter().map(|column| quoted(column)).collect();
+        format!("CREATE INDEX IF NOT EXISTS {name} ON {physical} ({})", columns.join(", "))
+    };
+    table.indexes().iter().enumerate().map(index).collect()
+}
+
+/// A generation's physical table, without secondary indexes.
+pub(super) fn create_table(table: &TableSpec, generation: Generation) -> String {
+    let column = |column: &Column| {
+        let rest = match column.presence() {
+            Presence::Nullable => String::new(),
+            Presence::Required => " NOT NULL".into(),
+            Presence::Default(value) => format!(" NOT NULL DEFAULT {}", literal(value, column)),
+        };
+        format!("{} {}{rest}", quoted(column.name()), column_type(column))
+    };
+    let columns: Vec<_> = table.columns().iter().map(column).collect();
+    let key = column_list(table.key_columns());
+    format!("CREATE TABLE {} ({}, PRIMARY KEY ({key}))", physical(table, generation), columns.join(", "))
 }
 
 /// The column names, quoted, separated by commas.
@@ -42,6 +82,17 @@ pub(super) fn column_type(column: &Column) -> String {
         ColumnType::Uuid => "uuid".into(),
         ColumnType::Json => "jsonb".into(),
         ColumnType::Bytes => "bytea".into(),
+    }
+}
+
+/// The value of `expression`, of the type of `column`, as the text that we display it as.
+pub(super) fn text(column: &Column, expression: &str) -> String {
+    match column.column_type() {
+        ColumnType::Timestamp => {
+            format!(r#"to_char({expression} AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')"#)
+        }
+        ColumnType::Bytes => format!("encode({expression}, 'hex')"),
+        _ => format!("{expression}::text"),
     }
 }
 

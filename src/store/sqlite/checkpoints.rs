@@ -5,6 +5,7 @@ use sqlx::sqlite::SqliteRow;
 use sqlx::{Row, SqliteConnection};
 
 use super::connection::at;
+use super::refused;
 use crate::source::Extent;
 use crate::store::{Advance, Checkpoint, Committed, Generation, RecordedCheckpoint, StoreError};
 
@@ -19,7 +20,9 @@ impl<'a> Of<'a> {
         Self { projection, generation }
     }
 
-    /// Raises the partition's owner epoch, or creates its checkpoint at the start of the log.
+    /// Raises the partition's owner epoch, or creates its checkpoint at the start of the log. What is building never
+    /// runs ahead of the live generation: it may go to where that one stands, and stays at the start where that one has
+    /// no checkpoint.
     pub(super) async fn claim(
         &self,
         connection: &mut SqliteConnection,
@@ -28,11 +31,22 @@ impl<'a> Of<'a> {
     ) -> Result<Checkpoint, StoreError> {
         const CLAIM: &str = "
             INSERT INTO readcast_checkpoints
-                (projection, generation, topic, partition, next_offset, owner_epoch, topic_id)
-            VALUES (?1, ?2, ?3, ?4, ?5, 1, ?6)
+                (projection, generation, topic, partition, next_offset, start_offset, owner_epoch, topic_id,
+                 hold_at, hold_until)
+            SELECT own.projection, own.generation, ?3, ?4, ?5, ?5, 1, ?6,
+                iif(own.state = 'building', coalesce(live.next_offset, ?5), NULL),
+                iif(own.state = 'building', '9999-12-31T00:00:00.000Z', NULL)
+            FROM readcast_generations AS own
+            LEFT JOIN readcast_generations AS seen ON seen.projection = own.projection AND seen.state = 'live'
+            LEFT JOIN readcast_checkpoints AS live
+                ON live.projection = seen.projection AND live.generation = seen.generation
+                AND live.topic = ?3 AND live.partition = ?4
+            WHERE own.projection = ?1 AND own.generation = ?2 AND own.dropped_at IS NULL
             ON CONFLICT (projection, generation, topic, partition) DO UPDATE
             SET owner_epoch = owner_epoch + 1, topic_id = coalesce(topic_id, excluded.topic_id)
-            RETURNING topic, partition, next_offset, owner_epoch, topic_id";
+            RETURNING topic, partition, next_offset, owner_epoch, topic_id,
+                iif(hold_until >= strftime('%Y-%m-%dT%H:%M:%fZ', 'now'), hold_at, NULL) AS hold_at";
+        const CLAIMING: &str = "claiming partitions";
         let row = sqlx::query(CLAIM)
             .bind(self.projection)
             .bind(self.generation.0)
@@ -40,13 +54,16 @@ impl<'a> Of<'a> {
             .bind(partition.partition)
             .bind(extent.start)
             .bind(&extent.log_id)
-            .fetch_one(connection)
+            .fetch_optional(connection)
             .await;
-        row.and_then(|row| checkpoint(&row)).map_err(at("claiming partitions"))
+        let claimed = row.and_then(|row| row.as_ref().map(checkpoint).transpose()).map_err(at(CLAIMING))?;
+        claimed.ok_or_else(|| {
+            refused(CLAIMING, format!("`{}` has no generation {} any more", self.projection, self.generation.0))
+        })
     }
 
     /// The guard of every commit: moves each checkpoint, provided that all of them stand exactly where the commit
-    /// begins and belong to the owner that it names. `false` when any does not.
+    /// begins, belong to the owner that it names, and are not held before its end. `false` when any is not so.
     pub(super) async fn advance(
         &self,
         connection: &mut SqliteConnection,
@@ -56,7 +73,9 @@ impl<'a> Of<'a> {
             UPDATE readcast_checkpoints
             SET next_offset = ?5, updated_at = strftime('%Y-%m-%dT%H:%M:%fZ', 'now')
             WHERE projection = ?1 AND generation = ?2 AND topic = ?3 AND partition = ?4
-              AND next_offset = ?6 AND owner_epoch = ?7";
+              AND next_offset = ?6 AND owner_epoch = ?7
+              AND NOT (hold_at IS NOT NULL AND ?5 > hold_at
+                       AND hold_until >= strftime('%Y-%m-%dT%H:%M:%fZ', 'now'))";
         for advance in advances {
             let moved = sqlx::query(ADVANCE)
                 .bind(self.projection)
@@ -83,8 +102,9 @@ impl<'a> Of<'a> {
         advances: &[Advance],
     ) -> Result<Committed, StoreError> {
         const HELD: &str = "
-            SELECT topic, partition, next_offset, owner_epoch, topic_id FROM readcast_checkpoints
-            WHERE projection = ?1 AND generation = ?2";
+            SELECT topic, partition, next_offset, owner_epoch, topic_id,
+                iif(hold_until >= strftime('%Y-%m-%dT%H:%M:%fZ', 'now'), hold_at, NULL) AS hold_at
+            FROM readcast_checkpoints WHERE projection = ?1 AND generation = ?2";
         let rows = sqlx::query(HELD).bind(self.projection).bind(self.generation.0).fetch_all(connection).await;
         let held: sqlx::Result<Vec<_>> = rows.and_then(|rows| rows.iter().map(checkpoint).collect());
         let held = held.map_err(at("reading checkpoints"))?;
@@ -97,13 +117,15 @@ impl<'a> Of<'a> {
         connection: &mut SqliteConnection,
     ) -> Result<Vec<RecordedCheckpoint>, StoreError> {
         const RECORDED: &str = "
-            SELECT topic, partition, next_offset, topic_id, updated_at FROM readcast_checkpoints
-            WHERE projection = ?1 AND generation = ?2 ORDER BY topic, partition";
+            SELECT topic, partition, start_offset, next_offset, owner_epoch, topic_id, updated_at
+            FROM readcast_checkpoints WHERE projection = ?1 AND generation = ?2 ORDER BY topic, partition";
         let rows = sqlx::query(RECORDED).bind(self.projection).bind(self.generation.0).fetch_all(connection).await;
         let recorded = |row: &SqliteRow| {
             Ok(RecordedCheckpoint {
                 partition: partition(row)?,
+                start_offset: row.try_get("start_offset")?,
                 next_offset: row.try_get("next_offset")?,
+                owner_epoch: row.try_get("owner_epoch")?,
                 log_id: row.try_get("topic_id")?,
                 updated_at: row.try_get("updated_at")?,
             })
@@ -118,6 +140,7 @@ fn checkpoint(row: &SqliteRow) -> sqlx::Result<Checkpoint> {
         next_offset: row.try_get("next_offset")?,
         owner_epoch: row.try_get("owner_epoch")?,
         log_id: row.try_get("topic_id")?,
+        hold_at: row.try_get("hold_at")?,
     })
 }
 

@@ -1,4 +1,5 @@
-//! Connections: one to write and one to read, with which tasks take turns, and what their errors mean.
+//! Connections: one to write and one to read, with which tasks take turns, and what their errors mean. Whatever takes
+//! minutes has a connection of its own.
 
 use std::ops::{Deref, DerefMut};
 use std::path::Path;
@@ -14,6 +15,9 @@ use crate::store::StoreError;
 /// How long SQLite waits for a lock: for somebody's own client, or for a connection that is being closed.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// How whoever writes begins. A transaction that began by reading may be refused its first write, without any waiting.
+const BEGIN_TO_WRITE: &str = "BEGIN IMMEDIATE";
+
 /// One connection that tasks take turns with.
 pub(super) struct Connection {
     options: SqliteConnectOptions,
@@ -28,15 +32,12 @@ pub(super) struct Connection {
 impl Connection {
     /// The connection that writes; creates the file.
     pub(super) async fn to_write(path: &Path) -> Result<Self, StoreError> {
-        let options = options(path)
-            .create_if_missing(true)
-            // In this mode readers read on while we write.
-            .journal_mode(SqliteJournalMode::Wal)
-            // NORMAL would be faster, but in this mode it may lose commits that were acknowledged when power fails.
-            .synchronous(SqliteSynchronous::Full)
-            .pragma("temp_store", "memory");
-        // IMMEDIATE, because a transaction that began by reading may be refused its first write, without any waiting.
-        Self::open(options, "BEGIN IMMEDIATE", POWERS_OF_TWO).await
+        Self::open(writing(path).create_if_missing(true), BEGIN_TO_WRITE, POWERS_OF_TWO).await
+    }
+
+    /// A connection that writes now and then, beside the process that does so all the time. It writes no rows.
+    pub(super) async fn to_control(path: &Path) -> Result<Self, StoreError> {
+        Self::open(writing(path), BEGIN_TO_WRITE, "").await
     }
 
     /// A connection that only reads.
@@ -67,11 +68,27 @@ impl Connection {
         Ok(turn)
     }
 
+    /// A connection for the caller alone, in a transaction. It is closed when it is dropped.
+    pub(super) async fn apart(&self) -> Result<SqliteConnection, StoreError> {
+        let mut connection = self.connect().await.map_err(at("opening the store"))?;
+        execute(&mut connection, self.begin).await.map_err(at("beginning a transaction"))?;
+        Ok(connection)
+    }
+
     async fn connect(&self) -> sqlx::Result<SqliteConnection> {
         let mut connection = self.options.connect().await?;
         execute(&mut connection, self.setup).await?;
         Ok(connection)
     }
+}
+
+fn writing(path: &Path) -> SqliteConnectOptions {
+    options(path)
+        // In this mode readers read on while we write.
+        .journal_mode(SqliteJournalMode::Wal)
+        // NORMAL would be faster, but in this mode it may lose commits that were acknowledged when power fails.
+        .synchronous(SqliteSynchronous::Full)
+        .pragma("temp_store", "memory")
 }
 
 fn options(path: &Path) -> SqliteConnectOptions {

@@ -4,84 +4,87 @@ use readcast_core::{Definition, Presence, TableSpec, Value};
 use sqlx::{AssertSqlSafe, Executor, Row, SqliteConnection};
 
 use super::connection::at;
-use super::generations::{self, Declared};
-use super::{sql, values};
-use crate::store::{Finding, Generation, Peek, StoreError, altered, declaration_changes};
+use super::{generations, sql, values};
+use crate::store::{Generation, Peek, StoreError, altered, owned};
 
-/// The projection's live generation, created when there is none. Runs within a transaction.
-pub(super) async fn prepare(
-    connection: &mut SqliteConnection,
-    definition: &Definition,
-) -> Result<Generation, StoreError> {
-    let live = generations::live(connection, definition.name()).await?;
-    let refusals = refusals(connection, definition, live.as_ref()).await?;
-    if !refusals.is_empty() {
-        return Err(StoreError::Definition { projection: definition.name().into(), reason: refusals.join("; ") });
+/// Creates the projection's live generation when there is none. Runs within a transaction.
+pub(super) async fn prepare(connection: &mut SqliteConnection, definition: &Definition) -> Result<(), StoreError> {
+    if generations::live(connection, definition.name()).await?.is_some() {
+        return Ok(());
     }
-    match live {
-        Some(live) => Ok(live.generation),
-        None => create(connection, definition).await,
+    let taken = taken_names(connection, definition).await?;
+    if !taken.is_empty() {
+        return Err(StoreError::Definition { projection: definition.name().into(), reason: taken.join("; ") });
     }
-}
-
-/// What [`prepare`] would do or refuse.
-pub(super) async fn check(
-    connection: &mut SqliteConnection,
-    definition: &Definition,
-) -> Result<Vec<Finding>, StoreError> {
-    let live = generations::live(connection, definition.name()).await?;
-    let refusals = refusals(connection, definition, live.as_ref()).await?;
-    let mut findings: Vec<_> = refusals.into_iter().map(|text| Finding { refused: true, text }).collect();
-    if live.is_none() {
-        findings.extend(definition.tables().iter().map(|table| Finding {
-            refused: false,
-            text: format!(
-                "table `{}` does not exist yet: `readcast migrate` or `readcast run` creates it",
-                table.name()
-            ),
-        }));
-    }
-    Ok(findings)
-}
-
-async fn refusals(
-    connection: &mut SqliteConnection,
-    definition: &Definition,
-    live: Option<&Declared>,
-) -> Result<Vec<String>, StoreError> {
-    let mut refusals = Vec::new();
-    if let Some(live) = live {
-        refusals.extend(declaration_changes(definition, &live.hash, live.version, &live.tables_json));
-        // The tables are as they were declared then: compared with today's declaration they would all look altered.
-        if !refusals.is_empty() {
-            return Ok(refusals);
-        }
-    }
-    for table in definition.tables() {
-        match live {
-            Some(live) => {
-                refusals.extend(alterations(connection, table, live.generation).await?);
-                refusals.extend(lost_view(connection, table, live.generation).await?);
-            }
-            None => refusals.extend(taken_names(connection, table).await?),
-        }
-    }
-    Ok(refusals)
-}
-
-async fn create(connection: &mut SqliteConnection, definition: &Definition) -> Result<Generation, StoreError> {
-    let generation = generations::create_first(connection, definition).await?;
+    let generation = generations::create(connection, definition, None).await?;
     for table in definition.tables() {
         for statement in sql::create(table, generation) {
             let created = connection.execute(AssertSqlSafe(statement)).await;
             created.map_err(at(format!("creating table `{}`", table.name())))?;
         }
     }
-    Ok(generation)
+    Ok(())
+}
+
+/// How the tables of a generation differ from their declaration, and the names that readers use from what we made.
+pub(super) async fn alterations(
+    connection: &mut SqliteConnection,
+    definition: &Definition,
+    generation: Generation,
+) -> Result<Vec<String>, StoreError> {
+    let is_live =
+        generations::live(connection, definition.name()).await?.is_some_and(|live| live.generation == generation);
+    let mut alterations = Vec::new();
+    for table in definition.tables() {
+        alterations.extend(altered_columns(connection, table, generation).await?);
+        if is_live && !is_view(connection, table, generation).await? {
+            let name = table.name();
+            alterations.push(format!("`{name}` is not the view of generation {} that readcast made", generation.0));
+        }
+    }
+    Ok(alterations)
+}
+
+/// The names that the next generation needs and that something else has. Names that readers know already are ours.
+pub(super) async fn taken_names(
+    connection: &mut SqliteConnection,
+    definition: &Definition,
+) -> Result<Vec<String>, StoreError> {
+    let known = generations::live(connection, definition.name()).await?.map(|live| live.tables).unwrap_or_default();
+    let generation = generations::next(connection, definition.name()).await?;
+    let mut taken = Vec::new();
+    for table in definition.tables() {
+        if let Some(owner) = generations::owner(connection, table.name(), definition.name()).await? {
+            taken.push(owned(table.name(), &owner, definition.name()));
+            continue;
+        }
+        if !known.iter().any(|known| known.name() == table.name()) {
+            taken.extend(taken_name(connection, table.name()).await?);
+        }
+        taken.extend(taken_name(connection, &sql::physical(table, generation)).await?);
+    }
+    Ok(taken)
+}
+
+/// What is to be said of `name` when something has it.
+pub(super) async fn taken_name(connection: &mut SqliteConnection, name: &str) -> Result<Option<String>, StoreError> {
+    let taken = object(connection, name).await?;
+    let rename = |(kind, _)| format!("`{name}` exists already (a {kind}) and is not readcast's: rename one of them");
+    Ok(taken.map(rename))
+}
+
+/// Whether the name that readers use is the view of this generation, exactly as we made it.
+pub(super) async fn is_view(
+    connection: &mut SqliteConnection,
+    table: &TableSpec,
+    generation: Generation,
+) -> Result<bool, StoreError> {
+    let found = object(connection, table.name()).await?;
+    Ok(found.is_some_and(|(_, sql)| sql == sql::create_view(table, generation)))
 }
 
 /// How the physical table differs from its declaration, if somebody altered it.
-async fn alterations(
+async fn altered_columns(
     connection: &mut SqliteConnection,
     table: &TableSpec,
     generation: Generation,
@@ -111,29 +114,6 @@ fn shape(column_type: &str, not_null: bool, key: i64) -> String {
     let not_null = if not_null { " not null" } else { "" };
     let key = if key > 0 { format!(" key {key}") } else { String::new() };
     format!("{column_type}{not_null}{key}")
-}
-
-/// What is wrong with the name that readers use.
-async fn lost_view(
-    connection: &mut SqliteConnection,
-    table: &TableSpec,
-    generation: Generation,
-) -> Result<Option<String>, StoreError> {
-    let found = object(connection, table.name()).await?;
-    let ours = found.is_some_and(|(_, sql)| sql == sql::create_view(table, generation));
-    let name = table.name();
-    Ok((!ours).then(|| format!("`{name}` is not the view of generation {} that readcast made", generation.0)))
-}
-
-/// The names that the table needs and that something else has.
-async fn taken_names(connection: &mut SqliteConnection, table: &TableSpec) -> Result<Vec<String>, StoreError> {
-    let mut taken = Vec::new();
-    for name in [table.name().to_owned(), sql::physical(table, Generation(1))] {
-        if let Some((kind, _)) = object(connection, &name).await? {
-            taken.push(format!("`{name}` exists already (a {kind}) and is not readcast's: rename one of them"));
-        }
-    }
-    Ok(taken)
 }
 
 /// What has this name: its kind, and the statement that made it.

@@ -1,94 +1,129 @@
-//! The generations that are recorded, and how they fare.
+//! What is recorded of the generations: that they exist, where they are in their lives, and how they fare.
 
-use readcast_core::Definition;
+use readcast_core::{Definition, TableSpec};
 use sqlx::sqlite::SqliteRow;
 use sqlx::{Row, SqliteConnection};
 
-use super::checkpoints;
 use super::connection::at;
-use crate::store::{Generation, GenerationStatus, RecordedError, StoreError};
+use super::{checkpoints, recorded, refused};
+use crate::store::{Build, Generation, GenerationState, GenerationStatus, Phase, RecordedError, StoreError};
 
-/// A live generation as it was declared.
-pub(super) struct Declared {
+/// The generation that readers see.
+pub(super) struct Live {
     pub(super) generation: Generation,
-    pub(super) hash: String,
-    pub(super) version: i32,
-    pub(super) tables_json: String,
+    /// Its tables as they were declared.
+    pub(super) tables: Vec<TableSpec>,
 }
 
-/// Whether there is anything of ours in the database.
-async fn is_migrated(connection: &mut SqliteConnection) -> Result<bool, StoreError> {
-    const EXISTS: &str = "SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE name = 'readcast_checkpoints')";
-    let exists = sqlx::query_scalar(EXISTS).fetch_one(connection).await;
-    exists.map_err(at("looking for readcast's own tables"))
+/// Whether there is anything of ours in the database. Refuses what an earlier readcast left, which lacks columns that
+/// every question asks for.
+pub(super) async fn is_migrated(connection: &mut SqliteConnection) -> Result<bool, StoreError> {
+    const FOUND: &str = "
+        SELECT count(*) FROM sqlite_schema
+        WHERE type = 'table' AND name IN ('readcast_checkpoints', 'readcast_operations')";
+    const LOOKING: &str = "looking for readcast's own tables";
+    match sqlx::query_scalar(FOUND).fetch_one(connection).await.map_err(at(LOOKING))? {
+        0 => Ok(false),
+        1 => Err(refused(LOOKING, "an earlier version made them: `readcast migrate` brings them up to date".into())),
+        _ => Ok(true),
+    }
 }
 
 /// The projection's live generation, if it has one.
-pub(super) async fn live(connection: &mut SqliteConnection, projection: &str) -> Result<Option<Declared>, StoreError> {
+pub(super) async fn live(connection: &mut SqliteConnection, projection: &str) -> Result<Option<Live>, StoreError> {
     const LIVE: &str = "
-        SELECT generation, definition_hash, version, definition
-        FROM readcast_generations WHERE projection = ?1 AND state = 'live'";
+        SELECT generation, definition FROM readcast_generations WHERE projection = ?1 AND state = 'live'";
     if !is_migrated(connection).await? {
         return Ok(None);
     }
+    let live = |row: &SqliteRow| {
+        Ok(Live { generation: Generation(row.try_get("generation")?), tables: recorded::json(row, "definition")? })
+    };
     let row = sqlx::query(LIVE).bind(projection).fetch_optional(connection).await;
-    let declared = row.and_then(|row| row.as_ref().map(declared).transpose());
-    declared.map_err(at("reading the live generation"))
+    row.and_then(|row| row.as_ref().map(live).transpose()).map_err(at("reading the live generation"))
 }
 
-fn declared(row: &SqliteRow) -> sqlx::Result<Declared> {
-    Ok(Declared {
-        generation: Generation(row.try_get("generation")?),
-        hash: row.try_get("definition_hash")?,
-        version: row.try_get("version")?,
-        tables_json: row.try_get("definition")?,
-    })
+/// The number of the projection's next generation. None is given twice, so that what is said of a number stays true.
+pub(super) async fn next(connection: &mut SqliteConnection, projection: &str) -> Result<Generation, StoreError> {
+    const NEXT: &str = "SELECT coalesce(max(generation), 0) + 1 FROM readcast_generations WHERE projection = ?1";
+    if !is_migrated(connection).await? {
+        return Ok(Generation(1));
+    }
+    let next = sqlx::query_scalar(NEXT).bind(projection).fetch_one(connection).await;
+    next.map(Generation).map_err(at("numbering a generation"))
 }
 
-/// Records the first generation of a projection, live at once: there is nothing that it would have to replace.
-pub(super) async fn create_first(
+/// Where a generation is in its life.
+pub(super) async fn state(
+    connection: &mut SqliteConnection,
+    projection: &str,
+    generation: Generation,
+) -> Result<GenerationState, StoreError> {
+    const STATE: &str = "SELECT state FROM readcast_generations WHERE projection = ?1 AND generation = ?2";
+    const READING: &str = "reading the state of a generation";
+    let row = sqlx::query(STATE).bind(projection).bind(generation.0).fetch_optional(connection).await;
+    let state = row.and_then(|row| row.map(|row| recorded::named(&row, "state", GenerationState::named)).transpose());
+    let missing = || refused(READING, format!("`{projection}` has no generation {}", generation.0));
+    state.map_err(at(READING))?.ok_or_else(missing)
+}
+
+/// Records a generation that is to be built as `build` says; without that, one that is live at once, because there is
+/// nothing that it would have to replace.
+pub(super) async fn create(
     connection: &mut SqliteConnection,
     definition: &Definition,
+    build: Option<&Build>,
 ) -> Result<Generation, StoreError> {
     const CREATE: &str = "
         INSERT INTO readcast_generations
-            (projection, generation, definition_hash, definition, version, state, activated_at)
-        VALUES (?1, 1, ?2, ?3, ?4, 'live', strftime('%Y-%m-%dT%H:%M:%fZ', 'now'))";
+            (projection, generation, definition_hash, definition, version, state, phase, scratch, repeats, activated_at)
+        VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, iif(?6 = 'live', strftime('%Y-%m-%dT%H:%M:%fZ', 'now'), NULL))";
+    let generation = next(connection, definition.name()).await?;
+    let repeats = build.and_then(|build| build.copy_from.as_ref()).is_some_and(|offsets| !offsets.is_empty());
     sqlx::query(CREATE)
         .bind(definition.name())
+        .bind(generation.0)
         .bind(definition.hash())
         .bind(definition.tables_json())
         .bind(definition.version().cast_signed())
+        .bind(build.map_or(GenerationState::Live, |_| GenerationState::Building).name())
+        .bind(build.map(|_| Phase::Replay.name()))
+        .bind(build.is_some_and(|build| build.scratch))
+        .bind(repeats)
         .execute(connection)
         .await
         .map_err(at("recording a generation"))?;
-    Ok(Generation(1))
+    Ok(generation)
 }
 
-/// Records why the live generation stopped, or that it runs. While the reason stays, so does its time.
+/// Records why a generation stopped, or that it runs. While the reason stays, so does its time.
 pub(super) async fn record_error(
     connection: &mut SqliteConnection,
     projection: &str,
+    generation: Generation,
     error: Option<&str>,
 ) -> Result<(), StoreError> {
     const RECORD: &str = "
         UPDATE readcast_generations
-        SET last_error = ?2,
+        SET last_error = ?3,
             last_error_at = CASE
-                WHEN ?2 IS NULL THEN NULL
-                WHEN last_error = ?2 THEN last_error_at
+                WHEN ?3 IS NULL THEN NULL
+                WHEN last_error = ?3 THEN last_error_at
                 ELSE strftime('%Y-%m-%dT%H:%M:%fZ', 'now')
             END
-        WHERE projection = ?1 AND state = 'live'";
-    let recorded = sqlx::query(RECORD).bind(projection).bind(error).execute(connection).await;
-    recorded.map(drop).map_err(at("recording why a projection stopped"))
+        WHERE projection = ?1 AND generation = ?2";
+    let recorded = sqlx::query(RECORD).bind(projection).bind(generation.0).bind(error).execute(connection).await;
+    recorded.map(drop).map_err(at("recording why a generation stopped"))
 }
 
-/// All generations but the retired, with their checkpoints.
+/// All generations, with their checkpoints.
 pub(super) async fn all(connection: &mut SqliteConnection) -> Result<Vec<GenerationStatus>, StoreError> {
     const ALL: &str = "
-        SELECT projection, generation, state, last_error, last_error_at
-        FROM readcast_generations WHERE state <> 'retired' ORDER BY projection, generation";
+        SELECT projection, generation, state, phase, definition_hash, version, definition, scratch, repeats,
+            paused_at, created_at, activated_at, standby_until, proof, last_error, last_error_at,
+            coalesce(standby_until <= strftime('%Y-%m-%dT%H:%M:%fZ', 'now'), false) AS standby_is_over,
+            dropped_at IS NULL AS has_tables
+        FROM readcast_generations ORDER BY projection, generation";
     if !is_migrated(connection).await? {
         return Ok(Vec::new());
     }
@@ -108,8 +143,37 @@ fn status(row: &SqliteRow) -> sqlx::Result<GenerationStatus> {
     Ok(GenerationStatus {
         projection: row.try_get("projection")?,
         generation: Generation(row.try_get("generation")?),
-        state: row.try_get("state")?,
+        state: recorded::named(row, "state", GenerationState::named)?,
+        phase: recorded::named_if_any(row, "phase", Phase::named)?,
+        definition_hash: row.try_get("definition_hash")?,
+        version: row.try_get("version")?,
+        tables: recorded::json(row, "definition")?,
+        scratch: row.try_get("scratch")?,
+        repeats: row.try_get("repeats")?,
+        paused_since: row.try_get("paused_at")?,
+        created_at: row.try_get("created_at")?,
+        activated_at: row.try_get("activated_at")?,
+        standby_until: row.try_get("standby_until")?,
+        standby_is_over: row.try_get("standby_is_over")?,
+        proof: recorded::json_if_any(row, "proof")?,
         last_error: error.map(|text| RecordedError { text, since: since.unwrap_or_default() }),
+        has_tables: row.try_get("has_tables")?,
         checkpoints: Vec::new(),
     })
+}
+
+/// The other projection whose live generation has a table of this name, if one has.
+pub(super) async fn owner(
+    connection: &mut SqliteConnection,
+    table: &str,
+    projection: &str,
+) -> Result<Option<String>, StoreError> {
+    const OWNER: &str = "
+        SELECT projection FROM readcast_generations, json_each(definition) AS held
+        WHERE state = 'live' AND projection <> ?2 AND held.value ->> 'name' = ?1";
+    if !is_migrated(connection).await? {
+        return Ok(None);
+    }
+    let owner = sqlx::query_scalar(OWNER).bind(table).bind(projection).fetch_optional(connection).await;
+    owner.map_err(at("looking for the owner of a table"))
 }

@@ -17,19 +17,14 @@ pub(super) fn physical(table: &TableSpec, generation: Generation) -> String {
 
 /// The physical table, its indexes, and the view of it that readers use.
 pub(super) fn create(table: &TableSpec, generation: Generation) -> Vec<String> {
-    let physical = physical(table, generation);
-    let index = |(number, columns): (usize, &Vec<String>)| {
-        let name = quoted(&format!("{physical}_ix{}", number + 1));
-        let columns: Vec<_> = columns.iter().map(|column| quoted(column)).collect();
-        format!("CREATE INDEX {name} ON {} ({})", quoted(&physical), columns.join(", "))
-    };
-    let mut statements = vec![create_table(table, &physical)];
-    statements.extend(table.indexes().iter().enumerate().map(index));
+    let mut statements = vec![create_table(table, generation)];
+    statements.extend(create_indexes(table, generation));
     statements.push(create_view(table, generation));
     statements
 }
 
-fn create_table(table: &TableSpec, physical: &str) -> String {
+/// The physical table, without its secondary indexes.
+pub(super) fn create_table(table: &TableSpec, generation: Generation) -> String {
     let column = |column: &Column| {
         let rest = match column.presence() {
             Presence::Nullable => String::new(),
@@ -38,11 +33,35 @@ fn create_table(table: &TableSpec, physical: &str) -> String {
         };
         format!("{} {}{rest}", quoted(column.name()), column_type(column))
     };
+    let physical = physical(table, generation);
     let columns: Vec<_> = table.columns().iter().map(column).collect();
     let key = names(table.key_columns());
     // STRICT keeps every value as it was written. Rows are always found by their key: without a row id, that takes one
     // search instead of two.
-    format!("CREATE TABLE {} ({}, PRIMARY KEY ({key})) STRICT, WITHOUT ROWID", quoted(physical), columns.join(", "))
+    format!("CREATE TABLE {} ({}, PRIMARY KEY ({key})) STRICT, WITHOUT ROWID", quoted(&physical), columns.join(", "))
+}
+
+/// The secondary indexes of the physical table, those that are there already excepted.
+pub(super) fn create_indexes(table: &TableSpec, generation: Generation) -> impl Iterator<Item = String> {
+    let physical = physical(table, generation);
+    table.indexes().iter().zip(1..).map(move |(columns, number)| {
+        let name = quoted(&format!("{physical}_ix{number}"));
+        let columns: Vec<_> = columns.iter().map(|column| quoted(column)).collect();
+        format!("CREATE INDEX IF NOT EXISTS {name} ON {} ({})", quoted(&physical), columns.join(", "))
+    })
+}
+
+/// Gathers statistics on the physical table, from a thousand entries of each index: to read them whole would keep
+/// whoever writes waiting.
+pub(super) fn analyze(table: &TableSpec, generation: Generation) -> String {
+    format!("PRAGMA analysis_limit = 1000; ANALYZE {}", quoted(&physical(table, generation)))
+}
+
+/// Fills these columns of a generation's table from those of another generation.
+pub(super) fn copy(table: &TableSpec, from: Generation, to: Generation, columns: &[&str]) -> String {
+    let [from, to] = [from, to].map(|generation| quoted(&physical(table, generation)));
+    let columns = columns.iter().map(|column| quoted(column)).collect::<Vec<_>>().join(", ");
+    format!("INSERT INTO {to} ({columns}) SELECT {columns} FROM {from}")
 }
 
 /// The view that readers use. A view that is not written exactly like this is taken for somebody else's.

@@ -110,7 +110,8 @@ pub(super) fn read(row: &SqliteRow, table: &TableSpec) -> sqlx::Result<(Key, Row
     Ok((key, cells))
 }
 
-fn cell(row: &SqliteRow, place: usize, column: &Column) -> sqlx::Result<Value> {
+/// The cell at `place`, which holds a value of `column`.
+pub(super) fn cell(row: &SqliteRow, place: usize, column: &Column) -> sqlx::Result<Value> {
     Ok(match column.column_type() {
         ColumnType::Text => row.try_get::<Option<String>, _>(place)?.into(),
         ColumnType::Bool => row.try_get::<Option<bool>, _>(place)?.into(),

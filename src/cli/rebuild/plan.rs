@@ -1,0 +1,90 @@
+//! `readcast rebuild --plan`: what a rebuild would take. Changes nothing.
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use comfy_table::Table;
+use indicatif::{HumanBytes, HumanCount, HumanDuration};
+
+use super::{Arguments, asked};
+use crate::cli::connect::{self, Access};
+use crate::cli::operate::live;
+use crate::cli::{Context, Output, Refusal, registered};
+use crate::rebuild::foresight::{Foresight, Found, Need};
+
+/// How many operations are searched for an earlier rebuild.
+const HISTORY: usize = 100;
+
+pub(super) async fn run(context: &Context, arguments: &Arguments) -> Result<ExitCode, Refusal> {
+    let name = &arguments.name;
+    let definition = registered(&context.app.registry, name)?;
+    let source = connect::source(context)?;
+    let store = connect::store(context, Access::Read).await?;
+    let generations = store.generations().await.map_err(Refusal::failed)?;
+    let live = live(&generations, name, "rebuild")?;
+    let found = Found {
+        live,
+        extents: &source.extents(definition.topics()).await.map_err(Refusal::failed)?,
+        operations: &store.operations(name, HISTORY).await.map_err(Refusal::failed)?,
+        surroundings: &store.surroundings(live, definition).await.map_err(Refusal::failed)?,
+    };
+    let foresight = Foresight::of(&asked(context, arguments, live).await?, definition, found);
+    match arguments.output {
+        Output::Json => println!("{}", serde_json::to_string_pretty(&foresight).map_err(Refusal::failed)?),
+        Output::Table => print(&foresight),
+    }
+    Ok(if foresight.refusals.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn print(foresight: &Foresight) {
+    let mut table = Table::new();
+    table.load_style(comfy_table::presets::NOTHING);
+    for (what, sentences) in sections(foresight) {
+        // The name of a section stands beside its first line.
+        let names = std::iter::once(what).chain(std::iter::repeat(""));
+        for (name, sentence) in names.zip(sentences) {
+            table.add_row([name, &sentence]);
+        }
+    }
+    println!("{table}");
+}
+
+/// What there is to say, by what it is about. Sections without a sentence are not shown.
+fn sections(foresight: &Foresight) -> Vec<(&'static str, Vec<String>)> {
+    let Foresight { projection, live_generation, .. } = foresight;
+    let reads = foresight.reads.iter().map(|read| {
+        let records = HumanCount(u64::try_from(read.to - read.from).unwrap_or(0));
+        format!("{}/{}: [{}, {}), {records} offsets", read.topic, read.partition, read.from, read.to)
+    });
+    let total = format!("{} offsets in all", HumanCount(foresight.records));
+    let disk = format!("about {} more, until the old generation is dropped", HumanBytes(foresight.bytes));
+    let grants = foresight.grants.iter().map(|grant| format!("{grant} (survives)"));
+    vec![
+        ("PROJECTION", vec![format!("{projection}; readers see generation {live_generation}")]),
+        ("CHANGED", foresight.changes.clone()),
+        ("NEEDED", vec![needed(&foresight.need)]),
+        ("READS", reads.chain([total]).collect()),
+        ("TAKES", vec![time(foresight.seconds)]),
+        ("DISK", vec![disk]),
+        ("GONE", foresight.forgotten.clone()),
+        ("GRANTS", grants.collect()),
+        ("DEPENDENTS", foresight.dependents.clone()),
+        ("VIEWS", foresight.incompatible.clone()),
+        ("REFUSED", foresight.refusals.clone()),
+    ]
+}
+
+fn needed(need: &Need) -> String {
+    match need {
+        Need::Nothing => "no: the code declares what built the live generation; it would only repair rows".into(),
+        Need::CopyIsEnough(reason) => format!("not all of it: {reason}"),
+        Need::Full => "yes: the log has to be replayed".into(),
+    }
+}
+
+fn time(seconds: Option<f64>) -> String {
+    match seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok()) {
+        Some(time) => format!("about {} at the rate of the last rebuild", HumanDuration(time)),
+        None => "unknown: no rebuild has run yet".into(),
+    }
+}

@@ -1,0 +1,242 @@
+//! `rebuild --key`: the rows of one record key, folded again from the log into the live tables.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use readcast_core::{Change, ChangeSet, Definition, Key, RowChange, TopicPartition};
+
+use super::Conductor;
+use crate::error::Failure;
+use crate::source::{Record, SourceError, SourceEvent};
+use crate::store::{Advance, Commit, Committed, GenerationStatus, Lead, StoreError};
+
+/// Places in the log, one a partition.
+type Places = BTreeMap<TopicPartition, i64>;
+
+/// Folds the records with this key again, up to where the live generation stands, and puts the rows that they make in
+/// place of those that are there. What it did, in a sentence.
+///
+/// The rows must be this key's alone: what other records have a share in can't be told apart any more.
+pub(super) async fn refold(
+    conductor: &Conductor,
+    lead: &mut dyn Lead,
+    live: &GenerationStatus,
+    definition: &Definition,
+    key: &str,
+) -> Result<String, Failure> {
+    let scan = Scan { conductor, definition };
+    let begins: Places =
+        live.checkpoints.iter().map(|held| (held.partition.clone(), held.start_offset.unwrap_or(0))).collect();
+    let stood = places(live);
+    let mut folded = Folded::default();
+    scan.read(&begins, &stood, |partition, record| folded.take(&scan, key, partition, record)).await?;
+    // From here on the live generation stands still, so that what is folded is all there is.
+    lead.hold(live.generation).await?;
+    let statuses = conductor.statuses().await?;
+    let held = statuses.iter().find(|status| status.generation == live.generation);
+    let held = held.ok_or_else(|| refused("the live generation is gone".into()))?;
+    let stands = places(held);
+    scan.read(&stood, &stands, |partition, record| folded.take(&scan, key, partition, record)).await?;
+    let outcome = match folded.records {
+        0 => Ok(format!("no record has the key `{key}`: nothing changed")),
+        _ => write(&scan, &folded, held, &begins, &stands, key).await,
+    };
+    lead.release().await?;
+    outcome
+}
+
+async fn write(
+    scan: &Scan<'_>,
+    folded: &Folded,
+    held: &GenerationStatus,
+    begins: &Places,
+    stands: &Places,
+    key: &str,
+) -> Result<String, Failure> {
+    scan.read(begins, stands, |_, record| folded.stands_alone(scan, key, record)).await?;
+    let advance = |held: &crate::store::RecordedCheckpoint| Advance {
+        partition: held.partition.clone(),
+        from: held.next_offset,
+        to: held.next_offset,
+        owner_epoch: held.owner_epoch,
+    };
+    let commit = Commit { advances: held.checkpoints.iter().map(advance).collect(), changes: folded.changes(scan) };
+    let mut writer = scan.conductor.store.writer(scan.definition, held.generation).await?;
+    match writer.commit(&commit).await? {
+        Committed::Applied(written) => Ok(format!(
+            "{} records with the key `{key}` were folded again: {} rows written",
+            folded.records, written.rows
+        )),
+        // Another owner took over, or the hold was over too soon: the next step begins anew.
+        Committed::Held(_) | Committed::Fenced => Err(StoreError::Unavailable {
+            doing: "folding a key again".into(),
+            reason: "the live generation moved meanwhile".into(),
+        }
+        .into()),
+    }
+}
+
+fn places(status: &GenerationStatus) -> Places {
+    status.checkpoints.iter().map(|held| (held.partition.clone(), held.next_offset)).collect()
+}
+
+fn refused(reason: String) -> Failure {
+    StoreError::Refused { doing: "folding a key again".into(), reason }.into()
+}
+
+/// What the records of one key have made so far.
+#[derive(Default)]
+struct Folded {
+    records: u64,
+    partition: Option<TopicPartition>,
+    changes: Vec<Change>,
+    /// The rows that they touched, by table.
+    rows: BTreeSet<(usize, Key)>,
+    /// The parents whose children they replaced, by table.
+    parents: BTreeSet<(usize, Key)>,
+}
+
+impl Folded {
+    fn take(&mut self, scan: &Scan<'_>, key: &str, partition: &TopicPartition, record: &Record) -> Result<(), Failure> {
+        if record.key.as_deref() != Some(key.as_bytes()) {
+            return Ok(());
+        }
+        if let Some(other) = self.partition.replace(partition.clone()).filter(|other| other != partition) {
+            return Err(refused(format!(
+                "records with the key `{key}` stand in {other} and in {partition}: in which order is not known"
+            )));
+        }
+        self.records += 1;
+        let cause = |error: String| refused(format!("poison at {}: {error}", partition.at(record.offset)));
+        for change in scan.changes(partition, record).map_err(cause)? {
+            match &change {
+                Change::Row { table, key, .. } => drop(self.rows.insert((*table, key.clone()))),
+                Change::ReplaceChildren { table, parent, .. } => drop(self.parents.insert((*table, parent.clone()))),
+                Change::Where { .. } => {
+                    return Err(refused(format!(
+                        "the record at {} changes rows found by what they hold: whose they are is not known",
+                        partition.at(record.offset)
+                    )));
+                }
+            }
+            self.changes.push(change);
+        }
+        Ok(())
+    }
+
+    /// Makes sure that a record of another key touches none of our rows.
+    fn stands_alone(&self, scan: &Scan<'_>, key: &str, record: &Record) -> Result<(), Failure> {
+        if record.key.as_deref() == Some(key.as_bytes()) {
+            return Ok(());
+        }
+        // Poison is in no table.
+        let changes = scan.changes(&TopicPartition::new("", 0), record).unwrap_or_default();
+        let Some(shared) = changes.iter().find(|change| self.meets(change)) else { return Ok(()) };
+        let table = scan.definition.tables()[shared.table()].name();
+        let other = record
+            .key
+            .as_deref()
+            .map_or("a record without a key".into(), |key| format!("`{}`", String::from_utf8_lossy(key)));
+        Err(refused(format!(
+            "rows of table `{table}` that `{key}` changes are changed by {other} too, and what is whose can't be told \
+             apart: rebuild the projection"
+        )))
+    }
+
+    fn meets(&self, change: &Change) -> bool {
+        match change {
+            Change::Row { table, key, .. } => {
+                let below_ours = (1..key.len()).any(|length| self.parents.contains(&(*table, key[..length].to_vec())));
+                below_ours || self.rows.contains(&(*table, key.clone()))
+            }
+            Change::ReplaceChildren { table, parent, .. } => {
+                let below = |(other, key): &(usize, Key)| other == table && key.starts_with(parent);
+                self.rows.iter().any(below) || self.parents.iter().any(below)
+            }
+            Change::Where { table, .. } => self.rows.iter().chain(&self.parents).any(|(ours, _)| ours == table),
+        }
+    }
+
+    /// First all that was touched goes, then it is made again.
+    fn changes(&self, scan: &Scan<'_>) -> ChangeSet {
+        let gone = self.rows.iter().map(|(table, key)| Change::Row {
+            table: *table,
+            key: key.clone(),
+            change: RowChange::Delete,
+        });
+        let cleared = self.parents.iter().map(|(table, parent)| Change::ReplaceChildren {
+            table: *table,
+            parent: parent.clone(),
+            rows: Vec::new(),
+        });
+        let mut set = ChangeSet::new();
+        for change in gone.chain(cleared).chain(self.changes.iter().cloned()) {
+            set.push(change, scan.definition.tables());
+        }
+        set
+    }
+}
+
+/// Reads the log without writing anything.
+struct Scan<'a> {
+    conductor: &'a Conductor,
+    definition: &'a Definition,
+}
+
+impl Scan<'_> {
+    fn changes(&self, partition: &TopicPartition, record: &Record) -> Result<Vec<Change>, String> {
+        let event = self.conductor.format.decode(partition, record).map_err(|error| error.to_string())?;
+        match self.definition.subscribes(&event.event_type) {
+            true => self.definition.project(&event).map_err(|error| error.to_string()),
+            false => Ok(Vec::new()),
+        }
+    }
+
+    /// Reads every partition from one place to another.
+    async fn read(
+        &self,
+        from: &Places,
+        to: &Places,
+        mut each: impl FnMut(&TopicPartition, &Record) -> Result<(), Failure>,
+    ) -> Result<(), Failure> {
+        let start = |partition: &TopicPartition| from.get(partition).copied().unwrap_or(0);
+        let mut left: Places =
+            to.iter().filter(|(partition, to)| start(partition) < **to).map(|(p, to)| (p.clone(), *to)).collect();
+        if left.is_empty() {
+            return Ok(());
+        }
+        // A group of its own, which gets all partitions and leaves nothing behind.
+        let group = format!("{}.refold.{:016x}", self.conductor.group, fastrand::u64(..));
+        let mut subscription = self.conductor.source.subscribe(&group, self.definition.topics()).await?;
+        while !left.is_empty() {
+            let event = tokio::select! {
+                () = self.conductor.stop.cancelled() => return Err(stopped().into()),
+                event = subscription.next() => event?,
+            };
+            match event {
+                SourceEvent::Assigned(partitions) => {
+                    let starts: Vec<_> =
+                        partitions.into_iter().map(|partition| (partition.clone(), start(&partition))).collect();
+                    subscription.start(&starts).await?;
+                }
+                SourceEvent::Batch(batch) => {
+                    let Some(to) = left.get(&batch.partition).copied() else { continue };
+                    for record in batch.records.iter().filter(|record| record.offset < to) {
+                        each(&batch.partition, record)?;
+                    }
+                    if batch.records.last().is_some_and(|last| last.offset + 1 >= to) {
+                        left.remove(&batch.partition);
+                    }
+                }
+                // What is missing before the end are no records.
+                SourceEvent::AtEnd(partition) => drop(left.remove(&partition)),
+                SourceEvent::Revoked(_) | SourceEvent::Lost(_) => return Err(stopped().into()),
+            }
+        }
+        subscription.close().await;
+        Ok(())
+    }
+}
+
+fn stopped() -> SourceError {
+    SourceError::Unavailable { doing: "reading the log again".into(), reason: "it was interrupted".into() }
+}

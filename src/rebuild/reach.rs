@@ -1,0 +1,41 @@
+//! Whether the log still holds what a rebuild would replay. Pure.
+
+use std::fmt;
+
+use readcast_core::TopicPartition;
+
+use crate::source::Extents;
+use crate::store::GenerationStatus;
+
+/// Records that the live generation was built from, and that the log no longer has.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Forgotten {
+    /// Which partition.
+    pub partition: TopicPartition,
+    /// Where the live generation began.
+    pub from: i64,
+    /// Where the log begins now.
+    pub to: i64,
+}
+
+impl fmt::Display for Forgotten {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { partition, from, to } = self;
+        write!(f, "{partition}: [{from}, {to}) is gone, {} offsets", to - from)
+    }
+}
+
+/// What a rebuild from the earliest offset would forget: in each partition the records between where the live
+/// generation began and where the log begins now. A partition that the live generation has not seen began at 0.
+pub fn forgotten(extents: &Extents, live: Option<&GenerationStatus>) -> Vec<Forgotten> {
+    let began = |partition: &TopicPartition| {
+        let held = live.and_then(|live| live.checkpoints.iter().find(|held| held.partition == *partition));
+        held.and_then(|held| held.start_offset).unwrap_or(0)
+    };
+    let forgotten = extents.iter().map(|(partition, extent)| Forgotten {
+        partition: partition.clone(),
+        from: began(partition),
+        to: extent.start,
+    });
+    forgotten.filter(|forgotten| forgotten.to > forgotten.from).collect()
+}

@@ -1,0 +1,281 @@
+//! How two generations of a projection compare at equal checkpoints, and what that means for a swap. Pure.
+
+use std::fmt;
+
+use readcast_core::{Presence, TableSpec, TopicPartition};
+use serde::{Deserialize, Serialize};
+
+/// How many rows that differ are named, for each table.
+pub(super) const MOST_SAMPLES: usize = 10;
+
+/// How another generation compares with the live one, with both at the same place of the log.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Comparison {
+    /// Where both stood.
+    pub at: Vec<Place>,
+    /// The tables that one of them or both have.
+    pub tables: Vec<TableComparison>,
+}
+
+/// Where both generations stood in one partition.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Place {
+    /// Which topic.
+    pub topic: String,
+    /// Which of its partitions.
+    pub partition: i32,
+    /// The next offset of both.
+    pub next_offset: i64,
+}
+
+impl Place {
+    /// The place `next_offset` of `partition`.
+    pub fn new(partition: &TopicPartition, next_offset: i64) -> Self {
+        Self { topic: partition.topic.to_string(), partition: partition.partition, next_offset }
+    }
+}
+
+/// How one table compares.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TableComparison {
+    /// The stable name.
+    pub table: String,
+    /// Rows of the live generation, if it has the table.
+    pub live_rows: Option<u64>,
+    /// Rows of the other generation, if it has the table.
+    pub other_rows: Option<u64>,
+    /// A digest of the live rows that does not depend on their order, in hexadecimal.
+    pub live_digest: Option<String>,
+    /// The same of the other generation. Tables of the same columns with the same rows have the same digest.
+    pub other_digest: Option<String>,
+    /// Rows whose key is in the live generation alone.
+    pub only_live: u64,
+    /// Rows whose key is in the other generation alone.
+    pub only_other: u64,
+    /// Rows that are in both and differ in a column that both have.
+    pub changed: u64,
+    /// The first of the rows that differ, by key.
+    pub samples: Vec<Sample>,
+    /// Columns of one type that both have: the ones that were compared. Empty when the keys differ and no row could be
+    /// matched with another.
+    pub compared: Vec<String>,
+}
+
+/// A row that differs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sample {
+    /// The values of its key columns, as text.
+    pub key: Vec<String>,
+    /// What is different.
+    pub difference: Difference,
+}
+
+/// What is different about a row.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Difference {
+    /// The live generation alone has it.
+    OnlyLive,
+    /// The other generation alone has it.
+    OnlyOther,
+    /// These columns differ.
+    Changed(Vec<String>),
+}
+
+impl TableComparison {
+    /// How many rows differ.
+    pub fn differences(&self) -> u64 {
+        self.only_live + self.only_other + self.changed
+    }
+}
+
+impl Comparison {
+    /// Whether all rows of all tables are the same.
+    pub fn is_equal(&self) -> bool {
+        let same = |table: &TableComparison| {
+            table.differences() == 0
+                && table.live_rows == table.other_rows
+                && table.live_digest == table.other_digest
+                && !table.compared.is_empty()
+        };
+        self.tables.iter().all(same)
+    }
+
+    /// Why the other generation must not become live unless an operator says so.
+    ///
+    /// The same definition makes the same rows of the same log: then any difference is a fault, of the rows that stand
+    /// or of a projection that is not a pure function. After a change of the definition rows may differ; but tables
+    /// that came out empty, or lost more than `most_lost_percent` of their rows, are more likely a mistake.
+    pub fn objections(&self, same_definition: bool, most_lost_percent: u64) -> Vec<String> {
+        if same_definition {
+            let differing = self.tables.iter().filter(|table| !Comparison::of(table).is_equal());
+            return differing
+                .map(|table| format!("the definition did not change, but {table}: that is a fault"))
+                .collect();
+        }
+        let objection = |table: &TableComparison| {
+            let (live, other) = (table.live_rows?, table.other_rows?);
+            let lost = live.saturating_sub(other);
+            if live > 0 && other == 0 {
+                Some(format!("table `{}` came out empty; it has {live} rows now", table.table))
+            } else if lost * 100 > live * most_lost_percent {
+                let name = &table.table;
+                Some(format!("table `{name}` lost {lost} of {live} rows, more than {most_lost_percent} %"))
+            } else {
+                None
+            }
+        };
+        self.tables.iter().filter_map(objection).collect()
+    }
+
+    fn of(table: &TableComparison) -> Self {
+        Self { at: Vec::new(), tables: vec![table.clone()] }
+    }
+}
+
+impl fmt::Display for TableComparison {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "table `{}`", self.table)?;
+        match (self.live_rows, self.other_rows) {
+            (Some(_), None) => write!(f, " is no longer there"),
+            (None, Some(rows)) => write!(f, " is new, with {rows} rows"),
+            (None, None) => Ok(()),
+            (Some(live), Some(other)) if self.compared.is_empty() => {
+                write!(f, " had {live} rows and has {other}; its key changed, so they can't be matched")
+            }
+            (Some(_), Some(_)) if self.differences() == 0 && self.live_digest != self.other_digest => {
+                write!(f, " has the same rows in other columns")
+            }
+            (Some(_), Some(rows)) if self.differences() == 0 => write!(f, " has the same {rows} rows"),
+            (Some(_), Some(_)) => write!(
+                f,
+                " differs in {} rows ({} only in the live generation, {} only in the other, {} changed)",
+                self.differences(),
+                self.only_live,
+                self.only_other,
+                self.changed
+            ),
+        }
+    }
+}
+
+impl fmt::Display for Sample {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: ", self.key.join(", "))?;
+        match &self.difference {
+            Difference::OnlyLive => f.write_str("only in the live generation"),
+            Difference::OnlyOther => f.write_str("only in the other generation"),
+            Difference::Changed(columns) => write!(f, "{} differ", columns.join(", ")),
+        }
+    }
+}
+
+/// A table that at least one of two generations has.
+pub(super) struct Pair<'a> {
+    pub(super) name: &'a str,
+    pub(super) live: Option<&'a TableSpec>,
+    pub(super) other: Option<&'a TableSpec>,
+}
+
+/// The tables of two generations by name.
+pub(super) fn pairs<'a>(live: &'a [TableSpec], other: &'a [TableSpec]) -> Vec<Pair<'a>> {
+    let find = |tables: &'a [TableSpec], name: &str| tables.iter().find(|table| table.name() == name);
+    let gone = live.iter().filter(|table| find(other, table.name()).is_none());
+    let gone = gone.map(|table| Pair { name: table.name(), live: Some(table), other: None });
+    let now = other.iter().map(|table| Pair { name: table.name(), live: find(live, table.name()), other: Some(table) });
+    gone.chain(now).collect()
+}
+
+impl<'a> Pair<'a> {
+    /// Both tables, if their rows can be matched: the keys have the same names and types.
+    pub(super) fn matched(&self) -> Option<(&'a TableSpec, &'a TableSpec)> {
+        let (live, other) = (self.live?, self.other?);
+        let key = |table: &'a TableSpec| table.key_columns().iter().map(|column| (column.name(), column.column_type()));
+        key(live).eq(key(other)).then_some((live, other))
+    }
+
+    /// The data columns of one name and type that both have.
+    pub(super) fn common(&self) -> Vec<&'a str> {
+        let Some((live, other)) = self.matched() else { return Vec::new() };
+        let has = |name: &str, column_type| {
+            other.data_columns().iter().any(|column| column.name() == name && column.column_type() == column_type)
+        };
+        let columns = live.data_columns().iter().filter(|column| has(column.name(), column.column_type()));
+        columns.map(|column| column.name()).collect()
+    }
+
+    /// The columns whose contents a copy of the live rows takes over, the key first; or why they would not make a row of
+    /// the other table. `None` for a table that one of them lacks.
+    pub(super) fn copied(&self) -> Option<Result<Vec<&'a str>, String>> {
+        let (live, other) = (self.live?, self.other?);
+        let refused = |what: String| Some(Err(format!("table `{}`: {what}", self.name)));
+        if self.matched().is_none() {
+            return refused("its key changed".into());
+        }
+        let mut copied = Vec::new();
+        for column in other.columns() {
+            match live.columns().iter().find(|before| before.name() == column.name()) {
+                Some(before) if before.column_type() == column.column_type() => copied.push(column.name()),
+                Some(_) => return refused(format!("the type of column `{}` changed", column.name())),
+                None if *column.presence() == Presence::Required => {
+                    return refused(format!(
+                        "nothing is known of its column `{}`, which has no default",
+                        column.name()
+                    ));
+                }
+                None => {}
+            }
+        }
+        Some(Ok(copied))
+    }
+
+    /// All columns that were compared, the key first.
+    pub(super) fn compared(&self) -> Vec<String> {
+        let Some((live, _)) = self.matched() else { return Vec::new() };
+        let key = live.key_columns().iter().map(|column| column.name());
+        key.chain(self.common()).map(str::to_owned).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn table(live: u64, other: u64, changed: u64) -> TableComparison {
+        TableComparison {
+            table: "t".into(),
+            live_rows: Some(live),
+            other_rows: Some(other),
+            only_live: live.saturating_sub(other),
+            only_other: other.saturating_sub(live),
+            changed,
+            compared: vec!["id".into()],
+            ..TableComparison::default()
+        }
+    }
+
+    fn comparison(table: TableComparison) -> Comparison {
+        Comparison { at: Vec::new(), tables: vec![table] }
+    }
+
+    #[test]
+    fn with_the_same_definition_any_difference_is_a_fault() {
+        assert!(comparison(table(9, 9, 0)).objections(true, 5).is_empty());
+        for differing in [table(9, 9, 1), table(9, 10, 0), table(10, 9, 0)] {
+            let objections = comparison(differing).objections(true, 5);
+            assert!(objections[0].contains("that is a fault"), "{objections:?}");
+        }
+        let digest = |digest: &str| Some(digest.to_owned());
+        let altered = TableComparison { live_digest: digest("a"), other_digest: digest("b"), ..table(9, 9, 0) };
+        assert_eq!(comparison(altered).objections(true, 5).len(), 1);
+    }
+
+    #[test]
+    fn after_a_change_rows_may_differ_but_not_vanish() {
+        assert!(comparison(table(100, 100, 100)).objections(false, 5).is_empty());
+        assert!(comparison(table(100, 95, 0)).objections(false, 5).is_empty());
+        assert!(comparison(table(0, 0, 0)).objections(false, 5).is_empty());
+        assert!(comparison(table(100, 94, 0)).objections(false, 5)[0].contains("lost 6 of 100"));
+        assert!(comparison(table(3, 0, 0)).objections(false, 100)[0].contains("empty"));
+    }
+}

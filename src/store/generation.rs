@@ -1,0 +1,203 @@
+//! What is recorded of a generation: one physical build of a projection's tables.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use readcast_core::{TableSpec, TopicPartition};
+
+use super::Comparison;
+
+/// The number of one physical build of a projection's tables, from 1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
+pub struct Generation(pub i32);
+
+/// Where a generation is in its life: `Building`, `Ready`, `Live`, `Standby`, `Retired` in this order, `Failed` from any
+/// of the first two.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GenerationState {
+    /// It is filled from the log, and never runs ahead of the live one.
+    Building,
+    /// It was compared with the live one, and waits to be activated. It is fed.
+    Ready,
+    /// Readers see it.
+    Live,
+    /// Readers saw it until lately. It is fed, so that they can go back to it.
+    Standby,
+    /// Its tables are gone, or are about to be.
+    Retired,
+    /// It was given up before it was ever live; its tables are gone, or are about to be.
+    Failed,
+}
+
+impl GenerationState {
+    const NAMES: [(GenerationState, &str); 6] = [
+        (GenerationState::Building, "building"),
+        (GenerationState::Ready, "ready"),
+        (GenerationState::Live, "live"),
+        (GenerationState::Standby, "standby"),
+        (GenerationState::Retired, "retired"),
+        (GenerationState::Failed, "failed"),
+    ];
+
+    /// As it stands in the database.
+    pub fn name(self) -> &'static str {
+        Self::NAMES.iter().find(|(state, _)| *state == self).map_or("", |(_, name)| name)
+    }
+
+    /// The state with this name.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::NAMES.iter().find(|(_, other)| *other == name).map(|(state, _)| *state)
+    }
+
+    /// Whether it has tables that are kept up to date.
+    pub fn is_fed(self) -> bool {
+        matches!(self, Self::Building | Self::Ready | Self::Live | Self::Standby)
+    }
+}
+
+impl fmt::Display for GenerationState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// What is done with a generation that is building, in this order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// The log is replayed, without secondary indexes and in large batches.
+    Replay,
+    /// Secondary indexes are created, and statistics gathered. It is not fed meanwhile.
+    Index,
+    /// It follows the live generation.
+    CatchUp,
+    /// It is compared with the live generation, at equal checkpoints.
+    Compare,
+}
+
+impl Phase {
+    const NAMES: [(Phase, &str); 4] =
+        [(Phase::Replay, "replay"), (Phase::Index, "index"), (Phase::CatchUp, "catch_up"), (Phase::Compare, "compare")];
+
+    /// As it stands in the database.
+    pub fn name(self) -> &'static str {
+        Self::NAMES.iter().find(|(phase, _)| *phase == self).map_or("", |(_, name)| name)
+    }
+
+    /// The phase with this name.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::NAMES.iter().find(|(_, other)| *other == name).map(|(phase, _)| *phase)
+    }
+}
+
+impl fmt::Display for Phase {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.name().replace('_', " "))
+    }
+}
+
+/// What is recorded of one generation. Times are in RFC 3339.
+#[derive(Clone, Debug, PartialEq)]
+pub struct GenerationStatus {
+    /// The projection's name.
+    pub projection: String,
+    /// Which generation.
+    pub generation: Generation,
+    /// Where it is in its life.
+    pub state: GenerationState,
+    /// What is done with it while it is building.
+    pub phase: Option<Phase>,
+    /// Which definition built it: [`readcast_core::Definition::hash`].
+    pub definition_hash: String,
+    /// The version that this definition declared.
+    pub version: i32,
+    /// The tables as that definition declared them.
+    pub tables: Vec<TableSpec>,
+    /// Built to compare the live one with, and never activated.
+    pub scratch: bool,
+    /// It began as a copy of the live rows and replays a part of the log over them.
+    pub repeats: bool,
+    /// Since when it is paused, if it is.
+    pub paused_since: Option<String>,
+    /// When it began.
+    pub created_at: String,
+    /// When readers last came to see it.
+    pub activated_at: Option<String>,
+    /// Until when a standby is fed.
+    pub standby_until: Option<String>,
+    /// Whether that time is over, by the database's clock.
+    pub standby_is_over: bool,
+    /// How it compared with the live generation of its time.
+    pub proof: Option<Comparison>,
+    /// Why it stopped, if it did.
+    pub last_error: Option<RecordedError>,
+    /// Whether it has physical tables.
+    pub has_tables: bool,
+    /// How far it is.
+    pub checkpoints: Vec<RecordedCheckpoint>,
+}
+
+impl GenerationStatus {
+    /// A live generation that stands at these places.
+    #[cfg(test)]
+    pub(crate) fn for_tests(projection: &str, checkpoints: Vec<RecordedCheckpoint>) -> Self {
+        Self {
+            projection: projection.into(),
+            generation: Generation(1),
+            state: GenerationState::Live,
+            phase: None,
+            definition_hash: String::new(),
+            version: 1,
+            tables: Vec::new(),
+            scratch: false,
+            repeats: false,
+            paused_since: None,
+            created_at: String::new(),
+            activated_at: None,
+            standby_until: None,
+            standby_is_over: false,
+            proof: None,
+            last_error: None,
+            has_tables: true,
+            checkpoints,
+        }
+    }
+
+    /// The next offset of every partition that it has a checkpoint in.
+    pub fn positions(&self) -> BTreeMap<&TopicPartition, i64> {
+        self.checkpoints.iter().map(|held| (&held.partition, held.next_offset)).collect()
+    }
+
+    /// How many offsets this generation is behind `live`, over all partitions; `None` while it lacks a partition that
+    /// `live` has.
+    pub fn behind(&self, live: &GenerationStatus) -> Option<i64> {
+        let ours = self.positions();
+        let behind = live.checkpoints.iter().map(|held| Some((held.next_offset - ours.get(&held.partition)?).max(0)));
+        behind.sum()
+    }
+}
+
+/// Why a projection stopped.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RecordedError {
+    /// What was wrong.
+    pub text: String,
+    /// Since when, in RFC 3339.
+    pub since: String,
+}
+
+/// A checkpoint as it stands in the database.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RecordedCheckpoint {
+    /// Which partition.
+    pub partition: TopicPartition,
+    /// The first offset that was there when the generation began, where that is known.
+    pub start_offset: Option<i64>,
+    /// The next offset to read.
+    pub next_offset: i64,
+    /// The epoch of its last owner.
+    pub owner_epoch: i64,
+    /// Which log it points into, where that is known.
+    pub log_id: Option<String>,
+    /// When it last moved, in RFC 3339.
+    pub updated_at: String,
+}

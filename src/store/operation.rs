@@ -1,0 +1,210 @@
+//! What operators ask for. A command is a row that a running instance takes and carries out, so that whoever asks needs
+//! nothing but the store.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::Generation;
+
+/// What is asked for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "command", rename_all = "snake_case")]
+pub enum Command {
+    /// Build a new generation, and activate it.
+    Rebuild(Rebuild),
+    /// Refold the log into a scratch generation and compare it with the live one.
+    Verify {
+        /// The definition that built the live generation: whoever takes this must have it.
+        definition_hash: String,
+    },
+    /// Let readers see a generation that is ready.
+    Activate {
+        /// Whatever the comparison said.
+        accept_difference: bool,
+    },
+    /// Let readers see the generation that they saw before.
+    Rollback,
+    /// Drop what readers do not see: standbys, and generations that are ready.
+    Retire,
+    /// Refold the rows of one record key into the live tables.
+    RefoldKey {
+        /// The record key.
+        key: String,
+        /// The definition that built the live generation: whoever takes this must have it.
+        definition_hash: String,
+    },
+    /// Recorded when it was done: feed nothing until told to.
+    Pause,
+    /// Recorded when it was done: feed again.
+    Resume,
+    /// Recorded when it was done: give up what is being built.
+    Cancel,
+    /// Recorded when it was done: the projection has another name.
+    Rename {
+        /// Its name before.
+        from: String,
+    },
+}
+
+impl Command {
+    /// Its name as it is typed.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Command::Rebuild(_) => "rebuild",
+            Command::Verify { .. } => "verify",
+            Command::Activate { .. } => "activate",
+            Command::Rollback => "rollback",
+            Command::Retire => "retire",
+            Command::RefoldKey { .. } => "rebuild --key",
+            Command::Pause => "pause",
+            Command::Resume => "resume",
+            Command::Cancel => "cancel",
+            Command::Rename { .. } => "rename",
+        }
+    }
+
+    /// The definition that whoever carries it out must have, where it matters.
+    pub fn definition_hash(&self) -> Option<&str> {
+        match self {
+            Command::Rebuild(Rebuild { definition_hash, .. })
+            | Command::Verify { definition_hash }
+            | Command::RefoldKey { definition_hash, .. } => Some(definition_hash),
+            _ => None,
+        }
+    }
+}
+
+/// How a generation is to be built.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rebuild {
+    /// The definition to build with: whoever takes this must have it.
+    pub definition_hash: String,
+    /// Where in the log it begins.
+    #[serde(default)]
+    pub begin: Begin,
+    /// Leave it ready, for `activate`.
+    #[serde(default)]
+    pub no_activate: bool,
+    /// Even if the log no longer holds all that the live generation was built from.
+    #[serde(default)]
+    pub accept_truncated: bool,
+    /// Activate whatever the comparison says.
+    #[serde(default)]
+    pub accept_difference: bool,
+    /// Stand still while the live generation lags by more than this many records; 0 for never.
+    pub max_impact: u64,
+}
+
+/// Where in the log a rebuild begins.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Begin {
+    /// At the first record that is there, with empty tables.
+    #[default]
+    Earliest,
+    /// With a copy of the live rows, where the live generation stands: nothing is replayed.
+    Live,
+    /// With a copy of the live rows, at these offsets by `topic/partition`; partitions not named, where the live
+    /// generation stands.
+    Offsets(BTreeMap<String, i64>),
+}
+
+/// An operation that was asked for.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Operation {
+    /// Its number.
+    pub id: i64,
+    /// The projection's name.
+    pub projection: String,
+    /// What was asked for.
+    pub command: Command,
+    /// Who asked.
+    pub requested_by: String,
+    /// When, in RFC 3339.
+    pub requested_at: String,
+    /// What became of it.
+    pub state: OperationState,
+    /// The generation that it builds or compares.
+    pub generation: Option<Generation>,
+    /// How far it is.
+    pub progress: Option<OperationProgress>,
+    /// How it ended, in a sentence.
+    pub outcome: Option<String>,
+    /// When it ended, in RFC 3339.
+    pub finished_at: Option<String>,
+}
+
+/// What became of an operation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OperationState {
+    /// Nobody has taken it yet.
+    Requested,
+    /// It is being carried out.
+    Running,
+    /// It did what it was asked to.
+    Done,
+    /// It did not, and says why.
+    Refused,
+    /// An operator took it back.
+    Cancelled,
+}
+
+impl OperationState {
+    const NAMES: [(OperationState, &str); 5] = [
+        (OperationState::Requested, "requested"),
+        (OperationState::Running, "running"),
+        (OperationState::Done, "done"),
+        (OperationState::Refused, "refused"),
+        (OperationState::Cancelled, "cancelled"),
+    ];
+
+    /// As it stands in the database.
+    pub fn name(self) -> &'static str {
+        Self::NAMES.iter().find(|(state, _)| *state == self).map_or("", |(_, name)| name)
+    }
+
+    /// The state with this name.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::NAMES.iter().find(|(_, other)| *other == name).map(|(state, _)| *state)
+    }
+
+    /// Whether it has still to be carried out, or to its end.
+    pub fn is_open(self) -> bool {
+        matches!(self, Self::Requested | Self::Running)
+    }
+}
+
+/// How far an operation is.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct OperationProgress {
+    /// What is being done, in a few words.
+    pub phase: String,
+    /// How many offsets are behind it.
+    pub done: u64,
+    /// How many there are.
+    pub total: u64,
+    /// How many it takes in a second.
+    pub per_second: Option<f64>,
+}
+
+impl OperationProgress {
+    /// How long the rest takes at this rate, in seconds.
+    pub fn seconds_left(&self) -> Option<f64> {
+        let rate = self.per_second.filter(|rate| *rate > 0.0)?;
+        Some(self.total.saturating_sub(self.done) as f64 / rate)
+    }
+}
+
+/// Which definition of a projection is, or lately was, at work in some instance.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Attendance {
+    /// The projection's name.
+    pub projection: String,
+    /// The definition's hash.
+    pub definition_hash: String,
+    /// Whether an instance that has it is running.
+    pub present: bool,
+    /// When one was last seen, in RFC 3339.
+    pub last_seen: String,
+}

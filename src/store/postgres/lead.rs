@@ -1,0 +1,324 @@
+//! The right to change the generations of one projection, and its steps.
+//!
+//! The right is a session lock: it ends with the connection, so with the life of whoever has it. Every step is made on
+//! that same connection, so none is made by somebody who has lost the right without knowing.
+
+use async_trait::async_trait;
+use readcast_core::{Definition, TableSpec, TopicPartition};
+use sqlx::{AssertSqlSafe, Executor, PgConnection};
+
+use super::connection::{at, execute};
+use super::{Postgres, checkpoints, compare, generations, sql, swap};
+use crate::source::Extents;
+use crate::store::comparison::pairs;
+use crate::store::{
+    Build, Comparison, Generation, GenerationState, GenerationStatus, HOLD_LIMIT, Lead, OperationProgress,
+    OperationState, Phase, StoreError, Swap, Swapped,
+};
+
+/// The right to change the generations of one projection.
+pub(super) struct PostgresLead {
+    connection: PgConnection,
+    store: Postgres,
+    projection: String,
+}
+
+impl PostgresLead {
+    /// Takes the right, unless somebody has it.
+    pub(super) async fn take(store: &Postgres, projection: &str) -> Result<Option<Self>, StoreError> {
+        const TAKE: &str = "SELECT pg_try_advisory_lock(hashtextextended('readcast lead ' || $1, 0))";
+        let mut connection = store.connect().await?;
+        // Copies, indexes and comparisons take as long as they take. Whoever holds the right asks the database now and
+        // then; a holder that was cut off without a word must not keep it for ever.
+        for limit in ["SET statement_timeout = 0", "SET idle_session_timeout = '15min'"] {
+            execute(&mut connection, limit).await.map_err(at("taking the lead"))?;
+        }
+        let taken = sqlx::query_scalar(TAKE).bind(projection).fetch_one(&mut connection).await;
+        let taken: bool = taken.map_err(at("taking the lead"))?;
+        Ok(taken.then(|| Self { connection, store: store.clone(), projection: projection.to_owned() }))
+    }
+
+    /// Runs one statement about `generation`, which is its second parameter, the projection being its first.
+    async fn change(&mut self, doing: &str, statement: &'static str, generation: Generation) -> Result<(), StoreError> {
+        let query = sqlx::query(statement).bind(&self.projection).bind(generation.0);
+        query.execute(&mut self.connection).await.map(drop).map_err(at(doing))
+    }
+
+    async fn execute(&mut self, doing: &str, statement: String) -> Result<(), StoreError> {
+        self.connection.execute(AssertSqlSafe(statement)).await.map(drop).map_err(at(doing))
+    }
+
+    /// Checkpoints go first: a writer that has not noticed yet is fenced before it comes to the tables.
+    async fn drop_within(&mut self, ended: &GenerationStatus) -> sqlx::Result<bool> {
+        const ENDED: &str = "
+            UPDATE readcast.generations SET dropped_at = now()
+            WHERE projection = $1 AND generation = $2 AND state IN ('retired', 'failed')";
+        const CHECKPOINTS: &str = "DELETE FROM readcast.checkpoints WHERE projection = $1 AND generation = $2";
+        let mut changed = Vec::new();
+        for statement in [ENDED, CHECKPOINTS] {
+            let query = sqlx::query(statement).bind(&self.projection).bind(ended.generation.0);
+            changed.push(query.execute(&mut self.connection).await?.rows_affected());
+        }
+        let physical = |table: &TableSpec| sql::physical(table, ended.generation);
+        let tables = ended.tables.iter().map(physical).collect::<Vec<_>>().join(", ");
+        self.connection.execute(AssertSqlSafe(format!("DROP TABLE IF EXISTS {tables}"))).await?;
+        Ok(changed[0] > 0)
+    }
+
+    async fn begin_within(
+        &mut self,
+        operation: i64,
+        definition: &Definition,
+        build: &Build,
+        starts: &Extents,
+    ) -> Result<Generation, StoreError> {
+        const OPERATION: &str = "
+            SELECT generation FROM readcast.operations WHERE id = $1 AND finished_at IS NULL FOR UPDATE";
+        const BUILDS: &str = "UPDATE readcast.operations SET generation = $2, state = 'running' WHERE id = $1";
+        const KIND: &str = "
+            UPDATE readcast.generations SET scratch = $3, repeats = $4 WHERE projection = $1 AND generation = $2";
+        let doing = || at("beginning a generation");
+        let open = sqlx::query_scalar(OPERATION).bind(operation).fetch_optional(&mut self.connection).await;
+        let open: Option<Option<i32>> = open.map_err(doing())?;
+        let begun = open.ok_or_else(|| StoreError::Refused {
+            doing: "beginning a generation".into(),
+            reason: format!("operation {operation} is not open"),
+        })?;
+        if let Some(begun) = begun {
+            return Ok(Generation(begun));
+        }
+        let generation = generations::create(&mut self.connection, definition, GenerationState::Building).await?;
+        for table in definition.tables() {
+            self.execute(&format!("creating table `{}`", table.name()), sql::create_table(table, generation)).await?;
+        }
+        let repeats = build.copy_from.as_ref().is_some_and(|offsets| !offsets.is_empty());
+        let kind = sqlx::query(KIND).bind(&self.projection).bind(generation.0).bind(build.scratch).bind(repeats);
+        kind.execute(&mut self.connection).await.map_err(doing())?;
+        match &build.copy_from {
+            Some(offsets) => self.copy(definition, generation, offsets).await?,
+            // Claimed now: what retention removes from here on is a gap.
+            None => {
+                let starts: Vec<_> = starts.clone().into_iter().collect();
+                let checkpoints = checkpoints::Of::new(&self.projection, generation);
+                checkpoints.claim(&mut self.connection, &starts).await?;
+            }
+        }
+        let builds = sqlx::query(BUILDS).bind(operation).bind(generation.0);
+        builds.execute(&mut self.connection).await.map_err(doing())?;
+        Ok(generation)
+    }
+
+    /// Takes the live rows as the contents of a new generation, and where it stands from `offsets`.
+    async fn copy(
+        &mut self,
+        definition: &Definition,
+        generation: Generation,
+        offsets: &[(TopicPartition, i64)],
+    ) -> Result<(), StoreError> {
+        let refused = |reason: String| StoreError::Refused { doing: "copying the live tables".into(), reason };
+        let all = generations::all(&mut self.connection).await?;
+        let live = all.iter().find(|found| found.projection == self.projection && found.state == GenerationState::Live);
+        let live = live.ok_or_else(|| refused("there is no live generation to begin from".into()))?;
+        for pair in pairs(&live.tables, definition.tables()) {
+            if let (Some(table), Some(columns)) = (pair.other, pair.copied()) {
+                let columns: Vec<String> = columns.map_err(refused)?.into_iter().map(sql::quoted).collect();
+                let columns = columns.join(", ");
+                let (from, to) = (sql::physical(table, live.generation), sql::physical(table, generation));
+                let copy = format!("INSERT INTO {to} ({columns}) SELECT {columns} FROM {from}");
+                self.execute(&format!("copying table `{}`", table.name()), copy).await?;
+            }
+        }
+        const CHECKPOINTS: &str = "
+            INSERT INTO readcast.checkpoints (projection, generation, topic, partition, start_offset, next_offset,
+                                              owner_epoch, leader_epoch, topic_id, hold_at, hold_until)
+            SELECT projection, $3, topic, partition, start_offset, coalesce(asked.next_offset, live.next_offset), 0,
+                   leader_epoch, topic_id, live.next_offset, 'infinity'
+            FROM readcast.checkpoints AS live
+            LEFT JOIN unnest($4::text[], $5::int4[], $6::int8[]) AS asked(topic, partition, next_offset)
+                USING (topic, partition)
+            WHERE projection = $1 AND generation = $2";
+        let beyond =
+            offsets.iter().find(|(partition, offset)| live.positions().get(partition).is_none_or(|live| offset > live));
+        if let Some((partition, offset)) = beyond {
+            return Err(refused(format!("it has not come to offset {offset} of {partition}")));
+        }
+        let copied = sqlx::query(CHECKPOINTS)
+            .bind(&self.projection)
+            .bind(live.generation.0)
+            .bind(generation.0)
+            .bind(offsets.iter().map(|(partition, _)| partition.topic.to_string()).collect::<Vec<_>>())
+            .bind(offsets.iter().map(|(partition, _)| partition.partition).collect::<Vec<_>>())
+            .bind(offsets.iter().map(|(_, offset)| *offset).collect::<Vec<_>>())
+            .execute(&mut self.connection)
+            .await;
+        copied.map(drop).map_err(at("copying checkpoints"))
+    }
+}
+
+#[async_trait]
+impl Lead for PostgresLead {
+    async fn begin(
+        &mut self,
+        operation: i64,
+        definition: &Definition,
+        build: &Build,
+        starts: &Extents,
+    ) -> Result<Generation, StoreError> {
+        let doing = || at("beginning a generation");
+        // One snapshot for the rows that are copied and the checkpoints that say how far they are.
+        execute(&mut self.connection, "BEGIN ISOLATION LEVEL REPEATABLE READ").await.map_err(doing())?;
+        let begun = self.begin_within(operation, definition, build, starts).await;
+        let end = if begun.is_ok() { "COMMIT" } else { "ROLLBACK" };
+        execute(&mut self.connection, end).await.map_err(doing())?;
+        begun
+    }
+
+    async fn enter(&mut self, generation: Generation, phase: Phase) -> Result<(), StoreError> {
+        const ENTER: &str = "
+            UPDATE readcast.generations SET phase = $3 WHERE projection = $1 AND generation = $2 AND state = 'building'";
+        let enter = sqlx::query(ENTER).bind(&self.projection).bind(generation.0).bind(phase.name());
+        enter.execute(&mut self.connection).await.map(drop).map_err(at(format!("entering the phase `{phase}`")))
+    }
+
+    async fn follow(&mut self, generation: Generation) -> Result<(), StoreError> {
+        const FOLLOW: &str = "
+            UPDATE readcast.checkpoints AS ours
+            SET hold_at = greatest(ours.next_offset, live.next_offset), hold_until = 'infinity'
+            FROM readcast.checkpoints AS live
+            JOIN readcast.generations AS g USING (projection, generation)
+            WHERE ours.projection = $1 AND ours.generation = $2 AND live.projection = $1 AND g.state = 'live'
+              AND live.topic = ours.topic AND live.partition = ours.partition
+              AND ours.hold_at IS DISTINCT FROM greatest(ours.next_offset, live.next_offset)
+              AND EXISTS (SELECT FROM readcast.generations
+                          WHERE projection = $1 AND generation = $2 AND state = 'building')";
+        self.change("following the live generation", FOLLOW, generation).await
+    }
+
+    async fn hold(&mut self, generation: Generation) -> Result<(), StoreError> {
+        // Both sides of each partition, locked in the order in which commits lock them, so that nothing moves between
+        // reading where they are and holding them there.
+        const LOCK: &str = "
+            SELECT FROM readcast.checkpoints AS held
+            WHERE projection = $1 AND (generation = $2 OR generation = (
+                SELECT generation FROM readcast.generations WHERE projection = $1 AND state = 'live'))
+            ORDER BY generation, topic, partition FOR UPDATE";
+        const HOLD: &str = "
+            UPDATE readcast.checkpoints AS held
+            SET hold_at = places.furthest,
+                hold_until = CASE g.state
+                    WHEN 'building' THEN 'infinity' ELSE clock_timestamp() + make_interval(secs => $3) END
+            FROM readcast.generations AS g, (
+                SELECT topic, partition, max(next_offset) AS furthest
+                FROM readcast.checkpoints JOIN readcast.generations USING (projection, generation)
+                WHERE projection = $1 AND (generation = $2 OR state = 'live')
+                GROUP BY topic, partition HAVING bool_or(state = 'live')) AS places
+            WHERE held.projection = $1 AND g.projection = $1 AND g.generation = held.generation
+              AND (held.generation = $2 OR g.state = 'live')
+              AND places.topic = held.topic AND places.partition = held.partition";
+        let doing = || at("holding the live generation");
+        execute(&mut self.connection, "BEGIN").await.map_err(doing())?;
+        self.change("holding the live generation", LOCK, generation).await?;
+        let hold = sqlx::query(HOLD).bind(&self.projection).bind(generation.0).bind(HOLD_LIMIT.as_secs_f64());
+        hold.execute(&mut self.connection).await.map_err(doing())?;
+        execute(&mut self.connection, "COMMIT").await.map_err(doing())
+    }
+
+    async fn release(&mut self) -> Result<(), StoreError> {
+        const RELEASE: &str = "
+            UPDATE readcast.checkpoints AS held SET hold_at = NULL, hold_until = NULL
+            FROM readcast.generations AS g
+            WHERE held.projection = $1 AND g.projection = $1 AND g.generation = held.generation
+              AND g.state <> 'building' AND held.hold_at IS NOT NULL";
+        let release = sqlx::query(RELEASE).bind(&self.projection).execute(&mut self.connection).await;
+        release.map(drop).map_err(at("releasing the live generation"))
+    }
+
+    async fn index(&mut self, definition: &Definition, generation: Generation) -> Result<(), StoreError> {
+        for table in definition.tables() {
+            let mut statements = sql::create_indexes(table, generation);
+            statements.push(format!("ANALYZE {}", sql::physical(table, generation)));
+            for statement in statements {
+                self.execute(&format!("indexing table `{}`", table.name()), statement).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn compare(
+        &mut self,
+        live: &GenerationStatus,
+        other: &GenerationStatus,
+    ) -> Result<Option<Comparison>, StoreError> {
+        let mut connection = self.store.connect().await?;
+        let Some(at) = compare::snapshot(&mut connection, live, other).await? else { return Ok(None) };
+        self.release().await?;
+        Ok(Some(compare::compare(&mut connection, live, other, at).await?))
+    }
+
+    async fn proven(&mut self, generation: Generation, proof: &Comparison) -> Result<(), StoreError> {
+        const PROVEN: &str = "
+            UPDATE readcast.generations
+            SET state = CASE WHEN scratch THEN 'retired' ELSE 'ready' END, phase = NULL, proof = $3::jsonb
+            WHERE projection = $1 AND generation = $2 AND state = 'building'";
+        let proof = serde_json::to_string(proof).expect("texts and numbers are JSON");
+        let proven = sqlx::query(PROVEN).bind(&self.projection).bind(generation.0).bind(proof);
+        proven.execute(&mut self.connection).await.map_err(at("recording a comparison"))?;
+        // It may go on by itself now.
+        self.release().await
+    }
+
+    async fn swap(&mut self, swap: &Swap<'_>) -> Result<Swapped, StoreError> {
+        swap::swap(&mut self.connection, &self.store.schema, swap).await
+    }
+
+    async fn end(&mut self, generation: Generation, failure: Option<&str>) -> Result<(), StoreError> {
+        const END: &str = "
+            UPDATE readcast.generations
+            SET state = CASE WHEN $3::text IS NULL THEN 'retired' ELSE 'failed' END, phase = NULL, standby_until = NULL,
+                last_error = coalesce($3, last_error),
+                last_error_at = CASE WHEN $3 IS NULL THEN last_error_at ELSE now() END
+            WHERE projection = $1 AND generation = $2 AND state IN ('building', 'ready', 'standby')";
+        let doing = "ending a generation";
+        let end = sqlx::query(END).bind(&self.projection).bind(generation.0).bind(failure);
+        end.execute(&mut self.connection).await.map_err(at(doing))?;
+        if generations::live(&mut self.connection, &self.projection).await? == Some(generation) {
+            let reason = format!("generation {} is live", generation.0);
+            return Err(StoreError::Refused { doing: doing.into(), reason });
+        }
+        Ok(())
+    }
+
+    async fn drop_tables(&mut self, ended: &GenerationStatus) -> Result<bool, StoreError> {
+        let doing = || at("dropping the tables of a generation");
+        execute(&mut self.connection, "BEGIN; SET LOCAL lock_timeout = '100ms'").await.map_err(doing())?;
+        let dropped = self.drop_within(ended).await.map_err(doing());
+        let end = if matches!(dropped, Ok(true)) { "COMMIT" } else { "ROLLBACK" };
+        execute(&mut self.connection, end).await.map_err(doing())?;
+        match dropped {
+            // A reader has not finished, or a writer has not noticed yet.
+            Err(StoreError::Unavailable { .. }) => Ok(false),
+            Ok(false) => Err(StoreError::Refused {
+                doing: "dropping the tables of a generation".into(),
+                reason: format!("the life of generation {} has not ended", ended.generation.0),
+            }),
+            other => other,
+        }
+    }
+
+    async fn progress(&mut self, operation: i64, progress: &OperationProgress) -> Result<(), StoreError> {
+        const PROGRESS: &str = "
+            UPDATE readcast.operations SET progress = $2::jsonb, state = 'running'
+            WHERE id = $1 AND finished_at IS NULL";
+        let progress = serde_json::to_string(progress).expect("texts and numbers are JSON");
+        let noted = sqlx::query(PROGRESS).bind(operation).bind(progress).execute(&mut self.connection).await;
+        noted.map(drop).map_err(at("noting progress"))
+    }
+
+    async fn finish(&mut self, operation: i64, state: OperationState, outcome: &str) -> Result<(), StoreError> {
+        const FINISH: &str = "
+            UPDATE readcast.operations SET state = $2, outcome = $3, finished_at = now()
+            WHERE id = $1 AND finished_at IS NULL";
+        let finish = sqlx::query(FINISH).bind(operation).bind(state.name()).bind(outcome);
+        finish.execute(&mut self.connection).await.map(drop).map_err(at("finishing an operation"))
+    }
+}

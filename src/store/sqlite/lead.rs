@@ -1,0 +1,149 @@
+//! The right to change the generations of a projection. One process has the file, so that it is enough to know which
+//! projections are led within it.
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use async_trait::async_trait;
+use readcast_core::Definition;
+
+use super::connection::Connection;
+use super::{Writes, build, comparison, holds, lifecycle, operations, swap};
+use crate::failpoint;
+use crate::source::Extents;
+use crate::store::{
+    Build, Comparison, Generation, GenerationStatus, Lead, OperationProgress, OperationState, Phase, StoreError, Swap,
+    Swapped,
+};
+
+/// The projections that somebody in this process leads.
+#[derive(Default)]
+pub(super) struct Led(Mutex<BTreeSet<String>>);
+
+impl Led {
+    fn lock(&self) -> MutexGuard<'_, BTreeSet<String>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Leads one projection as long as it lives.
+pub(super) struct SqliteLead {
+    reads: Arc<Connection>,
+    writes: Arc<Writes>,
+    projection: String,
+}
+
+impl SqliteLead {
+    /// `None` when somebody leads the projection already.
+    pub(super) fn take(reads: &Arc<Connection>, writes: &Arc<Writes>, projection: &str) -> Option<Self> {
+        let is_free = writes.led.lock().insert(projection.to_owned());
+        is_free.then(|| Self { reads: Arc::clone(reads), writes: Arc::clone(writes), projection: projection.into() })
+    }
+}
+
+impl Drop for SqliteLead {
+    fn drop(&mut self) {
+        self.writes.led.lock().remove(&self.projection);
+    }
+}
+
+#[async_trait]
+impl Lead for SqliteLead {
+    async fn begin(
+        &mut self,
+        operation: i64,
+        definition: &Definition,
+        build: &Build,
+        starts: &Extents,
+    ) -> Result<Generation, StoreError> {
+        let mut turn = self.writes.connection.begin().await?;
+        let generation = build::begin(&mut turn, operation, definition, build, starts).await?;
+        turn.commit().await?;
+        Ok(generation)
+    }
+
+    async fn enter(&mut self, generation: Generation, phase: Phase) -> Result<(), StoreError> {
+        let mut turn = self.writes.connection.begin().await?;
+        lifecycle::enter(&mut turn, &self.projection, generation, phase).await?;
+        turn.commit().await
+    }
+
+    async fn follow(&mut self, generation: Generation) -> Result<(), StoreError> {
+        let mut turn = self.writes.connection.begin().await?;
+        holds::follow(&mut turn, &self.projection, generation).await?;
+        turn.commit().await
+    }
+
+    async fn hold(&mut self, generation: Generation) -> Result<(), StoreError> {
+        let mut turn = self.writes.connection.begin().await?;
+        holds::hold(&mut turn, &self.projection, generation).await?;
+        turn.commit().await
+    }
+
+    async fn release(&mut self) -> Result<(), StoreError> {
+        let mut turn = self.writes.connection.begin().await?;
+        holds::release(&mut turn, &self.projection).await?;
+        turn.commit().await
+    }
+
+    async fn index(&mut self, definition: &Definition, generation: Generation) -> Result<(), StoreError> {
+        lifecycle::index(&self.writes.connection, definition.tables(), generation).await
+    }
+
+    async fn compare(
+        &mut self,
+        live: &GenerationStatus,
+        other: &GenerationStatus,
+    ) -> Result<Option<Comparison>, StoreError> {
+        // Not the connection that all questions take turns with: they would wait until the last row is compared.
+        let mut snapshot = self.reads.apart().await?;
+        let Some(at) = comparison::common_place(&mut snapshot, live, other).await? else { return Ok(None) };
+        self.release().await?;
+        Ok(Some(Comparison { at, tables: comparison::compare(&mut snapshot, live, other).await? }))
+    }
+
+    async fn proven(&mut self, generation: Generation, proof: &Comparison) -> Result<(), StoreError> {
+        let mut turn = self.writes.connection.begin().await?;
+        lifecycle::proven(&mut turn, &self.projection, generation, proof).await?;
+        turn.commit().await
+    }
+
+    async fn swap(&mut self, swap: &Swap<'_>) -> Result<Swapped, StoreError> {
+        let mut turn = self.writes.connection.begin().await?;
+        let swapped = swap::swap(&mut turn, swap).await?;
+        if swapped != Swapped::Done {
+            turn.roll_back().await?;
+            return Ok(swapped);
+        }
+        failpoint::hit("swap_before_commit");
+        turn.commit().await?;
+        failpoint::hit("swap_after_commit");
+        Ok(swapped)
+    }
+
+    async fn end(&mut self, generation: Generation, failure: Option<&str>) -> Result<(), StoreError> {
+        let mut turn = self.writes.connection.begin().await?;
+        lifecycle::end(&mut turn, &self.projection, generation, failure).await?;
+        turn.commit().await
+    }
+
+    /// They are never in use: readers of the file have a state of their own.
+    async fn drop_tables(&mut self, ended: &GenerationStatus) -> Result<bool, StoreError> {
+        let mut turn = self.writes.connection.begin().await?;
+        lifecycle::drop_tables(&mut turn, ended).await?;
+        turn.commit().await?;
+        Ok(true)
+    }
+
+    async fn progress(&mut self, operation: i64, progress: &OperationProgress) -> Result<(), StoreError> {
+        let mut turn = self.writes.connection.begin().await?;
+        operations::progress(&mut turn, operation, progress).await?;
+        turn.commit().await
+    }
+
+    async fn finish(&mut self, operation: i64, state: OperationState, outcome: &str) -> Result<(), StoreError> {
+        let mut turn = self.writes.connection.begin().await?;
+        operations::finish(&mut turn, operation, state, outcome).await?;
+        turn.commit().await
+    }
+}

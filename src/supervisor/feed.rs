@@ -1,0 +1,503 @@
+//! The feeding of one generation: a subscription, its lanes, and what goes between them, again and again as failures
+//! allow.
+//!
+//! Every way out of a run but the asked-for one is a [`Failure`], and leaves nothing behind: no task, no member of the
+//! group, no open transaction.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use readcast_core::{Definition, TopicPartition};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::goal::Goal;
+use super::{Options, Shared};
+use crate::error::{Disposition, Failure};
+use crate::health::{State, Voice};
+use crate::metrics::ProjectionMetrics;
+use crate::plan::Allowed;
+use crate::retry::Backoff;
+use crate::source::{Batch, Extents, SourceError, SourceEvent, Subscription, verify};
+use crate::store::{Checkpoint, Generation, GenerationState, GenerationStatus, StoreError, Writer};
+use crate::worker::{Lane, LaneInput, Limits, Progress};
+
+/// How often lag is measured, positions are mirrored to the log, and other instances' progress is looked at.
+const TICK: Duration = Duration::from_secs(1);
+/// How long a run must last for the waits after its failure to begin anew.
+const A_GOOD_RUN: Duration = Duration::from_secs(60);
+/// How long a bounded run keeps trying what may pass, before it gives up.
+pub(super) const PATIENCE_OF_A_BOUNDED_RUN: Duration = Duration::from_secs(30);
+/// How much more a lane takes into one transaction while a log is replayed into tables that nobody reads.
+const BULK: usize = 4;
+
+/// What is fed, and how.
+#[derive(Clone, Debug)]
+pub(super) struct Feed {
+    /// The definition that built the generation.
+    pub(super) definition: Definition,
+    /// Which generation.
+    pub(super) generation: Generation,
+    /// Whether the log is replayed into tables that nobody reads yet.
+    pub(super) bulk: bool,
+    /// What may be made of the records.
+    pub(super) allowed: Allowed,
+    /// Stand still while the live generation lags by more than this many records; 0 for never.
+    pub(super) max_impact: u64,
+    /// Whether readers see the generation at the moment: its lag is the projection's.
+    pub(super) serves: Arc<AtomicBool>,
+    /// Cancelled to end the feeding.
+    pub(super) stop: CancellationToken,
+}
+
+impl Feed {
+    /// The consumer group: the first generation has the projection's own, each later one another, so that they do not
+    /// take partitions from each other.
+    fn group(&self, options: &Options) -> String {
+        match self.generation {
+            Generation(1) => options.group.clone(),
+            Generation(number) => format!("{}.g{number}", options.group),
+        }
+    }
+
+    fn limits(&self, options: &Options) -> Limits {
+        let times = if self.bulk { BULK } else { 1 };
+        Limits { records: options.limits.records * times, bytes: options.limits.bytes * times }
+    }
+
+    fn serves(&self) -> bool {
+        self.serves.load(Ordering::Relaxed)
+    }
+
+    fn name(&self) -> &str {
+        self.definition.name()
+    }
+}
+
+/// Feeds a generation until `feed.stop`, until the end of the log where the options say so, or until it fails in a way
+/// that only a person can do something about.
+pub(super) async fn keep_feeding(feed: Feed, options: Options, shared: Shared) -> Result<(), Failure> {
+    let voice = shared.health.voice(feed.name(), feed.generation);
+    let mut backoff = Backoff::new(options.seed, Duration::from_millis(200), Duration::from_secs(15));
+    let give_up = options.until_end.then(|| Instant::now() + PATIENCE_OF_A_BOUNDED_RUN);
+    loop {
+        voice.say(State::Starting);
+        let begun = Instant::now();
+        let failure = match run(&feed, &options, &shared, &voice).await {
+            Ok(()) => {
+                voice.say(State::Stopped);
+                return Ok(());
+            }
+            Err(failure) => failure,
+        };
+        if begun.elapsed() >= A_GOOD_RUN {
+            backoff.reset();
+        }
+        // Whatever it was, nobody wants it to go on: its tables may have been dropped under it.
+        if feed.stop.is_cancelled() {
+            return Ok(());
+        }
+        let (projection, generation) = (feed.name(), feed.generation.0);
+        let wait = backoff.next_wait();
+        let (disposition, advice) = failure.disposition();
+        let hopeless = give_up.is_some_and(|give_up| Instant::now() + wait > give_up);
+        if disposition == Disposition::Halt || hopeless {
+            tracing::error!(projection, generation, advice, "halted: {failure}");
+            voice.say(State::Halted { reason: failure.to_string(), advice: advice.to_owned() });
+            return Err(failure);
+        }
+        let attempt = backoff.attempt();
+        tracing::warn!(projection, generation, attempt, advice, "{failure}; starting again in {wait:.1?}");
+        shared.metrics.projection(projection).retried();
+        voice.say(State::Retrying { attempt, reason: failure.to_string() });
+        tokio::select! {
+            () = feed.stop.cancelled() => return Ok(()),
+            () = tokio::time::sleep(wait) => {}
+        }
+    }
+}
+
+async fn run(feed: &Feed, options: &Options, shared: &Shared, voice: &Voice) -> Result<(), Failure> {
+    let outcome = checked(feed, options, shared, voice).await;
+    record(shared, feed, &outcome).await;
+    outcome
+}
+
+async fn checked(feed: &Feed, options: &Options, shared: &Shared, voice: &Voice) -> Result<(), Failure> {
+    let altered = shared.store.alterations(&feed.definition, feed.generation).await?;
+    if !altered.is_empty() {
+        let projection = feed.name().to_owned();
+        return Err(StoreError::Definition { projection, reason: altered.join("; ") }.into());
+    }
+    let mut run = Run::begin(feed, options, shared, voice).await?;
+    let outcome = run.work().await;
+    // The order matters: no lane may be at work for a member that has left its group in good order.
+    let ended = run.end().await;
+    outcome.and(ended)
+}
+
+/// Notes in the store why the generation stands still, where `readcast status` finds it.
+async fn record(shared: &Shared, feed: &Feed, outcome: &Result<(), Failure>) {
+    let Err(failure) = outcome else { return };
+    let (Disposition::Halt, advice) = failure.disposition() else { return };
+    let text = format!("{failure}. Next: {advice}");
+    let recorded = shared.store.record_error(feed.name(), feed.generation, Some(&text)).await;
+    if let Err(error) = recorded {
+        tracing::warn!(projection = feed.name(), "why it stopped could not be recorded: {error}");
+    }
+}
+
+struct Run<'a> {
+    feed: &'a Feed,
+    shared: &'a Shared,
+    voice: &'a Voice,
+    metrics: ProjectionMetrics,
+    subscription: Box<dyn Subscription>,
+    lanes: Vec<mpsc::UnboundedSender<LaneInput>>,
+    tasks: JoinSet<Result<(), Failure>>,
+    /// Cancelled to end this run's lanes.
+    stop_lanes: CancellationToken,
+    progress: mpsc::UnboundedReceiver<Progress>,
+    /// The memory that records on their way may take, in bytes.
+    budget: Arc<Semaphore>,
+    budget_bytes: usize,
+    partitions: BTreeMap<TopicPartition, Partition>,
+    /// Where a bounded run ends.
+    goal: Option<Goal>,
+    /// Set while the live generation falls behind: it goes first.
+    throttle: Throttle,
+}
+
+/// Whether a rebuild gives way to the live generation.
+#[derive(Debug, Default)]
+struct Throttle {
+    closed: bool,
+    /// How far the live generation was when we last looked, over all partitions.
+    live_stood: i64,
+}
+
+/// One of the partitions that are ours.
+struct Partition {
+    lane: usize,
+    /// Up to here, its records have been given to the lane.
+    delivered: i64,
+    /// Up to here, they are in the database.
+    next_offset: i64,
+}
+
+impl<'a> Run<'a> {
+    async fn begin(feed: &'a Feed, options: &Options, shared: &'a Shared, voice: &'a Voice) -> Result<Self, Failure> {
+        let topics = feed.definition.topics();
+        let extents = shared.source.extents(topics).await?;
+        let subscription = shared.source.subscribe(&feed.group(options), topics).await?;
+        // Permits count bytes, and the semaphore's own limit is far above any sensible bound.
+        let budget_bytes = options.buffer_bytes.clamp(1, Semaphore::MAX_PERMITS.min(u32::MAX as usize));
+        let (report, progress) = mpsc::unbounded_channel();
+        let mut run = Self {
+            feed,
+            shared,
+            voice,
+            metrics: shared.metrics.projection(feed.name()),
+            subscription,
+            lanes: Vec::new(),
+            tasks: JoinSet::new(),
+            stop_lanes: feed.stop.child_token(),
+            progress,
+            budget: Arc::new(Semaphore::new(budget_bytes)),
+            budget_bytes,
+            partitions: BTreeMap::new(),
+            goal: options.until_end.then(|| Goal::ends_of(&extents)),
+            throttle: Throttle::default(),
+        };
+        for number in 0..options.lanes.max(1) {
+            let writer = shared.store.writer(&feed.definition, feed.generation).await?;
+            run.spawn_lane(number, writer, options, report.clone());
+        }
+        shared.store.record_error(feed.name(), feed.generation, None).await?;
+        voice.say(State::Running);
+        Ok(run)
+    }
+
+    fn spawn_lane(
+        &mut self,
+        number: usize,
+        writer: Box<dyn Writer>,
+        options: &Options,
+        progress: mpsc::UnboundedSender<Progress>,
+    ) {
+        let (sender, inbox) = mpsc::unbounded_channel();
+        let seed = options.seed.wrapping_add(number as u64);
+        let lane = Lane {
+            definition: self.feed.definition.clone(),
+            format: options.format,
+            allowed: self.feed.allowed,
+            writer,
+            assignment: self.subscription.assignment(),
+            inbox,
+            progress,
+            limits: self.feed.limits(options),
+            stop: self.stop_lanes.clone(),
+            backoff: Backoff::new(seed, Duration::from_millis(50), Duration::from_secs(5)),
+            metrics: self.metrics.clone(),
+            voice: self.voice.clone(),
+        };
+        self.lanes.push(sender);
+        self.tasks.spawn(lane.run());
+    }
+
+    async fn work(&mut self) -> Result<(), Failure> {
+        let mut tick = tokio::time::interval(TICK);
+        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        // A batch that waits for memory. Nothing more is taken from the source meanwhile.
+        let mut waiting: Option<Batch> = None;
+        while !self.goal.as_ref().is_some_and(Goal::is_reached) {
+            let wanted = waiting.as_ref().map_or(0, |batch| self.permits(batch));
+            tokio::select! {
+                biased;
+                () = self.feed.stop.cancelled() => return Ok(()),
+                Some(ended) = self.tasks.join_next() => {
+                    ended.unwrap_or_else(|panicked| Err(Failure::Panicked(panicked.to_string())))?;
+                }
+                Some(progress) = self.progress.recv() => self.progressed(progress),
+                permit = self.budget.clone().acquire_many_owned(wanted), if waiting.is_some() => {
+                    if let (Some(batch), Ok(permit)) = (waiting.take(), permit) {
+                        self.deliver(batch, permit);
+                    }
+                }
+                event = self.subscription.next(), if waiting.is_none() && !self.throttle.closed => waiting = self.happened(event?).await?,
+                _ = tick.tick() => self.look_around().await,
+            }
+        }
+        Ok(())
+    }
+
+    /// Ends the lanes, each after the transaction in hand, and leaves the group.
+    async fn end(mut self) -> Result<(), Failure> {
+        self.stop_lanes.cancel();
+        let mut outcome = Ok(());
+        while let Some(ended) = self.tasks.join_next().await {
+            let ended = ended.unwrap_or_else(|panicked| Err(Failure::Panicked(panicked.to_string())));
+            outcome = outcome.and(ended);
+        }
+        while let Ok(progress) = self.progress.try_recv() {
+            self.progressed(progress);
+        }
+        self.mirror();
+        self.subscription.close().await;
+        if self.feed.serves() {
+            self.metrics.forget_all();
+        }
+        outcome
+    }
+
+    async fn happened(&mut self, event: SourceEvent) -> Result<Option<Batch>, Failure> {
+        match event {
+            SourceEvent::Assigned(partitions) => self.take_over(partitions).await?,
+            SourceEvent::Batch(batch) => return Ok(Some(batch)),
+            SourceEvent::AtEnd(partition) => {
+                if let (Some(goal), Some(held)) = (&mut self.goal, self.partitions.get(&partition)) {
+                    goal.ends_at(&partition, held.delivered);
+                }
+            }
+            // The lanes know already: the assignment tells them at once, ahead of this event.
+            SourceEvent::Revoked(partitions) | SourceEvent::Lost(partitions) => {
+                for partition in partitions {
+                    self.partitions.remove(&partition);
+                    if self.feed.serves() {
+                        self.metrics.forget(&partition);
+                    }
+                }
+            }
+        }
+        if self.feed.serves() {
+            self.metrics.owned(self.partitions.len());
+        }
+        Ok(None)
+    }
+
+    /// Claims the partitions, so that no earlier owner can write any more, makes sure that the log still is the one
+    /// that their checkpoints point into, and starts them there.
+    async fn take_over(&mut self, partitions: Vec<TopicPartition>) -> Result<(), Failure> {
+        if partitions.is_empty() {
+            return Ok(());
+        }
+        let extents = self.shared.source.extents(self.feed.definition.topics()).await?;
+        let wanted: Vec<_> = partitions
+            .into_iter()
+            .map(|partition| {
+                let extent = extents.get(&partition).cloned();
+                extent
+                    .map(|extent| (partition.clone(), extent))
+                    .ok_or(SourceError::NoTopic(partition.topic.to_string()))
+            })
+            .collect::<Result<_, _>>()?;
+        // A connection of its own: a lane's would be busy with the batch in hand.
+        let mut writer = self.shared.store.writer(&self.feed.definition, self.feed.generation).await?;
+        let assignment = self.subscription.assignment();
+        let mut starts = Vec::new();
+        for checkpoint in writer.claim(&wanted).await? {
+            let partition = checkpoint.partition.clone();
+            let extent = extents.get(&partition).cloned().unwrap_or_default();
+            verify(checkpoint.next_offset, checkpoint.log_id.as_deref(), &extent)
+                .map_err(|verdict| SourceError::Verdict { partition: partition.clone(), verdict })?;
+            starts.push((partition.clone(), checkpoint.next_offset));
+            if let Some(epoch) = assignment.epoch(&partition) {
+                self.own(checkpoint, epoch);
+            }
+        }
+        Ok(self.subscription.start(&starts).await?)
+    }
+
+    /// Gives the partition to the lane that has the fewest.
+    fn own(&mut self, checkpoint: Checkpoint, epoch: u64) {
+        let load = |lane: &usize| self.partitions.values().filter(|partition| partition.lane == *lane).count();
+        let lane = (0..self.lanes.len()).min_by_key(load).unwrap_or(0);
+        let Checkpoint { partition, next_offset, owner_epoch, .. } = checkpoint.clone();
+        let (projection, generation) = (self.feed.name(), self.feed.generation.0);
+        tracing::info!(projection, generation, %partition, next_offset, owner_epoch, lane, "took over");
+        self.partitions.insert(partition.clone(), Partition { lane, delivered: next_offset, next_offset });
+        self.stands(&partition, next_offset);
+        // A lane that has ended says why through its task.
+        let _ = self.lanes[lane].send(LaneInput::Own(checkpoint, epoch));
+    }
+
+    fn deliver(&mut self, batch: Batch, permit: OwnedSemaphorePermit) {
+        // A batch that has waited for memory may have been read under an earlier assignment.
+        if !self.subscription.assignment().holds(&batch.partition, batch.assignment) {
+            return;
+        }
+        let Some(partition) = self.partitions.get_mut(&batch.partition) else { return };
+        partition.delivered = batch.records.last().map_or(partition.delivered, |record| record.offset + 1);
+        let _ = self.lanes[partition.lane].send(LaneInput::Records(batch, permit));
+    }
+
+    /// What the batch costs of the budget; one that is larger than all of it waits until it is alone.
+    fn permits(&self, batch: &Batch) -> u32 {
+        u32::try_from(batch.bytes().min(self.budget_bytes)).unwrap_or(u32::MAX)
+    }
+
+    fn progressed(&mut self, progress: Progress) {
+        for (partition, next_offset) in progress {
+            if let Some(held) = self.partitions.get_mut(&partition) {
+                held.next_offset = next_offset;
+            }
+            self.stands(&partition, next_offset);
+        }
+    }
+
+    fn stands(&mut self, partition: &TopicPartition, next_offset: i64) {
+        if let Some(goal) = &mut self.goal {
+            goal.stands(partition, next_offset);
+            self.shared.goals.set(self.feed.name(), goal.progress());
+        }
+    }
+
+    async fn look_around(&mut self) {
+        self.mirror();
+        // No answer is needed to go on; what is wrong shows where it hurts.
+        let extents = self.shared.source.extents(self.feed.definition.topics());
+        let extents = tokio::time::timeout(TICK, extents).await;
+        if let Ok(Ok(extents)) = &extents {
+            self.measure(extents);
+            if self.feed.max_impact > 0
+                && !self.feed.serves()
+                && let Ok(statuses) = self.shared.store.generations().await
+            {
+                let of_ours = |status: &&GenerationStatus| status.projection == self.feed.name();
+                let live = statuses.iter().filter(of_ours).find(|status| status.state == GenerationState::Live);
+                self.throttle.look(live, extents, self.feed.max_impact);
+            }
+        }
+        let others_have_some = |goal: &Goal| goal.left().any(|partition| !self.partitions.contains_key(partition));
+        if self.goal.as_ref().is_some_and(others_have_some)
+            && let Ok(checkpoints) = self.checkpoints_of_others().await
+        {
+            self.progressed(checkpoints);
+        }
+    }
+
+    /// The gauges of a projection are those of the generation that readers see.
+    fn measure(&self, extents: &Extents) {
+        if !self.feed.serves() {
+            return;
+        }
+        self.metrics.buffered_bytes(self.budget_bytes - self.budget.available_permits());
+        self.metrics.owned(self.partitions.len());
+        for (partition, held) in &self.partitions {
+            if let Some(extent) = extents.get(partition) {
+                self.metrics.lag(partition, extent.end - held.next_offset);
+            }
+        }
+    }
+
+    /// How far other instances are with the partitions that we do not have.
+    async fn checkpoints_of_others(&self) -> Result<Progress, StoreError> {
+        let ours = |projection: &str, generation| projection == self.feed.name() && generation == self.feed.generation;
+        let generations = self.shared.store.generations().await?;
+        let found = generations.into_iter().filter(|found| ours(&found.projection, found.generation));
+        let checkpoints = found.flat_map(|found| found.checkpoints);
+        let others = checkpoints.filter(|checkpoint| !self.partitions.contains_key(&checkpoint.partition));
+        Ok(others.map(|checkpoint| (checkpoint.partition, checkpoint.next_offset)).collect())
+    }
+
+    fn mirror(&mut self) {
+        let positions: Vec<_> =
+            self.partitions.iter().map(|(partition, held)| (partition.clone(), held.next_offset)).collect();
+        self.subscription.mirror(&positions);
+    }
+}
+
+impl Throttle {
+    /// Closed while the live generation lags by more than `most` records and moves: one that stands still is held up by
+    /// something else, and would hold up the rebuild for ever.
+    fn look(&mut self, live: Option<&GenerationStatus>, extents: &Extents, most: u64) {
+        let Some(live) = live else { return self.closed = false };
+        let lag = live
+            .checkpoints
+            .iter()
+            .filter_map(|held| Some((extents.get(&held.partition)?.end - held.next_offset).max(0).unsigned_abs()));
+        let stands: i64 = live.checkpoints.iter().map(|held| held.next_offset).sum();
+        self.closed = lag.sum::<u64>() > most && stands > self.live_stood;
+        self.live_stood = stands;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::source::Extent;
+    use crate::store::RecordedCheckpoint;
+
+    #[test]
+    fn a_rebuild_gives_way_to_a_live_generation_that_lags_and_moves() {
+        let partition = TopicPartition::new("orders", 0);
+        let extents = Extents::from([(partition.clone(), Extent { end: 100, ..Extent::default() })]);
+        let live = |next_offset| {
+            GenerationStatus::for_tests(
+                "p",
+                vec![RecordedCheckpoint {
+                    partition: partition.clone(),
+                    start_offset: Some(0),
+                    next_offset,
+                    owner_epoch: 1,
+                    log_id: None,
+                    updated_at: String::new(),
+                }],
+            )
+        };
+        let mut throttle = Throttle::default();
+        let mut look = |live: Option<GenerationStatus>| {
+            throttle.look(live.as_ref(), &extents, 50);
+            throttle.closed
+        };
+        assert!(look(Some(live(10))), "it lags by 90, and has moved");
+        assert!(!look(Some(live(10))), "it stands still: somebody else is to blame");
+        assert!(look(Some(live(40))));
+        assert!(!look(Some(live(60))), "40 behind is close enough");
+        assert!(!look(None));
+    }
+}

@@ -1,0 +1,6 @@
+//! Rebuilds: generations come, are proven, activated, rolled back and dropped, while readers read.
+
+mod changes;
+mod faults;
+mod scene;
+mod soak;

@@ -1,0 +1,162 @@
+//! What operators ask for is asked for once, kept, and done or taken back.
+
+use std::time::{Duration, SystemTime};
+
+use chrono::{DateTime, SecondsFormat, Utc};
+use readcast::store::{
+    Begin, Command, Committed, Generation, GenerationState, Operation, OperationProgress, OperationState, Rebuild,
+};
+use readcast_core::Definition;
+
+use super::commits::{counted, counters};
+use super::lane::{Lane, PROJECTION, definition};
+use super::lifecycle::{begin, empty};
+use super::subject::Subject;
+
+pub(super) fn rebuild(definition: &Definition) -> Command {
+    Command::Rebuild(Rebuild {
+        definition_hash: definition.hash().into(),
+        begin: Begin::Earliest,
+        no_activate: false,
+        accept_truncated: false,
+        accept_difference: false,
+        max_impact: 0,
+    })
+}
+
+async fn operations(subject: &Subject, finished: usize) -> Vec<Operation> {
+    subject.store.operations(PROJECTION, finished).await.expect("operations can be read")
+}
+
+async fn request(subject: &Subject, command: &Command) -> i64 {
+    subject.store.request(PROJECTION, command, "me").await.expect("it can be asked for")
+}
+
+pub(super) async fn the_same_operation_is_open_once(subject: &Subject) {
+    let first = request(subject, &Command::Rollback).await;
+    assert_eq!(request(subject, &Command::Rollback).await, first);
+    let other = request(subject, &rebuild(&definition(counters()))).await;
+    assert!(other > first);
+    let elsewhere = subject.store.request("elsewhere", &Command::Rollback, "me").await.expect("another's operation");
+    assert!(elsewhere > other);
+    let open = operations(subject, 0).await;
+    assert_eq!(open.iter().map(|operation| operation.id).collect::<Vec<_>>(), [first, other]);
+    assert_eq!((&open[0].command, open[0].requested_by.as_str()), (&Command::Rollback, "me"));
+    assert_eq!((open[0].state, open[0].generation, &open[0].finished_at), (OperationState::Requested, None, &None));
+    assert!(open[0].requested_at.parse::<readcast_core::Timestamp>().is_ok(), "{open:?}");
+    let mut lead = subject.store.lead(PROJECTION).await.expect("a lead").expect("nobody has it");
+    lead.finish(first, OperationState::Done, "done").await.expect("an end");
+    assert!(request(subject, &Command::Rollback).await > first, "what is finished can be asked for again");
+}
+
+pub(super) async fn an_operation_ends_once_and_the_last_are_kept(subject: &Subject) {
+    let mut lead = subject.store.lead(PROJECTION).await.expect("a lead").expect("nobody has it");
+    let mut asked = Vec::new();
+    for command in [Command::Rollback, Command::Retire, Command::Activate { accept_difference: true }] {
+        asked.push(request(subject, &command).await);
+    }
+    let progress = OperationProgress { phase: "replay".into(), done: 3, total: 9, per_second: Some(1.5) };
+    lead.progress(asked[0], &progress).await.expect("progress");
+    assert_eq!(operations(subject, 0).await[0].progress, Some(progress));
+    for id in &asked[..2] {
+        lead.finish(*id, OperationState::Refused, "there is nothing to do").await.expect("an end");
+        lead.finish(*id, OperationState::Done, "changed its mind").await.expect("it is over");
+        lead.progress(*id, &OperationProgress::default()).await.expect("it is over");
+    }
+    let kept = operations(subject, 1).await;
+    assert_eq!(kept.iter().map(|operation| operation.id).collect::<Vec<_>>(), asked[1..]);
+    assert_eq!((kept[0].state, kept[0].outcome.as_deref()), (OperationState::Refused, Some("there is nothing to do")));
+    assert!(kept[0].finished_at.is_some() && kept[0].progress.is_none() && kept[1].finished_at.is_none(), "{kept:?}");
+}
+
+pub(super) async fn a_pause_is_recorded_and_counts_what_it_changed(subject: &Subject) {
+    let definition = definition(counters());
+    subject.store.prepare(&definition).await.expect("tables");
+    let begun = begin(subject, &definition, &empty()).await;
+    let pause =
+        async |paused, building| subject.store.pause(PROJECTION, paused, building, "me").await.expect("a pause");
+    let is_paused = async |generation| subject.generation(generation).await.paused_since.is_some();
+    assert_eq!(pause(true, true).await, 1);
+    assert!(is_paused(begun.generation).await && !is_paused(Generation(1)).await);
+    assert_eq!(pause(true, false).await, 1);
+    assert_eq!(pause(true, false).await, 0);
+    assert!(is_paused(begun.generation).await && is_paused(Generation(1)).await);
+    assert_eq!(pause(false, false).await, 2);
+    assert!(!is_paused(begun.generation).await && !is_paused(Generation(1)).await);
+    let done: Vec<_> = operations(subject, 9).await.into_iter().filter(|other| other.id != begun.operation).collect();
+    let commands: Vec<_> = done.iter().map(|operation| operation.command.name()).collect();
+    assert_eq!(commands, ["pause", "pause", "pause", "resume"]);
+    assert!(done.iter().all(|operation| operation.state == OperationState::Done && operation.finished_at.is_some()));
+    assert_eq!(done[3].outcome.as_deref(), Some("2 generations resumed"));
+}
+
+pub(super) async fn a_cancellation_gives_up_what_is_built_and_nothing_else(subject: &Subject) {
+    let definition = definition(counters());
+    let mut lane = Lane::claim(subject, &definition).await;
+    let mut begun = begin(subject, &definition, &empty()).await;
+    assert_eq!(subject.store.cancel(PROJECTION, "me").await, Ok(2));
+    assert_eq!(subject.store.cancel(PROJECTION, "me").await, Ok(0));
+    let given_up = subject.generation(begun.generation).await;
+    assert_eq!((given_up.state, given_up.phase), (GenerationState::Failed, None));
+    assert_eq!(given_up.last_error.expect("a reason").text, "cancelled by me");
+    assert_eq!(subject.generation(Generation(1)).await.state, GenerationState::Live);
+    let kept = operations(subject, 9).await;
+    assert_eq!((kept[0].state, kept[0].outcome.as_deref()), (OperationState::Cancelled, Some("cancelled by me")));
+    assert_eq!(kept[1..].iter().map(|kept| &kept.command).collect::<Vec<_>>(), [&Command::Cancel, &Command::Cancel]);
+    // Whoever was at it comes too late.
+    begun.lead.proven(begun.generation, &Default::default()).await.expect("nothing to prove");
+    begun.lead.finish(begun.operation, OperationState::Done, "done").await.expect("it is over");
+    assert_eq!(subject.generation(begun.generation).await.state, GenerationState::Failed);
+    assert_eq!(operations(subject, 9).await, kept);
+    assert!(begun.lead.begin(begun.operation, &definition, &empty(), &Default::default()).await.is_err());
+    lane.commit(counted(&["a"])).await.expect("the live generation goes on");
+}
+
+pub(super) async fn a_renamed_projection_keeps_all_that_it_has(subject: &Subject) {
+    let definition = definition(counters());
+    let mut lane = Lane::claim(subject, &definition).await;
+    lane.commit(counted(&["a"])).await.expect("a row");
+    let asked = request(subject, &Command::Retire).await;
+    assert!(subject.store.rename("nobody", "other", "me").await.is_err());
+    assert!(subject.store.rename(PROJECTION, PROJECTION, "me").await.is_err());
+    subject.store.attend("instance", PROJECTION, &["hash"], true).await.expect("it is noted");
+    subject.store.rename(PROJECTION, "other", "me").await.expect("another name");
+    let renamed = subject.status().await;
+    assert_eq!((renamed.projection.as_str(), renamed.generation), ("other", Generation(1)));
+    assert_eq!(subject.positions().await, [(0, 1)]);
+    assert_eq!(subject.rows(&counters()[0]).await.len(), 1);
+    assert_eq!(subject.store.operations(PROJECTION, 9).await, Ok(vec![]));
+    assert_eq!(subject.store.attendance().await, Ok(vec![]));
+    let kept = subject.store.operations("other", 9).await.expect("operations");
+    assert_eq!((kept[0].id, kept[0].state), (asked, OperationState::Requested));
+    assert_eq!((&kept[1].command, kept[1].state), (&Command::Rename { from: PROJECTION.into() }, OperationState::Done));
+    let late = lane.commit(counted(&["a"])).await;
+    assert!(!matches!(late, Ok(Committed::Applied(_))), "{late:?}");
+}
+
+pub(super) async fn who_runs_which_definition_is_known_while_it_does(subject: &Subject) {
+    assert_eq!(subject.store.attendance().await, Ok(vec![]));
+    let attend = async |instance, hashes: &[&str], running| {
+        subject.store.attend(instance, PROJECTION, hashes, running).await.expect("it is noted");
+        let attendance = subject.store.attendance().await.expect("it can be read");
+        let present = attendance.iter().map(|seen| (seen.definition_hash.clone(), seen.present));
+        present.collect::<Vec<_>>()
+    };
+    let seen = |old: bool, new: bool| [("new".to_owned(), new), ("old".to_owned(), old)];
+    assert_eq!(attend("one", &["old", "new"], true).await, seen(true, true));
+    assert_eq!(attend("two", &["new"], true).await, seen(true, true));
+    assert_eq!(attend("one", &["old", "new"], false).await, seen(false, true));
+    assert_eq!(attend("one", &["old"], true).await, seen(true, true));
+    let past =
+        |what: &str, time: &str| format!("UPDATE {} SET seen_at = '{time}' WHERE {what}", subject.own("instances"));
+    let a_minute_ago: DateTime<Utc> = (SystemTime::now() - Duration::from_secs(60)).into();
+    let a_minute_ago = a_minute_ago.to_rfc3339_opts(SecondsFormat::Millis, true);
+    subject.execute(&past("instance = 'two'", &a_minute_ago)).await;
+    assert_eq!(attend("one", &["old"], true).await, seen(true, false), "a sign of life is good for seconds");
+    subject.execute(&past("definition_hash = 'new'", "2001-01-01T00:00:00.000Z")).await;
+    assert_eq!(
+        attend("one", &["old"], true).await,
+        [("old".to_owned(), true)],
+        "who was not seen for a day is forgotten"
+    );
+}
