@@ -33,6 +33,7 @@ on_both_stores!(
     a_rollback_returns_to_tables_that_are_current,
     a_renamed_projection_is_told_from_a_new_one_and_keeps_its_tables,
     a_row_edited_by_hand_is_found_by_verify_and_repaired_by_its_key,
+    a_key_whose_rows_others_share_is_not_folded_again,
     a_rebuild_that_comes_out_empty_is_not_activated,
     a_log_that_forgot_its_beginning_refuses_a_rebuild_with_the_counts,
     a_copy_replays_what_can_be_repeated_and_refuses_the_rest,
@@ -220,6 +221,48 @@ async fn a_row_edited_by_hand_is_found_by_verify_and_repaired_by_its_key(mut sce
     scene.write(500);
     scene.projects_all(1).await;
     scene.shows_every_count().await;
+    instance.stop().await;
+}
+
+async fn a_key_whose_rows_others_share_is_not_folded_again(mut scene: Scene) {
+    fn by_type(event: &Envelope, changes: &mut Changes<'_>) {
+        changes.upsert("seen", [event.event_type.to_string()]).add("events", 1);
+    }
+    let shared = || Seen { project: by_type, ..Seen::first() };
+    scene.write(200);
+    let instance = scene.start([shared()]);
+    scene.projects_all(1).await;
+    let before = scene.rows(&seen()).await;
+    let key = scene.expected().keys().next().unwrap().clone();
+    let definition_hash = shared().definition().hash().to_owned();
+    let refused = scene.is_refused(&Command::RefoldKey { key, definition_hash }).await;
+    assert!(refused.contains("what is whose can't be told apart"), "{refused}");
+    assert_eq!(scene.rows(&seen()).await, before);
+    instance.stop().await;
+}
+
+#[tokio::test]
+async fn grants_survive_a_view_that_is_made_anew_and_views_of_users_are_not_dropped() {
+    let mut scene = Scene::on_postgres().await;
+    let next = Seen::next(2, vec![with_status()], set_status);
+    scene.write(300);
+    let instance = scene.continues([Seen::first(), next.clone()]).await;
+    let role = format!("reader_{:016x}", fastrand::u64(..));
+    scene.execute(&format!("CREATE ROLE {role}; GRANT SELECT ON public.seen TO {role}")).await;
+    scene.execute("CREATE VIEW of_users AS SELECT order_id, events FROM public.seen").await;
+    // The column that it needs goes.
+    let refused = scene.is_refused(&Command::Rebuild(rebuild(&next.definition()))).await;
+    assert!(refused.contains("other objects depend on it"), "{refused}");
+    assert_eq!(scene.state(2).await, Some(GenerationState::Ready));
+    scene.shows_every_count().await;
+    scene.execute("DROP VIEW of_users").await;
+    scene.does(&Command::Activate { accept_difference: false }).await;
+    let super::scene::Place::Postgres(database) = &scene.place else { unreachable!("it is on Postgres") };
+    let granted = format!("SELECT has_table_privilege('{role}', 'public.seen', 'SELECT')");
+    assert_eq!(database.value(&granted).await, "t");
+    scene.does(&Command::Rollback).await;
+    assert_eq!(database.value(&granted).await, "t");
+    scene.execute(&format!("DROP OWNED BY {role}; DROP ROLE {role}")).await;
     instance.stop().await;
 }
 
