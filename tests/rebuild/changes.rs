@@ -153,6 +153,9 @@ async fn on_change_rebuild_activates_what_the_new_code_builds_while_the_old_code
     scene.projects_all(1).await;
     scene.shows_every_count().await;
     assert_eq!(scene.statuses().await.len(), 2);
+    let operations = scene.store.operations(NAME, 100).await.unwrap();
+    let rebuilds = operations.iter().filter(|operation| matches!(operation.command, Command::Rebuild(_)));
+    assert_eq!(rebuilds.count(), 1, "each code took its own definition for the newer one: {operations:?}");
     old.stop().await;
     new.stop().await;
 }
