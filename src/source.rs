@@ -34,9 +34,8 @@ pub trait Subscription: Send + Sync {
     /// The next thing that happened. May be cancelled without losing anything, and called again after an error.
     async fn next(&mut self) -> Result<SourceEvent, SourceError>;
 
-    /// Begins the delivery of assigned partitions, each at the offset given. Partitions that were taken away since
-    /// they were assigned are passed over.
-    async fn start(&mut self, starts: &[(TopicPartition, i64)]) -> Result<(), SourceError>;
+    /// Begins the delivery of assigned partitions. Those that were taken away since they were assigned are passed over.
+    async fn start(&mut self, starts: &[Start]) -> Result<(), SourceError>;
 
     /// Which partitions are ours at this instant, for whoever holds records of theirs.
     fn assignment(&self) -> Arc<Assignment>;
@@ -46,6 +45,25 @@ pub trait Subscription: Send + Sync {
 
     /// Leaves the group, within a few seconds.
     async fn close(self: Box<Self>);
+}
+
+/// Where the delivery of a partition begins.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Start {
+    /// Which partition.
+    pub partition: TopicPartition,
+    /// The first offset to deliver.
+    pub next_offset: i64,
+    /// The leader epoch of the record before it, where that is known: a log that was cut off before `next_offset` and
+    /// grew again is told by it (Kafka's KIP-320).
+    pub leader_epoch: Option<i32>,
+}
+
+impl Start {
+    /// At `next_offset`, whoever led the partition.
+    pub fn at(partition: TopicPartition, next_offset: i64) -> Self {
+        Self { partition, next_offset, leader_epoch: None }
+    }
 }
 
 /// What happened in a subscription, in order.
@@ -75,6 +93,8 @@ pub struct Batch {
     pub from: i64,
     /// The records; offsets may have holes, where a log was compacted or holds markers of its own.
     pub records: Vec<Record>,
+    /// Under which leader of the partition the last of them was written, where the log knows such a thing.
+    pub leader_epoch: Option<i32>,
 }
 
 impl Batch {
@@ -93,13 +113,21 @@ pub struct Record {
     pub key: Option<Bytes>,
     /// Its value; none for a tombstone.
     pub value: Option<Bytes>,
+    /// Its headers, in order; a name may come more than once.
+    pub headers: Vec<Header>,
+    /// When it was written, in milliseconds since 1970, where the log keeps times.
+    pub timestamp: Option<i64>,
 }
+
+/// A header of a record: its name, and its value if it has one.
+pub type Header = (String, Option<Bytes>);
 
 impl Record {
     /// What the record takes in memory, in bytes.
     pub fn bytes(&self) -> usize {
         let length = |part: &Option<Bytes>| part.as_ref().map_or(0, Bytes::len);
-        size_of::<Self>() + length(&self.key) + length(&self.value)
+        let header = |(name, value): &Header| size_of::<Header>() + name.len() + length(value);
+        size_of::<Self>() + length(&self.key) + length(&self.value) + self.headers.iter().map(header).sum::<usize>()
     }
 }
 

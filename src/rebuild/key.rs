@@ -6,7 +6,7 @@ use readcast_core::{Change, ChangeSet, Definition, Key, RowChange, TopicPartitio
 
 use super::Conductor;
 use crate::error::Failure;
-use crate::source::{Record, SourceError, SourceEvent};
+use crate::source::{Record, SourceError, SourceEvent, Start};
 use crate::store::{Advance, Commit, Committed, GenerationStatus, Lead, StoreError};
 
 /// Places in the log, one a partition.
@@ -214,8 +214,10 @@ impl Scan<'_> {
             };
             match event {
                 SourceEvent::Assigned(partitions) => {
-                    let starts: Vec<_> =
-                        partitions.into_iter().map(|partition| (partition.clone(), start(&partition))).collect();
+                    let starts: Vec<_> = partitions
+                        .into_iter()
+                        .map(|partition| Start::at(partition.clone(), start(&partition)))
+                        .collect();
                     subscription.start(&starts).await?;
                 }
                 SourceEvent::Batch(batch) => {

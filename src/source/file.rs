@@ -28,7 +28,7 @@ use tokio::time::Instant;
 pub use self::append::Appender;
 use self::folder::Folder;
 use self::tail::Tail;
-use super::{Assignment, Extents, Source, SourceError, SourceEvent, Subscription};
+use super::{Assignment, Extents, Source, SourceError, SourceEvent, Start, Subscription};
 
 /// Files are polled rather than watched: a poll is one `stat` a partition, works on every file system, network mounts
 /// included, and has to be made anyway to notice a file that shrank.
@@ -110,10 +110,10 @@ impl Subscription for FileSubscription {
     }
 
     /// Finding a line means reading all before it, so this happens on a thread that may block.
-    async fn start(&mut self, starts: &[(TopicPartition, i64)]) -> Result<(), SourceError> {
-        for (partition, next_offset) in starts {
-            if let Some(tail) = self.tails.iter_mut().find(|tail| tail.partition() == partition) {
-                let seek = tail.seek(*next_offset);
+    async fn start(&mut self, starts: &[Start]) -> Result<(), SourceError> {
+        for start in starts {
+            if let Some(tail) = self.tails.iter_mut().find(|tail| *tail.partition() == start.partition) {
+                let seek = tail.seek(start.next_offset);
                 tail.start(blocking("looking for a line", seek).await?)?;
             }
         }

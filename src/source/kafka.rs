@@ -24,7 +24,7 @@ use tokio::sync::{mpsc, oneshot};
 use self::log::ToTracing;
 pub use self::produce::Producer;
 use self::rebalance::Member;
-use super::{Assignment, Extent, Extents, Source, SourceError, SourceEvent, Subscription};
+use super::{Assignment, Extent, Extents, Source, SourceError, SourceEvent, Start, Subscription};
 
 /// How long one question to the brokers may take.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
@@ -240,7 +240,7 @@ impl Subscription for KafkaSubscription {
         Ok(event)
     }
 
-    async fn start(&mut self, starts: &[(TopicPartition, i64)]) -> Result<(), SourceError> {
+    async fn start(&mut self, starts: &[Start]) -> Result<(), SourceError> {
         let Some(consumer) = self.consumer.clone() else { return Ok(()) };
         let starts = starts.to_vec();
         blocking("starting partitions", move || {

@@ -21,7 +21,7 @@ use tokio::sync::Notify;
 
 use self::group::Group;
 use self::log::{Log, Logs};
-use super::{Assignment, Extents, Source, SourceError, SourceEvent, Subscription};
+use super::{Assignment, Extents, Source, SourceError, SourceEvent, Start, Subscription};
 
 /// A log in memory, and the script of its faults.
 #[derive(Clone, Debug, Default)]
@@ -209,7 +209,7 @@ impl Subscription for MemorySubscription {
         }
     }
 
-    async fn start(&mut self, starts: &[(TopicPartition, i64)]) -> Result<(), SourceError> {
+    async fn start(&mut self, starts: &[Start]) -> Result<(), SourceError> {
         self.source.change_group(&self.group, |group, _| group.start(self.member, starts));
         Ok(())
     }

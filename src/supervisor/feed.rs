@@ -22,7 +22,7 @@ use crate::health::{State, Voice};
 use crate::metrics::ProjectionMetrics;
 use crate::plan::Allowed;
 use crate::retry::Backoff;
-use crate::source::{Batch, Extents, SourceError, SourceEvent, Subscription, verify};
+use crate::source::{Batch, Extents, SourceError, SourceEvent, Start, Subscription, verify};
 use crate::store::{Checkpoint, Generation, GenerationState, GenerationStatus, StoreError, Writer};
 use crate::worker::{Lane, LaneInput, Limits, Progress};
 
@@ -344,7 +344,7 @@ impl<'a> Run<'a> {
             let extent = extents.get(&partition).cloned().unwrap_or_default();
             verify(checkpoint.next_offset, checkpoint.log_id.as_deref(), &extent)
                 .map_err(|verdict| SourceError::Verdict { partition: partition.clone(), verdict })?;
-            starts.push((partition.clone(), checkpoint.next_offset));
+            starts.push(Start::at(partition.clone(), checkpoint.next_offset));
             if let Some(epoch) = assignment.epoch(&partition) {
                 self.own(checkpoint, epoch);
             }

@@ -117,8 +117,9 @@ fn record(offset: i64, line: Bytes) -> Record {
             offset,
             key: Some(line.slice(..tab)).filter(|key| !key.is_empty()),
             value: Some(line.slice(tab + 1..)),
+            ..Record::default()
         },
-        None => Record { offset, key: None, value: Some(line) },
+        None => Record { offset, value: Some(line), ..Record::default() },
     }
 }
 

@@ -50,7 +50,7 @@ impl Log {
     async fn started(&self, next_offset: i64) -> Box<dyn Subscription> {
         let mut subscription = self.subscribe().await;
         assert_eq!(assigned(&mut subscription).await, [orders(0)]);
-        subscription.start(&[(orders(0), next_offset)]).await.unwrap();
+        subscription.start(&[Start::at(orders(0), next_offset)]).await.unwrap();
         subscription
     }
 }
@@ -141,7 +141,7 @@ async fn nothing_is_delivered_before_the_start() {
     let mut subscription = log.subscribe().await;
     assert_eq!(assigned(&mut subscription).await, [orders(0)]);
     quiet(&mut subscription).await;
-    subscription.start(&[(orders(7), 3), (orders(0), 0)]).await.unwrap();
+    subscription.start(&[Start::at(orders(7), 3), Start::at(orders(0), 0)]).await.unwrap();
     let batch = batch(&mut subscription).await;
     assert_eq!(batch.records.len(), 2);
     assert!(subscription.assignment().holds(&orders(0), batch.assignment));
@@ -177,7 +177,7 @@ async fn a_start_in_the_middle_begins_there() {
 
     let mut subscription = log.subscribe().await;
     assigned(&mut subscription).await;
-    let error = subscription.start(&[(orders(0), 4)]).await.unwrap_err();
+    let error = subscription.start(&[Start::at(orders(0), 4)]).await.unwrap_err();
     let verdict = Verdict::Truncated { next_offset: 4, end: 3 };
     assert_eq!(error, SourceError::Verdict { partition: orders(0), verdict });
 }
@@ -190,7 +190,7 @@ async fn a_new_partition_is_assigned_when_its_file_appears() {
     at_end(&mut subscription, 0).await;
     log.append("1.ndjson", "b\n");
     assert_eq!(assigned(&mut subscription).await, [orders(1)]);
-    subscription.start(&[(orders(1), 0)]).await.unwrap();
+    subscription.start(&[Start::at(orders(1), 0)]).await.unwrap();
     let second = batch(&mut subscription).await;
     assert_eq!(second.partition, orders(1));
     let assignment = subscription.assignment();
@@ -203,7 +203,8 @@ async fn partitions_take_turns_and_each_keeps_its_order() {
     let text: String = (0..100_000).map(|number| format!("{number}\n")).collect();
     let log = Log::new(&[("0.ndjson", &text), ("1.ndjson", &text)]);
     let mut subscription = log.subscribe().await;
-    let starts: Vec<_> = assigned(&mut subscription).await.into_iter().map(|partition| (partition, 0)).collect();
+    let starts: Vec<_> =
+        assigned(&mut subscription).await.into_iter().map(|partition| Start::at(partition, 0)).collect();
     subscription.start(&starts).await.unwrap();
     let (mut delivered, mut ended, mut switches) = ([0_i64; 2], 0, 0);
     let mut last = None;

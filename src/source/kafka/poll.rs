@@ -96,7 +96,12 @@ impl Poller {
 
     fn add(&mut self, message: &impl Message) {
         let copied = |part: Option<&[u8]>| part.map(Bytes::copy_from_slice);
-        let record = Record { offset: message.offset(), key: copied(message.key()), value: copied(message.payload()) };
+        let record = Record {
+            offset: message.offset(),
+            key: copied(message.key()),
+            value: copied(message.payload()),
+            ..Record::default()
+        };
         let partition = self.topics.partition(message.topic(), message.partition());
         // Records come in runs of one partition, so its batch is nearly always the last.
         if let Some(batch) = self.batches.iter_mut().rev().find(|batch| batch.partition == partition) {
@@ -109,7 +114,7 @@ impl Poller {
             _ => self.consumer.context().started_at(&partition),
         };
         let from = from.unwrap_or(record.offset);
-        self.batches.push(Batch { partition, assignment, from, records: vec![record] });
+        self.batches.push(Batch { partition, assignment, from, records: vec![record], leader_epoch: None });
     }
 
     fn hand_on(&mut self) {

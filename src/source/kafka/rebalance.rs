@@ -19,7 +19,7 @@ use tokio::sync::mpsc::UnboundedSender;
 
 use super::Topics;
 use super::log::ToTracing;
-use crate::source::{Assignment, SourceError, SourceEvent};
+use crate::source::{Assignment, SourceError, SourceEvent, Start};
 
 /// What one member of the group knows of its partitions.
 pub(super) struct Member {
@@ -52,14 +52,15 @@ impl Member {
     }
 
     /// Assigns the partitions to the consumer, each at its offset, as far as they still wait for it.
-    pub(super) fn start(&self, consumer: &BaseConsumer<Self>, starts: &[(TopicPartition, i64)]) -> KafkaResult<()> {
+    pub(super) fn start(&self, consumer: &BaseConsumer<Self>, starts: &[Start]) -> KafkaResult<()> {
         let mut waiting = self.waiting();
-        let starts: Vec<_> = starts.iter().filter(|(partition, _)| waiting.contains(partition)).collect();
+        let starts = starts.iter().filter(|start| waiting.contains(&start.partition));
+        let starts: Vec<_> = starts.map(|start| (start.partition.clone(), start.next_offset)).collect();
         if starts.is_empty() {
             return Ok(());
         }
-        self.started().extend(starts.iter().map(|(partition, offset)| (partition.clone(), *offset)));
-        consumer.incremental_assign(&self.topics.offsets(starts.iter().copied()))?;
+        self.started().extend(starts.iter().cloned());
+        consumer.incremental_assign(&self.topics.offsets(&starts))?;
         waiting.retain(|partition| !starts.iter().any(|(started, _)| started == partition));
         Ok(())
     }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use readcast_core::TopicPartition;
 
 use super::log::Logs;
-use crate::source::{Assignment, AssignmentEpoch, Batch, SourceError, SourceEvent, verify};
+use crate::source::{Assignment, AssignmentEpoch, Batch, SourceError, SourceEvent, Start, verify};
 
 #[derive(Debug)]
 pub(super) struct Group {
@@ -113,10 +113,10 @@ impl Group {
         self.deal(logs);
     }
 
-    pub(super) fn start(&mut self, member: usize, starts: &[(TopicPartition, i64)]) {
+    pub(super) fn start(&mut self, member: usize, starts: &[Start]) {
         for reading in &mut self.members[member].readings {
-            if let Some((_, next_offset)) = starts.iter().find(|(partition, _)| *partition == reading.partition) {
-                reading.next_offset = Some(*next_offset);
+            if let Some(start) = starts.iter().find(|start| start.partition == reading.partition) {
+                reading.next_offset = Some(start.next_offset);
                 reading.end_told = false;
             }
         }
@@ -186,6 +186,7 @@ impl Reading {
                 assignment: self.epoch,
                 from: next_offset,
                 records,
+                leader_epoch: None,
             })));
         }
         let told = std::mem::replace(&mut self.end_told, true);

@@ -35,7 +35,7 @@ impl Log {
     pub(super) fn append(&mut self, key: Option<&str>, value: Option<Bytes>) -> i64 {
         let offset = self.skip();
         let key = key.map(|key| Bytes::copy_from_slice(key.as_bytes()));
-        self.records.insert(offset, Record { offset, key, value });
+        self.records.insert(offset, Record { offset, key, value, ..Record::default() });
         offset
     }
 

@@ -31,7 +31,7 @@ async fn told(member: &mut Member) -> Vec<String> {
         };
         told.push(match event.unwrap() {
             SourceEvent::Assigned(partitions) => {
-                let starts: Vec<_> = partitions.iter().map(|partition| (partition.clone(), 0)).collect();
+                let starts: Vec<_> = partitions.iter().map(|partition| Start::at(partition.clone(), 0)).collect();
                 member.start(&starts).await.unwrap();
                 numbers("+", &partitions)
             }
@@ -77,7 +77,7 @@ async fn records_come_in_order_and_the_end_is_told_once_each_time() {
     source.append_tombstone("t", 1, KEY);
     source.cut_batches(1);
     assert_eq!(told(&mut member).await, ["1:2", "1:3", "$1"]);
-    member.start(&[(t(0), 1), (t(7), 0)]).await.unwrap();
+    member.start(&[Start::at(t(0), 1), Start::at(t(7), 0)]).await.unwrap();
     assert_eq!(told(&mut member).await, ["0:1", "$0"]);
     assert_eq!(source.extents(&["t", "u"]).await.unwrap_err(), SourceError::NoTopic("u".into()));
     assert_eq!(source.extents(&["t"]).await.unwrap()[&t(1)].end, 4);
@@ -217,7 +217,7 @@ async fn holes_are_passed_over() {
     let mut member = join(&source).await;
     assert_eq!(told(&mut member).await, ["+0", "0:0,1,3", "$0"]);
     assert_eq!(source.extents(&["t"]).await.unwrap()[&t(0)].end, 5);
-    member.start(&[(t(0), 2)]).await.unwrap();
+    member.start(&[Start::at(t(0), 2)]).await.unwrap();
     let event = now(&mut member).unwrap().unwrap();
     assert!(
         matches!(&event, SourceEvent::Batch(batch) if batch.from == 2 && batch.records[0].offset == 3),

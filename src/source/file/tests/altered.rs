@@ -50,7 +50,7 @@ async fn another_file_between_assignment_and_start_is_another_log() {
     let mut subscription = log.subscribe().await;
     assigned(&mut subscription).await;
     log.replace("0.ndjson", "a\nb\n");
-    let error = subscription.start(&[(orders(0), 1)]).await.unwrap_err();
+    let error = subscription.start(&[Start::at(orders(0), 1)]).await.unwrap_err();
     assert!(matches!(error, SourceError::Verdict { verdict: Verdict::Recreated { .. }, .. }), "{error:?}");
 }
 
