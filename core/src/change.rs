@@ -112,13 +112,43 @@ pub enum ChangeError {
 pub struct Changes<'a> {
     tables: &'a [TableSpec],
     changes: Vec<Change>,
+    tab: Tab,
+}
+
+/// What one event has cost so far, and the first mistake that was made.
+#[derive(Debug, Default)]
+struct Tab {
+    operations: usize,
     error: Option<ChangeError>,
 }
 
+/// Thrown when an event has used up [`Changes::MOST_OPERATIONS`], and caught in [`Definition::project`].
+///
+/// [`Definition::project`]: crate::Definition::project
+pub(crate) struct Exhausted;
+
+impl Tab {
+    /// Counts one operation. A projection that loops would go on until the memory is full, and no error that is kept for
+    /// the end would stop it: so this unwinds.
+    fn spend(&mut self) {
+        self.operations += 1;
+        if self.operations > Changes::MOST_OPERATIONS {
+            std::panic::resume_unwind(Box::new(Exhausted));
+        }
+    }
+
+    fn keep<T>(&mut self, result: Result<T, ChangeError>) -> Option<T> {
+        result.map_err(|error| self.error.get_or_insert(error)).ok()
+    }
+}
+
 impl<'a> Changes<'a> {
+    /// How many operations one event may come to: rows, cells and children together.
+    pub const MOST_OPERATIONS: usize = 1_000_000;
+
     /// No changes yet to any of `tables`.
     pub fn new(tables: &'a [TableSpec]) -> Self {
-        Self { tables, changes: Vec::new(), error: None }
+        Self { tables, changes: Vec::new(), tab: Tab::default() }
     }
 
     /// Changes the row with this key, which is created when it is missing.
@@ -134,6 +164,7 @@ impl<'a> Changes<'a> {
     /// Removes the row with this key, if there is one. Later changes to that key start afresh.
     pub fn delete<V: Into<Value>>(&mut self, table: &str, key: impl IntoIterator<Item = V>) {
         if let Some((table, key)) = self.keyed(table, key) {
+            self.tab.spend();
             self.changes.push(Change::Row { table, key, change: RowChange::Delete });
         }
     }
@@ -141,17 +172,18 @@ impl<'a> Changes<'a> {
     /// Changes every row whose data column `column` equals `value`. Ordered against the keyed changes around it.
     pub fn update_where(&mut self, table: &str, column: &str, value: impl Into<Value>) -> RowWriter<'_> {
         let found = self.table(table).and_then(|(index, spec)| {
-            let place = self.keep(data_column(spec, column))?;
+            let place = self.tab.keep(data_column(spec, column))?;
             // Stores differ in which JSON texts are equal.
             let comparable = spec.data_columns()[place].column_type() != crate::ColumnType::Json;
-            self.keep(comparable.then_some(()).ok_or_else(|| operation(spec, place, "update_where")))?;
-            let value = self.keep(fit(spec, place, value.into()))?;
+            self.tab.keep(comparable.then_some(()).ok_or_else(|| operation(spec, place, "update_where")))?;
+            let value = self.tab.keep(fit(spec, place, value.into()))?;
             Some((index, place, value))
         });
-        let Some((table, column, value)) = found else { return RowWriter::refused(&mut self.error) };
+        self.tab.spend();
+        let Some((table, column, value)) = found else { return RowWriter::refused(&mut self.tab) };
         let spec = &self.tables[table];
         self.changes.push(Change::Where { table, column, value, cells: Cells::none(spec.data_columns().len()) });
-        RowWriter::last(spec, &mut self.changes, &mut self.error)
+        RowWriter::last(spec, &mut self.changes, &mut self.tab)
     }
 
     /// Makes `rows` the only rows below `parent`, the first columns of the key. Each row is given as the rest of its
@@ -164,17 +196,21 @@ impl<'a> Changes<'a> {
     ) {
         let Some((table, spec)) = self.table(table) else { return };
         let parent: Key = parent.into_iter().map(Into::into).collect();
-        let whole = |row: Vec<Value>| whole_row(spec, parent.iter().cloned().chain(row).collect());
+        let tab = &mut self.tab;
+        let whole = |row: Vec<Value>| {
+            tab.spend();
+            whole_row(spec, parent.iter().cloned().chain(row).collect())
+        };
         let rows = rows.into_iter().map(whole).collect::<Result<_, _>>();
         let checked = parent_key(spec, parent.clone()).and_then(|parent| Ok((parent, rows?)));
-        if let Some((parent, rows)) = self.keep(checked) {
+        if let Some((parent, rows)) = self.tab.keep(checked) {
             self.changes.push(Change::ReplaceChildren { table, parent, rows });
         }
     }
 
     /// The changes, or the first mistake that was made.
     pub fn finish(self) -> Result<Vec<Change>, ChangeError> {
-        if let Some(error) = self.error {
+        if let Some(error) = self.tab.error {
             return Err(error);
         }
         for change in &self.changes {
@@ -191,25 +227,22 @@ impl<'a> Changes<'a> {
         key: impl IntoIterator<Item = V>,
         change: fn(Cells) -> RowChange,
     ) -> RowWriter<'_> {
-        let Some((table, key)) = self.keyed(table, key) else { return RowWriter::refused(&mut self.error) };
+        self.tab.spend();
+        let Some((table, key)) = self.keyed(table, key) else { return RowWriter::refused(&mut self.tab) };
         let spec = &self.tables[table];
         self.changes.push(Change::Row { table, key, change: change(Cells::none(spec.data_columns().len())) });
-        RowWriter::last(spec, &mut self.changes, &mut self.error)
+        RowWriter::last(spec, &mut self.changes, &mut self.tab)
     }
 
     fn keyed<V: Into<Value>>(&mut self, table: &str, key: impl IntoIterator<Item = V>) -> Option<(usize, Key)> {
         let (index, spec) = self.table(table)?;
         let key = key.into_iter().map(Into::into).collect();
-        Some((index, self.keep(whole_key(spec, key))?))
+        Some((index, self.tab.keep(whole_key(spec, key))?))
     }
 
     fn table(&mut self, name: &str) -> Option<(usize, &'a TableSpec)> {
         let found = self.tables.iter().enumerate().find(|(_, table)| table.name() == name);
-        self.keep(found.ok_or_else(|| ChangeError::NoTable(name.to_owned())))
-    }
-
-    fn keep<T>(&mut self, result: Result<T, ChangeError>) -> Option<T> {
-        result.map_err(|error| self.error.get_or_insert(error)).ok()
+        self.tab.keep(found.ok_or_else(|| ChangeError::NoTable(name.to_owned())))
     }
 }
 
@@ -218,21 +251,21 @@ impl<'a> Changes<'a> {
 pub struct RowWriter<'a> {
     /// The row that is written; none when it was refused already.
     row: Option<(&'a TableSpec, &'a mut Cells)>,
-    error: &'a mut Option<ChangeError>,
+    tab: &'a mut Tab,
 }
 
 impl<'a> RowWriter<'a> {
-    fn refused(error: &'a mut Option<ChangeError>) -> Self {
-        Self { row: None, error }
+    fn refused(tab: &'a mut Tab) -> Self {
+        Self { row: None, tab }
     }
 
-    fn last(spec: &'a TableSpec, changes: &'a mut [Change], error: &'a mut Option<ChangeError>) -> Self {
+    fn last(spec: &'a TableSpec, changes: &'a mut [Change], tab: &'a mut Tab) -> Self {
         let cells = changes.last_mut().and_then(|change| match change {
             Change::Row { change: RowChange::Upsert(cells) | RowChange::Update(cells), .. } => Some(cells),
             Change::Where { cells, .. } => Some(cells),
             Change::Row { change: RowChange::Delete, .. } | Change::ReplaceChildren { .. } => None,
         });
-        Self { row: cells.map(|cells| (spec, cells)), error }
+        Self { row: cells.map(|cells| (spec, cells)), tab }
     }
 
     /// The column becomes `value`; the last one wins, in log order.
@@ -278,7 +311,7 @@ impl<'a> RowWriter<'a> {
         let spec: &TableSpec = spec;
         let Some((at_column, tie_column)) = spec.newer_columns() else {
             let error = ChangeError::NoColumn { table: spec.name().into(), column: "newer_by".into() };
-            self.error.get_or_insert(error);
+            self.tab.error.get_or_insert(error);
             return self;
         };
         let name = |place: usize| spec.data_columns()[place].name();
@@ -308,14 +341,13 @@ impl<'a> RowWriter<'a> {
     }
 
     fn write(mut self, column: &str, cell: impl FnOnce(&TableSpec, usize) -> Result<Cell, ChangeError>) -> Self {
+        self.tab.spend();
         if let Some((spec, cells)) = &mut self.row {
             let written = data_column(spec, column).and_then(|place| {
                 let twice = || ChangeError::Twice { table: spec.name().into(), column: column.into() };
                 cells.push(place, cell(spec, place)?).then_some(()).ok_or_else(twice)
             });
-            if let Err(error) = written {
-                self.error.get_or_insert(error);
-            }
+            self.tab.keep(written);
         }
         self
     }

@@ -102,6 +102,11 @@ impl Cells {
 
     /// Composes `next` behind what the cell at `place` already does.
     pub(crate) fn push(&mut self, place: usize, next: Cell) -> bool {
+        // In place: an array that grows item by item would be copied with each.
+        if let (Some(Cell::Append(items)), Cell::Append(more)) = (&mut self.0[place], &next) {
+            items.extend_from_slice(more);
+            return true;
+        }
         let composed = match &self.0[place] {
             None => Some(next),
             Some(cell) => cell.then(&next),

@@ -28,7 +28,7 @@ pub use fold::{Cell, Cells, ChangeSet, Key, Row, RowChange, Segment};
 pub use json::{Json, JsonError};
 pub use model::{Model, OutOfRange};
 pub use position::{Position, TopicPartition};
-pub use projection::{Definition, DefinitionError, Projection, ProjectionError, Registry};
+pub use projection::{Definition, DefinitionError, Projection, ProjectionError, Registry, Unprojectable};
 pub use table::{Column, ColumnType, Presence, TableSpec, differences};
 pub use timestamp::{Timestamp, TimestampError};
 pub use uuid::Uuid;

@@ -1,18 +1,34 @@
 //! What a read model is, and the registry of those that a projector runs.
 
+use std::any::Any;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::fmt::Write as _;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 
-use crate::change::{Change, Changes};
+use crate::change::{Change, Changes, Exhausted};
 use crate::table::is_identifier;
 use crate::{Envelope, TableSpec};
 
 /// Why a projection could not make changes of an event. The record is poison for that projection.
 pub type ProjectionError = Box<dyn std::error::Error + Send + Sync>;
+
+/// Why an event did not become changes. It is poison for that projection.
+#[derive(Debug, thiserror::Error)]
+pub enum Unprojectable {
+    /// The projection refused it, or made a change that its tables can't take.
+    #[error("{0}")]
+    Refused(ProjectionError),
+    /// The projection panicked.
+    #[error("the projection panicked: {0}")]
+    Panicked(String),
+    /// The projection did not come to an end.
+    #[error("the projection made more than {} operations of one event", Changes::MOST_OPERATIONS)]
+    Exhausted,
+}
 
 /// A read model: which events it takes, which tables it owns, and what an event changes in them.
 ///
@@ -100,11 +116,19 @@ impl Definition {
         self.projection.event_types().contains(&event_type)
     }
 
-    /// What `event` changes.
-    pub fn project(&self, event: &Envelope) -> Result<Vec<Change>, ProjectionError> {
-        let mut changes = Changes::new(&self.tables);
-        self.projection.project(event, &mut changes)?;
-        Ok(changes.finish()?)
+    /// What `event` changes. A panic of the projection's is an error like any other.
+    pub fn project(&self, event: &Envelope) -> Result<Vec<Change>, Unprojectable> {
+        // Nothing that a panic could leave half done outlives this call: a projection keeps no state.
+        let projected = std::panic::catch_unwind(AssertUnwindSafe(|| {
+            let mut changes = Changes::new(&self.tables);
+            self.projection.project(event, &mut changes)?;
+            Ok(changes.finish()?)
+        }));
+        match projected {
+            Ok(projected) => projected.map_err(Unprojectable::Refused),
+            Err(thrown) if thrown.is::<Exhausted>() => Err(Unprojectable::Exhausted),
+            Err(thrown) => Err(Unprojectable::Panicked(words(&*thrown))),
+        }
     }
 
     fn faults(&self) -> Vec<String> {
@@ -134,6 +158,12 @@ impl fmt::Debug for Definition {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Definition").field("name", &self.name()).field("hash", &self.hash).finish_non_exhaustive()
     }
+}
+
+/// What a panic said.
+fn words(thrown: &(dyn Any + Send)) -> String {
+    let text = thrown.downcast_ref::<&str>().map(|text| (*text).to_owned());
+    text.or_else(|| thrown.downcast_ref::<String>().cloned()).unwrap_or_else(|| "it did not say why".into())
 }
 
 fn to_json(tables: &[TableSpec]) -> String {
@@ -306,5 +336,69 @@ mod tests {
         assert_eq!(versions[0], 3);
         versions.sort_unstable();
         assert_eq!(versions, [1, 2, 3]);
+    }
+
+    /// A projection that does what the event type says.
+    struct Unruly;
+
+    impl Projection for Unruly {
+        fn name(&self) -> &str {
+            "unruly"
+        }
+
+        fn topics(&self) -> &[&str] {
+            &["log"]
+        }
+
+        fn event_types(&self) -> &[&str] {
+            &["PANIC", "FLOOD", "CHILDREN", "APPENDS", "REFUSE"]
+        }
+
+        fn tables(&self) -> Vec<TableSpec> {
+            vec![
+                TableSpec::new("t")
+                    .key("id", ColumnType::I64)
+                    .key("n", ColumnType::I64)
+                    .nullable("a", ColumnType::Json),
+            ]
+        }
+
+        fn project(&self, event: &Envelope, changes: &mut Changes<'_>) -> Result<(), ProjectionError> {
+            match event.event_type.as_str() {
+                "PANIC" => panic!("over {}", event.event_id),
+                "FLOOD" => loop {
+                    // Refused, and counted all the same.
+                    changes.upsert("none", [1]).set("none", 1);
+                },
+                "CHILDREN" => {
+                    changes.replace_children("t", [1], std::iter::repeat_with(|| vec![1.into(), crate::Value::Null]))
+                }
+                "APPENDS" => {
+                    let mut row = changes.upsert("t", [1, 1]);
+                    loop {
+                        row = row.append("a", crate::Json::parse("1")?);
+                    }
+                }
+                _ => return Err("no".into()),
+            }
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn fault_35_whatever_a_projection_does_ends_in_an_error() {
+        let registry = Registry::new().register(Unruly);
+        let project = |event_type: &str| {
+            let json =
+                format!(r#"{{"event_id":"e7","type":"{event_type}","timestamp":"2024-05-20T14:30:00Z","data":null}}"#);
+            let position = crate::TopicPartition::new("log", 0).at(0);
+            let event = Envelope::from_plain_json(position, None, json.as_bytes()).expect("an event");
+            registry.definitions()[0].project(&event).expect_err("it can't be projected")
+        };
+        assert!(matches!(project("PANIC"), Unprojectable::Panicked(said) if said == "over e7"));
+        for endless in ["FLOOD", "CHILDREN", "APPENDS"] {
+            assert!(matches!(project(endless), Unprojectable::Exhausted), "{endless}");
+        }
+        assert!(matches!(project("REFUSE"), Unprojectable::Refused(_)));
     }
 }
