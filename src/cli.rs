@@ -3,11 +3,14 @@
 //! Results go to standard output, logs and progress to standard error. Exit codes: 0 done, 1 a check failed or a
 //! projection halted, 78 bad configuration (`EX_CONFIG` of sysexits.h).
 
+mod accept_loss;
 mod check;
 mod connect;
+mod dead_letters;
 mod demo;
 mod generate;
 mod generations;
+mod inert;
 mod migrate;
 mod operate;
 mod rebuild;
@@ -103,6 +106,11 @@ enum Command {
     Resume(generations::Pause),
     /// Carry a projection's tables and positions over to another name
     Rename(generations::Rename),
+    /// What could not be projected and is parked: look at it, try it again, leave it out
+    #[command(subcommand)]
+    DeadLetters(dead_letters::Command),
+    /// Go on behind what the log has lost of what was still to be read
+    AcceptLoss(accept_loss::Arguments),
     /// Write made-up events into a log
     Generate(generate::Arguments),
     /// Print the completions of a shell
@@ -167,7 +175,7 @@ pub fn main(app: App) -> ExitCode {
             ExitCode::from(EX_CONFIG)
         }
         Err(Refusal::Failed(error)) => {
-            eprintln!("readcast: {error}");
+            eprintln!("readcast: {}", inert::inert(&error));
             ExitCode::FAILURE
         }
     }
@@ -202,6 +210,8 @@ fn execute(command: Command, context: Context) -> Result<ExitCode, Refusal> {
             Command::Pause(arguments) => generations::pause(context, arguments).await,
             Command::Resume(arguments) => generations::resume(context, arguments).await,
             Command::Rename(arguments) => generations::rename(context, arguments).await,
+            Command::DeadLetters(command) => dead_letters::run(context, command).await,
+            Command::AcceptLoss(arguments) => accept_loss::run(context, arguments).await,
             Command::Generate(arguments) => generate::run(context, arguments).await,
             Command::Completions { shell } => {
                 clap_complete::generate(shell, &mut CommandLine::command(), "readcast", &mut std::io::stdout());

@@ -28,7 +28,7 @@ pub use self::error::ConfigError;
 pub use self::kafka::KafkaProperties;
 pub use self::logging::{LogFormat, LogOptions};
 pub use self::postgres_url::PostgresUrl;
-pub use self::projector::{ProjectionOptions, ProjectorOptions};
+pub use self::projector::{DuplicateId, ProjectionOptions, ProjectorOptions};
 pub use self::secret::Secret;
 pub use self::source::SourceOptions;
 pub use self::store::StoreOptions;

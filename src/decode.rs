@@ -1,6 +1,6 @@
 //! From a record's bytes to an event.
 
-use readcast_core::{Envelope, EnvelopeError, TopicPartition};
+use readcast_core::{Envelope, EnvelopeError, Position};
 
 use crate::source::Record;
 
@@ -24,11 +24,11 @@ pub enum DecodeError {
 }
 
 impl Format {
-    /// The event in `record`.
-    pub fn decode(self, partition: &TopicPartition, record: &Record) -> Result<Envelope, DecodeError> {
+    /// The event in `record`, which stands at `position`.
+    pub fn decode(self, position: &Position, record: &Record) -> Result<Envelope, DecodeError> {
         let value = record.value.as_ref().ok_or(DecodeError::Tombstone)?;
         match self {
-            Format::PlainJson => Ok(Envelope::from_plain_json(partition.at(record.offset), record.key.clone(), value)?),
+            Format::PlainJson => Ok(Envelope::from_plain_json(position.clone(), record.key.clone(), value)?),
         }
     }
 }

@@ -4,7 +4,7 @@ use readcast_core::TopicPartition;
 
 use crate::plan::{OutOfStep, Poison};
 use crate::source::SourceError;
-use crate::store::StoreError;
+use crate::store::{PoisonClass, StoreError};
 
 /// Why the run of a projection ended before it was asked to.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -15,16 +15,27 @@ pub enum Failure {
     /// The database.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// A record that can't be projected.
+    /// A record that can neither be projected nor parked.
     #[error(transparent)]
     Poison(#[from] Poison),
+    /// A record that can't be projected, while as much is parked as may be.
+    #[error("{poison}, and no more may be parked: {limit}")]
+    Full {
+        /// The record.
+        poison: Poison,
+        /// Which limit is reached.
+        limit: String,
+    },
     /// Another owner has our partitions, or an operator moved their checkpoints. Nothing was written.
     #[error("fenced: another owner has taken over {}", names(.0))]
     Fenced(Vec<TopicPartition>),
     /// Records were lost between the log and us.
     #[error(transparent)]
     OutOfStep(#[from] OutOfStep),
-    /// A task panicked.
+    /// Nothing comes out of the log, though there is more in it.
+    #[error("stalled: {0}")]
+    Stalled(String),
+    /// A task panicked, or does not end.
     #[error("panicked: {0}")]
     Panicked(String),
 }
@@ -34,6 +45,8 @@ pub enum Failure {
 pub enum Disposition {
     /// Another try, after a while. Nothing is lost meanwhile.
     Retry,
+    /// The record is parked, and with it what comes next of its key; all else goes on.
+    DeadLetter,
     /// The projection stops until an operator has acted; the others go on.
     Halt,
 }
@@ -41,7 +54,7 @@ pub enum Disposition {
 impl Failure {
     /// What is done about it, and what the operator is told to do.
     pub fn disposition(&self) -> (Disposition, &'static str) {
-        use Disposition::{Halt, Retry};
+        use Disposition::{DeadLetter, Halt, Retry};
         match self {
             Failure::Source(SourceError::Unavailable { .. }) => {
                 (Retry, "check that the log can be reached from here: `readcast check`")
@@ -52,24 +65,66 @@ impl Failure {
             Failure::Source(SourceError::Refused { .. }) => {
                 (Halt, "correct what the log refuses (see `readcast check`), then restart")
             }
-            Failure::Source(SourceError::Verdict { .. }) => (
-                Halt,
-                "find out what happened to the log and restore it; what is gone from it can't be projected any more",
-            ),
+            Failure::Source(SourceError::Verdict { verdict, .. }) => (Halt, verdict.advice()),
             Failure::Store(StoreError::Unavailable { .. }) => {
                 (Retry, "check that the database can be reached and has room: `readcast check`")
             }
             Failure::Store(StoreError::Refused { .. }) => {
                 (Halt, "correct what the database refuses (see `readcast check`), then restart")
             }
+            Failure::Store(StoreError::Unstorable { .. }) => (DeadLetter, PARKED),
             Failure::Store(StoreError::Definition { .. }) => {
                 (Halt, "type `readcast rebuild` with the projection's name, or deploy the code that built the tables")
             }
-            Failure::Poison(_) => (Halt, "correct the projection so that it takes this record, deploy, and restart"),
+            Failure::Poison(poison) => poison.cause.class.disposition(),
+            Failure::Full { .. } => (
+                Halt,
+                "look at what is parked (`readcast dead-letters list`), deploy what takes it and retry it, or raise \
+                 `max_parked`; then restart",
+            ),
             Failure::Fenced(_) | Failure::OutOfStep(_) => {
                 (Retry, "nothing to do: the partitions are taken over again from their checkpoints")
             }
+            Failure::Stalled(_) => (Retry, "nothing to do unless it comes again: then look at the brokers' logs"),
             Failure::Panicked(_) => (Halt, "this is a fault in the projection or in readcast: correct it, and restart"),
+        }
+    }
+
+    /// With what may hold something of a record: for the store and for operators, and for no log.
+    pub fn in_full(&self) -> String {
+        match self {
+            Failure::Poison(poison) => poison.in_full(),
+            Failure::Full { poison, limit } => format!("{}, and no more may be parked: {limit}", poison.in_full()),
+            other => other.to_string(),
+        }
+    }
+}
+
+const PARKED: &str = "look at it with `readcast dead-letters show`; deploy what takes it, or edit it, and type \
+                      `readcast dead-letters retry`";
+
+impl PoisonClass {
+    /// What is done about a record of this class, where parking is allowed, and what the operator is told to do.
+    pub fn disposition(self) -> (Disposition, &'static str) {
+        use Disposition::{DeadLetter, Halt};
+        match self {
+            PoisonClass::Undecodable | PoisonClass::Unprojectable | PoisonClass::Unstorable => (DeadLetter, PARKED),
+            PoisonClass::Panicked => {
+                (DeadLetter, "correct the projection, deploy, and type `readcast dead-letters retry`")
+            }
+            PoisonClass::Exhausted => (
+                DeadLetter,
+                "correct the projection, which does not end over it, deploy, and type `readcast dead-letters retry`",
+            ),
+            PoisonClass::Oversized => {
+                (DeadLetter, "raise `max_record_bytes` and type `readcast dead-letters retry`, or discard it")
+            }
+            PoisonClass::ConflictingDuplicate => (
+                DeadLetter,
+                "ask its producer which of the two is right: `readcast dead-letters retry` projects this one as well, \
+                 `discard` leaves it out",
+            ),
+            PoisonClass::Unrepeatable => (Halt, "cancel this rebuild, and rebuild from the earliest offset"),
         }
     }
 }
@@ -82,6 +137,7 @@ fn names(partitions: &[TopicPartition]) -> String {
 mod tests {
     use super::*;
     use crate::source::Verdict;
+    use crate::store::Cause;
 
     /// Every kind of failure, and what is done about it. The match in `disposition` has no wildcard arm, so a new kind
     /// can't be forgotten there; here it is forgotten only on purpose.
@@ -90,6 +146,7 @@ mod tests {
         let text = || "text".to_owned();
         let partition = TopicPartition::new("orders", 0);
         let verdict = Verdict::Gap { from: 1, to: 2 };
+        let poison = |class| Poison { position: partition.at(7), cause: Cause::new(class, "text") };
         let cases = [
             (SourceError::Unavailable { doing: text(), reason: text() }.into(), Disposition::Retry),
             (SourceError::NoTopic(text()).into(), Disposition::Retry),
@@ -98,7 +155,17 @@ mod tests {
             (StoreError::Unavailable { doing: text(), reason: text() }.into(), Disposition::Retry),
             (StoreError::Refused { doing: text(), reason: text() }.into(), Disposition::Halt),
             (StoreError::Definition { projection: text(), reason: text() }.into(), Disposition::Halt),
-            (Poison { position: partition.at(7), cause: text() }.into(), Disposition::Halt),
+            (StoreError::Unstorable { doing: text(), reason: text() }.into(), Disposition::DeadLetter),
+            (poison(PoisonClass::Undecodable).into(), Disposition::DeadLetter),
+            (poison(PoisonClass::Unprojectable).into(), Disposition::DeadLetter),
+            (poison(PoisonClass::Panicked).into(), Disposition::DeadLetter),
+            (poison(PoisonClass::Exhausted).into(), Disposition::DeadLetter),
+            (poison(PoisonClass::Unstorable).into(), Disposition::DeadLetter),
+            (poison(PoisonClass::Oversized).into(), Disposition::DeadLetter),
+            (poison(PoisonClass::ConflictingDuplicate).into(), Disposition::DeadLetter),
+            (poison(PoisonClass::Unrepeatable).into(), Disposition::Halt),
+            (Failure::Full { poison: poison(PoisonClass::Undecodable), limit: text() }, Disposition::Halt),
+            (Failure::Stalled(text()), Disposition::Retry),
             (Failure::Fenced(vec![partition.clone()]), Disposition::Retry),
             (OutOfStep { partition, expected: 1, found: 2 }.into(), Disposition::Retry),
             (Failure::Panicked(text()), Disposition::Halt),

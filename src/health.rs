@@ -42,6 +42,11 @@ pub enum State {
         /// Since when, why, and what to do.
         reason: String,
     },
+    /// It goes on, but something in it does not, and nothing more can be done about it here.
+    Stalled {
+        /// What, and for how long.
+        reason: String,
+    },
     /// It failed in a way that may pass, and tries again.
     Retrying {
         /// How often it has failed in a row.
@@ -123,6 +128,13 @@ impl Voice {
             let before = projection.generations.remove(&self.generation);
             projection.generations.insert(self.generation, Report::after(before, state));
         });
+    }
+
+    /// What was said last.
+    pub fn state(&self) -> Option<State> {
+        let projections = lock(&self.health.projections);
+        let report = projections.get(&*self.projection)?.generations.get(&self.generation)?;
+        Some(report.state.clone())
     }
 }
 
@@ -223,8 +235,18 @@ impl Report {
 }
 
 impl State {
-    const NAMES: [&'static str; 9] =
-        ["starting", "running", "paused", "building", "superseded", "unfed", "retrying", "halted", "stopped"];
+    const NAMES: [&'static str; 10] = [
+        "starting",
+        "running",
+        "paused",
+        "building",
+        "superseded",
+        "unfed",
+        "stalled",
+        "retrying",
+        "halted",
+        "stopped",
+    ];
 
     /// The state's name, as metrics and pages show it.
     pub fn name(&self) -> &'static str {
@@ -235,6 +257,7 @@ impl State {
             Self::Building { .. } => "building",
             Self::Superseded { .. } => "superseded",
             Self::Unfed { .. } => "unfed",
+            Self::Stalled { .. } => "stalled",
             Self::Retrying { .. } => "retrying",
             Self::Halted { .. } => "halted",
             Self::Stopped => "stopped",
@@ -245,6 +268,8 @@ impl State {
         match self {
             // Paused is what somebody wants it to be.
             Self::Running | Self::Stopped | Self::Paused { .. } | Self::Superseded { .. } => true,
+            // Readers are served, and a restart cures nothing.
+            Self::Stalled { .. } => true,
             // While one that builds is not ready, a rolling deployment keeps the instances that feed what readers see.
             Self::Starting | Self::Building { .. } | Self::Unfed { .. } => false,
             Self::Retrying { .. } | Self::Halted { .. } => false,
@@ -259,9 +284,10 @@ impl fmt::Display for Report {
         match &self.state {
             State::Starting | State::Running | State::Stopped => Ok(()),
             State::Paused { since } => write!(f, " (paused at {since})"),
-            State::Building { reason } | State::Superseded { reason } | State::Unfed { reason } => {
-                write!(f, ": {}", line(reason))
-            }
+            State::Building { reason }
+            | State::Superseded { reason }
+            | State::Unfed { reason }
+            | State::Stalled { reason } => write!(f, ": {}", line(reason)),
             State::Retrying { attempt, reason } => write!(f, ", attempt {attempt}: {}", line(reason)),
             State::Halted { reason, advice } => write!(f, ": {}. Next: {}", line(reason), line(advice)),
         }

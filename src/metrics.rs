@@ -14,7 +14,7 @@ use readcast_core::TopicPartition;
 
 use self::families::{Families, OutcomeLabels, PartitionLabels, ProjectionLabels, StateLabels};
 use crate::plan::Tally;
-use crate::store::Written;
+use crate::store::{Parked, Written};
 
 /// All metrics of the process. Clones share them.
 #[derive(Clone, Debug)]
@@ -76,7 +76,8 @@ impl ProjectionMetrics {
     /// A batch was planned: what its records ended as.
     pub fn recorded(&self, tally: &Tally) {
         self.count(*tally);
-        let records = tally.applied + tally.not_subscribed + tally.already_applied;
+        let Tally { applied, not_subscribed, duplicates, parked, discarded, already_applied, gaps: _ } = *tally;
+        let records = applied + not_subscribed + duplicates + parked + discarded + already_applied;
         self.families.batch_records.get_or_create(&self.labels()).observe(records as f64);
     }
 
@@ -136,8 +137,16 @@ impl ProjectionMetrics {
     }
 
     fn count(&self, tally: Tally) {
-        let Tally { applied, not_subscribed, already_applied } = tally;
-        let outcomes = [("applied", applied), ("not_subscribed", not_subscribed), ("already_applied", already_applied)];
+        let Tally { applied, not_subscribed, duplicates, parked, discarded, already_applied, gaps } = tally;
+        self.families.sequence_gaps.get_or_create(&self.labels()).inc_by(gaps);
+        let outcomes = [
+            ("applied", applied),
+            ("not_subscribed", not_subscribed),
+            ("duplicate", duplicates),
+            ("dead_letter", parked),
+            ("discarded", discarded),
+            ("already_applied", already_applied),
+        ];
         for (outcome, records) in outcomes {
             let labels = OutcomeLabels { projection: self.projection.to_string(), outcome };
             self.families.records.get_or_create(&labels).inc_by(records);
@@ -147,6 +156,15 @@ impl ProjectionMetrics {
     fn wrote(&self, written: &Written) {
         self.families.rows.get_or_create(&self.labels()).inc_by(written.rows);
         self.families.missed_updates.get_or_create(&self.labels()).inc_by(written.missed);
+    }
+
+    /// What is parked in the generation that readers see, as the store says.
+    pub fn parked(&self, parked: &Parked) {
+        let number = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
+        self.families.parked_keys.get_or_create(&self.labels()).set(number(parked.keys));
+        self.families.parked_records.get_or_create(&self.labels()).set(number(parked.records));
+        let oldest = parked.oldest.as_deref().and_then(|oldest| chrono::DateTime::parse_from_rfc3339(oldest).ok());
+        self.families.oldest_parked.get_or_create(&self.labels()).set(oldest.map_or(0, |oldest| oldest.timestamp()));
     }
 
     fn labels(&self) -> ProjectionLabels {
@@ -182,7 +200,7 @@ mod tests {
     #[test]
     fn every_record_is_counted_by_what_it_ended_as() {
         let metrics = Metrics::new();
-        let tally = Tally { applied: 5, not_subscribed: 2, already_applied: 1 };
+        let tally = Tally { applied: 5, not_subscribed: 2, already_applied: 1, ..Tally::default() };
         metrics.projection("orders").recorded(&tally);
         metrics.projection("orders").recorded(&tally);
         assert!(has(&metrics, "readcast_records_total{projection=\"orders\",outcome=\"applied\"} 10"));

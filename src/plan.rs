@@ -1,10 +1,22 @@
 //! From records to a commit: a pure function, without I/O and without a clock.
 
-use readcast_core::{Cell, Change, ChangeSet, Definition, Position, RowChange, TopicPartition};
+mod draft;
+mod identity;
+mod pulse;
+mod replay;
 
+use std::collections::BTreeMap;
+
+use readcast_core::{Cell, Change, Definition, Envelope, Position, RowChange, TopicPartition, Unprojectable};
+
+use self::draft::Draft;
+pub use self::identity::Identity;
+use self::identity::Judgement;
+pub use self::pulse::Pulse;
+pub use self::replay::{Replay, replay};
 use crate::decode::Format;
 use crate::source::{Batch, Record};
-use crate::store::{Advance, Commit};
+use crate::store::{Amendment, Cause, Commit, DeadLetter, Memory, ParkingLimits, PoisonClass, SequenceId};
 
 /// What records become: a commit, and the record at which planning had to stop, if any.
 #[derive(Debug, Default)]
@@ -13,31 +25,53 @@ pub struct Plan {
     pub commit: Commit,
     /// What every record ended as.
     pub tally: Tally,
-    /// The first record that can't be projected. Neither it nor anything behind it in the plan is in the commit.
+    /// The first record that can neither be projected nor parked. Neither it nor anything behind it in the plan is in
+    /// the commit.
     pub poison: Option<Poison>,
     /// Whether records were left out because their partition is held.
     pub held: bool,
+    /// Whether records were left out because no more were to be applied.
+    pub cut: bool,
+    /// The last record whose changes are in the commit.
+    pub last_applied: Option<Position>,
 }
 
-/// Every record that was read ends as exactly one of these, or as poison.
+/// Every record that was read ends as exactly one of these, or as the poison at which planning stopped.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Tally {
     /// Its changes are in the commit.
     pub applied: u64,
     /// The projection does not take its type.
     pub not_subscribed: u64,
+    /// An event with its id was there before.
+    pub duplicates: u64,
+    /// It is poison, or waits behind poison: a dead letter of the commit.
+    pub parked: u64,
+    /// An operator decided to leave it out.
+    pub discarded: u64,
     /// It stands before the checkpoint: applied earlier, delivered again.
     pub already_applied: u64,
+    /// Not an end of its own: how many events were not the next of their key, where events are numbered.
+    pub gaps: u64,
 }
 
 /// A record that can't be projected.
+///
+/// Its display leaves out the reason, which may hold something of the record: see [`Poison::in_full`].
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("poison at {position}: {cause}")]
+#[error("poison at {position}: {}", cause.class)]
 pub struct Poison {
     /// Which record.
     pub position: Position,
     /// What is wrong with it.
-    pub cause: String,
+    pub cause: Cause,
+}
+
+impl Poison {
+    /// With the reason.
+    pub fn in_full(&self) -> String {
+        format!("{self}: {}", self.cause.reason)
+    }
 }
 
 /// Where a partition stands, and the owner epoch under which it may be moved.
@@ -61,6 +95,55 @@ pub enum Allowed {
     Repeatable,
 }
 
+/// How records are read, and what is done about those that can't be projected.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Handling {
+    /// How the records are written.
+    pub format: Format,
+    /// By what an event is known that was written twice.
+    pub identity: Identity,
+    /// Over how many offsets an event is remembered; 0 for not at all.
+    pub duplicate_window: i64,
+    /// The most that a record may take in memory, in bytes.
+    pub max_record_bytes: usize,
+    /// How long a projection may take over one record, in milliseconds.
+    pub longest_projection_ms: u64,
+    /// How much may be parked.
+    pub parking: ParkingLimits,
+}
+
+impl Default for Handling {
+    fn default() -> Self {
+        Self {
+            format: Format::default(),
+            identity: Identity::default(),
+            duplicate_window: 0,
+            max_record_bytes: 16 << 20,
+            longest_projection_ms: 10_000,
+            parking: ParkingLimits::default(),
+        }
+    }
+}
+
+/// What decides about every record, whichever it is.
+#[derive(Clone, Copy, Debug)]
+pub struct Rules<'a> {
+    /// What is projected.
+    pub definition: &'a Definition,
+    /// How the records are read.
+    pub handling: &'a Handling,
+    /// What may be made of them.
+    pub allowed: Allowed,
+    /// Records that the database refused, or that the projection did not get done with.
+    pub condemned: &'a BTreeMap<Position, Cause>,
+    /// How much may be parked; `None` to stop at the first record that would have to be.
+    pub parking: Option<ParkingLimits>,
+    /// At most so many records are applied.
+    pub most_applied: usize,
+    /// Where the plan shows how far it is.
+    pub pulse: &'a Pulse,
+}
+
 /// A batch does not begin where the one before it ended: records between them were lost on the way.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("records are missing: {partition} stands at {expected}, and the next batch begins at {found}")]
@@ -73,80 +156,158 @@ pub struct OutOfStep {
     pub found: i64,
 }
 
-/// Plans the commit of `batches`, given where each batch's partition stands.
+/// Plans the commit of `batches`, given where each batch's partition stands and what was decided about it before.
 ///
 /// # Errors
 /// When a batch begins behind the end of the one before it: nothing is skipped in silence.
 pub fn plan<'a>(
-    definition: &Definition,
-    format: Format,
-    allowed: Allowed,
-    batches: impl IntoIterator<Item = (&'a Batch, Standing)>,
+    rules: Rules<'_>,
+    batches: impl IntoIterator<Item = (&'a Batch, Standing, &'a Memory)>,
 ) -> Result<Plan, OutOfStep> {
     let mut plan = Plan::default();
-    for (batch, standing) in batches {
+    let mut drafts = BTreeMap::<&TopicPartition, Draft<'_>>::new();
+    for (batch, standing, memory) in batches {
         let is_held = |offset: i64| standing.hold_at.is_some_and(|hold| offset >= hold);
         if is_held(batch.from) {
             plan.held = true;
             continue;
         }
-        let mut advance = plan.take_advance(&batch.partition, standing);
-        if batch.from > advance.to {
-            return Err(OutOfStep { partition: advance.partition, expected: advance.to, found: batch.from });
-        }
+        let draft = drafts.entry(&batch.partition).or_insert_with(|| Draft::new(batch, standing, memory));
+        draft.takes(batch)?;
         let free = batch.records.iter().take_while(|record| !is_held(record.offset)).count();
         plan.held |= free < batch.records.len();
-        let mut free = batch.records[..free].iter();
-        let poison = free.find_map(|record| plan.add(definition, format, allowed, record, &mut advance).err());
-        plan.commit.advances.push(advance);
-        if poison.is_some() {
-            plan.poison = poison;
+        if !plan.add_all(rules, &batch.records[..free], draft) {
             break;
         }
+        plan.held |= is_held(batch.to - 1);
+        draft.ends(batch, standing);
     }
-    plan.commit.advances.retain(|advance| advance.to > advance.from);
-    plan.commit.advances.sort_by(|a, b| a.partition.cmp(&b.partition));
+    for draft in drafts.into_values().filter(Draft::moves) {
+        let (advance, page) = draft.finish();
+        plan.commit.advances.push(advance);
+        plan.commit.ledger.extend(page);
+    }
+    plan.commit.parking_limits = rules.parking.unwrap_or_default();
     Ok(plan)
 }
 
+/// What becomes of one record.
+enum Fate {
+    Applied(Vec<Change>),
+    NotSubscribed,
+    Duplicate,
+    Discarded,
+    /// With what is wrong with it, or nothing when it waits for an earlier one.
+    Parked(Option<Cause>),
+}
+
 impl Plan {
-    /// The advance of `partition` so far, taken out of the commit.
-    fn take_advance(&mut self, partition: &TopicPartition, standing: Standing) -> Advance {
-        let advances = &mut self.commit.advances;
-        let Standing { next_offset, owner_epoch, .. } = standing;
-        match advances.iter().position(|advance| advance.partition == *partition) {
-            Some(place) => advances.swap_remove(place),
-            None => Advance { partition: partition.clone(), from: next_offset, to: next_offset, owner_epoch },
+    /// Adds records of one partition, as many as may be. `false` when planning has come to its end.
+    fn add_all(&mut self, rules: Rules<'_>, records: &[Record], draft: &mut Draft<'_>) -> bool {
+        for record in records {
+            if record.offset < draft.advance.to {
+                self.tally.already_applied += 1;
+                continue;
+            }
+            if self.tally.applied >= rules.most_applied as u64 {
+                self.cut = true;
+                return false;
+            }
+            rules.pulse.beat(draft.partition(), record.offset);
+            if let Err(poison) = self.add(rules, record, draft) {
+                self.poison = Some(poison);
+                return false;
+            }
+            draft.advance.to = record.offset + 1;
+        }
+        true
+    }
+
+    fn add(&mut self, rules: Rules<'_>, record: &Record, draft: &mut Draft<'_>) -> Result<(), Poison> {
+        let position = draft.partition().at(record.offset);
+        match rules.fate(record, &position, draft, &mut self.tally.gaps) {
+            Fate::Applied(changes) => {
+                let tables = rules.definition.tables();
+                changes.into_iter().for_each(|change| self.commit.changes.push(change, tables));
+                self.tally.applied += 1;
+                self.last_applied = Some(position);
+            }
+            Fate::NotSubscribed => self.tally.not_subscribed += 1,
+            Fate::Duplicate => self.tally.duplicates += 1,
+            Fate::Discarded => self.tally.discarded += 1,
+            Fate::Parked(cause) => {
+                let stays = cause.as_ref().is_some_and(|cause| cause.class == PoisonClass::Unrepeatable);
+                if stays || rules.parking.is_none() {
+                    let waits = || Cause::new(PoisonClass::Unprojectable, "an earlier record of its key is parked");
+                    return Err(Poison { position, cause: cause.unwrap_or_else(waits) });
+                }
+                self.commit.dead_letters.push(draft.park(record, cause));
+                self.tally.parked += 1;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Rules<'_> {
+    fn fate(&self, record: &Record, position: &Position, draft: &mut Draft<'_>, gaps: &mut u64) -> Fate {
+        let amendment = draft.memory.amendments.get(&record.offset);
+        if amendment == Some(&Amendment::Discard) {
+            return Fate::Discarded;
+        }
+        let decoded = self.decode(record, position);
+        // What was written twice is judged by what was written, whatever an operator made of it.
+        let judged = decoded.as_ref().ok().map(|event| draft.judge(&self.handling.identity, record, event));
+        if judged == Some(Judgement::Gap) {
+            *gaps += 1;
+        }
+        let decoded = match amendment {
+            Some(Amendment::Replace(value)) => {
+                self.decode(&Record { value: Some(value.clone()), ..record.clone() }, position)
+            }
+            _ => decoded,
+        };
+        match (&decoded, judged) {
+            (Ok(event), _) if !self.definition.subscribes(&event.event_type) => Fate::NotSubscribed,
+            (_, Some(Judgement::Duplicate)) => Fate::Duplicate,
+            _ if draft.waits(record) => Fate::Parked(None),
+            (_, Some(Judgement::Conflict)) if amendment.is_none() => {
+                let reason = "an event with this id and another content was there before";
+                Fate::Parked(Some(Cause::new(PoisonClass::ConflictingDuplicate, reason)))
+            }
+            _ => match decoded.and_then(|event| self.project(&event)) {
+                Ok(changes) => Fate::Applied(changes),
+                Err(cause) => Fate::Parked(Some(cause)),
+            },
         }
     }
 
-    fn add(
-        &mut self,
-        definition: &Definition,
-        format: Format,
-        allowed: Allowed,
-        record: &Record,
-        advance: &mut Advance,
-    ) -> Result<(), Poison> {
-        if record.offset < advance.to {
-            self.tally.already_applied += 1;
-            return Ok(());
+    fn decode(&self, record: &Record, position: &Position) -> Result<Envelope, Cause> {
+        if let Some(cause) = self.condemned.get(position) {
+            return Err(cause.clone());
         }
-        let poison = |cause: String| Poison { position: advance.partition.at(record.offset), cause };
-        let event = format.decode(&advance.partition, record).map_err(|error| poison(error.to_string()))?;
-        if definition.subscribes(&event.event_type) {
-            let changes = definition.project(&event).map_err(|error| poison(error.to_string()))?;
-            if allowed == Allowed::Repeatable {
-                changes.iter().try_for_each(repeatable).map_err(|what| poison(what.to_owned()))?;
-            }
-            let set: &mut ChangeSet = &mut self.commit.changes;
-            changes.into_iter().for_each(|change| set.push(change, definition.tables()));
-            self.tally.applied += 1;
-        } else {
-            self.tally.not_subscribed += 1;
+        if record.bytes() > self.handling.max_record_bytes {
+            let reason = format!("{} bytes, and the most is {}", record.bytes(), self.handling.max_record_bytes);
+            return Err(Cause::new(PoisonClass::Oversized, reason));
         }
-        advance.to = record.offset + 1;
-        Ok(())
+        let decoded = self.handling.format.decode(position, record);
+        decoded.map_err(|error| Cause::new(PoisonClass::Undecodable, error.to_string()))
+    }
+
+    fn project(&self, event: &Envelope) -> Result<Vec<Change>, Cause> {
+        let changes = self.definition.project(event).map_err(|error| {
+            let class = match error {
+                Unprojectable::Refused(_) => PoisonClass::Unprojectable,
+                Unprojectable::Panicked(_) => PoisonClass::Panicked,
+                Unprojectable::Exhausted => PoisonClass::Exhausted,
+            };
+            Cause::new(class, error.to_string())
+        })?;
+        if self.allowed == Allowed::Repeatable {
+            let unrepeatable = |what: &str| Cause::new(PoisonClass::Unrepeatable, what);
+            changes.iter().try_for_each(|change| repeatable(change).map_err(unrepeatable))?;
+        }
+        Ok(changes)
     }
 }
 

@@ -4,10 +4,13 @@
 //! what the store says alone, so whoever has the right after it goes on where it stopped. The tables are filled by the
 //! same feeds that fill the live ones; here is only decided what comes after what.
 
+mod dead_letters;
 pub mod foresight;
 mod key;
+pub mod loss;
 pub mod reach;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,14 +18,16 @@ use readcast_core::{Definition, TopicPartition};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use self::loss::losses;
 use self::reach::forgotten;
-use crate::decode::Format;
 use crate::error::Failure;
 use crate::failpoint;
+use crate::plan::Handling;
 use crate::retry::Backoff;
+use crate::source::kafka::DeadLetterTopic;
 use crate::source::{Extents, Source, verify};
 use crate::store::{
-    Begin, Build, Command, GenerationState, GenerationStatus, Lead, Operation, OperationProgress, OperationState,
+    Begin, Build, Command, GenerationState, GenerationStatus, Lead, Move, Operation, OperationProgress, OperationState,
     Phase, Rebuild, Store, StoreError, Swap, Swapped,
 };
 
@@ -84,8 +89,10 @@ pub struct Conductor {
     pub policy: Policy,
     /// What the names of its consumer groups begin with.
     pub group: String,
-    /// How the records are written.
-    pub format: Format,
+    /// How records are read, and what is done about those that can't be projected.
+    pub handling: Arc<Handling>,
+    /// Where dead letters are copied to, if anywhere.
+    pub dead_letter_topic: Option<DeadLetterTopic>,
     /// What random waits are drawn from.
     pub seed: u64,
     /// When this is cancelled, the operation under way is left for whoever comes next.
@@ -117,7 +124,7 @@ struct Pace {
 impl Conductor {
     /// Whether there is anything that this process could do.
     pub fn has_work(&self, statuses: &[GenerationStatus], operations: &[Operation]) -> bool {
-        statuses.iter().any(|status| is_over(status) || status.standby_is_over)
+        statuses.iter().any(|status| is_over(status) || status.standby_is_over || self.copies(status))
             || operations.iter().any(|operation| self.can(operation))
     }
 
@@ -153,6 +160,11 @@ impl Conductor {
         operation.state.is_open() && operation.command.definition_hash().is_none_or(|hash| self.version(hash).is_some())
     }
 
+    /// Whether dead letters of this generation are to be copied.
+    fn copies(&self, status: &GenerationStatus) -> bool {
+        self.dead_letter_topic.is_some() && status.state == GenerationState::Live && status.parked.uncopied > 0
+    }
+
     async fn statuses(&self) -> Result<Vec<GenerationStatus>, StoreError> {
         let mut statuses = self.store.generations().await?;
         statuses.retain(|status| status.projection == self.name());
@@ -162,6 +174,10 @@ impl Conductor {
     async fn step(&self, lead: &mut dyn Lead, pace: &mut Option<Pace>) -> Result<Next, Failure> {
         let statuses = self.statuses().await?;
         let in_use = self.clean_up(lead, &statuses).await?;
+        if let (Some(topic), Some(live)) = (&self.dead_letter_topic, statuses.iter().find(|status| self.copies(status)))
+        {
+            dead_letters::copy(self, topic, live).await?;
+        }
         let operations = self.store.operations(self.name(), 0).await?;
         let Some(operation) = operations.into_iter().find(|operation| self.can(operation)) else {
             return Ok(if in_use { Next::Wait(PAUSE) } else { Next::Nothing });
@@ -242,6 +258,13 @@ impl<'a> Work<'a> {
                 };
                 self.finish(OperationState::Done, &outcome).await
             }
+            Command::DeadLetters(asked) => {
+                let outcome =
+                    dead_letters::resolve(self.conductor, self.lead, self.operation, self.statuses, asked).await?;
+                let state = if outcome.is_complete() { OperationState::Done } else { OperationState::Refused };
+                self.finish(state, &outcome.sentence()).await
+            }
+            Command::AcceptLoss => self.accept_loss().await,
             // Whoever asked has done them.
             Command::Pause | Command::Resume | Command::Cancel | Command::Rename { .. } => {
                 self.finish(OperationState::Done, "done").await
@@ -314,6 +337,20 @@ impl<'a> Work<'a> {
         Ok(Next::Step)
     }
 
+    async fn accept_loss(&mut self) -> Result<Next, Failure> {
+        let topics: BTreeSet<&str> = self.live.checkpoints.iter().map(|held| &*held.partition.topic).collect();
+        let extents = self.conductor.source.extents(&topics.into_iter().collect::<Vec<_>>()).await?;
+        let losses = losses(self.statuses, &extents);
+        if losses.is_empty() {
+            return self.finish(OperationState::Refused, "the log has lost nothing that was still to be read").await;
+        }
+        let (moves, said): (Vec<Move>, Vec<String>) = losses.into_iter().map(|loss| (loss.step, loss.what)).unzip();
+        let outcome = said.join("; ");
+        tracing::warn!(projection = self.live.projection, "an operator accepted a loss: {outcome}");
+        self.lead.resume_at(&moves, self.operation.id, &outcome).await?;
+        Ok(Next::Step)
+    }
+
     async fn verify(&mut self, hash: &str) -> Result<Next, Failure> {
         let Some(status) = self.built() else {
             let Some(definition) = self.conductor.version(hash) else { return Ok(Next::Nothing) };
@@ -370,7 +407,7 @@ impl<'a> Work<'a> {
 
     /// Brings a building generation one step further.
     async fn build(&mut self, status: &GenerationStatus) -> Result<Next, Failure> {
-        if let Some(error) = status.last_error.as_ref().filter(|_| status.repeats) {
+        if let Some(error) = status.last_error.as_ref().filter(|_| status.repeats && status.is_halted()) {
             // A copy that can't be replayed over will not be by another try.
             self.lead.end(status.generation, Some(&error.text)).await?;
             return Ok(Next::Step);
@@ -415,7 +452,7 @@ impl<'a> Work<'a> {
     fn is_close(&mut self, status: &GenerationStatus) -> bool {
         let stands: i64 = self.live.checkpoints.iter().map(|held| held.next_offset).sum();
         let moved = self.pace.live_stood.replace(stands).map_or(0, |stood| (stands - stood).max(0));
-        let is_fed = status.paused_since.is_none() && status.last_error.is_none();
+        let is_fed = status.paused_since.is_none() && !status.is_halted();
         is_fed && status.behind(self.live).is_some_and(|behind| behind <= CLOSE + 2 * moved)
     }
 

@@ -6,18 +6,23 @@
 pub mod file;
 pub mod kafka;
 pub mod memory;
+mod verdict;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use readcast_core::{Timestamp, TopicPartition};
 
+pub use self::verdict::{Known, Verdict, added, examine, verify};
+
 /// A log of records in partitioned topics.
 #[async_trait]
 pub trait Source: Send + Sync {
-    /// How far each partition of `topics` reaches at this moment.
+    /// How far each partition of `topics` reaches at this moment. A partition that is there and can't answer now makes
+    /// the whole answer unavailable: it is never left out, for what is left out counts as gone.
     async fn extents(&self, topics: &[&str]) -> Result<Extents, SourceError>;
 
     /// The offset of the first record at or after `at` in each partition of `topics`, or the end where there is none.
@@ -39,6 +44,14 @@ pub trait Subscription: Send + Sync {
 
     /// Which partitions are ours at this instant, for whoever holds records of theirs.
     fn assignment(&self) -> Arc<Assignment>;
+
+    /// How long ago whatever fetches records gave its last sign of life, whether or not there were any; zero where
+    /// nothing runs between two calls of [`Subscription::next`]. A second or so is normal; much more means that it hangs
+    /// in a call that does not return, which nothing else would tell: to wait for records looks the same from outside.
+    /// When it has ended, `next` fails.
+    fn last_sign(&self) -> Duration {
+        Duration::ZERO
+    }
 
     /// Tells the log's own tools how far we are, so that its consoles show our lag. Best effort.
     fn mirror(&mut self, _next_offsets: &[(TopicPartition, i64)]) {}
@@ -82,7 +95,7 @@ pub enum SourceEvent {
 }
 
 /// Records of one partition, in the order of their offsets.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Batch {
     /// Where they come from.
     pub partition: TopicPartition,
@@ -91,9 +104,13 @@ pub struct Batch {
     /// Where the batch begins: where the one before it ended, or where the partition was started. Not always the
     /// first record's offset, for a log can have holes; what it must never be is beyond the place where we stand.
     pub from: i64,
+    /// Where the batch ends, and the next one begins: behind its last record, and behind whatever stands there that is no
+    /// record, as far as the log's client tells.
+    pub to: i64,
     /// The records; offsets may have holes, where a log was compacted or holds markers of its own.
     pub records: Vec<Record>,
-    /// Under which leader of the partition the last of them was written, where the log knows such a thing.
+    /// Under which leader of the partition the last of them was written, where the log knows such a thing and the batch
+    /// ends there.
     pub leader_epoch: Option<i32>,
 }
 
@@ -227,43 +244,4 @@ pub enum SourceError {
         /// What is wrong with it.
         verdict: Verdict,
     },
-}
-
-/// What a log did to us: each stops the projection, and none is ever skipped in silence.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Verdict {
-    /// Records that we have not read are gone.
-    #[error("gap [{from}, {to}): the log begins at {to}, the checkpoint stands at {from}")]
-    Gap {
-        /// The first offset that is gone.
-        from: i64,
-        /// The log's first offset now.
-        to: i64,
-    },
-    /// Records that we have read are gone from the end.
-    #[error("truncated: the log ends at {end}, before the checkpoint at {next_offset}")]
-    Truncated {
-        /// Our checkpoint.
-        next_offset: i64,
-        /// The log's end now.
-        end: i64,
-    },
-    /// It is another log of the same name.
-    #[error("recreated: this is another log of the same name (it was {was}, it is {is})")]
-    Recreated {
-        /// What the checkpoint says.
-        was: String,
-        /// What the log says.
-        is: String,
-    },
-}
-
-/// Compares a checkpoint with the log that it points into.
-pub fn verify(next_offset: i64, log_id: Option<&str>, extent: &Extent) -> Result<(), Verdict> {
-    match (log_id, &extent.log_id) {
-        (Some(was), Some(is)) if was != is => Err(Verdict::Recreated { was: was.into(), is: is.clone() }),
-        _ if next_offset < extent.start => Err(Verdict::Gap { from: next_offset, to: extent.start }),
-        _ if next_offset > extent.end => Err(Verdict::Truncated { next_offset, end: extent.end }),
-        _ => Ok(()),
-    }
 }

@@ -7,7 +7,9 @@ pub mod postgres;
 pub mod sqlite;
 
 mod comparison;
+mod dead_letter;
 mod generation;
+mod ledger;
 mod operation;
 
 use std::time::Duration;
@@ -16,8 +18,17 @@ use async_trait::async_trait;
 use readcast_core::{ChangeSet, Definition, TableSpec, TopicPartition};
 
 pub use self::comparison::{Comparison, Difference, Place, Sample, TableComparison};
-pub use self::generation::{Generation, GenerationState, GenerationStatus, Phase, RecordedCheckpoint, RecordedError};
-pub use self::operation::{Attendance, Begin, Command, Operation, OperationProgress, OperationState, Rebuild};
+pub use self::dead_letter::{
+    Amendment, Cause, DeadLetter, Memory, Parked, ParkedIn, ParkedRecord, ParkedSequence, ParkingLimits, PoisonClass,
+    Selection, SequenceId, Settlement, Waiting,
+};
+pub use self::generation::{
+    Generation, GenerationState, GenerationStatus, Phase, RecordedCheckpoint, RecordedError, Trouble,
+};
+pub use self::ledger::{Entry, IdDigest, Page, Window};
+pub use self::operation::{
+    Attendance, Begin, Command, Operation, OperationProgress, OperationState, Rebuild, Resolution, Resolve,
+};
 use crate::source::{Extent, Extents};
 
 /// A database that holds read tables.
@@ -47,13 +58,33 @@ pub trait Store: Send + Sync {
     /// What readers see of a table under its stable name: how many rows there are, and the first of them.
     async fn peek(&self, table: &TableSpec, rows: usize) -> Result<Peek, StoreError>;
 
-    /// Records why the generation stopped, or with `None` that it runs.
-    async fn record_error(
+    /// Records what keeps the generation from going on, or with `None` that nothing does. So long as it goes on in one
+    /// way, retrying or halted, its beginning stays.
+    async fn record_trouble(
         &self,
         projection: &str,
         generation: Generation,
-        error: Option<&str>,
+        trouble: Option<&Trouble>,
     ) -> Result<(), StoreError>;
+
+    /// What is parked in a generation, by partition and place in the log.
+    async fn parked(&self, of: ParkedIn<'_>) -> Result<Vec<ParkedSequence>, StoreError>;
+
+    /// The next records of a parked sequence from the offset `from` on, in the order of the log, at most `most` of them.
+    async fn waiting(
+        &self,
+        of: ParkedIn<'_>,
+        partition: &TopicPartition,
+        sequence: &SequenceId,
+        from: i64,
+        most: usize,
+    ) -> Result<Waiting, StoreError>;
+
+    /// Dead letters that were not copied to their topic yet, by partition and place in the log, at most `most` of them.
+    async fn uncopied(&self, of: ParkedIn<'_>, most: usize) -> Result<Vec<ParkedRecord>, StoreError>;
+
+    /// Notes that these dead letters were copied.
+    async fn note_copied(&self, of: ParkedIn<'_>, letters: &[(TopicPartition, i64)]) -> Result<(), StoreError>;
 
     /// Asks for an operation, and returns its number. The same that is open already is not asked for twice.
     async fn request(&self, projection: &str, command: &Command, by: &str) -> Result<i64, StoreError>;
@@ -144,11 +175,28 @@ pub trait Lead: Send {
     /// Drops the tables and checkpoints of a generation whose life has ended. `false` when they are in use: try later.
     async fn drop_tables(&mut self, ended: &GenerationStatus) -> Result<bool, StoreError>;
 
+    /// Moves checkpoints to where the log can be read again, and ends the operation, in one transaction. Whoever owns
+    /// the partitions is fenced. Where a checkpoint goes back, or into another log, other records come to stand from there
+    /// on: ids of those before them and decisions about them are forgotten, and it is refused while some are parked, for
+    /// nobody else has them any more.
+    async fn resume_at(&mut self, moves: &[Move], operation: i64, outcome: &str) -> Result<(), StoreError>;
+
     /// Notes how far an open operation is.
     async fn progress(&mut self, operation: i64, progress: &OperationProgress) -> Result<(), StoreError>;
 
     /// Ends an operation, if it is still open.
     async fn finish(&mut self, operation: i64, state: OperationState, outcome: &str) -> Result<(), StoreError>;
+}
+
+/// Where a checkpoint goes that the log has left behind.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Move {
+    /// Whose checkpoint.
+    pub generation: Generation,
+    /// In which partition.
+    pub partition: TopicPartition,
+    /// Where it goes, and in which log that is; it is deleted when there is no such partition any more.
+    pub to: Option<(i64, Option<String>)>,
 }
 
 /// How a generation begins.
@@ -205,17 +253,30 @@ pub struct Surroundings {
 
 /// One connection that writes to one generation of one projection.
 #[async_trait]
-pub trait Writer: Send {
+pub trait Writer: Send + Sync {
     /// Takes over these partitions: raises each one's owner epoch, so that no earlier owner can commit any more, and
     /// creates the checkpoint of a partition that has none at the start of its `extent`. Waits for an earlier owner's
     /// transaction that is under way.
     async fn claim(&mut self, partitions: &[(TopicPartition, Extent)]) -> Result<Vec<Checkpoint>, StoreError>;
 
-    /// Writes the rows and moves the checkpoints, in one transaction, or neither.
+    /// What was decided earlier about the records of these partitions: what is parked, what operators decided, and the
+    /// ids of the last `window` offsets before each checkpoint.
+    async fn recall(
+        &mut self,
+        partitions: &[TopicPartition],
+        window: i64,
+    ) -> Result<Vec<(TopicPartition, Memory)>, StoreError>;
+
+    /// Writes the rows, the dead letters and the ledger, and moves the checkpoints, in one transaction, or nothing.
     ///
     /// May be called again with the same commit after an error, whatever became of the first attempt: a commit that
     /// did happen is recognised by its checkpoints and not repeated.
     async fn commit(&mut self, commit: &Commit) -> Result<Committed, StoreError>;
+
+    /// Settles the first records of a parked sequence: writes their rows, removes them, remembers what an operator
+    /// decided, and raises the parking epoch of the partition in all generations, in one transaction. `None` when what
+    /// is parked there has changed since it was read: nothing was written.
+    async fn settle(&mut self, settlement: &Settlement) -> Result<Option<Written>, StoreError>;
 }
 
 /// The atomic unit: what a batch changes, and how far it brings each partition.
@@ -225,6 +286,12 @@ pub struct Commit {
     pub advances: Vec<Advance>,
     /// What happens to the rows.
     pub changes: ChangeSet,
+    /// The records that are parked, in the order of the log within each partition.
+    pub dead_letters: Vec<DeadLetter>,
+    /// How much may be parked when these are.
+    pub parking_limits: ParkingLimits,
+    /// The ids of the events, a page a partition.
+    pub ledger: Vec<Page>,
 }
 
 impl Commit {
@@ -247,6 +314,10 @@ pub struct Advance {
     pub to: i64,
     /// The owner epoch that it must have.
     pub owner_epoch: i64,
+    /// The parking epoch that it must have: the commit was planned with what was parked then.
+    pub parking_epoch: i64,
+    /// Under which leader of the partition the last record was written, where the log knows such a thing.
+    pub leader_epoch: Option<i32>,
 }
 
 /// What became of a commit.
@@ -256,6 +327,10 @@ pub enum Committed {
     Applied(Written),
     /// Some partitions are held for a moment, at these offsets, and the commit goes beyond: nothing was written.
     Held(Vec<(TopicPartition, i64)>),
+    /// What is parked was changed by somebody else since the commit was planned: nothing was written.
+    Outdated,
+    /// More would be parked than may be; which limit it is, in words. Nothing was written.
+    Full(String),
     /// Another owner has taken over at least one of the partitions, or its checkpoint was moved: nothing was written.
     Fenced,
 }
@@ -263,7 +338,8 @@ pub enum Committed {
 impl Committed {
     /// What became of a commit whose guard failed, given the checkpoints as they stand. An earlier attempt whose answer
     /// was lost shows in checkpoints that all stand where the commit ends, under our own epoch: nobody else could have
-    /// brought them there. If they all stand where it begins, it met a hold. Anything else is another owner.
+    /// brought them there. If they all stand where it begins, it met a hold, or was planned with what is no longer so.
+    /// Anything else is another owner.
     fn as_seen_in(held: &[Checkpoint], advances: &[Advance]) -> Self {
         let all_stand_at = |place: fn(&Advance) -> i64| {
             advances.iter().all(|advance| {
@@ -277,6 +353,13 @@ impl Committed {
         if all_stand_at(|advance| advance.to) {
             Committed::Applied(Written::default())
         } else if all_stand_at(|advance| advance.from) {
+            let is_outdated = |held: &Checkpoint| {
+                let advance = advances.iter().find(|advance| advance.partition == held.partition);
+                advance.is_some_and(|advance| advance.parking_epoch != held.parking_epoch)
+            };
+            if held.iter().any(is_outdated) {
+                return Committed::Outdated;
+            }
             let holds = held.iter().filter_map(|held| Some((held.partition.clone(), held.hold_at?)));
             Committed::Held(holds.collect())
         } else {
@@ -303,6 +386,10 @@ pub struct Checkpoint {
     pub next_offset: i64,
     /// Raised by every claim: only the owner with the latest may commit.
     pub owner_epoch: i64,
+    /// Raised by whoever changes what is parked without owning the partition.
+    pub parking_epoch: i64,
+    /// Under which leader of the partition the record before it was written, where that is known.
+    pub leader_epoch: Option<i32>,
     /// Which log it points into, where that is known.
     pub log_id: Option<String>,
     /// No commit may go beyond this offset at the moment.
@@ -332,6 +419,14 @@ pub enum StoreError {
     /// It is there and refuses: another try gives the same.
     #[error("{doing}: {reason}")]
     Refused {
+        /// What was being done.
+        doing: String,
+        /// SQLSTATE and message, never row data.
+        reason: String,
+    },
+    /// It can't hold these rows: whatever they were made of is poison.
+    #[error("{doing}: {reason}")]
+    Unstorable {
         /// What was being done.
         doing: String,
         /// SQLSTATE and message, never row data.
@@ -378,6 +473,20 @@ fn altered(physical: &str, declared: &[(String, String)], found: &[(String, Stri
     let extra = found.iter().filter(|(name, _)| shape(declared, name).is_none());
     let extra = extra.map(|(name, _)| format!("column `{name}` was added"));
     missing.chain(extra).map(|what| format!("somebody altered table {physical}: {what}")).collect()
+}
+
+/// Refuses to leave records behind that stand where others may come to stand.
+fn none_parked(projection: &str, partition: &TopicPartition, next_offset: i64, parked: u64) -> Result<(), StoreError> {
+    if parked == 0 {
+        return Ok(());
+    }
+    Err(StoreError::Refused {
+        doing: format!("moving the checkpoint of {partition} to {next_offset}"),
+        reason: format!(
+            "{parked} records from there on are parked, and nobody else has them any more: settle them first \
+             (`readcast dead-letters export {projection} --all`, then `retry` or `discard`)"
+        ),
+    })
 }
 
 /// What is to be said of a table name that another projection's live generation has.

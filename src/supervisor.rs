@@ -4,6 +4,7 @@
 mod feed;
 mod goal;
 mod projection;
+mod watch;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,12 +14,13 @@ use tokio::task::{Id, JoinSet};
 use tokio_util::sync::CancellationToken;
 
 pub use self::goal::{Goals, Progress};
-use crate::decode::Format;
 use crate::error::Failure;
 use crate::health::Health;
 use crate::metrics::Metrics;
+use crate::plan::Handling;
 use crate::rebuild::Policy;
 use crate::source::Source;
+use crate::source::kafka::DeadLetterTopic;
 use crate::store::Store;
 use crate::worker::Limits;
 
@@ -30,14 +32,16 @@ const HEARTBEAT: Duration = Duration::from_secs(5);
 pub struct Options {
     /// The consumer group.
     pub group: String,
-    /// How the records are written.
-    pub format: Format,
+    /// How records are read, and what is done about those that can't be projected.
+    pub handling: Arc<Handling>,
     /// How many lanes, each with a connection of its own.
     pub lanes: usize,
     /// How much a lane takes into one transaction.
     pub limits: Limits,
     /// How many bytes of records may wait for its lanes.
     pub buffer_bytes: usize,
+    /// How long a partition may deliver nothing of what there is before something is done about it.
+    pub stall_after: Duration,
     /// End at the positions that the log has at the start.
     pub until_end: bool,
     /// How its generations come and go.
@@ -53,6 +57,8 @@ pub struct Shared {
     pub source: Arc<dyn Source>,
     /// Where rows go.
     pub store: Arc<dyn Store>,
+    /// Where dead letters are copied to, if anywhere.
+    pub dead_letter_topic: Option<DeadLetterTopic>,
     /// Where is counted.
     pub metrics: Metrics,
     /// Where each projection says how it fares.

@@ -16,6 +16,11 @@ pub fn init(options: &LogOptions) -> Result<(), ConfigError> {
     let ansi = options.color && std::io::stderr().is_terminal();
     // Refused when somebody else already logs, as a test may: theirs is as good.
     let _ = tracing::subscriber::set_global_default(subscriber(options, ansi, std::io::stderr)?);
+    std::panic::set_hook(Box::new(|panic| {
+        // Not what it says: a projection that panics over a record may quote it.
+        let location = panic.location().map(ToString::to_string).unwrap_or_default();
+        tracing::error!(location, "panicked");
+    }));
     Ok(())
 }
 

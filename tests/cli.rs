@@ -46,7 +46,7 @@ async fn an_unknown_projection_is_refused_with_those_there_are() {
 }
 
 #[tokio::test]
-async fn a_bounded_run_gives_up_on_servers_that_are_not_there_and_says_why() {
+async fn fault_22_a_bounded_run_gives_up_on_servers_that_are_not_there_and_says_why() {
     let unreachable = [
         ("kafka://127.0.0.1:1", "sqlite:read.db", "Kafka"),
         ("file:events", "postgres://nobody@127.0.0.1:1/nothing?sslmode=disable", "Postgres"),
@@ -99,9 +99,9 @@ async fn a_table_that_somebody_altered_is_refused_by_name() {
 async fn completions_and_help_are_printed() {
     let completions = Readcast::run(["completions", "bash"], &[]).await;
     assert!(completions.stdout.contains("readcast"), "{}", completions.stderr);
-    let commands =
-        "demo run status check migrate rebuild verify activate rollback retire cancel pause resume rename generate";
-    for command in commands.split(' ') {
+    let commands = "demo run status check migrate rebuild verify activate rollback retire cancel pause resume rename dead-letters \
+         accept-loss generate";
+    for command in commands.split_whitespace() {
         let help = Readcast::run([command, "--help"], &[]).await;
         assert!(help.stdout.contains("Usage: readcast"), "{}", help.stdout);
     }

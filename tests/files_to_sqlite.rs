@@ -6,11 +6,12 @@ use std::time::Duration;
 use crate::oracle::assert_same;
 use crate::shop::{FileShop, append, events, expected};
 use crate::support::eventually::{PATIENCE, eventually};
+use crate::support::process::Readcast;
 
 const A_MILLION: usize = 1_000_000;
 
 #[tokio::test]
-async fn a_million_events_leave_the_rows_of_an_independent_fold_after_20_kills() {
+async fn fault_04_a_million_events_leave_the_rows_of_an_independent_fold_after_20_kills() {
     let shop = FileShop::new();
     shop.write(4, events(A_MILLION));
     let seed = seed();
@@ -34,7 +35,7 @@ async fn a_million_events_leave_the_rows_of_an_independent_fold_after_20_kills()
 }
 
 #[tokio::test]
-async fn a_kill_at_any_failpoint_neither_loses_nor_doubles_an_event() {
+async fn fault_04_a_kill_at_any_failpoint_neither_loses_nor_doubles_an_event() {
     for failpoint in ["after_poll", "after_begin", "after_checkpoint", "after_rows", "after_commit"] {
         let shop = FileShop::new();
         shop.write(2, events(5_000));
@@ -80,33 +81,96 @@ async fn events_are_projected_as_they_are_appended_and_a_line_without_its_end_is
     assert_same(&shop.tables().await, &expected(101));
 }
 
-#[tokio::test]
-async fn poison_halts_its_projection_alone_with_coordinates_and_loses_nothing() {
+/// A shop in which the 51st of 100 events has no e-mail address: `order_summary` must have one, the other projections do
+/// not look at it.
+fn shop_with_poison() -> FileShop {
     let shop = FileShop::new();
     shop.write(1, events(50));
-    // Without an e-mail address: `order_summary` must have one, the other two do not look at it.
-    let poison = events(51).last().unwrap().1.replace("\"email\"", "\"e-mail\"");
-    append(&shop.partition(0), &format!("{poison}\n"));
+    let (key, poison) = events(51).last().unwrap();
+    append(&shop.partition(0), &format!("{key}\t{}\n", poison.replace("\"email\"", "\"e-mail\"")));
+    shop.write(1, events(100).skip(51));
+    shop
+}
+
+#[tokio::test]
+async fn fault_35_poison_parks_its_key_and_all_else_goes_on() {
+    let shop = shop_with_poison();
     let finished = shop.run(&["run", "--until-end"]).await;
-    assert_eq!(finished.status.code(), Some(1), "{}", finished.stderr);
-    assert!(finished.stderr.contains("orders/0@50"), "{}", finished.stderr);
-    assert!(finished.stderr.contains("email"), "{}", finished.stderr);
+    assert!(finished.status.success(), "{}", finished.stderr);
+    assert!(finished.stderr.contains("parked") && finished.stderr.contains("orders/0@50"), "{}", finished.stderr);
+    let (key, _) = events(51).last().unwrap();
+    let behind = events(100).skip(51).filter(|(other, _)| *other == key).count();
+    let quarantine =
+        "SELECT projection, CAST(key AS TEXT), first_offset, reason, records_behind FROM readcast_quarantine";
+    assert_eq!(shop.rows(quarantine).await.unwrap(), [format!("order_summary|{key}|50|unprojectable|{behind}")]);
+    let offsets = shop.rows("SELECT DISTINCT next_offset FROM readcast_checkpoints").await.unwrap();
+    assert_eq!(offsets, ["100"]);
+    let (mut found, mut wanted) = (shop.tables().await, expected(100));
+    // Only the rows of that key are behind.
+    for table in ["order_summary", "order_lines"] {
+        let others = |rows: &mut Vec<String>| rows.retain(|row| !row.starts_with(&format!("{key}|")));
+        found.get_mut(table).map(others);
+        wanted.get_mut(table).map(others);
+    }
+    assert_same(&found, &wanted);
+}
+
+#[tokio::test]
+async fn fault_35_poison_halts_its_projection_alone_where_nothing_may_be_parked() {
+    let shop = shop_with_poison();
+    let halts = Readcast::run(shop.arguments(&["run", "--until-end"]), &[("READCAST_MAX_PARKED", "0")]).await;
+    assert_eq!(halts.status.code(), Some(1), "{}", halts.stderr);
+    assert!(halts.stderr.contains("orders/0@50"), "{}", halts.stderr);
     let offsets = shop.rows(
         "SELECT projection, next_offset, (SELECT last_error IS NOT NULL FROM readcast_generations g
         WHERE g.projection = c.projection) FROM readcast_checkpoints c ORDER BY projection",
     );
-    let offsets = offsets.await.unwrap();
-    assert!(offsets.contains(&"order_summary|50|1".to_owned()), "{offsets:?}");
+    assert_eq!(offsets.await.unwrap(), ["customer_orders|100|0", "order_summary|50|1", "product_sales|100|0"]);
     let status = shop.run(&["status", "--output", "json"]).await;
     let lines: serde_json::Value = serde_json::from_str(&status.stdout).unwrap();
     let halted = lines.as_array().unwrap().iter().find(|line| line["projection"] == "order_summary").unwrap();
     assert_eq!(halted["state"], "halted");
-    assert_eq!(halted["lag"], 1);
-    assert!(halted["last_error"].as_str().unwrap().contains("orders/0@50"), "{halted}");
+    assert_eq!(halted["lag"], 50);
+    let error = halted["last_error"].as_str().unwrap();
+    assert!(error.contains("orders/0@50") && error.contains("email"), "{error}");
 }
 
 #[tokio::test]
-async fn a_log_that_shrank_or_was_replaced_stops_with_a_verdict() {
+async fn fault_36_what_a_record_holds_is_in_no_log_and_no_metric() {
+    const CANARY: &str = "canary-7f3a";
+    let (_, event) = events(1).last().unwrap();
+    // Torn, of another type, with a word where a number belongs, and with a number that no column holds.
+    let poison = [
+        format!("{{\"{CANARY}\""),
+        event.replace("\"email\":", &format!("\"email\":{{\"{CANARY}\":1}},\"e\":")),
+        event.replace("\"quantity\":", &format!("\"quantity\":\"{CANARY}\",\"q\":")),
+        event.replace("\"total_amount\":", &format!("\"total_amount\":1e400,\"{CANARY}\":")),
+    ];
+    for (limit, end) in [("10000", "14"), ("0", "10")] {
+        let shop = FileShop::new();
+        shop.write(1, events(10));
+        for (number, value) in poison.iter().enumerate() {
+            append(&shop.partition(0), &format!("{CANARY}-{number}\t{value}\n"));
+        }
+        let envs = [("READCAST_MAX_PARKED", limit), ("RUST_LOG", "readcast=trace,warn")];
+        let mut instance = shop.start(&["run"], &envs);
+        eventually("every projection comes to the poison", PATIENCE, async || {
+            let stand = shop.rows("SELECT DISTINCT next_offset FROM readcast_checkpoints").await.unwrap_or_default();
+            if stand == [end] { Ok(()) } else { Err(stand.join(" ")) }
+        })
+        .await;
+        let (metrics, ready) = (instance.get("/metrics").await, instance.get("/readyz").await);
+        assert!(metrics.contains("readcast_parked_records"), "{metrics}");
+        instance.terminate();
+        instance.wait().await;
+        for text in [instance.stderr(), metrics, ready] {
+            assert!(!text.contains(CANARY), "{text}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn fault_15_16_a_log_that_shrank_or_was_replaced_stops_with_a_verdict() {
     let shop = FileShop::new();
     shop.write(1, events(50));
     assert!(shop.run(&["run", "--until-end"]).await.status.success());
@@ -120,7 +184,7 @@ async fn a_log_that_shrank_or_was_replaced_stops_with_a_verdict() {
     let finished = shop.run(&["run", "--until-end"]).await;
     assert_eq!(finished.status.code(), Some(1));
     assert!(
-        finished.stderr.contains("truncated: the log ends at 40, before the checkpoint at 50"),
+        finished.stderr.contains("truncated: [40, 50) was read, and is no longer in the log"),
         "{}",
         finished.stderr
     );
@@ -177,7 +241,7 @@ pub(crate) fn seed() -> u64 {
 }
 
 #[tokio::test]
-async fn sigterm_drains_within_its_deadline() {
+async fn fault_25_sigterm_drains_within_its_deadline() {
     let shop = FileShop::new();
     shop.write(4, events(200_000));
     let mut instance = shop.start(&["run"], &[]);

@@ -2,21 +2,12 @@
 
 use crate::files_to_sqlite::seed;
 use crate::oracle::assert_same;
-use crate::shop::{KafkaShop, events, expected};
-use crate::support::eventually::{PATIENCE, eventually};
-
-async fn reaches(shop: &KafkaShop, goal: i64) {
-    eventually(&format!("{goal} events are projected"), 2 * PATIENCE, async || {
-        let progress = shop.progress().await;
-        if progress >= goal { Ok(()) } else { Err(progress) }
-    })
-    .await;
-}
+use crate::shop::{KafkaShop, PROJECTIONS, events, expected};
 
 #[tokio::test]
-async fn a_million_events_leave_the_rows_of_an_independent_fold_after_20_kills() {
+async fn fault_04_a_million_events_leave_the_rows_of_an_independent_fold_after_20_kills() {
     const COUNT: usize = 1_000_000;
-    let shop = KafkaShop::new(6).await;
+    let shop = KafkaShop::journalled(6).await;
     shop.produce(events(COUNT));
     let goal = shop.goal().await;
     let mut random = fastrand::Rng::with_seed(seed());
@@ -24,18 +15,17 @@ async fn a_million_events_leave_the_rows_of_an_independent_fold_after_20_kills()
     kills.sort_unstable();
     for kill in kills {
         let mut instance = shop.start(&["run", "--until-end"], &[]);
-        reaches(&shop, kill).await;
+        shop.reaches(kill).await;
         instance.kill9();
     }
     shop.run_to_the_end().await;
-    assert_eq!(shop.progress().await, goal);
-    assert_same(&shop.tables().await, &expected(COUNT));
+    shop.assert_invariants(COUNT).await;
 }
 
 #[tokio::test]
-async fn a_kill_at_any_failpoint_neither_loses_nor_doubles_an_event() {
+async fn fault_04_a_kill_at_any_failpoint_neither_loses_nor_doubles_an_event() {
     for failpoint in ["after_poll", "after_begin", "after_checkpoint", "after_rows", "after_commit"] {
-        let shop = KafkaShop::new(3).await;
+        let shop = KafkaShop::journalled(3).await;
         shop.produce(events(5_000));
         for count in ["1", "3"] {
             let armed = format!("{failpoint}:{count}");
@@ -45,34 +35,30 @@ async fn a_kill_at_any_failpoint_neither_loses_nor_doubles_an_event() {
             instance.kill9();
         }
         shop.run_to_the_end().await;
-        assert_same(&shop.tables().await, &expected(5_000));
+        shop.assert_invariants(5_000).await;
     }
 }
 
 #[tokio::test]
 async fn instances_that_join_and_leave_share_the_work_without_a_trace_in_the_tables() {
     const COUNT: usize = 300_000;
-    let shop = KafkaShop::new(6).await;
+    let shop = KafkaShop::journalled(6).await;
     shop.produce(events(COUNT / 3));
     let goal = shop.goal().await;
     let mut first = shop.start(&["run"], &[]);
-    reaches(&shop, goal / 10).await;
+    shop.reaches(goal / 10).await;
     let mut second = shop.start(&["run"], &[]);
     shop.produce(events(2 * COUNT / 3).skip(COUNT / 3));
     second.wait_for_line(|line| line.contains("took over")).await;
     let mut third = shop.start(&["run"], &[]);
     third.wait_for_line(|line| line.contains("took over")).await;
-    first.terminate();
-    assert!(first.wait().await.success(), "{}", first.stderr());
+    first.ends_well().await;
     shop.produce(events(COUNT).skip(2 * COUNT / 3));
-    let goal = shop.goal().await;
-    reaches(&shop, goal / 2).await;
+    shop.reaches(shop.goal().await / 2).await;
     second.kill9();
-    reaches(&shop, goal).await;
-    third.terminate();
-    assert!(third.wait().await.success(), "{}", third.stderr());
-    assert_eq!(shop.progress().await, goal);
-    assert_same(&shop.tables().await, &expected(COUNT));
+    shop.catches_up().await;
+    third.ends_well().await;
+    shop.assert_invariants(COUNT).await;
 }
 
 #[tokio::test]
@@ -80,7 +66,7 @@ async fn positions_of_record_are_ours_a_deleted_consumer_group_changes_nothing()
     let shop = KafkaShop::new(2).await;
     shop.produce(events(2_000));
     shop.run_to_the_end().await;
-    for projection in ["order_summary", "customer_orders", "product_sales"] {
+    for projection in PROJECTIONS {
         let group = shop.group(projection);
         shop.kafka.delete_group(&group).await;
     }

@@ -5,11 +5,14 @@
 mod support;
 
 mod cli;
+mod dead_letters_cli;
+mod faults;
 mod files_to_sqlite;
-mod kafka_faults;
+mod kafka_log;
 mod kafka_to_postgres;
 mod members;
 mod oracle;
+mod poison;
 mod rebuild;
 mod shop;
 mod store_conformance;

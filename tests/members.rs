@@ -1,23 +1,27 @@
 //! Several members of a group, with rebalances, losses and crashes scripted in memory, over one real store: the whole
 //! projector but for the log.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use readcast::decode::Format;
 use readcast::health::Health;
 use readcast::metrics::Metrics;
 use readcast::rebuild::Policy;
 use readcast::source::memory::MemorySource;
+use readcast::source::{Extents, Source, SourceError, Subscription};
 use readcast::store::Store;
 use readcast::store::sqlite::Sqlite;
 use readcast::supervisor::{self, Endings, Goals, Options, Shared};
 use readcast::worker::Limits;
+use readcast_core::{Timestamp, TopicPartition};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::files_to_sqlite::seed;
 use crate::oracle::assert_same;
+use crate::rebuild::scene::{Instance, Scene, Seen};
 use crate::shop::{FileShop, events, expected};
 use crate::support::eventually::{PATIENCE, eventually};
 
@@ -59,12 +63,14 @@ impl Group {
             store: self.store.clone(),
             health: Health::new(&metrics, PROJECTIONS),
             metrics,
+            dead_letter_topic: None,
             goals: Goals::default(),
             stop: self.stop.clone(),
         };
         let options = move |name: &str| Options {
             group: name.to_owned(),
-            format: Format::default(),
+            handling: Arc::default(),
+            stall_after: Duration::from_secs(60),
             lanes: 2,
             limits: Limits { records: 20, bytes: 1 << 20 },
             // So little that batches wait for memory across rebalances.
@@ -140,4 +146,63 @@ async fn a_log_that_fails_now_and_then_is_read_on() {
         group.log.fail_next(2);
     }
     group.end().await;
+}
+
+/// A log to which somebody appends and projects a record whenever it is asked how far it reaches, the first few times:
+/// each answer is old when it arrives.
+struct Overtaken {
+    log: MemorySource,
+    scene: Arc<Scene>,
+    times: AtomicU32,
+}
+
+#[async_trait::async_trait]
+impl Source for Overtaken {
+    async fn extents(&self, topics: &[&str]) -> Result<Extents, SourceError> {
+        let extents = self.log.extents(topics).await?;
+        if self.times.fetch_add(1, Ordering::Relaxed) < 2 {
+            self.log.append("orders", 0, Some("other"), events(1).last().unwrap().1);
+            self.scene
+                .execute("UPDATE readcast_checkpoints SET next_offset = next_offset + 1 WHERE partition = 0")
+                .await;
+        }
+        Ok(extents)
+    }
+
+    async fn offsets_at(&self, topics: &[&str], at: Timestamp) -> Result<BTreeMap<TopicPartition, i64>, SourceError> {
+        self.log.offsets_at(topics, at).await
+    }
+
+    async fn subscribe(&self, group: &str, topics: &[&str]) -> Result<Box<dyn Subscription>, SourceError> {
+        self.log.subscribe(group, topics).await
+    }
+}
+
+#[tokio::test]
+async fn a_log_that_grows_while_it_is_asked_is_not_taken_for_one_that_was_cut_off() {
+    let scene = Scene::on_sqlite().await;
+    scene.log.append("orders", 0, Some("first"), events(1).last().unwrap().1);
+    let first = scene.start([Seen::first()]);
+    eventually("the first event is projected", PATIENCE, async || {
+        let behind: i64 =
+            scene.statuses().await.iter().flat_map(|status| &status.checkpoints).map(|at| at.next_offset).sum();
+        if behind == 1 { Ok(()) } else { Err(behind) }
+    })
+    .await;
+    first.stop().await;
+    let (log, store) = (scene.log.clone(), scene.store.clone());
+    let scene = Arc::new(scene);
+    let source = Overtaken { log: log.clone(), scene: scene.clone(), times: AtomicU32::new(0) };
+    let registry = readcast_core::Registry::new().register(Seen::first());
+    let instance = Instance::start(Arc::new(source), store, "scene", registry, Policy::default());
+    eventually("it comes to where the other has been, and on", PATIENCE, async || {
+        let told = instance.verbose();
+        assert!(!told.contains("halted"), "{told}");
+        let live = scene.live().await;
+        let end = log.extents(&["orders"]).await.unwrap()[&TopicPartition::new("orders", 0)].end;
+        let stands = live.positions().get(&TopicPartition::new("orders", 0)).copied();
+        if end == 3 && stands == Some(3) && told.starts_with("ready") { Ok(()) } else { Err(told) }
+    })
+    .await;
+    instance.stop().await;
 }

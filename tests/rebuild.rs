@@ -2,5 +2,5 @@
 
 mod changes;
 mod faults;
-mod scene;
+pub(crate) mod scene;
 mod soak;

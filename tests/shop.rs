@@ -1,11 +1,18 @@
 //! The example shop as a deployment: its log, its database, and instances of the program between them.
 
-use std::path::{Path, PathBuf};
+mod journal;
 
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use readcast::store::Store;
+use readcast::store::postgres::Postgres;
 use readcast_projections::sample::Orders;
 use sqlx::{ConnectOptions, Row, SqliteConnection};
 
-use crate::oracle::{self, Tables, sorted};
+use crate::oracle::{self, Tables, assert_same, sorted};
+use crate::support::eventually::{PATIENCE, eventually};
 use crate::support::kafka::{Kafka, unique};
 use crate::support::postgres::Database;
 use crate::support::process::{Finished, Readcast};
@@ -20,7 +27,10 @@ pub(crate) fn expected(count: usize) -> Tables {
     oracle::tables(events(count).map(|(_, event)| event))
 }
 
-const PROJECTIONS: usize = 3;
+pub(crate) const PROJECTIONS: [&str; 3] = ["order_summary", "customer_orders", "product_sales"];
+
+/// How long the rest of a log may take to be projected, after whatever was in the way is gone.
+const UNTIL_CURRENT: Duration = PATIENCE.saturating_mul(2);
 
 /// How each table is read: its columns, in the form in which the oracle gives them.
 fn queries(time: impl Fn(&str) -> String) -> [(&'static str, String); 4] {
@@ -133,9 +143,9 @@ pub(crate) fn append(path: &Path, text: &str) {
     file.write_all(text.as_bytes()).unwrap();
 }
 
-/// Kafka in, Postgres out, under names of its own on the shared servers.
+/// Kafka in, Postgres out, under names of its own.
 pub(crate) struct KafkaShop {
-    pub(crate) kafka: &'static Kafka,
+    pub(crate) kafka: Arc<Kafka>,
     pub(crate) database: Database,
     app: String,
     prefix: String,
@@ -143,11 +153,30 @@ pub(crate) struct KafkaShop {
 }
 
 impl KafkaShop {
+    /// On the servers that all tests share.
     pub(crate) async fn new(partitions: usize) -> Self {
-        let kafka = Kafka::shared().await;
+        Self::on(Kafka::shared().await, Database::create().await, partitions).await
+    }
+
+    /// On servers of the test's own, which it may harm.
+    pub(crate) async fn on(kafka: Arc<Kafka>, database: Database, partitions: usize) -> Self {
         let prefix = unique("shop") + ".";
         kafka.create_topic(&format!("{prefix}orders"), partitions).await;
-        Self { kafka, database: Database::create().await, app: unique("app"), prefix, partitions }
+        Self { kafka, database, app: unique("app"), prefix, partitions }
+    }
+
+    /// On the shared servers, with a journal.
+    pub(crate) async fn journalled(partitions: usize) -> Self {
+        let shop = Self::new(partitions).await;
+        shop.keep_journal().await;
+        shop
+    }
+
+    /// Lets the database write down every move of a checkpoint, for [`Self::assert_invariants`]. Only readcast's own
+    /// tables are made for it: the projections' come with the first run.
+    pub(crate) async fn keep_journal(&self) {
+        Postgres::new(self.database.options(), "public").migrate().await.expect("the database is empty");
+        self.database.execute(journal::INSTALL).await;
     }
 
     pub(crate) fn topic(&self) -> String {
@@ -212,6 +241,49 @@ impl KafkaShop {
 
     /// How far the projections have to go, all together.
     pub(crate) async fn goal(&self) -> i64 {
-        self.kafka.end_offsets(&self.topic()).await.iter().sum::<i64>() * i64::try_from(PROJECTIONS).unwrap()
+        self.kafka.end_offsets(&self.topic()).await.iter().sum::<i64>() * PROJECTIONS.len() as i64
+    }
+
+    /// Waits until so many events are behind all projections together.
+    pub(crate) async fn reaches(&self, goal: i64) {
+        eventually(&format!("{goal} events are projected"), UNTIL_CURRENT, async || {
+            let progress = self.progress().await;
+            if progress >= goal { Ok(()) } else { Err(progress) }
+        })
+        .await;
+    }
+
+    /// Waits until all that the log has now is projected.
+    pub(crate) async fn catches_up(&self) {
+        self.reaches(self.goal().await).await;
+    }
+
+    /// What must be true after every fault, once it is over and the log is projected: the tables are those of an
+    /// independent fold of the first `count` events, the steps of every checkpoint form one chain, and each stands at the
+    /// end of its partition.
+    pub(crate) async fn assert_invariants(&self, count: usize) {
+        self.assert_one_chain().await;
+        self.assert_at_the_end().await;
+        assert_same(&self.tables().await, &expected(count));
+    }
+
+    /// The steps of every checkpoint lead from where the log began to where it stands, without a gap and without an
+    /// overlap; epochs only rise, and nobody moves a checkpoint under an epoch that was not claimed before.
+    pub(crate) async fn assert_one_chain(&self) {
+        for question in [journal::BROKEN, journal::LOOSE_ENDS] {
+            assert_eq!(self.database.rows(question).await, Vec::<String>::new());
+        }
+        assert_ne!(self.database.value(journal::STEPS).await, "0", "nothing was projected");
+    }
+
+    /// Every live checkpoint stands at the end of its partition, and none is missing.
+    pub(crate) async fn assert_at_the_end(&self) {
+        const STANDINGS: &str = "
+            SELECT projection, partition, next_offset
+            FROM readcast.checkpoints JOIN readcast.generations USING (projection, generation) WHERE state = 'live'";
+        let ends = self.kafka.end_offsets(&self.topic()).await;
+        let ends = |name| ends.iter().enumerate().map(move |(partition, end)| format!("{name}|{partition}|{end}"));
+        let expected = PROJECTIONS.into_iter().flat_map(ends).collect();
+        assert_eq!(sorted(self.database.rows(STANDINGS).await), sorted(expected));
     }
 }

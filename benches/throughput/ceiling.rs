@@ -5,10 +5,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use readcast::config::{Config, ProjectionOptions};
-use readcast::decode::Format;
-use readcast::plan::{Allowed, Standing, plan};
+use readcast::plan::{Allowed, Handling, Pulse, Rules, Standing, plan};
 use readcast::source::{Batch, Extent};
-use readcast::store::{Commit, Committed, Generation, Store};
+use readcast::store::{Commit, Committed, Generation, Memory, Store};
 use readcast_core::{Definition, Registry, TopicPartition};
 use tokio::task::JoinSet;
 
@@ -49,8 +48,18 @@ impl Lane {
                 owner_epoch: FIRST_EPOCH,
                 hold_at: None,
             };
-            let batches = full.iter().map(|batch| (*batch, standing(batch)));
-            let plan = plan(definition, Format::default(), Allowed::All, batches).unwrap();
+            let (handling, memory, pulse) = (Handling::default(), Memory::default(), Pulse::default());
+            let batches = full.iter().map(|batch| (*batch, standing(batch), &memory));
+            let rules = Rules {
+                definition,
+                handling: &handling,
+                allowed: Allowed::All,
+                condemned: &BTreeMap::new(),
+                parking: None,
+                most_applied: usize::MAX,
+                pulse: &pulse,
+            };
+            let plan = plan(rules, batches).unwrap();
             assert_eq!(plan.poison, None, "every sample event can be projected");
             let steps = plan.commit.advances.iter();
             next_offsets.extend(steps.map(|advance| (advance.partition.clone(), advance.to)));

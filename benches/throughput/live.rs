@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use readcast::config::Config;
-use readcast::decode::Format;
 use readcast::health::Health;
 use readcast::metrics::Metrics;
 use readcast::rebuild::Policy;
@@ -78,6 +77,7 @@ fn shared(log: &Log, store: &Arc<dyn Store>, registry: &Registry) -> Shared {
         store: Arc::clone(store),
         health: Health::new(&metrics, names),
         metrics,
+        dead_letter_topic: None,
         goals: Goals::default(),
         stop: CancellationToken::new(),
     }
@@ -87,7 +87,8 @@ fn options(config: &Config, app: &str, projection: &str, until_end: bool) -> Opt
     let options = config.projection(projection);
     Options {
         group: format!("{app}.{projection}"),
-        format: Format::default(),
+        handling: Arc::default(),
+        stall_after: Duration::from_secs(60),
         lanes: options.lanes,
         limits: Limits { records: options.batch_records, bytes: options.batch_bytes },
         buffer_bytes: options.buffer_bytes,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use readcast::config::Config;
 use readcast::source::file::{Appender, FileSource};
 use readcast::source::kafka::KafkaSource;
-use readcast::source::{Batch, Source, SourceEvent};
+use readcast::source::{Batch, Source, SourceEvent, Start};
 use readcast_projections::sample::{Orders, TOPIC};
 use tempfile::TempDir;
 
@@ -57,7 +57,7 @@ impl Log {
         while left > 0 {
             match subscription.next().await.unwrap() {
                 SourceEvent::Assigned(partitions) => {
-                    let starts: Vec<_> = partitions.into_iter().map(|partition| (partition, 0)).collect();
+                    let starts: Vec<_> = partitions.into_iter().map(|partition| Start::at(partition, 0)).collect();
                     subscription.start(&starts).await.unwrap();
                 }
                 SourceEvent::Batch(batch) => {

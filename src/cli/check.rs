@@ -8,8 +8,9 @@ use serde::Serialize;
 
 use super::connect::{self, Access};
 use super::{Context, Output, Refusal};
+use crate::plan::{Handling, Identity};
 use crate::source::{Extents, Source, verify};
-use crate::store::{GenerationState, GenerationStatus, Store, StoreError, declaration_changes};
+use crate::store::{GenerationState, GenerationStatus, ParkingLimits, Store, StoreError, declaration_changes};
 
 #[derive(clap::Args)]
 pub(super) struct Arguments {
@@ -23,13 +24,27 @@ pub(super) struct Arguments {
 struct Line {
     what: String,
     ok: bool,
+    /// It is not refused, and hardly meant.
+    warning: bool,
     finding: String,
 }
 
 impl Line {
     fn new(what: impl Into<String>, finding: Result<String, String>) -> Self {
         let ok = finding.is_ok();
-        Self { what: what.into(), ok, finding: finding.unwrap_or_else(|problem| problem) }
+        Self { what: what.into(), ok, warning: false, finding: finding.unwrap_or_else(|problem| problem) }
+    }
+
+    fn warning(what: impl Into<String>, finding: &str) -> Self {
+        Self { what: what.into(), ok: true, warning: true, finding: finding.to_owned() }
+    }
+
+    fn verdict(&self) -> &'static str {
+        match (self.ok, self.warning) {
+            (false, _) => "PROBLEM",
+            (true, true) => "WARNING",
+            (true, false) => "ok",
+        }
     }
 }
 
@@ -46,13 +61,51 @@ pub(super) async fn run(context: Context, arguments: Arguments) -> Result<ExitCo
         Err(refusal) => return Err(refusal),
     };
     for definition in context.app.registry.definitions() {
+        let name = definition.name();
+        handling_lines(name, &connect::handling(&context.config.projection(name)), &mut lines);
+        // Asked before the log: what runs meanwhile would otherwise have come further than it reached.
+        let found = match &store {
+            Some(store) => Some(generations(&**store, name).await),
+            None => None,
+        };
         let extents = source_line(&*source, definition, &mut lines).await;
-        if let Some(store) = &store {
-            store_lines(&**store, &context, definition, &extents, &mut lines).await;
+        if let (Some(store), Some(found)) = (&store, found) {
+            store_lines(&**store, &context, definition, found, &extents, &mut lines).await;
         }
     }
     print(&lines, arguments.output)?;
     Ok(if lines.iter().all(|line| line.ok) { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// What is done about records that can't be projected, or were written twice, where it is not the default.
+fn handling_lines(name: &str, handling: &Handling, lines: &mut Vec<Line>) {
+    let default = Handling::default();
+    let Handling { identity, duplicate_window, max_record_bytes, parking, .. } = handling;
+    if *parking != default.parking {
+        let ParkingLimits { records, of_one_key } = parking;
+        let finding = match records {
+            0 => "nothing is parked: it halts at the first record that can't be projected".to_owned(),
+            _ => format!("it halts when more than {records} records are parked, or {of_one_key} of one key"),
+        };
+        lines.push(Line::new(format!("{name}: parking"), Ok(finding)));
+    }
+    if *max_record_bytes != default.max_record_bytes {
+        let finding = format!("records of more than {max_record_bytes} bytes are parked unread");
+        lines.push(Line::new(format!("{name}: record size"), Ok(finding)));
+    }
+    let what = format!("{name}: duplicates");
+    let known_by = match identity {
+        Identity::Body => "the id in the event".to_owned(),
+        Identity::Header(header) => format!("the header `{header}`"),
+        Identity::Sequence(header) => format!("its key and the number in the header `{header}`"),
+    };
+    if *duplicate_window > 0 {
+        let finding = format!("an event is known again by {known_by}, over {duplicate_window} offsets");
+        lines.push(Line::new(what, Ok(finding)));
+    } else if *identity != default.identity {
+        let finding = "`duplicate_id` is set and has no effect, because `duplicate_window` is 0";
+        lines.push(Line::warning(what, finding));
+    }
 }
 
 async fn source_line(source: &dyn Source, definition: &Definition, lines: &mut Vec<Line>) -> Extents {
@@ -69,11 +122,11 @@ async fn store_lines(
     store: &dyn Store,
     context: &Context,
     definition: &Definition,
+    found: Result<Vec<GenerationStatus>, StoreError>,
     extents: &Extents,
     lines: &mut Vec<Line>,
 ) {
     let name = definition.name();
-    let found = generations(store, name).await;
     let findings = match &found {
         Ok(generations) => findings(store, context, definition, generations).await,
         Err(error) => Err(error.clone()),
@@ -146,7 +199,7 @@ fn print(lines: &[Line], output: Output) -> Result<(), Refusal> {
             let mut table = Table::new();
             table.load_style(comfy_table::presets::NOTHING).set_header(["", "CHECKED", "FINDING"]);
             for line in lines {
-                table.add_row([if line.ok { "ok" } else { "PROBLEM" }, &line.what, &line.finding]);
+                table.add_row([line.verdict(), &line.what, &line.finding]);
             }
             println!("{table}");
         }

@@ -3,15 +3,16 @@
 use std::sync::Arc;
 
 use super::{Context, Refusal};
-use crate::config::{SourceOptions, StoreOptions};
+use crate::config::{DuplicateId, ProjectionOptions, SourceOptions, StoreOptions};
 use crate::decode::Format;
+use crate::plan::{Handling, Identity};
 use crate::rebuild::{OnChange, Policy};
 use crate::source::Source;
 use crate::source::file::FileSource;
-use crate::source::kafka::KafkaSource;
-use crate::store::Store;
+use crate::source::kafka::{DeadLetterTopic, Dialect, KafkaSource};
 use crate::store::postgres::Postgres;
 use crate::store::sqlite::Sqlite;
+use crate::store::{ParkingLimits, Store};
 use crate::supervisor::Options;
 use crate::worker::Limits;
 
@@ -27,11 +28,23 @@ pub(super) fn source(context: &Context) -> Result<Arc<dyn Source>, Refusal> {
     let buffer_bytes = names.map(|name| context.config.projection(name).buffer_bytes).max().unwrap_or_default();
     Ok(match context.config.source()? {
         SourceOptions::File(directory) => Arc::new(FileSource::new(directory)),
-        SourceOptions::Kafka { properties, topic_prefix } => {
+        SourceOptions::Kafka { properties, topic_prefix, .. } => {
             let properties = properties.iter().map(|(key, value)| (key.to_owned(), value.to_owned()));
             Arc::new(KafkaSource::new(properties, topic_prefix, buffer_bytes))
         }
     })
+}
+
+/// Where dead letters are copied to, if anywhere.
+pub(super) fn dead_letter_topic(context: &Context) -> Result<Option<DeadLetterTopic>, Refusal> {
+    let SourceOptions::Kafka { properties, dead_letter_topic: Some(topic), spring_headers, .. } =
+        context.config.source()?
+    else {
+        return Ok(None);
+    };
+    let dialect = if *spring_headers { Dialect::Spring } else { Dialect::Connect };
+    let properties = properties.iter().map(|(key, value)| (key.to_owned(), value.to_owned()));
+    DeadLetterTopic::new(properties, topic, dialect).map(Some).map_err(Refusal::failed)
 }
 
 pub(super) async fn store(context: &Context, access: Access) -> Result<Arc<dyn Store>, Refusal> {
@@ -91,11 +104,12 @@ pub(super) async fn alone(context: &Context) -> Option<Arc<dyn Store>> {
 pub(super) fn options(context: &Context, projection: &str, until_end: bool) -> Options {
     let options = context.config.projection(projection);
     Options {
+        handling: Arc::new(handling(&options)),
         group: options.group,
-        format: Format::default(),
         lanes: options.lanes,
         limits: Limits { records: options.batch_records, bytes: options.batch_bytes },
         buffer_bytes: options.buffer_bytes,
+        stall_after: options.stall_after,
         until_end,
         seed: fastrand::u64(..),
         policy: Policy {
@@ -105,5 +119,21 @@ pub(super) fn options(context: &Context, projection: &str, until_end: bool) -> O
             most_lost_percent: options.most_lost_percent as u64,
             max_impact: options.max_impact as u64,
         },
+    }
+}
+
+/// How records are read, and what is done about those that can't be projected.
+pub(super) fn handling(options: &ProjectionOptions) -> Handling {
+    Handling {
+        format: Format::default(),
+        identity: match &options.duplicate_id {
+            DuplicateId::Body => Identity::Body,
+            DuplicateId::Header(name) => Identity::Header(name.clone()),
+            DuplicateId::Sequence(name) => Identity::Sequence(name.clone()),
+        },
+        duplicate_window: i64::try_from(options.duplicate_window).unwrap_or(i64::MAX),
+        max_record_bytes: options.max_record_bytes,
+        longest_projection_ms: u64::try_from(options.longest_projection.as_millis()).unwrap_or(u64::MAX),
+        parking: ParkingLimits { records: options.max_parked as u64, of_one_key: options.max_parked_per_key as u64 },
     }
 }

@@ -53,6 +53,7 @@ pub(super) async fn run(context: Context, arguments: Arguments) -> Result<ExitCo
         store: Arc::new(Sqlite::open(&place.database()).await.map_err(Refusal::failed)?),
         health: Health::new(&metrics, registry.definitions().iter().map(|definition| definition.name())),
         metrics,
+        dead_letter_topic: None,
         goals: Goals::default(),
         stop: CancellationToken::new(),
     };

@@ -34,7 +34,7 @@ pub(super) async fn run(context: Context, arguments: Arguments) -> Result<ExitCo
         SourceOptions::File(directory) => {
             Log::File(Appender::open(directory, topic, arguments.partitions).map_err(Refusal::failed)?)
         }
-        SourceOptions::Kafka { properties, topic_prefix } => {
+        SourceOptions::Kafka { properties, topic_prefix, .. } => {
             let properties = properties.iter().map(|(key, value)| (key.to_owned(), value.to_owned()));
             let producer = Producer::open(properties, format!("{topic_prefix}{topic}"), arguments.partitions).await;
             Log::Kafka(producer.map_err(Refusal::failed)?)

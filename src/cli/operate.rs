@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use self::watch::Watch;
 pub(super) use self::watch::described;
 use super::connect::{self, Company};
+use super::inert::inert;
 use super::run::signalled;
 use super::{Context, Refusal, no_such};
 use crate::health::Health;
@@ -63,9 +64,7 @@ impl<'a> Operator<'a> {
     /// Refuses a name that neither the code nor the store knows.
     pub(super) async fn known(&self) -> Result<(), Refusal> {
         let stored = self.store.generations().await.map_err(Refusal::failed)?;
-        let registered = self.context.app.registry.definitions().iter().map(Definition::name);
-        let known: Vec<&str> = registered.chain(stored.iter().map(|found| found.projection.as_str())).collect();
-        if known.contains(&self.projection) { Ok(()) } else { Err(no_such(self.projection, known)) }
+        known(self.context, &stored, self.projection)
     }
 
     /// Leaves the command in the store, and returns its number.
@@ -130,6 +129,7 @@ impl<'a> Operator<'a> {
             store: self.store.clone(),
             health: Health::new(&metrics, [self.projection]),
             metrics,
+            dead_letter_topic: None,
             goals: Goals::default(),
             stop: CancellationToken::new(),
         };
@@ -198,10 +198,17 @@ pub(super) fn conclude(operation: &Operation) -> Result<ExitCode, Refusal> {
     let outcome = operation.outcome.as_deref().unwrap_or("it did not say why");
     let (name, command) = (&operation.projection, operation.command.name());
     if operation.state == OperationState::Done {
-        println!("{name}: {}", operation.outcome.as_deref().unwrap_or("done"));
+        println!("{name}: {}", inert(operation.outcome.as_deref().unwrap_or("done")));
         return Ok(ExitCode::SUCCESS);
     }
     Err(Refusal::Failed(format!("{name}: `{command}` was {}: {outcome}", operation.state.name())))
+}
+
+/// Refuses a name that neither the code nor the store knows.
+pub(super) fn known(context: &Context, stored: &[GenerationStatus], projection: &str) -> Result<(), Refusal> {
+    let registered = context.app.registry.definitions().iter().map(Definition::name);
+    let known: Vec<&str> = registered.chain(stored.iter().map(|found| found.projection.as_str())).collect();
+    if known.contains(&projection) { Ok(()) } else { Err(no_such(projection, known)) }
 }
 
 /// The live generation of the projection, or a refusal to do `what` with it.

@@ -11,6 +11,7 @@ use serde::Serialize;
 
 use self::remarks::remarks;
 use super::connect::{self, Access};
+use super::inert::json;
 use super::{Context, Output, Refusal};
 use crate::source::{Extents, Source};
 use crate::store::{Attendance, GenerationStatus, Operation, Phase, RecordedCheckpoint};
@@ -29,7 +30,8 @@ struct Line {
     /// None before the first run.
     generation: Option<i32>,
     /// `building`, `ready`, `live` or `standby`, `retired` or `failed` until its tables are dropped; `paused` when an
-    /// operator stopped it and `halted` when an error did, whichever of those it is; `new` before the first run.
+    /// operator stopped it, `halted` when an error did and `retrying` while one may pass, whichever of those it is;
+    /// `new` before the first run.
     state: &'static str,
     /// What is done with it while it is building.
     phase: Option<&'static str>,
@@ -46,6 +48,12 @@ struct Line {
     updated_at: Option<String>,
     last_error: Option<String>,
     last_error_since: Option<String>,
+    /// How often it was tried again, if it is.
+    last_error_attempt: Option<u32>,
+    /// In all partitions of the generation.
+    parked_keys: u64,
+    parked_records: u64,
+    oldest_parked: Option<String>,
 }
 
 /// What is known of one projection.
@@ -84,7 +92,7 @@ pub(super) async fn run(context: Context, arguments: Arguments) -> Result<ExitCo
     }
     let lines: Vec<Line> = known.iter().flat_map(lines_of).collect();
     match arguments.output {
-        Output::Json => println!("{}", serde_json::to_string_pretty(&lines).map_err(Refusal::failed)?),
+        Output::Json => println!("{}", json(&lines)?),
         Output::Table => {
             print(&lines);
             known.iter().flat_map(remarks).for_each(|remark| println!("\n{remark}"));
@@ -123,12 +131,7 @@ fn partition_lines(known: &Known<'_>, generation: Option<&GenerationStatus>) -> 
     partitions.dedup();
     let error = generation.and_then(|found| found.last_error.as_ref());
     let paused_since = generation.and_then(|found| found.paused_since.clone());
-    let state = match generation {
-        None => "new",
-        Some(_) if error.is_some() => "halted",
-        Some(_) if paused_since.is_some() => "paused",
-        Some(found) => found.state.name(),
-    };
+    let parked = generation.map(|found| found.parked.clone()).unwrap_or_default();
     let line = |partition: &TopicPartition| {
         let checkpoint = checkpoints.iter().find(|checkpoint| checkpoint.partition == *partition);
         let next_offset = checkpoint.map(|checkpoint| checkpoint.next_offset);
@@ -136,7 +139,7 @@ fn partition_lines(known: &Known<'_>, generation: Option<&GenerationStatus>) -> 
         Line {
             projection: known.definition.name().to_owned(),
             generation: generation.map(|found| found.generation.0),
-            state,
+            state: generation.map_or("new", state),
             phase: generation.and_then(|found| found.phase).map(Phase::name),
             standby_until: generation.and_then(|found| found.standby_until.clone()),
             paused_since: paused_since.clone(),
@@ -149,9 +152,23 @@ fn partition_lines(known: &Known<'_>, generation: Option<&GenerationStatus>) -> 
             updated_at: checkpoint.map(|checkpoint| checkpoint.updated_at.clone()),
             last_error: error.map(|error| error.text.clone()),
             last_error_since: error.map(|error| error.since.clone()),
+            last_error_attempt: error.and_then(|error| error.attempt),
+            parked_keys: parked.keys,
+            parked_records: parked.records,
+            oldest_parked: parked.oldest.clone(),
         }
     };
     partitions.into_iter().map(line).collect()
+}
+
+/// How a generation fares, in a word.
+fn state(generation: &GenerationStatus) -> &'static str {
+    match &generation.last_error {
+        Some(error) if error.attempt.is_none() => "halted",
+        _ if generation.paused_since.is_some() => "paused",
+        Some(_) => "retrying",
+        None => generation.state.name(),
+    }
 }
 
 fn print(lines: &[Line]) {
@@ -186,5 +203,23 @@ fn shown_state(line: &Line) -> String {
         ("building", Some(phase), _) => format!("building ({})", phase.replace('_', " ")),
         ("standby", _, Some(until)) => format!("standby until {until}"),
         (state, _, _) => state.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::RecordedError;
+
+    #[test]
+    fn only_what_waits_for_a_person_is_halted() {
+        let error = |attempt| Some(RecordedError { text: "text".into(), since: "noon".into(), attempt });
+        let state = |last_error, paused: bool| {
+            let paused_since = paused.then(|| "noon".to_owned());
+            state(&GenerationStatus { last_error, paused_since, ..GenerationStatus::live_at(&[]) })
+        };
+        assert_eq!([state(None, false), state(None, true)], ["live", "paused"]);
+        assert_eq!([state(error(None), false), state(error(None), true)], ["halted", "halted"]);
+        assert_eq!([state(error(Some(1)), false), state(error(Some(1)), true)], ["retrying", "paused"]);
     }
 }

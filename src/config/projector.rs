@@ -38,6 +38,32 @@ pub struct ProjectionOptions {
     pub most_lost_percent: usize,
     /// How many records the live generation may lag before a rebuild stands still; 0 for any number.
     pub max_impact: usize,
+    /// How long a partition may deliver nothing of what there is before something is done about it.
+    pub stall_after: Duration,
+    /// How many records may be parked before the projection halts; with 0, at the first that would have to be.
+    pub max_parked: usize,
+    /// How many records of one key may be parked before the projection halts.
+    pub max_parked_per_key: usize,
+    /// The most that a record may take in memory, in bytes, before it is parked unread.
+    pub max_record_bytes: usize,
+    /// How long a projection may take over one record before it is parked.
+    pub longest_projection: Duration,
+    /// Over how many offsets the id of an event is remembered; 0 for not at all.
+    pub duplicate_window: usize,
+    /// Where the id of an event stands.
+    pub duplicate_id: DuplicateId,
+}
+
+/// Where the id of an event stands, by which it is known when a producer writes it twice.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum DuplicateId {
+    /// `body`: in the event itself.
+    #[default]
+    Body,
+    /// `header:NAME`: in a header of the record.
+    Header(String),
+    /// `sequence:NAME`: in its key, with its number among the events of that key in a header.
+    Sequence(String),
 }
 
 #[derive(Clone, Debug, Default)]
@@ -66,9 +92,16 @@ struct Tuning {
     swap_lock_timeout_ms: Option<usize>,
     most_lost_percent: Option<usize>,
     max_impact: Option<usize>,
+    stall_seconds: Option<usize>,
+    max_parked: Option<usize>,
+    max_parked_per_key: Option<usize>,
+    max_record_bytes: Option<usize>,
+    projection_seconds: Option<usize>,
+    duplicate_window: Option<usize>,
+    duplicate_id: Option<DuplicateId>,
 }
 
-const TUNING: [&str; 9] = [
+const TUNING: [&str; 16] = [
     "lanes",
     "batch_records",
     "batch_bytes",
@@ -78,6 +111,13 @@ const TUNING: [&str; 9] = [
     "swap_lock_timeout_ms",
     "most_lost_percent",
     "max_impact",
+    "stall_seconds",
+    "max_parked",
+    "max_parked_per_key",
+    "max_record_bytes",
+    "projection_seconds",
+    "duplicate_window",
+    "duplicate_id",
 ];
 const KIB: usize = 1 << 10;
 const MIB: usize = 1 << 20;
@@ -123,6 +163,7 @@ impl ProjectorDraft {
     pub(super) fn projection(&self, name: &str) -> ProjectionOptions {
         let own = self.projections.get(name).cloned().unwrap_or_default();
         let pick = |of: fn(&Tuning) -> Option<usize>, default| of(&own.tuning).or(of(&self.tuning)).unwrap_or(default);
+        let duplicate_id = own.tuning.duplicate_id.as_ref().or(self.tuning.duplicate_id.as_ref());
         let rebuild_on_change = own.tuning.rebuild_on_change.or(self.tuning.rebuild_on_change);
         ProjectionOptions {
             group: own.group.clone().unwrap_or_else(|| format!("{}.{name}", self.app())),
@@ -135,6 +176,13 @@ impl ProjectorDraft {
             swap_lock_timeout: Duration::from_millis(pick(|tuning| tuning.swap_lock_timeout_ms, 100) as u64),
             most_lost_percent: pick(|tuning| tuning.most_lost_percent, 5),
             max_impact: pick(|tuning| tuning.max_impact, 10_000),
+            stall_after: Duration::from_secs(pick(|tuning| tuning.stall_seconds, 60) as u64),
+            max_parked: pick(|tuning| tuning.max_parked, 10_000),
+            max_parked_per_key: pick(|tuning| tuning.max_parked_per_key, 1_000),
+            max_record_bytes: pick(|tuning| tuning.max_record_bytes, 16 * MIB),
+            longest_projection: Duration::from_secs(pick(|tuning| tuning.projection_seconds, 10) as u64),
+            duplicate_window: pick(|tuning| tuning.duplicate_window, 0),
+            duplicate_id: duplicate_id.cloned().unwrap_or_default(),
         }
     }
 
@@ -175,6 +223,13 @@ impl Tuning {
             "swap_lock_timeout_ms" => self.swap_lock_timeout_ms = Some(setting.whole(10..=10_000)?),
             "most_lost_percent" => self.most_lost_percent = Some(setting.whole(0..=100)?),
             "max_impact" => self.max_impact = Some(setting.whole(0..=1_000_000_000_000)?),
+            "stall_seconds" => self.stall_seconds = Some(setting.whole(1..=DAY)?),
+            "max_parked" => self.max_parked = Some(setting.whole(0..=1_000_000_000)?),
+            "max_parked_per_key" => self.max_parked_per_key = Some(setting.whole(1..=1_000_000_000)?),
+            "max_record_bytes" => self.max_record_bytes = Some(setting.bytes(KIB..=GIB)?),
+            "projection_seconds" => self.projection_seconds = Some(setting.whole(1..=3600)?),
+            "duplicate_window" => self.duplicate_window = Some(setting.whole(0..=10_000_000)?),
+            "duplicate_id" => self.duplicate_id = Some(duplicate_id(setting)?),
             _ => return Err(setting.unknown(name, others.iter().copied().chain(TUNING))),
         }
         Ok(())
@@ -187,6 +242,15 @@ fn on_change(setting: &Setting) -> Result<bool, ConfigError> {
         "refuse" => Ok(false),
         "rebuild" => Ok(true),
         _ => Err(setting.not("`refuse` or `rebuild`")),
+    }
+}
+
+fn duplicate_id(setting: &Setting) -> Result<DuplicateId, ConfigError> {
+    match setting.text()?.split_once(':') {
+        None if setting.text()? == "body" => Ok(DuplicateId::Body),
+        Some(("header", name)) if !name.is_empty() => Ok(DuplicateId::Header(name.to_owned())),
+        Some(("sequence", name)) if !name.is_empty() => Ok(DuplicateId::Sequence(name.to_owned())),
+        _ => Err(setting.not("`body`, `header:NAME` or `sequence:NAME`")),
     }
 }
 

@@ -15,6 +15,10 @@ pub enum SourceOptions {
         properties: KafkaProperties,
         /// What every topic's name begins with in this cluster, before the name that the projections use.
         topic_prefix: String,
+        /// The topic to which dead letters are copied, with its prefix.
+        dead_letter_topic: Option<String>,
+        /// Whether the headers of copies are those of Spring, and not of Kafka Connect.
+        spring_headers: bool,
     },
     /// A directory of files, `<topic>/<partition>.ndjson`.
     File(PathBuf),
@@ -25,9 +29,12 @@ pub(super) struct SourceDraft {
     kind: Option<Kind>,
     path: Option<PathBuf>,
     topic_prefix: Option<String>,
+    dead_letter_topic: Option<String>,
+    spring_headers: bool,
     properties: KafkaProperties,
 }
 
+const NAMES: [&str; 6] = ["kind", "path", "topic_prefix", "dead_letter_topic", "dead_letter_headers", "properties"];
 const TOPIC_NAME: &str = "a name of letters, digits, `.`, `_` and `-`";
 
 fn is_topic_name(text: &str) -> bool {
@@ -46,10 +53,12 @@ impl SourceDraft {
             "kind" => self.kind = Some(kind(setting)?),
             "path" => self.path = Some(setting.text()?.into()),
             "topic_prefix" => self.topic_prefix = Some(setting.text_where(TOPIC_NAME, is_topic_name)?),
+            "dead_letter_topic" => self.dead_letter_topic = Some(setting.text_where(TOPIC_NAME, is_topic_name)?),
+            "dead_letter_headers" => self.spring_headers = spring_headers(setting)?,
             "properties" if setting.is_table() => {}
             _ => match name.strip_prefix("properties.") {
                 Some(property) => self.properties.set(property, setting)?,
-                None => return Err(setting.unknown(name, ["kind", "path", "topic_prefix", "properties"])),
+                None => return Err(setting.unknown(name, NAMES)),
             },
         }
         Ok(())
@@ -63,9 +72,12 @@ impl SourceDraft {
                 Err(ConfigError::overall("`source.kind` is `file`, and `source.path` names no directory"))
             }
             (Some(Kind::Kafka) | None, _) if self.properties.get("bootstrap.servers").is_some() => {
+                let topic_prefix = self.topic_prefix.unwrap_or_default();
                 Ok(Some(SourceOptions::Kafka {
                     properties: self.properties,
-                    topic_prefix: self.topic_prefix.unwrap_or_default(),
+                    dead_letter_topic: self.dead_letter_topic.map(|topic| format!("{topic_prefix}{topic}")),
+                    topic_prefix,
+                    spring_headers: self.spring_headers,
                 }))
             }
             (Some(Kind::Kafka), _) => Err(ConfigError::overall(
@@ -74,6 +86,15 @@ impl SourceDraft {
             (None, Some(_)) => Err(ConfigError::overall("`source.path` needs `source.kind` to be `file`")),
             (None, None) => Ok(None),
         }
+    }
+}
+
+/// Whose headers copies of dead letters have.
+fn spring_headers(setting: &Setting) -> Result<bool, ConfigError> {
+    match setting.text()? {
+        "connect" => Ok(false),
+        "spring" => Ok(true),
+        _ => Err(setting.not("`connect` or `spring`")),
     }
 }
 

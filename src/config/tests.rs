@@ -72,6 +72,13 @@ fn the_defaults_need_nothing() {
         swap_lock_timeout: Duration::from_millis(100),
         most_lost_percent: 5,
         max_impact: 10_000,
+        stall_after: Duration::from_secs(60),
+        max_parked: 10_000,
+        max_parked_per_key: 1_000,
+        max_record_bytes: 16 << 20,
+        longest_projection: Duration::from_secs(10),
+        duplicate_window: 0,
+        duplicate_id: DuplicateId::Body,
     };
     assert_eq!(config.projection("order_summary"), options);
     assert!(config.source().unwrap_err().to_string().starts_with("no source: "));

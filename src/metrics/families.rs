@@ -47,6 +47,10 @@ pub(super) struct Families {
     pub(super) lag_records: Family<PartitionLabels, Gauge>,
     pub(super) partitions_owned: Family<ProjectionLabels, Gauge>,
     pub(super) buffered: Family<ProjectionLabels, Gauge>,
+    pub(super) sequence_gaps: Family<ProjectionLabels, Counter>,
+    pub(super) parked_keys: Family<ProjectionLabels, Gauge>,
+    pub(super) parked_records: Family<ProjectionLabels, Gauge>,
+    pub(super) oldest_parked: Family<ProjectionLabels, Gauge>,
     pub(super) state: Family<StateLabels, Gauge>,
 }
 
@@ -67,6 +71,10 @@ impl Default for Families {
             lag_records: Family::default(),
             partitions_owned: Family::default(),
             buffered: Family::default(),
+            sequence_gaps: Family::default(),
+            parked_keys: Family::default(),
+            parked_records: Family::default(),
+            oldest_parked: Family::default(),
             state: Family::default(),
         }
     }
@@ -97,6 +105,15 @@ impl Families {
             "Records read but not yet committed",
             Unit::Bytes,
             self.buffered.clone(),
+        );
+        registry.register("sequence_gaps", "Events that were not the next of their key", self.sequence_gaps.clone());
+        registry.register("parked_keys", "Keys of which records are parked", self.parked_keys.clone());
+        registry.register("parked_records", "Records that are parked", self.parked_records.clone());
+        registry.register_with_unit(
+            "oldest_parked_timestamp",
+            "When the oldest parked record was parked, since 1970; 0 when there is none",
+            Unit::Seconds,
+            self.oldest_parked.clone(),
         );
         registry.register("projection_state", "1 for the state that the projection is in, else 0", self.state.clone());
         registry

@@ -199,7 +199,7 @@ pub(crate) mod tests {
     use readcast_core::{ColumnType, differences};
 
     use super::*;
-    use crate::store::{Generation, GenerationState, OperationProgress, RecordedCheckpoint};
+    use crate::store::OperationProgress;
 
     fn table() -> TableSpec {
         TableSpec::new("t").key("id", ColumnType::Text).column("a", ColumnType::I64)
@@ -243,36 +243,8 @@ pub(crate) mod tests {
         assert_eq!(need(&differences(&[table()], &another), &[table()], &another, false), Need::Full);
     }
 
-    /// A live generation of `p` that stands at these offsets of `orders`.
-    pub(crate) fn live_at(next_offsets: &[(i32, i64)]) -> GenerationStatus {
-        let checkpoint = |(partition, next_offset): &(i32, i64)| RecordedCheckpoint {
-            partition: TopicPartition::new("orders", *partition),
-            start_offset: Some(0),
-            next_offset: *next_offset,
-            owner_epoch: 1,
-            log_id: None,
-            updated_at: String::new(),
-        };
-        GenerationStatus {
-            projection: "p".into(),
-            generation: Generation(1),
-            state: GenerationState::Live,
-            phase: None,
-            definition_hash: "h".into(),
-            version: 1,
-            tables: vec![table()],
-            scratch: false,
-            repeats: false,
-            paused_since: None,
-            created_at: String::new(),
-            activated_at: None,
-            standby_until: None,
-            standby_is_over: false,
-            proof: None,
-            last_error: None,
-            has_tables: true,
-            checkpoints: next_offsets.iter().map(checkpoint).collect(),
-        }
+    fn live_at(next_offsets: &[(i32, i64)]) -> GenerationStatus {
+        GenerationStatus { tables: vec![table()], ..GenerationStatus::live_at(next_offsets) }
     }
 
     #[test]

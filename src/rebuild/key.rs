@@ -2,12 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use readcast_core::{Change, ChangeSet, Definition, Key, RowChange, TopicPartition};
+use bytes::Bytes;
+use readcast_core::{Change, ChangeSet, Definition, Key, Position, RowChange, TopicPartition};
 
 use super::Conductor;
 use crate::error::Failure;
 use crate::source::{Record, SourceError, SourceEvent, Start};
-use crate::store::{Advance, Commit, Committed, GenerationStatus, Lead, StoreError};
+use crate::store::{Advance, Amendment, Commit, Committed, GenerationStatus, Lead, SequenceId, StoreError};
 
 /// Places in the log, one a partition.
 type Places = BTreeMap<TopicPartition, i64>;
@@ -23,9 +24,14 @@ pub(super) async fn refold(
     definition: &Definition,
     key: &str,
 ) -> Result<String, Failure> {
-    let scan = Scan { conductor, definition };
+    if conductor.handling.duplicate_window > 0 {
+        let reason = "duplicates are left out here, and which records those are can't be told for one key alone: \
+                      rebuild the projection";
+        return Err(refused(reason.into()));
+    }
     let begins: Places =
         live.checkpoints.iter().map(|held| (held.partition.clone(), held.start_offset.unwrap_or(0))).collect();
+    let scan = Scan { conductor, definition, decided: decided(conductor, live, definition, key).await? };
     let stood = places(live);
     let mut folded = Folded::default();
     scan.read(&begins, &stood, |partition, record| folded.take(&scan, key, partition, record)).await?;
@@ -44,6 +50,30 @@ pub(super) async fn refold(
     outcome
 }
 
+/// What operators decided about records. Refuses when some of this key are parked.
+async fn decided(
+    conductor: &Conductor,
+    live: &GenerationStatus,
+    definition: &Definition,
+    key: &str,
+) -> Result<BTreeMap<Position, Amendment>, Failure> {
+    let mut writer = conductor.store.writer(definition, live.generation).await?;
+    let partitions: Vec<_> = live.checkpoints.iter().map(|held| held.partition.clone()).collect();
+    let sequence = SequenceId::of(&Record { key: Some(Bytes::copy_from_slice(key.as_bytes())), ..Record::default() });
+    let mut decided = BTreeMap::new();
+    for (partition, memory) in writer.recall(&partitions, 0).await? {
+        if memory.parked.contains(&sequence) {
+            let name = &live.projection;
+            return Err(refused(format!(
+                "records of `{key}` are parked in {partition}: settle them first, with `readcast dead-letters retry \
+                 {name} --key {key}` or `discard`"
+            )));
+        }
+        decided.extend(memory.amendments.into_iter().map(|(offset, amendment)| (partition.at(offset), amendment)));
+    }
+    Ok(decided)
+}
+
 async fn write(
     scan: &Scan<'_>,
     folded: &Folded,
@@ -52,14 +82,17 @@ async fn write(
     stands: &Places,
     key: &str,
 ) -> Result<String, Failure> {
-    scan.read(begins, stands, |_, record| folded.stands_alone(scan, key, record)).await?;
+    scan.read(begins, stands, |partition, record| folded.stands_alone(scan, key, partition, record)).await?;
     let advance = |held: &crate::store::RecordedCheckpoint| Advance {
         partition: held.partition.clone(),
         from: held.next_offset,
         to: held.next_offset,
         owner_epoch: held.owner_epoch,
+        parking_epoch: held.parking_epoch,
+        leader_epoch: held.leader_epoch,
     };
-    let commit = Commit { advances: held.checkpoints.iter().map(advance).collect(), changes: folded.changes(scan) };
+    let advances = held.checkpoints.iter().map(advance).collect();
+    let commit = Commit { advances, changes: folded.changes(scan), ..Commit::default() };
     let mut writer = scan.conductor.store.writer(scan.definition, held.generation).await?;
     match writer.commit(&commit).await? {
         Committed::Applied(written) => Ok(format!(
@@ -67,11 +100,13 @@ async fn write(
             folded.records, written.rows
         )),
         // Another owner took over, or the hold was over too soon: the next step begins anew.
-        Committed::Held(_) | Committed::Fenced => Err(StoreError::Unavailable {
-            doing: "folding a key again".into(),
-            reason: "the live generation moved meanwhile".into(),
+        Committed::Held(_) | Committed::Outdated | Committed::Full(_) | Committed::Fenced => {
+            Err(StoreError::Unavailable {
+                doing: "folding a key again".into(),
+                reason: "the live generation moved meanwhile".into(),
+            }
+            .into())
         }
-        .into()),
     }
 }
 
@@ -124,12 +159,18 @@ impl Folded {
     }
 
     /// Makes sure that a record of another key touches none of our rows.
-    fn stands_alone(&self, scan: &Scan<'_>, key: &str, record: &Record) -> Result<(), Failure> {
+    fn stands_alone(
+        &self,
+        scan: &Scan<'_>,
+        key: &str,
+        partition: &TopicPartition,
+        record: &Record,
+    ) -> Result<(), Failure> {
         if record.key.as_deref() == Some(key.as_bytes()) {
             return Ok(());
         }
         // Poison is in no table.
-        let changes = scan.changes(&TopicPartition::new("", 0), record).unwrap_or_default();
+        let changes = scan.changes(partition, record).unwrap_or_default();
         let Some(shared) = changes.iter().find(|change| self.meets(change)) else { return Ok(()) };
         let table = scan.definition.tables()[shared.table()].name();
         let other = record
@@ -180,11 +221,20 @@ impl Folded {
 struct Scan<'a> {
     conductor: &'a Conductor,
     definition: &'a Definition,
+    /// What operators decided about records.
+    decided: BTreeMap<Position, Amendment>,
 }
 
 impl Scan<'_> {
     fn changes(&self, partition: &TopicPartition, record: &Record) -> Result<Vec<Change>, String> {
-        let event = self.conductor.format.decode(partition, record).map_err(|error| error.to_string())?;
+        let position = partition.at(record.offset);
+        let amended = match self.decided.get(&position) {
+            Some(Amendment::Discard) => return Ok(Vec::new()),
+            Some(Amendment::Replace(value)) => Some(Record { value: Some(value.clone()), ..record.clone() }),
+            Some(Amendment::Accept) | None => None,
+        };
+        let record = amended.as_ref().unwrap_or(record);
+        let event = self.conductor.handling.format.decode(&position, record).map_err(|error| error.to_string())?;
         match self.definition.subscribes(&event.event_type) {
             true => self.definition.project(&event).map_err(|error| error.to_string()),
             false => Ok(Vec::new()),

@@ -3,12 +3,15 @@
 //! A subscription is one consumer, polled by one thread of its own. The thread serves the group's callbacks and hands
 //! records on; it stops taking more while the bytes that nobody has taken yet exceed a bound.
 
+mod dead_letters;
 mod log;
+mod meaning;
+mod native;
 mod poll;
 mod produce;
+mod pulse;
 mod rebalance;
 mod room;
-mod topic_id;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
@@ -21,8 +24,10 @@ use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 use readcast_core::{Timestamp, TopicPartition};
 use tokio::sync::{mpsc, oneshot};
 
+pub use self::dead_letters::{Copy, DeadLetterTopic, Dialect};
 use self::log::ToTracing;
 pub use self::produce::Producer;
+use self::pulse::Pulse;
 use self::rebalance::Member;
 use super::{Assignment, Extent, Extents, Source, SourceError, SourceEvent, Start, Subscription};
 
@@ -145,7 +150,15 @@ impl Source for KafkaSource {
         let consumer = Arc::new(consumer);
         let room = Arc::new(room::Room::new(self.buffer_bytes));
         let (closed, closing) = oneshot::channel();
-        let poller = poll::Poller::new(consumer.clone(), self.topics.clone(), sender, assignment.clone(), room.clone());
+        let pulse = Arc::new(Pulse::new());
+        let poller = poll::Poller::new(
+            consumer.clone(),
+            self.topics.clone(),
+            sender,
+            assignment.clone(),
+            room.clone(),
+            pulse.clone(),
+        );
         let thread = std::thread::Builder::new().name(format!("kafka {group}"));
         let spawned = thread.spawn(move || {
             poller.run();
@@ -161,7 +174,9 @@ impl Source for KafkaSource {
             events,
             assignment,
             room,
+            pulse,
             closing,
+            failed: None,
         }))
     }
 }
@@ -175,8 +190,13 @@ fn topic_extents(client: &Client, topics: &Topics, topic: &str, extents: &mut Ex
     if let Some(error) = found.error() {
         return Err(of_topic(&name, &doing, &KafkaError::MetadataFetch(error.into())));
     }
-    let log_id = topic_id::topic_id(client, &name, ANSWER_TIMEOUT);
+    let log_id = native::topic_id(client, &name, ANSWER_TIMEOUT);
     for partition in found.partitions() {
+        // Asked for its ends it would not answer, and say nothing.
+        if partition.leader() < 0 {
+            let reason = format!("partition {} has no leader at the moment", partition.id());
+            return Err(SourceError::Unavailable { doing, reason });
+        }
         let offsets = client.fetch_watermarks(&name, partition.id(), ANSWER_TIMEOUT);
         let (start, end) = offsets.map_err(|error| of_topic(&name, &doing, &error))?;
         extents.insert(TopicPartition::new(topic, partition.id()), Extent { start, end, log_id: log_id.clone() });
@@ -217,7 +237,10 @@ struct KafkaSubscription {
     events: mpsc::UnboundedReceiver<Result<SourceEvent, SourceError>>,
     assignment: Arc<Assignment>,
     room: Arc<room::Room>,
+    pulse: Arc<Pulse>,
     closing: oneshot::Receiver<()>,
+    /// What ended it. Nothing is given out after that: it could be what lies behind something that is missing.
+    failed: Option<SourceError>,
 }
 
 impl Drop for KafkaSubscription {
@@ -233,7 +256,11 @@ impl Subscription for KafkaSubscription {
             doing: "polling Kafka".into(),
             reason: "the polling thread has ended".into(),
         };
-        let event = self.events.recv().await.ok_or_else(ended)??;
+        if let Some(error) = &self.failed {
+            return Err(error.clone());
+        }
+        let event = self.events.recv().await.ok_or_else(ended)?;
+        let event = event.inspect_err(|error| self.failed = Some(error.clone()))?;
         if let SourceEvent::Batch(batch) = &event {
             self.room.give_back(batch.bytes());
         }
@@ -252,6 +279,10 @@ impl Subscription for KafkaSubscription {
 
     fn assignment(&self) -> Arc<Assignment> {
         self.assignment.clone()
+    }
+
+    fn last_sign(&self) -> Duration {
+        self.pulse.since()
     }
 
     fn mirror(&mut self, next_offsets: &[(TopicPartition, i64)]) {
@@ -290,6 +321,19 @@ impl Topics {
     /// The partition as the rest of us names it.
     fn partition(&self, name_in_kafka: &str, partition: i32) -> TopicPartition {
         TopicPartition::new(name_in_kafka.strip_prefix(&*self.prefix).unwrap_or(name_in_kafka), partition)
+    }
+
+    /// Partitions with the offsets and leader epochs at which they start, as librdkafka takes them.
+    fn starts<'a>(&self, starts: impl IntoIterator<Item = &'a Start>) -> TopicPartitionList {
+        let starts: Vec<_> = starts.into_iter().collect();
+        let offsets: Vec<_> = starts.iter().map(|start| (start.partition.clone(), start.next_offset)).collect();
+        let mut list = self.offsets(&offsets);
+        for Start { partition, leader_epoch, .. } in starts {
+            if let Some(epoch) = leader_epoch {
+                native::set_leader_epoch(&mut list, &self.in_kafka(&partition.topic), partition.partition, *epoch);
+            }
+        }
+        list
     }
 
     /// Partitions with offsets, as librdkafka takes them.

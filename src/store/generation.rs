@@ -5,7 +5,7 @@ use std::fmt;
 
 use readcast_core::{TableSpec, TopicPartition};
 
-use super::Comparison;
+use super::{Comparison, Parked};
 
 /// The number of one physical build of a projection's tables, from 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
@@ -128,8 +128,10 @@ pub struct GenerationStatus {
     pub standby_is_over: bool,
     /// How it compared with the live generation of its time.
     pub proof: Option<Comparison>,
-    /// Why it stopped, if it did.
+    /// What keeps it from going on, if anything does.
     pub last_error: Option<RecordedError>,
+    /// What is parked.
+    pub parked: Parked,
     /// Whether it has physical tables.
     pub has_tables: bool,
     /// How far it is.
@@ -137,15 +139,25 @@ pub struct GenerationStatus {
 }
 
 impl GenerationStatus {
-    /// A live generation that stands at these places.
+    /// A live generation of `p` that stands at these offsets of `orders`.
     #[cfg(test)]
-    pub(crate) fn for_tests(projection: &str, checkpoints: Vec<RecordedCheckpoint>) -> Self {
+    pub(crate) fn live_at(next_offsets: &[(i32, i64)]) -> Self {
+        let checkpoint = |(partition, next_offset): &(i32, i64)| RecordedCheckpoint {
+            partition: TopicPartition::new("orders", *partition),
+            start_offset: Some(0),
+            next_offset: *next_offset,
+            owner_epoch: 1,
+            parking_epoch: 0,
+            log_id: None,
+            leader_epoch: None,
+            updated_at: String::new(),
+        };
         Self {
-            projection: projection.into(),
+            projection: "p".into(),
             generation: Generation(1),
             state: GenerationState::Live,
             phase: None,
-            definition_hash: String::new(),
+            definition_hash: "h".into(),
             version: 1,
             tables: Vec::new(),
             scratch: false,
@@ -157,14 +169,20 @@ impl GenerationStatus {
             standby_is_over: false,
             proof: None,
             last_error: None,
+            parked: Parked::default(),
             has_tables: true,
-            checkpoints,
+            checkpoints: next_offsets.iter().map(checkpoint).collect(),
         }
     }
 
     /// The next offset of every partition that it has a checkpoint in.
     pub fn positions(&self) -> BTreeMap<&TopicPartition, i64> {
         self.checkpoints.iter().map(|held| (&held.partition, held.next_offset)).collect()
+    }
+
+    /// Whether it stands still until a person has done something about it.
+    pub fn is_halted(&self) -> bool {
+        self.last_error.as_ref().is_some_and(|error| error.attempt.is_none())
     }
 
     /// How many offsets this generation is behind `live`, over all partitions; `None` while it lacks a partition that
@@ -176,13 +194,25 @@ impl GenerationStatus {
     }
 }
 
-/// Why a projection stopped.
+/// What keeps a generation from going on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Trouble {
+    /// What is wrong.
+    pub text: String,
+    /// How often it was tried again, or 0 while the rest goes on; `None` when it stands still, for only a person can do
+    /// something about it.
+    pub attempt: Option<u32>,
+}
+
+/// What keeps a generation from going on, as it is recorded.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RecordedError {
-    /// What was wrong.
+    /// What is wrong.
     pub text: String,
     /// Since when, in RFC 3339.
     pub since: String,
+    /// How often it was tried again, if it is.
+    pub attempt: Option<u32>,
 }
 
 /// A checkpoint as it stands in the database.
@@ -196,8 +226,12 @@ pub struct RecordedCheckpoint {
     pub next_offset: i64,
     /// The epoch of its last owner.
     pub owner_epoch: i64,
+    /// See [`Checkpoint::parking_epoch`](super::Checkpoint::parking_epoch).
+    pub parking_epoch: i64,
     /// Which log it points into, where that is known.
     pub log_id: Option<String>,
+    /// Under which leader of the partition the record before it was written, where that is known.
+    pub leader_epoch: Option<i32>,
     /// When it last moved, in RFC 3339.
     pub updated_at: String,
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::Generation;
+use super::{Generation, Selection};
 
 /// What is asked for.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -34,6 +34,10 @@ pub enum Command {
         /// The definition that built the live generation: whoever takes this must have it.
         definition_hash: String,
     },
+    /// Try parked records again, or leave them out.
+    DeadLetters(Resolve),
+    /// Go on behind what the log has lost.
+    AcceptLoss,
     /// Recorded when it was done: feed nothing until told to.
     Pause,
     /// Recorded when it was done: feed again.
@@ -57,6 +61,9 @@ impl Command {
             Command::Rollback => "rollback",
             Command::Retire => "retire",
             Command::RefoldKey { .. } => "rebuild --key",
+            Command::DeadLetters(Resolve { resolution: Resolution::Retry { .. }, .. }) => "dead-letters retry",
+            Command::DeadLetters(Resolve { resolution: Resolution::Discard { .. }, .. }) => "dead-letters discard",
+            Command::AcceptLoss => "accept-loss",
             Command::Pause => "pause",
             Command::Resume => "resume",
             Command::Cancel => "cancel",
@@ -69,10 +76,41 @@ impl Command {
         match self {
             Command::Rebuild(Rebuild { definition_hash, .. })
             | Command::Verify { definition_hash }
-            | Command::RefoldKey { definition_hash, .. } => Some(definition_hash),
-            _ => None,
+            | Command::RefoldKey { definition_hash, .. }
+            | Command::DeadLetters(Resolve { definition_hash, .. }) => Some(definition_hash),
+            Command::Activate { .. } | Command::Rollback | Command::Retire | Command::AcceptLoss => None,
+            Command::Pause | Command::Resume | Command::Cancel | Command::Rename { .. } => None,
         }
     }
+}
+
+/// What is to become of parked records.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Resolve {
+    /// Which sequences.
+    pub selection: Selection,
+    /// What becomes of them.
+    pub resolution: Resolution,
+    /// The definition that built the live generation: whoever takes this must have it.
+    pub definition_hash: String,
+}
+
+/// What becomes of a parked sequence.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "resolution", rename_all = "snake_case")]
+pub enum Resolution {
+    /// Its records are projected, in the order of the log, as far as that goes.
+    Retry {
+        /// With this text instead of the first record's value.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        edited: Option<String>,
+    },
+    /// Its first record is left out, and those behind it are projected as far as that goes.
+    Discard {
+        /// Leave out those behind it too.
+        #[serde(default)]
+        whole: bool,
+    },
 }
 
 /// How a generation is to be built.

@@ -7,6 +7,7 @@
 mod checkpoints;
 mod compare;
 mod connection;
+mod dead_letters;
 mod definition;
 mod generations;
 mod lead;
@@ -17,16 +18,17 @@ mod swap;
 mod views;
 
 use async_trait::async_trait;
-use readcast_core::{Definition, TableSpec, TopicPartition};
+use readcast_core::{ChangeSet, Definition, TableSpec, TopicPartition};
 use sqlx::PgConnection;
 use sqlx::migrate::{Migration, MigrationType, Migrator};
 use sqlx::postgres::PgConnectOptions;
 
-use self::connection::{Asking, Turn, at, connect, execute};
+use self::connection::{Asking, Turn, at, commit_transaction, connect, execute};
 use self::lead::PostgresLead;
 use super::{
-    Attendance, Checkpoint, Command, Commit, Committed, Generation, GenerationStatus, Lead, Operation, Peek, Store,
-    StoreError, Surroundings, Writer, Written,
+    Attendance, Checkpoint, Command, Commit, Committed, Generation, GenerationStatus, Lead, Memory, Operation,
+    ParkedIn, ParkedRecord, ParkedSequence, Peek, SequenceId, Settlement, Store, StoreError, Surroundings, Trouble,
+    Waiting, Writer, Written,
 };
 use crate::failpoint;
 use crate::source::Extent;
@@ -108,14 +110,49 @@ impl Store for Postgres {
         Ok(answer)
     }
 
-    async fn record_error(
+    async fn record_trouble(
         &self,
         projection: &str,
         generation: Generation,
-        error: Option<&str>,
+        trouble: Option<&Trouble>,
     ) -> Result<(), StoreError> {
         let mut turn = self.turn().await?;
-        let answer = generations::record_error(&mut turn, projection, generation, error).await?;
+        let answer = generations::record_trouble(&mut turn, projection, generation, trouble).await?;
+        turn.end();
+        Ok(answer)
+    }
+
+    async fn parked(&self, of: ParkedIn<'_>) -> Result<Vec<ParkedSequence>, StoreError> {
+        let mut turn = self.turn().await?;
+        let answer = dead_letters::parked(&mut turn, of).await?;
+        turn.end();
+        Ok(answer)
+    }
+
+    async fn waiting(
+        &self,
+        of: ParkedIn<'_>,
+        partition: &TopicPartition,
+        sequence: &SequenceId,
+        from: i64,
+        most: usize,
+    ) -> Result<Waiting, StoreError> {
+        let mut turn = self.turn().await?;
+        let answer = dead_letters::waiting(&mut turn, of, partition, sequence, from, most).await?;
+        turn.end();
+        Ok(answer)
+    }
+
+    async fn uncopied(&self, of: ParkedIn<'_>, most: usize) -> Result<Vec<ParkedRecord>, StoreError> {
+        let mut turn = self.turn().await?;
+        let answer = dead_letters::uncopied(&mut turn, of, most).await?;
+        turn.end();
+        Ok(answer)
+    }
+
+    async fn note_copied(&self, of: ParkedIn<'_>, letters: &[(TopicPartition, i64)]) -> Result<(), StoreError> {
+        let mut turn = self.turn().await?;
+        let answer = dead_letters::note_copied(&mut turn, of, letters).await?;
         turn.end();
         Ok(answer)
     }
@@ -182,9 +219,10 @@ impl Store for Postgres {
 }
 
 fn migrator() -> Migrator {
-    const MIGRATIONS: [(i64, &str, &str); 2] = [
+    const MIGRATIONS: [(i64, &str, &str); 3] = [
         (1, "positions", include_str!("../../migrations/postgres/0001_positions.sql")),
         (2, "generations", include_str!("../../migrations/postgres/0002_generations.sql")),
+        (3, "dead_letters", include_str!("../../migrations/postgres/0003_dead_letters.sql")),
     ];
     let migration = |(version, name, sql): (i64, &'static str, &'static str)| {
         Migration::new(version, name.into(), MigrationType::Simple, sqlx::SqlStr::from_static(sql), false)
@@ -213,8 +251,7 @@ impl PostgresWriter {
         }
     }
 
-    /// The whole transaction. Any error leaves by `?`, so COMMIT is never sent after a statement that failed, which
-    /// Postgres would answer with a ROLLBACK that looks like success.
+    /// The whole transaction. Any error leaves by `?`, so COMMIT is never sent after a statement that failed.
     async fn transact(&self, connection: &mut PgConnection, commit: &Commit) -> Result<Committed, StoreError> {
         execute(connection, "BEGIN").await.map_err(at("beginning a transaction"))?;
         failpoint::hit("after_begin");
@@ -224,17 +261,49 @@ impl PostgresWriter {
             return checkpoints.outcome(connection, &commit.advances).await;
         }
         failpoint::hit("after_checkpoint");
-        let mut written = Written { rows: 0, missed: commit.changes.missed() };
+        if let Some(limit) = dead_letters::park(connection, self.parked_in(), commit).await? {
+            execute(connection, "ROLLBACK").await.map_err(at("rolling back"))?;
+            return Ok(Committed::Full(limit));
+        }
+        dead_letters::write_ledger(connection, self.parked_in(), commit).await?;
+        let written = self.write(connection, &commit.changes).await?;
+        failpoint::hit("after_rows");
+        commit_transaction(connection).await?;
+        failpoint::hit("after_commit");
+        Ok(Committed::Applied(written))
+    }
+
+    async fn write(&self, connection: &mut PgConnection, changes: &ChangeSet) -> Result<Written, StoreError> {
+        let mut written = Written { rows: 0, missed: changes.missed() };
         for (index, table) in self.definition.tables().iter().enumerate() {
             let physical = sql::physical(table, self.generation);
-            for segment in commit.changes.segments(index) {
+            for segment in changes.segments(index) {
                 rows::write(connection, table, &physical, segment, &mut written).await?;
             }
         }
-        failpoint::hit("after_rows");
-        execute(connection, "COMMIT").await.map_err(at("committing"))?;
-        failpoint::hit("after_commit");
-        Ok(Committed::Applied(written))
+        Ok(written)
+    }
+
+    /// The same for a settlement, whose guard is the parking epoch.
+    async fn settle_within(
+        &self,
+        connection: &mut PgConnection,
+        settlement: &Settlement,
+    ) -> Result<Option<Written>, StoreError> {
+        execute(connection, "BEGIN").await.map_err(at("beginning a transaction"))?;
+        if !dead_letters::raise_epoch(connection, self.parked_in(), settlement).await? {
+            execute(connection, "ROLLBACK").await.map_err(at("rolling back"))?;
+            return Ok(None);
+        }
+        dead_letters::settle(connection, self.parked_in(), settlement).await?;
+        let written = self.write(connection, &settlement.changes).await?;
+        failpoint::hit("settle_before_commit");
+        commit_transaction(connection).await?;
+        Ok(Some(written))
+    }
+
+    fn parked_in(&self) -> ParkedIn<'_> {
+        ParkedIn { projection: self.definition.name(), generation: self.generation }
     }
 }
 
@@ -248,10 +317,28 @@ impl Writer for PostgresWriter {
         Ok(claimed)
     }
 
+    async fn recall(
+        &mut self,
+        partitions: &[TopicPartition],
+        window: i64,
+    ) -> Result<Vec<(TopicPartition, Memory)>, StoreError> {
+        let mut connection = self.take_connection().await?;
+        let recalled = dead_letters::recall(&mut connection, self.parked_in(), partitions, window).await?;
+        self.connection = Some(connection);
+        Ok(recalled)
+    }
+
     async fn commit(&mut self, commit: &Commit) -> Result<Committed, StoreError> {
         let mut connection = self.take_connection().await?;
         let committed = self.transact(&mut connection, commit.guarded()?).await?;
         self.connection = Some(connection);
         Ok(committed)
+    }
+
+    async fn settle(&mut self, settlement: &Settlement) -> Result<Option<Written>, StoreError> {
+        let mut connection = self.take_connection().await?;
+        let settled = self.settle_within(&mut connection, settlement).await?;
+        self.connection = Some(connection);
+        Ok(settled)
     }
 }

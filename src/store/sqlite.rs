@@ -9,6 +9,7 @@ mod checkpoints;
 mod commands;
 mod comparison;
 mod connection;
+mod dead_letters;
 mod definition;
 mod generations;
 mod holds;
@@ -28,16 +29,17 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use readcast_core::{Definition, TableSpec, TopicPartition};
-use sqlx::SqlStr;
+use readcast_core::{ChangeSet, Definition, TableSpec, TopicPartition};
 use sqlx::migrate::{MigrateError, Migration, MigrationType, Migrator};
+use sqlx::{SqlStr, SqliteConnection};
 
 use self::connection::{Connection, Turn, at};
 use self::lead::{Led, SqliteLead};
 use self::lock::WriteLock;
 use super::{
-    Attendance, Checkpoint, Command, Commit, Committed, Generation, GenerationStatus, Lead, Operation, Peek, Store,
-    StoreError, Surroundings, Writer, Written,
+    Attendance, Checkpoint, Command, Commit, Committed, Generation, GenerationStatus, Lead, Memory, Operation,
+    ParkedIn, ParkedRecord, ParkedSequence, Peek, SequenceId, Settlement, Store, StoreError, Surroundings, Trouble,
+    Waiting, Writer, Written,
 };
 use crate::failpoint;
 use crate::source::Extent;
@@ -201,14 +203,48 @@ impl Store for Sqlite {
         Ok(peek)
     }
 
-    async fn record_error(
+    async fn record_trouble(
         &self,
         projection: &str,
         generation: Generation,
-        error: Option<&str>,
+        trouble: Option<&Trouble>,
     ) -> Result<(), StoreError> {
         let mut turn = self.writes()?.connection.begin().await?;
-        generations::record_error(&mut turn, projection, generation, error).await?;
+        generations::record_trouble(&mut turn, projection, generation, trouble).await?;
+        turn.commit().await
+    }
+
+    async fn parked(&self, of: ParkedIn<'_>) -> Result<Vec<ParkedSequence>, StoreError> {
+        let mut turn = self.reads.begin().await?;
+        let parked = dead_letters::parked(&mut turn, of).await?;
+        turn.commit().await?;
+        Ok(parked)
+    }
+
+    async fn waiting(
+        &self,
+        of: ParkedIn<'_>,
+        partition: &TopicPartition,
+        sequence: &SequenceId,
+        from: i64,
+        most: usize,
+    ) -> Result<Waiting, StoreError> {
+        let mut turn = self.reads.begin().await?;
+        let waiting = dead_letters::waiting(&mut turn, of, partition, sequence, from, most).await?;
+        turn.commit().await?;
+        Ok(waiting)
+    }
+
+    async fn uncopied(&self, of: ParkedIn<'_>, most: usize) -> Result<Vec<ParkedRecord>, StoreError> {
+        let mut turn = self.reads.begin().await?;
+        let letters = dead_letters::uncopied(&mut turn, of, most).await?;
+        turn.commit().await?;
+        Ok(letters)
+    }
+
+    async fn note_copied(&self, of: ParkedIn<'_>, letters: &[(TopicPartition, i64)]) -> Result<(), StoreError> {
+        let mut turn = self.writes()?.connection.begin().await?;
+        dead_letters::note_copied(&mut turn, of, letters).await?;
         turn.commit().await
     }
 
@@ -284,6 +320,7 @@ fn migrator() -> Migrator {
     let mut migrator = Migrator::with_migrations(vec![
         migration(1, "positions", include_str!("../../migrations/sqlite/0001_positions.sql")),
         migration(2, "generations", include_str!("../../migrations/sqlite/0002_generations.sql")),
+        migration(3, "dead_letters", include_str!("../../migrations/sqlite/0003_dead_letters.sql")),
     ]);
     migrator.dangerous_set_table_name("readcast_migrations");
     migrator
@@ -301,6 +338,20 @@ impl SqliteWriter {
     fn checkpoints(&self) -> checkpoints::Of<'_> {
         checkpoints::Of::new(&self.projection, self.generation)
     }
+
+    fn parked_in(&self) -> ParkedIn<'_> {
+        ParkedIn { projection: &self.projection, generation: self.generation }
+    }
+
+    async fn write(&self, connection: &mut SqliteConnection, changes: &ChangeSet) -> Result<Written, StoreError> {
+        let mut written = Written { rows: 0, missed: changes.missed() };
+        for (index, table) in self.tables.iter().enumerate() {
+            for segment in changes.segments(index) {
+                table.write(connection, segment, &mut written).await?;
+            }
+        }
+        Ok(written)
+    }
 }
 
 #[async_trait]
@@ -315,6 +366,17 @@ impl Writer for SqliteWriter {
         Ok(claimed)
     }
 
+    async fn recall(
+        &mut self,
+        partitions: &[TopicPartition],
+        window: i64,
+    ) -> Result<Vec<(TopicPartition, Memory)>, StoreError> {
+        let mut turn = self.writes.connection.begin().await?;
+        let recalled = dead_letters::recall(&mut turn, self.parked_in(), partitions, window).await?;
+        turn.commit().await?;
+        Ok(recalled)
+    }
+
     /// Any error leaves by `?`, which drops the turn and with it the transaction.
     async fn commit(&mut self, commit: &Commit) -> Result<Committed, StoreError> {
         let mut turn = self.writes.connection.begin().await?;
@@ -327,15 +389,29 @@ impl Writer for SqliteWriter {
             return Ok(outcome);
         }
         failpoint::hit("after_checkpoint");
-        let mut written = Written { rows: 0, missed: commit.changes.missed() };
-        for (index, table) in self.tables.iter().enumerate() {
-            for segment in commit.changes.segments(index) {
-                table.write(&mut turn, segment, &mut written).await?;
-            }
+        if let Some(limit) = dead_letters::park(&mut turn, self.parked_in(), commit).await? {
+            turn.roll_back().await?;
+            return Ok(Committed::Full(limit));
         }
+        dead_letters::write_ledger(&mut turn, self.parked_in(), commit).await?;
+        let written = self.write(&mut turn, &commit.changes).await?;
         failpoint::hit("after_rows");
         turn.commit().await?;
         failpoint::hit("after_commit");
         Ok(Committed::Applied(written))
+    }
+
+    /// The same for a settlement, whose guard is the parking epoch.
+    async fn settle(&mut self, settlement: &Settlement) -> Result<Option<Written>, StoreError> {
+        let mut turn = self.writes.connection.begin().await?;
+        if !dead_letters::raise_epoch(&mut turn, self.parked_in(), settlement).await? {
+            turn.roll_back().await?;
+            return Ok(None);
+        }
+        dead_letters::settle(&mut turn, self.parked_in(), settlement).await?;
+        let written = self.write(&mut turn, &settlement.changes).await?;
+        failpoint::hit("settle_before_commit");
+        turn.commit().await?;
+        Ok(Some(written))
     }
 }

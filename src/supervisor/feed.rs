@@ -16,15 +16,18 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::goal::Goal;
+use super::watch::{self, Sight, Watch};
 use super::{Options, Shared};
 use crate::error::{Disposition, Failure};
 use crate::health::{State, Voice};
 use crate::metrics::ProjectionMetrics;
 use crate::plan::Allowed;
 use crate::retry::Backoff;
-use crate::source::{Batch, Extents, SourceError, SourceEvent, Start, Subscription, verify};
-use crate::store::{Checkpoint, Generation, GenerationState, GenerationStatus, StoreError, Writer};
-use crate::worker::{Lane, LaneInput, Limits, Progress};
+use crate::source::{
+    Batch, Extents, Known, SourceError, SourceEvent, Start, Subscription, Verdict, added, examine, verify,
+};
+use crate::store::{Checkpoint, Generation, GenerationState, GenerationStatus, StoreError, Trouble, Writer};
+use crate::worker::{Activity, Lane, LaneInput, Limits, Progress};
 
 /// How often lag is measured, positions are mirrored to the log, and other instances' progress is looked at.
 const TICK: Duration = Duration::from_secs(1);
@@ -84,10 +87,11 @@ pub(super) async fn keep_feeding(feed: Feed, options: Options, shared: Shared) -
     let voice = shared.health.voice(feed.name(), feed.generation);
     let mut backoff = Backoff::new(options.seed, Duration::from_millis(200), Duration::from_secs(15));
     let give_up = options.until_end.then(|| Instant::now() + PATIENCE_OF_A_BOUNDED_RUN);
+    let mut watch = Watch::new(options.stall_after);
     loop {
         voice.say(State::Starting);
         let begun = Instant::now();
-        let failure = match run(&feed, &options, &shared, &voice).await {
+        let failure = match run(&feed, &options, &shared, &voice, &mut watch).await {
             Ok(()) => {
                 voice.say(State::Stopped);
                 return Ok(());
@@ -105,15 +109,17 @@ pub(super) async fn keep_feeding(feed: Feed, options: Options, shared: Shared) -
         let wait = backoff.next_wait();
         let (disposition, advice) = failure.disposition();
         let hopeless = give_up.is_some_and(|give_up| Instant::now() + wait > give_up);
-        if disposition == Disposition::Halt || hopeless {
+        if disposition != Disposition::Retry || hopeless {
             tracing::error!(projection, generation, advice, "halted: {failure}");
-            voice.say(State::Halted { reason: failure.to_string(), advice: advice.to_owned() });
+            voice.say(State::Halted { reason: failure.in_full(), advice: advice.to_owned() });
             return Err(failure);
         }
         let attempt = backoff.attempt();
         tracing::warn!(projection, generation, attempt, advice, "{failure}; starting again in {wait:.1?}");
         shared.metrics.projection(projection).retried();
-        voice.say(State::Retrying { attempt, reason: failure.to_string() });
+        let reason = format!("{failure}. Next: {advice}");
+        note(&shared, &feed, Some(&Trouble { text: reason.clone(), attempt: Some(attempt) })).await;
+        voice.say(State::Retrying { attempt, reason });
         tokio::select! {
             () = feed.stop.cancelled() => return Ok(()),
             () = tokio::time::sleep(wait) => {}
@@ -121,33 +127,76 @@ pub(super) async fn keep_feeding(feed: Feed, options: Options, shared: Shared) -
     }
 }
 
-async fn run(feed: &Feed, options: &Options, shared: &Shared, voice: &Voice) -> Result<(), Failure> {
-    let outcome = checked(feed, options, shared, voice).await;
-    record(shared, feed, &outcome).await;
+async fn run(feed: &Feed, options: &Options, shared: &Shared, voice: &Voice, watch: &mut Watch) -> Result<(), Failure> {
+    let outcome = checked(feed, options, shared, voice, watch).await;
+    if let Err(failure) = &outcome
+        && let (Disposition::Halt | Disposition::DeadLetter, advice) = failure.disposition()
+    {
+        let trouble = Trouble { text: format!("{}. Next: {advice}", failure.in_full()), attempt: None };
+        note(shared, feed, Some(&trouble)).await;
+    }
     outcome
 }
 
-async fn checked(feed: &Feed, options: &Options, shared: &Shared, voice: &Voice) -> Result<(), Failure> {
+async fn checked(
+    feed: &Feed,
+    options: &Options,
+    shared: &Shared,
+    voice: &Voice,
+    watch: &mut Watch,
+) -> Result<(), Failure> {
     let altered = shared.store.alterations(&feed.definition, feed.generation).await?;
     if !altered.is_empty() {
         let projection = feed.name().to_owned();
         return Err(StoreError::Definition { projection, reason: altered.join("; ") }.into());
     }
-    let mut run = Run::begin(feed, options, shared, voice).await?;
+    let extents = same_log(feed, shared).await?;
+    watch.begin(Instant::now());
+    let mut run = Run::begin(feed, options, shared, voice, watch, &extents).await?;
     let outcome = run.work().await;
+    if matches!(outcome, Err(Failure::Stalled(_))) {
+        // A lane that waits for an answer which never comes would not end. What it has under way is rolled back, or
+        // is recognised by whoever takes over.
+        run.tasks.abort_all();
+    }
     // The order matters: no lane may be at work for a member that has left its group in good order.
     let ended = run.end().await;
     outcome.and(ended)
 }
 
-/// Notes in the store why the generation stands still, where `readcast status` finds it.
-async fn record(shared: &Shared, feed: &Feed, outcome: &Result<(), Failure>) {
-    let Err(failure) = outcome else { return };
-    let (Disposition::Halt, advice) = failure.disposition() else { return };
-    let text = format!("{failure}. Next: {advice}");
-    let recorded = shared.store.record_error(feed.name(), feed.generation, Some(&text)).await;
-    if let Err(error) = recorded {
-        tracing::warn!(projection = feed.name(), "why it stopped could not be recorded: {error}");
+/// Makes sure that the log is the one that all checkpoints point into, whoever has the partitions now. How far it
+/// reaches, asked after where they stand: the other way round, an owner who goes on would be beyond its end.
+async fn same_log(feed: &Feed, shared: &Shared) -> Result<Extents, Failure> {
+    let statuses = shared.store.generations().await?;
+    let extents = shared.source.extents(feed.definition.topics()).await?;
+    let ours = |status: &&GenerationStatus| status.projection == feed.name() && status.generation == feed.generation;
+    let checkpoints = statuses.iter().filter(ours).flat_map(|status| &status.checkpoints);
+    let known: Vec<Known> = checkpoints
+        .map(|held| Known {
+            partition: held.partition.clone(),
+            next_offset: held.next_offset,
+            log_id: held.log_id.clone(),
+        })
+        .collect();
+    for partition in added(&known, &extents) {
+        tracing::info!(projection = feed.name(), %partition, "was added to the log: it is read from its beginning");
+    }
+    match examine(&known, &extents).into_iter().next() {
+        None => Ok(extents),
+        Some((partition, verdict)) => Err(SourceError::Verdict { partition, verdict }.into()),
+    }
+}
+
+/// Notes in the store what keeps the generation from going on, or that nothing does, for `readcast status`. Where the
+/// store itself is the trouble, that may not succeed, and must not take long.
+async fn note(shared: &Shared, feed: &Feed, trouble: Option<&Trouble>) {
+    let noted = shared.store.record_trouble(feed.name(), feed.generation, trouble);
+    match tokio::time::timeout(TICK, noted).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => {
+            tracing::debug!(projection = feed.name(), "what keeps it from going on was not noted: {error}");
+        }
+        Err(_) => tracing::debug!(projection = feed.name(), "what keeps it from going on was not noted in time"),
     }
 }
 
@@ -170,6 +219,11 @@ struct Run<'a> {
     goal: Option<Goal>,
     /// Set while the live generation falls behind: it goes first.
     throttle: Throttle,
+    /// What each lane is at.
+    activities: Vec<Activity>,
+    watch: &'a mut Watch,
+    /// Whether the store may say that something keeps the generation from going on.
+    noted: bool,
 }
 
 /// Whether a rebuild gives way to the live generation.
@@ -187,12 +241,20 @@ struct Partition {
     delivered: i64,
     /// Up to here, they are in the database.
     next_offset: i64,
+    /// Which log they are of, where that is known.
+    log_id: Option<String>,
 }
 
 impl<'a> Run<'a> {
-    async fn begin(feed: &'a Feed, options: &Options, shared: &'a Shared, voice: &'a Voice) -> Result<Self, Failure> {
+    async fn begin(
+        feed: &'a Feed,
+        options: &Options,
+        shared: &'a Shared,
+        voice: &'a Voice,
+        watch: &'a mut Watch,
+        extents: &Extents,
+    ) -> Result<Self, Failure> {
         let topics = feed.definition.topics();
-        let extents = shared.source.extents(topics).await?;
         let subscription = shared.source.subscribe(&feed.group(options), topics).await?;
         // Permits count bytes, and the semaphore's own limit is far above any sensible bound.
         let budget_bytes = options.buffer_bytes.clamp(1, Semaphore::MAX_PERMITS.min(u32::MAX as usize));
@@ -210,14 +272,16 @@ impl<'a> Run<'a> {
             budget: Arc::new(Semaphore::new(budget_bytes)),
             budget_bytes,
             partitions: BTreeMap::new(),
-            goal: options.until_end.then(|| Goal::ends_of(&extents)),
+            goal: options.until_end.then(|| Goal::ends_of(extents)),
             throttle: Throttle::default(),
+            activities: Vec::new(),
+            watch,
+            noted: true,
         };
         for number in 0..options.lanes.max(1) {
             let writer = shared.store.writer(&feed.definition, feed.generation).await?;
             run.spawn_lane(number, writer, options, report.clone());
         }
-        shared.store.record_error(feed.name(), feed.generation, None).await?;
         voice.say(State::Running);
         Ok(run)
     }
@@ -230,10 +294,11 @@ impl<'a> Run<'a> {
         progress: mpsc::UnboundedSender<Progress>,
     ) {
         let (sender, inbox) = mpsc::unbounded_channel();
+        let activity = Activity::default();
         let seed = options.seed.wrapping_add(number as u64);
         let lane = Lane {
             definition: self.feed.definition.clone(),
-            format: options.format,
+            handling: options.handling.clone(),
             allowed: self.feed.allowed,
             writer,
             assignment: self.subscription.assignment(),
@@ -244,7 +309,9 @@ impl<'a> Run<'a> {
             backoff: Backoff::new(seed, Duration::from_millis(50), Duration::from_secs(5)),
             metrics: self.metrics.clone(),
             voice: self.voice.clone(),
+            activity: activity.clone(),
         };
+        self.activities.push(activity);
         self.lanes.push(sender);
         self.tasks.spawn(lane.run());
     }
@@ -269,7 +336,7 @@ impl<'a> Run<'a> {
                     }
                 }
                 event = self.subscription.next(), if waiting.is_none() && !self.throttle.closed => waiting = self.happened(event?).await?,
-                _ = tick.tick() => self.look_around().await,
+                _ = tick.tick() => self.look_around().await?,
             }
         }
         Ok(())
@@ -299,6 +366,7 @@ impl<'a> Run<'a> {
             SourceEvent::Assigned(partitions) => self.take_over(partitions).await?,
             SourceEvent::Batch(batch) => return Ok(Some(batch)),
             SourceEvent::AtEnd(partition) => {
+                self.watch.at_end(&partition);
                 if let (Some(goal), Some(held)) = (&mut self.goal, self.partitions.get(&partition)) {
                     goal.ends_at(&partition, held.delivered);
                 }
@@ -339,12 +407,19 @@ impl<'a> Run<'a> {
         let mut writer = self.shared.store.writer(&self.feed.definition, self.feed.generation).await?;
         let assignment = self.subscription.assignment();
         let mut starts = Vec::new();
-        for checkpoint in writer.claim(&wanted).await? {
+        let claimed = writer.claim(&wanted).await?;
+        // Asked once more: while we waited for the claim, the owner before us may have come further than that.
+        let extents = self.shared.source.extents(self.feed.definition.topics()).await?;
+        for checkpoint in claimed {
             let partition = checkpoint.partition.clone();
             let extent = extents.get(&partition).cloned().unwrap_or_default();
             verify(checkpoint.next_offset, checkpoint.log_id.as_deref(), &extent)
                 .map_err(|verdict| SourceError::Verdict { partition: partition.clone(), verdict })?;
-            starts.push(Start::at(partition.clone(), checkpoint.next_offset));
+            starts.push(Start {
+                partition: partition.clone(),
+                next_offset: checkpoint.next_offset,
+                leader_epoch: checkpoint.leader_epoch,
+            });
             if let Some(epoch) = assignment.epoch(&partition) {
                 self.own(checkpoint, epoch);
             }
@@ -356,10 +431,10 @@ impl<'a> Run<'a> {
     fn own(&mut self, checkpoint: Checkpoint, epoch: u64) {
         let load = |lane: &usize| self.partitions.values().filter(|partition| partition.lane == *lane).count();
         let lane = (0..self.lanes.len()).min_by_key(load).unwrap_or(0);
-        let Checkpoint { partition, next_offset, owner_epoch, .. } = checkpoint.clone();
+        let Checkpoint { partition, next_offset, owner_epoch, log_id, .. } = checkpoint.clone();
         let (projection, generation) = (self.feed.name(), self.feed.generation.0);
         tracing::info!(projection, generation, %partition, next_offset, owner_epoch, lane, "took over");
-        self.partitions.insert(partition.clone(), Partition { lane, delivered: next_offset, next_offset });
+        self.partitions.insert(partition.clone(), Partition { lane, delivered: next_offset, next_offset, log_id });
         self.stands(&partition, next_offset);
         // A lane that has ended says why through its task.
         let _ = self.lanes[lane].send(LaneInput::Own(checkpoint, epoch));
@@ -371,7 +446,7 @@ impl<'a> Run<'a> {
             return;
         }
         let Some(partition) = self.partitions.get_mut(&batch.partition) else { return };
-        partition.delivered = batch.records.last().map_or(partition.delivered, |record| record.offset + 1);
+        partition.delivered = batch.to;
         let _ = self.lanes[partition.lane].send(LaneInput::Records(batch, permit));
     }
 
@@ -396,27 +471,110 @@ impl<'a> Run<'a> {
         }
     }
 
-    async fn look_around(&mut self) {
+    async fn look_around(&mut self) -> Result<(), Failure> {
         self.mirror();
         // No answer is needed to go on; what is wrong shows where it hurts.
-        let extents = self.shared.source.extents(self.feed.definition.topics());
-        let extents = tokio::time::timeout(TICK, extents).await;
-        if let Ok(Ok(extents)) = &extents {
+        let extents = tokio::time::timeout(TICK, self.shared.source.extents(self.feed.definition.topics()));
+        let statuses = tokio::time::timeout(TICK, self.shared.store.generations());
+        let (extents, statuses) = tokio::join!(extents, statuses);
+        let mut stalled = self.stalled_lane()?;
+        let extents = extents.ok().and_then(Result::ok);
+        if let Some(extents) = &extents {
             self.measure(extents);
-            if self.feed.max_impact > 0
-                && !self.feed.serves()
-                && let Ok(statuses) = self.shared.store.generations().await
-            {
-                let of_ours = |status: &&GenerationStatus| status.projection == self.feed.name();
-                let live = statuses.iter().filter(of_ours).find(|status| status.state == GenerationState::Live);
-                self.throttle.look(live, extents, self.feed.max_impact);
+            self.still_the_same_log(extents)?;
+            stalled = stalled.or(self.silent_partition(extents)?);
+        }
+        if let Ok(Ok(mut statuses)) = statuses {
+            statuses.retain(|status| status.projection == self.feed.name());
+            self.give_way(&statuses, extents.as_ref());
+            self.still_the_same_store(&statuses)?;
+        }
+        self.tell(stalled).await;
+        Ok(())
+    }
+
+    /// A rebuild stands still while the live generation falls behind.
+    fn give_way(&mut self, statuses: &[GenerationStatus], extents: Option<&Extents>) {
+        if self.feed.max_impact == 0 || self.feed.serves() {
+            return;
+        }
+        if let Some(extents) = extents {
+            let live = statuses.iter().find(|status| status.state == GenerationState::Live);
+            self.throttle.look(live, extents, self.feed.max_impact);
+        }
+    }
+
+    /// Takes note of how far other instances are, and fails when what we have committed is gone: the database was put
+    /// back to an earlier state, which a quiet log would not tell before its next record.
+    fn still_the_same_store(&mut self, statuses: &[GenerationStatus]) -> Result<(), Failure> {
+        let Some(ours) = statuses.iter().find(|status| status.generation == self.feed.generation) else {
+            return Ok(());
+        };
+        let mut back = Vec::new();
+        for held in &ours.checkpoints {
+            match self.partitions.get(&held.partition) {
+                Some(partition) if held.next_offset < partition.next_offset => back.push(held.partition.clone()),
+                Some(_) => {}
+                None => self.stands(&held.partition, held.next_offset),
             }
         }
-        let others_have_some = |goal: &Goal| goal.left().any(|partition| !self.partitions.contains_key(partition));
-        if self.goal.as_ref().is_some_and(others_have_some)
-            && let Ok(checkpoints) = self.checkpoints_of_others().await
-        {
-            self.progressed(checkpoints);
+        if back.is_empty() { Ok(()) } else { Err(Failure::Fenced(back)) }
+    }
+
+    /// What is to be said of a lane, or of the thread that polls.
+    fn stalled_lane(&self) -> Result<Option<String>, Failure> {
+        watch::poller(self.subscription.last_sign())?;
+        let lanes = self.activities.iter().enumerate();
+        let said: Vec<_> = lanes.map(|(number, at)| watch::lane(number, at.now())).collect::<Result<_, _>>()?;
+        Ok(said.into_iter().flatten().next())
+    }
+
+    /// A log that was made anew or cut off while we read it. (Its client tells of records that are gone before they were
+    /// read: those that it has fetched already are not lost, wherever the log begins by now.)
+    fn still_the_same_log(&self, extents: &Extents) -> Result<(), Failure> {
+        for (partition, held) in &self.partitions {
+            let Some(extent) = extents.get(partition) else { continue };
+            match verify(held.delivered, held.log_id.as_deref(), extent) {
+                Ok(()) | Err(Verdict::Gap { .. }) => {}
+                Err(verdict) => return Err(SourceError::Verdict { partition: partition.clone(), verdict }.into()),
+            }
+        }
+        Ok(())
+    }
+
+    /// What is to be said of a partition.
+    fn silent_partition(&mut self, extents: &Extents) -> Result<Option<String>, Failure> {
+        let mut said = None;
+        // Nothing is taken from the source while it is closed.
+        for (partition, held) in self.partitions.iter().filter(|_| !self.throttle.closed) {
+            let Some(extent) = extents.get(partition) else { continue };
+            let sight = Sight { delivered: held.delivered, next_offset: held.next_offset, end: extent.end };
+            said = said.or(self.watch.look(partition, sight, Instant::now())?);
+        }
+        Ok(said)
+    }
+
+    /// Says how the generation fares, here and in the store.
+    async fn tell(&mut self, stalled: Option<String>) {
+        let state = self.voice.state();
+        match (stalled, state) {
+            (_, Some(State::Retrying { attempt, reason })) => {
+                note(self.shared, self.feed, Some(&Trouble { text: reason, attempt: Some(attempt) })).await;
+                self.noted = true;
+            }
+            (Some(reason), _) => {
+                note(self.shared, self.feed, Some(&Trouble { text: reason.clone(), attempt: Some(0) })).await;
+                self.voice.say(State::Stalled { reason });
+                self.noted = true;
+            }
+            (None, state) => {
+                if matches!(state, Some(State::Stalled { .. })) {
+                    self.voice.say(State::Running);
+                }
+                if std::mem::take(&mut self.noted) {
+                    note(self.shared, self.feed, None).await;
+                }
+            }
         }
     }
 
@@ -432,16 +590,6 @@ impl<'a> Run<'a> {
                 self.metrics.lag(partition, extent.end - held.next_offset);
             }
         }
-    }
-
-    /// How far other instances are with the partitions that we do not have.
-    async fn checkpoints_of_others(&self) -> Result<Progress, StoreError> {
-        let ours = |projection: &str, generation| projection == self.feed.name() && generation == self.feed.generation;
-        let generations = self.shared.store.generations().await?;
-        let found = generations.into_iter().filter(|found| ours(&found.projection, found.generation));
-        let checkpoints = found.flat_map(|found| found.checkpoints);
-        let others = checkpoints.filter(|checkpoint| !self.partitions.contains_key(&checkpoint.partition));
-        Ok(others.map(|checkpoint| (checkpoint.partition, checkpoint.next_offset)).collect())
     }
 
     fn mirror(&mut self) {
@@ -470,25 +618,12 @@ impl Throttle {
 mod tests {
     use super::*;
     use crate::source::Extent;
-    use crate::store::RecordedCheckpoint;
 
     #[test]
     fn a_rebuild_gives_way_to_a_live_generation_that_lags_and_moves() {
         let partition = TopicPartition::new("orders", 0);
         let extents = Extents::from([(partition.clone(), Extent { end: 100, ..Extent::default() })]);
-        let live = |next_offset| {
-            GenerationStatus::for_tests(
-                "p",
-                vec![RecordedCheckpoint {
-                    partition: partition.clone(),
-                    start_offset: Some(0),
-                    next_offset,
-                    owner_epoch: 1,
-                    log_id: None,
-                    updated_at: String::new(),
-                }],
-            )
-        };
+        let live = |next_offset| GenerationStatus::live_at(&[(0, next_offset)]);
         let mut throttle = Throttle::default();
         let mut look = |live: Option<GenerationStatus>| {
             throttle.look(live.as_ref(), &extents, 50);

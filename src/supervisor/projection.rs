@@ -50,6 +50,7 @@ pub(super) async fn run(versions: Vec<Definition>, options: Options, shared: Sha
         ticks: 0,
         feeds: BTreeMap::new(),
         halted: BTreeMap::new(),
+        seen: None,
         conducting: false,
         tasks: JoinSet::new(),
     };
@@ -72,7 +73,7 @@ async fn bounded(
             Err(error) => {
                 let failure = Failure::from(error);
                 let (disposition, advice) = failure.disposition();
-                if disposition == Disposition::Halt || Instant::now() > give_up {
+                if disposition != Disposition::Retry || Instant::now() > give_up {
                     shared.health.set(name, State::Halted { reason: failure.to_string(), advice: advice.to_owned() });
                     return Err(failure);
                 }
@@ -143,6 +144,8 @@ struct Projection {
     feeds: BTreeMap<Generation, Feed>,
     /// The feeds that have ended with what only a person can do something about.
     halted: BTreeMap<Generation, Failure>,
+    /// The last of the finished operations that we have seen.
+    seen: Option<i64>,
     conducting: bool,
     tasks: JoinSet<Ended>,
 }
@@ -194,9 +197,13 @@ impl Projection {
         let mut statuses = store.generations().await?;
         statuses.retain(|status| status.projection == self.name);
         let operations = store.operations(&self.name, REMEMBERED).await?;
+        self.try_again_after(&operations);
         self.feed(&statuses, &operations);
         match statuses.iter().find(|status| status.state == GenerationState::Live) {
-            Some(live) => self.report(live, &statuses, &operations).await?,
+            Some(live) => {
+                self.shared.metrics.projection(&self.name).parked(&live.parked);
+                self.report(live, &statuses, &operations).await?;
+            }
             // It was renamed, or somebody removed it.
             None => self.prepared = false,
         }
@@ -211,6 +218,19 @@ impl Projection {
 
     fn version(&self, hash: &str) -> Option<&Definition> {
         self.versions.iter().find(|version| version.hash() == hash)
+    }
+
+    /// What an operator did about the cause of a halt is a reason to try again.
+    fn try_again_after(&mut self, operations: &[Operation]) {
+        let finished = operations.iter().filter(|operation| !operation.state.is_open());
+        let cure = |operation: &Operation| {
+            self.seen.is_some_and(|seen| operation.id > seen)
+                && matches!(operation.command, Command::AcceptLoss | Command::DeadLetters(_))
+        };
+        if finished.clone().any(cure) {
+            self.halted.clear();
+        }
+        self.seen = finished.map(|operation| operation.id).max().or(self.seen).or(Some(0));
     }
 
     /// Starts and stops feeds, so that this process feeds every generation that it can.
@@ -387,7 +407,8 @@ impl Projection {
             versions: self.versions.clone(),
             policy: self.options.policy.clone(),
             group: self.options.group.clone(),
-            format: self.options.format,
+            handling: self.options.handling.clone(),
+            dead_letter_topic: self.shared.dead_letter_topic.clone(),
             seed: self.options.seed,
             stop: self.shared.stop.clone(),
         };
@@ -428,7 +449,7 @@ impl Projection {
         let attempt = self.backoff.attempt();
         let projection = &self.name;
         match disposition {
-            Disposition::Halt => {
+            Disposition::Halt | Disposition::DeadLetter => {
                 if attempt == 1 {
                     tracing::error!(projection, advice, "halted: {failure}");
                 }

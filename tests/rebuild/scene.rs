@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use readcast::decode::Format;
 use readcast::health::{Detail, Health};
 use readcast::metrics::Metrics;
+use readcast::plan::Handling;
 use readcast::rebuild::{OnChange, Policy};
 use readcast::source::Source;
 use readcast::source::memory::MemorySource;
@@ -123,16 +123,38 @@ impl Instance {
         registry: Registry,
         policy: Policy,
     ) -> Instance {
+        Self::start_handling(source, store, group, registry, policy, Handling::default())
+    }
+
+    /// The same, with a way of its own to handle records.
+    pub(crate) fn start_handling(
+        source: Arc<dyn Source>,
+        store: Arc<dyn Store>,
+        group: &str,
+        registry: Registry,
+        policy: Policy,
+        handling: Handling,
+    ) -> Instance {
+        let handling = Arc::new(handling);
         let metrics = Metrics::new();
         let names: Vec<String> = registry.definitions().iter().map(|definition| definition.name().to_owned()).collect();
         let health = Health::new(&metrics, names.iter().map(String::as_str));
         let stop = CancellationToken::new();
         let goals = Goals::default();
-        let shared = Shared { source, store, health: health.clone(), metrics, goals, stop: stop.clone() };
+        let shared = Shared {
+            source,
+            store,
+            health: health.clone(),
+            dead_letter_topic: None,
+            metrics,
+            goals,
+            stop: stop.clone(),
+        };
         let group = group.to_owned();
         let options = move |name: &str| Options {
             group: format!("{group}.{name}"),
-            format: Format::default(),
+            handling: handling.clone(),
+            stall_after: Duration::from_secs(60),
             lanes: 2,
             limits: Limits { records: 50, bytes: 1 << 20 },
             buffer_bytes: 1 << 20,

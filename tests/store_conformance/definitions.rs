@@ -1,6 +1,6 @@
 //! Tables are created as they are declared, once, and whatever differs later is named.
 
-use readcast::store::{Generation, GenerationState, StoreError, declaration_changes};
+use readcast::store::{Generation, GenerationState, StoreError, Trouble, declaration_changes};
 use readcast_core::{ColumnType, Definition, TableSpec};
 
 use super::lane::{PROJECTION, definition, versioned};
@@ -105,7 +105,8 @@ pub(super) async fn a_taken_name_is_refused_and_nothing_is_created(subject: &Sub
 pub(super) async fn why_a_projection_stopped_is_kept_with_its_first_time(subject: &Subject) {
     subject.store.prepare(&definition([orders()])).await.expect("tables");
     let record = async |error: Option<&str>| {
-        subject.store.record_error(PROJECTION, Generation(1), error).await.expect("it is recorded");
+        let trouble = error.map(|text| Trouble { text: text.into(), attempt: None });
+        subject.store.record_trouble(PROJECTION, Generation(1), trouble.as_ref()).await.expect("it is recorded");
         subject.status().await.last_error
     };
     let first = record(Some("poison at log/0@7")).await.expect("an error");

@@ -1,7 +1,9 @@
 //! What writes to a store: a projection that is only tables, and a lane that commits changes to them step by step.
 
 use readcast::source::Extent;
-use readcast::store::{Advance, Commit, Committed, Generation, StoreError, Writer};
+use readcast::store::{
+    Advance, Checkpoint, Commit, Committed, Generation, Memory, Settlement, StoreError, Writer, Written,
+};
 use readcast_core::{
     ChangeSet, Changes, Definition, Envelope, Projection, ProjectionError, Registry, TableSpec, TopicPartition,
 };
@@ -58,6 +60,7 @@ pub(super) struct Lane {
     pub(super) partition: TopicPartition,
     pub(super) next_offset: i64,
     pub(super) owner_epoch: i64,
+    pub(super) parking_epoch: i64,
 }
 
 impl Lane {
@@ -81,8 +84,22 @@ impl Lane {
         let mut writer = subject.store.writer(definition, generation).await.expect("a writer");
         let partition = TopicPartition::new("log", partition);
         let claimed = writer.claim(&[(partition.clone(), Extent::default())]).await.expect("a claim");
-        let (next_offset, owner_epoch) = (claimed[0].next_offset, claimed[0].owner_epoch);
-        Self { writer, partition, next_offset, owner_epoch }
+        let claimed = &claimed[0];
+        Self {
+            writer,
+            partition,
+            next_offset: claimed.next_offset,
+            owner_epoch: claimed.owner_epoch,
+            parking_epoch: claimed.parking_epoch,
+        }
+    }
+
+    /// Claims the partition once more.
+    pub(super) async fn claim_again(&mut self) -> Checkpoint {
+        let claimed = self.writer.claim(&[(self.partition.clone(), Extent::default())]).await;
+        let claimed = claimed.expect("a claim").remove(0);
+        self.owner_epoch = claimed.owner_epoch;
+        claimed
     }
 
     /// The next step of this lane.
@@ -92,17 +109,43 @@ impl Lane {
             from: self.next_offset,
             to: self.next_offset + 1,
             owner_epoch: self.owner_epoch,
+            parking_epoch: self.parking_epoch,
+            leader_epoch: None,
         }
     }
 
     /// Commits `changes` with the lane's next step, and takes it if that happened.
     pub(super) async fn commit(&mut self, changes: ChangeSet) -> Result<Committed, StoreError> {
-        let commit = Commit { advances: vec![self.advance()], changes };
+        let commit = Commit { advances: vec![self.advance()], changes, ..Commit::default() };
         let committed = self.try_commit(&commit).await?;
         if matches!(committed, Committed::Applied(_)) {
             self.next_offset += 1;
         }
         Ok(committed)
+    }
+
+    /// Commits `commit` as a step of so many offsets, and takes it if that happened.
+    pub(super) async fn step(&mut self, offsets: i64, commit: Commit) -> Result<Committed, StoreError> {
+        let advance = Advance { to: self.next_offset + offsets, ..self.advance() };
+        let committed = self.try_commit(&Commit { advances: vec![advance], ..commit }).await?;
+        if matches!(committed, Committed::Applied(_)) {
+            self.next_offset += offsets;
+        }
+        Ok(committed)
+    }
+
+    /// What was decided about the partition's records, which the next commits know of.
+    pub(super) async fn recall(&mut self, window: i64) -> Memory {
+        let recalled = self.writer.recall(std::slice::from_ref(&self.partition), window).await;
+        let [(partition, memory)] =
+            recalled.expect("it can be recalled").try_into().expect("one partition was asked for");
+        assert_eq!(partition, self.partition);
+        self.parking_epoch = memory.parking_epoch;
+        memory
+    }
+
+    pub(super) async fn settle(&mut self, settlement: &Settlement) -> Result<Option<Written>, StoreError> {
+        self.writer.settle(settlement).await
     }
 
     /// Commits, and stands where it stood.

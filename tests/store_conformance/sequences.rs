@@ -24,7 +24,7 @@ pub(super) async fn random_batches_do_what_the_model_does(subject: &Subject) {
     random_batches(subject, Numbers::Small).await;
 }
 
-pub(super) async fn random_batches_of_extreme_numbers_do_what_the_model_does(subject: &Subject) {
+pub(super) async fn fault_33_random_batches_of_extreme_numbers_do_what_the_model_does(subject: &Subject) {
     random_batches(subject, Numbers::Extreme).await;
 }
 
@@ -75,7 +75,7 @@ async fn try_log(
 fn agree(applied: &Result<(), OutOfRange>, committed: &Result<Committed, StoreError>, meant: u64) -> bool {
     match (applied, committed) {
         (Ok(()), Ok(Committed::Applied(Written { missed, .. }))) => *missed == meant,
-        (Err(_), Err(StoreError::Refused { .. })) => true,
+        (Err(_), Err(StoreError::Unstorable { .. })) => true,
         _ => false,
     }
 }

@@ -89,7 +89,7 @@ async fn refuses_what_writers_do(store: &Sqlite, definition: &Definition, why: &
         refusal(store.prepare(definition)).await,
         refusal(store.writer(definition, Generation(1))).await,
         refusal(store.lead(PROJECTION)).await,
-        refusal(store.record_error(PROJECTION, Generation(1), None)).await,
+        refusal(store.record_trouble(PROJECTION, Generation(1), None)).await,
     ];
     assert!(refusals.iter().all(|refusal| refusal.contains(why)), "{refusals:#?}");
 }
@@ -150,7 +150,8 @@ async fn what_an_earlier_version_made_is_refused_until_it_is_migrated() {
     let path = dir.path().join("read.db");
     let options = sqlx::sqlite::SqliteConnectOptions::new().filename(&path).create_if_missing(true);
     let mut client = sqlx::SqliteConnection::connect_with(&options).await.expect("a new file");
-    sqlx::raw_sql("CREATE TABLE readcast_checkpoints (id INTEGER)").execute(&mut client).await.expect("a table");
+    let earlier = "CREATE TABLE readcast_checkpoints (id INTEGER); CREATE TABLE readcast_operations (id INTEGER)";
+    sqlx::raw_sql(earlier).execute(&mut client).await.expect("tables");
     let store = Sqlite::open_read_only(&path).await.expect("a look");
     let line = refusal(store.generations()).await;
     assert!(line.contains("readcast migrate"), "{line}");
@@ -190,7 +191,7 @@ async fn a_reader_in_a_transaction_neither_waits_nor_keeps_the_writer_waiting() 
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_commit_that_is_cancelled_anywhere_leaves_nothing_open_and_can_be_repeated() {
+async fn fault_06_a_commit_that_is_cancelled_anywhere_leaves_nothing_open_and_can_be_repeated() {
     const COMMITS: i64 = 150;
     let subject = Subject::sqlite().await;
     let definition = definition(counters());
@@ -203,7 +204,7 @@ async fn a_commit_that_is_cancelled_anywhere_leaves_nothing_open_and_can_be_repe
     };
     let mut cancelled = 0;
     for round in 0..COMMITS {
-        let commit = Commit { advances: vec![lane.advance()], changes: add("a") };
+        let commit = Commit { advances: vec![lane.advance()], changes: add("a"), ..Commit::default() };
         if given_up_after(round, lane.try_commit(&commit)).await.is_none() {
             cancelled += 1;
         }

@@ -120,12 +120,46 @@ impl Subject {
 
     /// How many rows this generation of a table has, whether readers see it or not.
     pub(super) async fn count_of(&self, table: &TableSpec, generation: Generation) -> i64 {
-        let count = AssertSqlSafe(format!("SELECT count(*) FROM {}", self.physical_of(table, generation)));
+        self.count(&self.physical_of(table, generation)).await
+    }
+
+    /// How many rows one of readcast's own tables has.
+    pub(super) async fn count_own(&self, name: &str) -> i64 {
+        self.count(&self.own(name)).await
+    }
+
+    async fn count(&self, from: &str) -> i64 {
+        let count = AssertSqlSafe(format!("SELECT count(*) FROM {from}"));
         let count = match &self.client {
             Client::Sqlite(dir) => sqlx::query_scalar(count).fetch_one(&mut sqlite_client(dir).await).await,
             Client::Postgres(database) => sqlx::query_scalar(count).fetch_one(&mut database.connect().await).await,
         };
-        count.expect("the physical table can be read")
+        count.expect("the table can be read")
+    }
+
+    /// Lets the database refuse each `event` on one of readcast's own tables, as a constraint would.
+    pub(super) async fn refuse(&self, event: &str, name: &str) {
+        let table = self.own(name);
+        let trigger = match &self.client {
+            Client::Sqlite(_) => {
+                format!("CREATE TRIGGER refuse BEFORE {event} ON {table} BEGIN SELECT RAISE(ABORT, 'no'); END")
+            }
+            Client::Postgres(_) => format!(
+                "CREATE OR REPLACE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql
+                 AS $$ BEGIN RAISE EXCEPTION 'no' USING ERRCODE = '23514'; END $$;
+                 CREATE TRIGGER refuse BEFORE {event} ON {table} FOR EACH ROW EXECUTE FUNCTION refuse()"
+            ),
+        };
+        self.execute(&trigger).await;
+    }
+
+    /// Takes back what [`Subject::refuse`] did.
+    pub(super) async fn refuse_no_more(&self, name: &str) {
+        let drop = match &self.client {
+            Client::Sqlite(_) => "DROP TRIGGER refuse".to_owned(),
+            Client::Postgres(_) => format!("DROP TRIGGER refuse ON {}", self.own(name)),
+        };
+        self.execute(&drop).await;
     }
 }
 

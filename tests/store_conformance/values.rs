@@ -96,7 +96,7 @@ impl<'a> Both<'a> {
     }
 }
 
-pub(super) async fn every_type_is_kept_exactly(subject: &Subject) {
+pub(super) async fn fault_33_every_type_is_kept_exactly(subject: &Subject) {
     let nullable =
         |table: TableSpec, (name, column_type, _): &(&str, ColumnType, Vec<Value>)| table.nullable(*name, *column_type);
     let table = TableSpec::new("every_type").key("row", ColumnType::I32).with_default("touched", ColumnType::I32, 0);
@@ -122,7 +122,7 @@ pub(super) async fn every_type_is_kept_exactly(subject: &Subject) {
     assert_eq!(both.model.missed(), 0);
 }
 
-pub(super) async fn doubles_are_kept_to_the_last_bit(subject: &Subject) {
+pub(super) async fn fault_33_doubles_are_kept_to_the_last_bit(subject: &Subject) {
     let seed = fastrand::u64(..);
     println!("seed {seed}");
     let mut random = fastrand::Rng::with_seed(seed);

@@ -1,7 +1,7 @@
 //! What a test does to Kafka from outside: topics, records, offsets and groups. Reading records is the business of readcast.
 
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions, NewTopic, TopicReplication};
@@ -48,20 +48,20 @@ impl<K: Into<Vec<u8>>, V: Into<Vec<u8>>> From<(Option<i32>, K, V)> for NewRecord
 
 impl Kafka {
     /// The broker that all tests share. Topics and groups need a name of their own: see [`unique`].
-    pub(crate) async fn shared() -> &'static Kafka {
-        static SHARED: OnceCell<Kafka> = OnceCell::const_new();
-        SHARED.get_or_init(async || Kafka::at(&servers::kafka().await.address)).await
+    pub(crate) async fn shared() -> Arc<Kafka> {
+        static SHARED: OnceCell<Arc<Kafka>> = OnceCell::const_new();
+        SHARED.get_or_init(async || Kafka::at(&servers::kafka().await.address)).await.clone()
     }
 
     /// A broker of the test's own, which it may harm.
-    pub(crate) fn at(bootstrap: &str) -> Kafka {
+    pub(crate) fn at(bootstrap: &str) -> Arc<Kafka> {
         let mut config = ClientConfig::new();
         config.set("bootstrap.servers", bootstrap);
-        Kafka {
+        Arc::new(Kafka {
             bootstrap: bootstrap.to_owned(),
             admin: config.create().expect("a client needs no server to exist"),
             client: config.create().expect("a client needs no server to exist"),
-        }
+        })
     }
 
     /// For `bootstrap.servers`.
@@ -114,22 +114,50 @@ impl Kafka {
         results[0].as_ref().unwrap_or_else(|error| panic!("deleting group {group}: {error:?}"));
     }
 
+    /// Waits until a consumer group is in this state, such as `Stable`.
+    pub(crate) async fn group_is(&self, group: &str, wanted: &str) {
+        eventually(&format!("group {group} is {wanted}"), PATIENCE, async || {
+            let groups = self.client.fetch_group_list(Some(group), REQUEST).map_err(|error| error.to_string())?;
+            let state = groups.groups().first().map(|found| found.state().to_owned()).unwrap_or_default();
+            if state == wanted { Ok(()) } else { Err(state) }
+        })
+        .await;
+    }
+
     /// Writes the records in order and returns how many, once the broker has them all. It blocks the thread meanwhile.
     pub(crate) fn produce<R: Into<NewRecord>>(&self, topic: &str, records: impl IntoIterator<Item = R>) -> u64 {
-        let producer = BaseProducer::from_config_and_context(&self.producer_config(), Delivery::default())
-            .expect("a producer needs no server to exist");
-        let mut sent = 0;
-        for record in records {
-            send(&producer, topic, &record.into());
-            sent += 1;
+        produce(&producer(&self.producer_config()), topic, records)
+    }
+
+    /// A producer of transactions, alone under its id: whatever an earlier one has left open is aborted. The broker aborts
+    /// what it does not end within `timeout`.
+    pub(crate) fn transactions(&self, id: &str, timeout: Duration) -> Transactions {
+        let mut config = self.producer_config();
+        config.set("transactional.id", id).set("transaction.timeout.ms", timeout.as_millis().to_string());
+        let producer = producer(&config);
+        producer.init_transactions(PATIENCE).expect("the broker knows transactions");
+        Transactions(producer)
+    }
+
+    /// How many records a partition holds, without its holes.
+    pub(crate) fn count_records(&self, topic: &str, partition: i32) -> usize {
+        let mut config = ClientConfig::new();
+        config
+            .set("bootstrap.servers", &self.bootstrap)
+            .set("group.id", unique("count"))
+            .set("enable.partition.eof", "true");
+        let reader: BaseConsumer = config.create().expect("a client needs no server to exist");
+        let mut place = TopicPartitionList::new();
+        place.add_partition_offset(topic, partition, Offset::Beginning).expect("the offset is a plain one");
+        reader.assign(&place).expect("it has no group");
+        let mut count = 0;
+        loop {
+            match reader.poll(PATIENCE).expect("the broker answers") {
+                Ok(_) => count += 1,
+                Err(KafkaError::PartitionEOF(_)) => return count,
+                Err(error) => panic!("reading {topic}/{partition}: {error}"),
+            }
         }
-        producer.flush(PATIENCE).expect("the broker takes what was sent");
-        let delivery = producer.context();
-        if let Some(error) = delivery.failure.lock().expect("no delivery report panics").as_ref() {
-            panic!("producing to {topic}: {error}");
-        }
-        assert_eq!(delivery.delivered.load(Ordering::Relaxed), sent, "every record sent to {topic} is delivered");
-        sent
     }
 
     /// The offset after the last record of each partition, transaction markers included.
@@ -179,6 +207,25 @@ impl Kafka {
     }
 }
 
+/// A producer whose records count once their transaction is committed.
+pub(crate) struct Transactions(BaseProducer<Delivery>);
+
+impl Transactions {
+    /// Writes the records into a transaction, which is left open. The broker has them all afterwards.
+    pub(crate) fn begin<R: Into<NewRecord>>(&self, topic: &str, records: impl IntoIterator<Item = R>) {
+        self.0.begin_transaction().expect("no transaction is open");
+        produce(&self.0, topic, records);
+    }
+
+    pub(crate) fn commit(&self) {
+        self.0.commit_transaction(PATIENCE).expect("the broker commits");
+    }
+
+    pub(crate) fn abort(&self) {
+        self.0.abort_transaction(PATIENCE).expect("the broker aborts");
+    }
+}
+
 /// A name for a topic or a group that no other test, and no other run against the same broker, uses.
 pub(crate) fn unique(prefix: &str) -> String {
     format!("{prefix}-{:016x}", fastrand::u64(..))
@@ -186,6 +233,32 @@ pub(crate) fn unique(prefix: &str) -> String {
 
 fn options() -> AdminOptions {
     AdminOptions::new().request_timeout(Some(PATIENCE)).operation_timeout(Some(PATIENCE))
+}
+
+fn producer(config: &ClientConfig) -> BaseProducer<Delivery> {
+    BaseProducer::from_config_and_context(config, Delivery::default()).expect("a producer needs no server to exist")
+}
+
+/// Writes the records in order and returns how many, once the broker has them all.
+fn produce<R: Into<NewRecord>>(
+    producer: &BaseProducer<Delivery>,
+    topic: &str,
+    records: impl IntoIterator<Item = R>,
+) -> u64 {
+    let delivery = producer.context();
+    let before = delivery.delivered.load(Ordering::Relaxed);
+    let mut sent = 0;
+    for record in records {
+        send(producer, topic, &record.into());
+        sent += 1;
+    }
+    producer.flush(PATIENCE).expect("the broker takes what was sent");
+    if let Some(error) = delivery.failure.lock().expect("no delivery report panics").as_ref() {
+        panic!("producing to {topic}: {error}");
+    }
+    let delivered = delivery.delivered.load(Ordering::Relaxed) - before;
+    assert_eq!(delivered, sent, "every record sent to {topic} is delivered");
+    sent
 }
 
 /// Queues one record; a full queue is served until there is room.

@@ -7,6 +7,7 @@
 pub(crate) mod eventually;
 pub(crate) mod guard;
 pub(crate) mod kafka;
+pub(crate) mod line;
 pub(crate) mod postgres;
 pub(crate) mod process;
 pub(crate) mod proxy;

@@ -63,6 +63,18 @@ impl Database {
         self.rows(sql).await;
     }
 
+    /// Runs statements that are about this database from outside of it. `{name}` stands for its name.
+    pub(crate) async fn execute_outside(&self, sql: &str) {
+        let name = self.options().get_database().expect("our URLs name a database").to_owned();
+        let mut server = PgConnection::connect_with(&self.server).await.expect("the server answers");
+        let sql = sql.replace("{name}", &name);
+        sqlx::raw_sql(AssertSqlSafe(sql.clone()))
+            .execute(&mut server)
+            .await
+            .unwrap_or_else(|error| panic!("{sql}: {error}"));
+        server.close().await.expect("the connection was idle");
+    }
+
     /// Runs `sql` on a connection of its own and shows each row as `psql -At` does: columns in text with `|` between them.
     /// A null is `null`.
     pub(crate) async fn rows(&self, sql: &str) -> Vec<String> {

@@ -8,6 +8,8 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread;
 
 use tempfile::TempDir;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::time::timeout;
 
@@ -24,6 +26,9 @@ pub(crate) struct Readcast {
     transcript: watch::Receiver<Transcript>,
     _dir: Option<TempDir>,
 }
+
+/// What a `readcast run` says once its admin server listens.
+const LISTENS: &str = "admin server on http://";
 
 /// What a readcast that has ended by itself leaves behind.
 #[derive(Debug)]
@@ -121,6 +126,18 @@ impl Readcast {
         self.child.id()
     }
 
+    /// Asks its admin server, once that listens, and answers with the status line, the headers and the body.
+    pub(crate) async fn get(&mut self, path: &str) -> String {
+        let line = self.wait_for_line(|line| line.contains(LISTENS)).await;
+        let address = line.rsplit(LISTENS).next().expect("the line has an address");
+        let mut connection = TcpStream::connect(address).await.expect("the admin server listens");
+        let request = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
+        connection.write_all(request.as_bytes()).await.expect("the admin server reads");
+        let mut answer = String::new();
+        connection.read_to_string(&mut answer).await.expect("the admin server answers");
+        answer
+    }
+
     /// SIGKILL: it ends at once, running or stopped, and does nothing more. Returns when it is gone.
     pub(crate) fn kill9(&mut self) {
         if self.try_wait().is_none() {
@@ -142,6 +159,15 @@ impl Readcast {
     /// SIGTERM: a request to drain and end.
     pub(crate) fn terminate(&mut self) {
         self.signal(signal::SIGTERM);
+    }
+
+    /// Asks a `readcast run` to end, and makes sure that it does so in good order.
+    pub(crate) async fn ends_well(&mut self) {
+        // Before it listens, it may not know of signals yet.
+        self.wait_for_line(|line| line.contains(LISTENS)).await;
+        self.terminate();
+        let status = self.wait().await;
+        assert!(status.success(), "{status}\n{}", self.stderr());
     }
 
     /// Waits for its end, and that of its output.

@@ -3,6 +3,7 @@
 //! In this order: a server named in the environment, one of our own started from local binaries, one in a container. Each is
 //! started at the first use, shared by all tests of the process, and gone with it.
 
+pub(crate) mod cluster;
 mod containers;
 mod local_kafka;
 mod local_postgres;
@@ -16,6 +17,7 @@ pub(crate) use local_postgres::LocalPostgres;
 
 use super::eventually::{PATIENCE, eventually};
 use super::guard::ContainerGuard;
+use super::line::Line;
 
 /// A server that answers, and what keeps it alive.
 pub(crate) struct Running {
@@ -43,6 +45,18 @@ pub(crate) async fn kafka() -> &'static Running {
     SHARED.get_or_init(find_kafka).await
 }
 
+/// A Postgres of the test's own, which it may harm. That takes programs on this machine: nobody lends a server for it.
+pub(crate) async fn own_postgres() -> LocalPostgres {
+    LocalPostgres::start().await.expect("a test that harms its server needs PostgreSQL here: scripts/test installs it")
+}
+
+/// A Kafka of the test's own, which it may harm. Clients may come by way of `line`.
+pub(crate) async fn own_kafka(line: Option<&Line>) -> LocalKafka {
+    LocalKafka::start(line)
+        .await
+        .expect("a test that harms its broker needs Java and Kafka here: scripts/test installs them")
+}
+
 async fn find_postgres() -> Running {
     if let Ok(address) = std::env::var("READCAST_TEST_POSTGRES_URL") {
         return Running { address, _keeper: Keeper::Somebody };
@@ -67,7 +81,7 @@ async fn find_kafka() -> Running {
     if let Ok(address) = std::env::var("READCAST_TEST_KAFKA") {
         return Running { address, _keeper: Keeper::Somebody };
     }
-    if let Some(server) = LocalKafka::start().await {
+    if let Some(server) = LocalKafka::start(None).await {
         return Running { address: server.bootstrap(), _keeper: Keeper::Kafka(server) };
     }
     match containers::kafka().await {
@@ -94,7 +108,7 @@ async fn await_postgres(url: &str, log: impl Fn() -> String) {
 }
 
 /// A loopback port that is free now. Another process may take it before the server does: rare, and the server's log says so.
-fn free_port() -> u16 {
+pub(crate) fn free_port() -> u16 {
     let listener = TcpListener::bind(("127.0.0.1", 0)).expect("the loopback interface has a free port");
     listener.local_addr().expect("a bound socket has an address").port()
 }

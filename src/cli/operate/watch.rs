@@ -45,7 +45,7 @@ impl Watch {
                 Ok((operation, _)) if !operation.state.is_open() => return Ok(operation),
                 Ok((_, Some(error))) => {
                     let Self { projection, id, .. } = self;
-                    let RecordedError { text, since } = error;
+                    let RecordedError { text, since, .. } = error;
                     let choice = format!(
                         "operation {id} stays open: correct that and start again, or `readcast cancel {projection}`"
                     );
@@ -79,8 +79,9 @@ impl Watch {
                 && found.generation == generation
                 && found.state == GenerationState::Building
         });
-        let error = built.and_then(|built| built.last_error).filter(|error| !self.past.contains(&error.since));
-        Ok((operation, error))
+        // What is tried again by itself is waited for.
+        let halted = |error: &RecordedError| error.attempt.is_none() && !self.past.contains(&error.since);
+        Ok((operation, built.and_then(|built| built.last_error).filter(halted)))
     }
 }
 

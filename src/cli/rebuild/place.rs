@@ -107,7 +107,6 @@ fn check(offsets: &BTreeMap<String, i64>, extents: &Extents, live: &GenerationSt
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::rebuild::foresight::tests::live_at;
     use crate::source::Extent;
 
     #[test]
@@ -129,7 +128,7 @@ mod tests {
         let partition = |number| TopicPartition::new("orders", number);
         let extent = Extent { start: 5, end: 50, log_id: None };
         let extents = Extents::from([(partition(0), extent.clone()), (partition(1), extent)]);
-        let live = live_at(&[(0, 40)]);
+        let live = GenerationStatus::live_at(&[(0, 40)]);
         let checked = |name: &str, offset| check(&[(name.to_owned(), offset)].into(), &extents, &live);
         assert_eq!(checked("orders/0", 5), Ok(()));
         assert_eq!(checked("orders/0", 40), Ok(()));

@@ -2,7 +2,9 @@
 //! next. Pure.
 
 use super::{Known, operation_on};
+use crate::cli::inert::inert;
 use crate::cli::operate::{attends, changed, described};
+use crate::rebuild::loss::losses;
 use crate::store::{Command, GenerationState, GenerationStatus, Operation, OperationState};
 
 /// Everything worth a word, a paragraph each.
@@ -11,8 +13,13 @@ pub(super) fn remarks(known: &Known<'_>) -> Vec<String> {
     let finished = known.operations.iter().filter(|operation| !operation.state.is_open()).map(finished);
     let live = known.generations.iter().find(|found| found.state == GenerationState::Live);
     let of_live = live.into_iter().flat_map(|live| [unattended(known, live), otherwise(known, live)]);
-    let of_each = known.generations.iter().flat_map(|found| [ready(known, found), halted(found)]);
-    open.chain(finished).chain(of_live.chain(of_each).flatten()).collect()
+    let of_each = known
+        .generations
+        .iter()
+        .flat_map(|found| [ready(known, found), halted(found), retrying(found), lost(known, found), parked(found)]);
+    let remarks = open.chain(of_live.chain(of_each).flatten()).chain(finished);
+    // Errors and outcomes may hold something of a record.
+    remarks.map(|remark| inert(&remark)).collect()
 }
 
 fn under_way(known: &Known<'_>, operation: &Operation) -> String {
@@ -30,7 +37,7 @@ fn next(known: &Known<'_>, operation: &Operation) -> String {
     let builds =
         |found: &&GenerationStatus| operation_on(&known.operations, found).is_some_and(|open| open == operation);
     let building = known.generations.iter().find(builds);
-    if building.is_some_and(|found| found.last_error.is_some()) {
+    if building.is_some_and(is_halted) {
         return format!("correct why its generation is halted, or `readcast cancel {projection}`");
     }
     if building.is_some_and(|found| found.paused_since.is_some()) {
@@ -99,10 +106,45 @@ fn ready(known: &Known<'_>, found: &GenerationStatus) -> Option<String> {
     })
 }
 
+fn is_halted(found: &GenerationStatus) -> bool {
+    found.last_error.as_ref().is_some_and(|error| error.attempt.is_none())
+}
+
 fn halted(found: &GenerationStatus) -> Option<String> {
     let GenerationStatus { projection, generation, state, .. } = found;
-    let error = found.last_error.as_ref()?;
+    let error = found.last_error.as_ref().filter(|error| error.attempt.is_none())?;
     Some(format!("{projection}: generation {} ({state}) is halted since {}: {}", generation.0, error.since, error.text))
+}
+
+/// That something is tried again which may pass.
+fn retrying(found: &GenerationStatus) -> Option<String> {
+    let GenerationStatus { projection, generation, state, .. } = found;
+    let error = found.last_error.as_ref()?;
+    let (attempt, since) = (error.attempt?, &error.since);
+    let told = format!("{projection}: generation {} ({state}) is retrying since {since}", generation.0);
+    Some(format!("{told}, attempt {attempt}: {}", error.text))
+}
+
+/// What the log has lost, where that is why the generation is halted.
+fn lost(known: &Known<'_>, found: &GenerationStatus) -> Option<String> {
+    // A log that can't be reached has lost nothing.
+    if !is_halted(found) || known.extents.is_empty() {
+        return None;
+    }
+    let lost: Vec<String> = losses([found], &known.extents).into_iter().map(|loss| loss.what).collect();
+    let next = format!("restore it, or `readcast accept-loss {}`", found.projection);
+    (!lost.is_empty()).then(|| format!("{}: {}. Next: {next}", found.projection, lost.join("; ")))
+}
+
+/// That readers see keys as they were some time ago, or are going to.
+fn parked(found: &GenerationStatus) -> Option<String> {
+    let GenerationStatus { projection, generation, state, parked, .. } = found;
+    let oldest = parked.oldest.as_ref()?;
+    let of_live = *state == GenerationState::Live;
+    let flag = if of_live { String::new() } else { format!(" --generation {}", generation.0) };
+    let told = format!("{projection}: generation {} ({state}) has {} records", generation.0, parked.records);
+    let keys = format!("of {} keys parked, the oldest since {oldest}", parked.keys);
+    Some(format!("{told} {keys}. Next: `readcast dead-letters list {projection}{flag}`"))
 }
 
 #[cfg(test)]
@@ -110,9 +152,8 @@ mod tests {
     use readcast_core::{Changes, ColumnType, Envelope, Projection, ProjectionError, Registry, TableSpec};
 
     use super::*;
-    use crate::rebuild::foresight::tests::live_at;
     use crate::source::Extents;
-    use crate::store::{Attendance, Generation, OperationProgress, Phase, RecordedError};
+    use crate::store::{Attendance, Generation, OperationProgress, Parked, Phase, RecordedError};
 
     struct P;
 
@@ -168,7 +209,7 @@ mod tests {
         GenerationStatus {
             definition_hash: definition.hash().into(),
             tables: definition.tables().to_vec(),
-            ..live_at(&[(0, 40)])
+            ..GenerationStatus::live_at(&[(0, 40)])
         }
     }
 
@@ -212,13 +253,44 @@ mod tests {
         assert!(with(building(), &[("old", true)]).ends_with("start one, or type `readcast verify p`"));
         let paused = GenerationStatus { paused_since: Some("noon".into()), ..building() };
         assert!(with(paused, &[("code", true)]).ends_with("Next: `readcast resume p --rebuild`"));
-        let last_error = Some(RecordedError { text: "poison at orders/0@3".into(), since: "noon".into() });
+        let last_error =
+            Some(RecordedError { text: "poison at orders/0@3".into(), since: "noon".into(), attempt: None });
         let halted = said(vec![live(), GenerationStatus { last_error, ..building() }], open(), &[("code", true)]);
         assert!(
             halted[0].ends_with("Next: correct why its generation is halted, or `readcast cancel p`"),
             "{halted:?}"
         );
         assert_eq!(halted[1], "p: generation 2 (building) is halted since noon: poison at orders/0@3");
+    }
+
+    #[test]
+    fn what_may_pass_is_told_as_such_and_not_as_a_halt() {
+        let error = RecordedError { text: "the log is away".into(), since: "noon".into(), attempt: Some(3) };
+        let away = GenerationStatus { last_error: Some(error), ..building() };
+        let said = said(vec![live(), away], Some(verifying(OperationState::Running)), &[("code", true)]);
+        assert!(said[0].ends_with("Next: wait, or `readcast cancel p`"), "{said:?}");
+        assert_eq!(said[1..], ["p: generation 2 (building) is retrying since noon, attempt 3: the log is away"]);
+    }
+
+    #[test]
+    fn what_is_parked_is_told_with_how_to_look_at_it() {
+        let parked = Parked { keys: 2, records: 5, oldest: Some("noon".into()), uncopied: 0 };
+        let of = |generation| GenerationStatus { parked: parked.clone(), ..generation };
+        let said = said(vec![of(live()), of(building())], None, &[("code", true)]);
+        let expected = [
+            "p: generation 1 (live) has 5 records of 2 keys parked, the oldest since noon. Next: `readcast dead-letters \
+             list p`",
+            "p: generation 2 (building) has 5 records of 2 keys parked, the oldest since noon. Next: `readcast \
+             dead-letters list p --generation 2`",
+        ];
+        assert_eq!(said, expected);
+    }
+
+    #[test]
+    fn fault_36_what_an_error_quotes_of_a_record_is_inert() {
+        let last_error = Some(RecordedError { text: "\u{1b}[2J".into(), since: "noon".into(), attempt: None });
+        let said = said(vec![GenerationStatus { last_error, ..live() }], None, &[("code", true)]);
+        assert_eq!(said, ["p: generation 1 (live) is halted since noon: \\u{1b}[2J"]);
     }
 
     #[test]
@@ -233,7 +305,7 @@ mod tests {
         let expected =
             "p: no running instance can feed the live generation (version 1) since then. Next: `readcast run`";
         assert_eq!(stopped, [expected]);
-        let replaced = said(vec![live_at(&[])], None, &[("code", true), ("h", false)]);
+        let replaced = said(vec![GenerationStatus::live_at(&[])], None, &[("code", true), ("h", false)]);
         assert!(
             replaced[0]
                 .ends_with("since then. Next: start one with the code that built it, or `readcast rebuild p --wait`")

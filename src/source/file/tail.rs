@@ -89,7 +89,8 @@ impl Tail {
         let event = if !records.is_empty() {
             reading.end_told = false;
             let (partition, assignment) = (self.partition.clone(), self.epoch);
-            Some(SourceEvent::Batch(Batch { partition, assignment, from, records, leader_epoch: None }))
+            let to = reading.place.next_offset;
+            Some(SourceEvent::Batch(Batch { partition, assignment, from, to, records, leader_epoch: None }))
         } else if !reading.end_told {
             reading.end_told = true;
             Some(SourceEvent::AtEnd(self.partition.clone()))

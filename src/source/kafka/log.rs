@@ -25,3 +25,14 @@ impl ClientContext for ToTracing {
 }
 
 impl ConsumerContext for ToTracing {}
+
+/// A line of librdkafka, with the level that syslog would give it.
+pub(super) fn line(level: i32, facility: &str, text: &str) {
+    let level = match level {
+        ..=3 => Level::Error,
+        4 => Level::Warning,
+        5 | 6 => Level::Info,
+        _ => Level::Debug,
+    };
+    ToTracing.log(level, facility.trim(), text.trim());
+}

@@ -4,26 +4,32 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
-use rdkafka::Message;
 use rdkafka::consumer::{BaseConsumer, Consumer};
-use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::error::RDKafkaErrorCode;
 use readcast_core::TopicPartition;
 use tokio::sync::mpsc::UnboundedSender;
 
+use super::Topics;
+use super::log;
+use super::meaning::end_of_subscription;
+use super::native::{Failed, Queue, Said};
+use super::pulse::Pulse;
 use super::rebalance::Member;
 use super::room::Room;
-use super::{Topics, classify};
 use crate::source::{Assignment, AssignmentEpoch, Batch, Record, SourceError, SourceEvent};
 
 /// How long a poll waits for the next record, and so how late closing is noticed.
 const POLL_TIMEOUT: Duration = Duration::from_millis(100);
+/// The same while partitions are about to be started, which the thread has a part in.
+const START_TIMEOUT: Duration = Duration::from_millis(10);
 /// How long the thread waits for room before it goes back to serving the group without taking records. Short against
 /// a session time-out; long enough that partitions are paused, and their prefetched records thrown away, only when
 /// the database is really slow.
 const PATIENCE: Duration = Duration::from_millis(500);
 /// How many records are handed on at once, at the most.
 const MOST_RECORDS: usize = 1_000;
+/// About how many of their bytes: what is polled is only then counted against the room.
+const MOST_BYTES: usize = 1 << 20;
 
 /// Polls one consumer until nobody takes its records any more.
 pub(super) struct Poller {
@@ -32,9 +38,9 @@ pub(super) struct Poller {
     events: UnboundedSender<Result<SourceEvent, SourceError>>,
     assignment: Arc<Assignment>,
     room: Arc<Room>,
+    pulse: Arc<Pulse>,
     /// Polled and not handed on yet, none from before the last rebalance.
     batches: Vec<Batch>,
-    rebalances: u64,
     /// Where the next batch of each partition begins, under which assignment.
     positions: BTreeMap<TopicPartition, (AssignmentEpoch, i64)>,
     paused: bool,
@@ -47,6 +53,7 @@ impl Poller {
         events: UnboundedSender<Result<SourceEvent, SourceError>>,
         assignment: Arc<Assignment>,
         room: Arc<Room>,
+        pulse: Arc<Pulse>,
     ) -> Self {
         Self {
             consumer,
@@ -54,8 +61,8 @@ impl Poller {
             events,
             assignment,
             room,
+            pulse,
             batches: Vec::new(),
-            rebalances: 0,
             positions: BTreeMap::new(),
             paused: false,
         }
@@ -63,97 +70,120 @@ impl Poller {
 
     /// Dropping the consumer at the end leaves the group.
     pub(super) fn run(mut self) {
+        let consumer = self.consumer.clone();
+        let queue = Queue::of(&consumer);
         while !self.room.is_closed() {
+            self.pulse.beat();
             let has_room = self.room.wait(PATIENCE);
             // Paused again each time: partitions may have joined since.
             if self.paused || !has_room {
                 self.set_paused(!has_room);
             }
-            self.poll_what_is_ready();
+            consumer.context().prove(&consumer);
+            self.poll_what_is_ready(&queue);
         }
     }
 
-    /// Waits for one record, takes those behind it that are there already, and hands them on.
-    fn poll_what_is_ready(&mut self) {
-        let consumer = self.consumer.clone();
-        let mut timeout = POLL_TIMEOUT;
+    /// Waits for one event, takes those behind it that are there already, and hands on the records among them.
+    fn poll_what_is_ready(&mut self, queue: &Queue<'_>) {
+        let mut timeout = if self.consumer.context().is_starting() { START_TIMEOUT } else { POLL_TIMEOUT };
+        let mut bytes = 0;
         for _ in 0..MOST_RECORDS {
-            let polled = consumer.poll(timeout);
-            if self.rebalances != consumer.context().rebalances() {
-                self.hand_on();
-                self.rebalances = consumer.context().rebalances();
+            if bytes >= MOST_BYTES {
+                break;
             }
-            match polled {
-                None => break,
-                Some(Ok(message)) => self.add(&message),
-                Some(Err(KafkaError::PartitionEOF(partition))) => self.at_end(partition),
-                Some(Err(error)) => self.failed(&error),
+            let Some(mut event) = queue.poll(timeout) else { break };
+            match event.read() {
+                Said::Record { topic, partition, leader_epoch, record } => {
+                    bytes += record.bytes();
+                    self.add(&topic, partition, leader_epoch, record);
+                }
+                Said::Failed(Failed {
+                    code: RDKafkaErrorCode::PartitionEOF,
+                    partition: Some(partition),
+                    offset,
+                    ..
+                }) => self.at_end(&partition, offset),
+                Said::Failed(failed) => self.failed(&failed),
+                Said::Given(partitions) => self.rebalanced(true, &partitions),
+                Said::Taken(partitions) => self.rebalanced(false, &partitions),
+                Said::Log { level, facility, text } => log::line(level, &facility, &text),
+                Said::Other => {}
             }
             timeout = Duration::ZERO;
         }
         self.hand_on();
     }
 
-    fn add(&mut self, message: &impl Message) {
-        let copied = |part: Option<&[u8]>| part.map(Bytes::copy_from_slice);
-        let record = Record {
-            offset: message.offset(),
-            key: copied(message.key()),
-            value: copied(message.payload()),
-            ..Record::default()
-        };
-        let partition = self.topics.partition(message.topic(), message.partition());
+    fn add(&mut self, topic: &str, partition: i32, leader_epoch: Option<i32>, record: Record) {
+        let partition = self.topics.partition(topic, partition);
         // Records come in runs of one partition, so its batch is nearly always the last.
         if let Some(batch) = self.batches.iter_mut().rev().find(|batch| batch.partition == partition) {
+            batch.leader_epoch = leader_epoch;
+            batch.to = record.offset + 1;
             return batch.records.push(record);
         }
         // A partition that is no longer ours: what is left of it belongs to its next owner.
         let Some(assignment) = self.assignment.epoch(&partition) else { return };
-        let from = match self.positions.get(&partition) {
+        if self.consumer.context().is_unproven(&partition) {
+            return;
+        }
+        let from = self.next_offset(&partition, assignment).unwrap_or(record.offset);
+        let to = record.offset + 1;
+        self.batches.push(Batch { partition, assignment, from, to, records: vec![record], leader_epoch });
+    }
+
+    /// One past the last record that was handed on, or where the partition was started.
+    fn next_offset(&self, partition: &TopicPartition, assignment: AssignmentEpoch) -> Option<i64> {
+        match self.positions.get(partition) {
             Some((epoch, next)) if *epoch == assignment => Some(*next),
-            _ => self.consumer.context().started_at(&partition),
-        };
-        let from = from.unwrap_or(record.offset);
-        self.batches.push(Batch { partition, assignment, from, records: vec![record], leader_epoch: None });
+            _ => self.consumer.context().started_at(partition),
+        }
     }
 
     fn hand_on(&mut self) {
         for batch in self.batches.drain(..) {
-            if let Some(last) = batch.records.last() {
-                self.positions.insert(batch.partition.clone(), (batch.assignment, last.offset + 1));
-            }
+            self.positions.insert(batch.partition.clone(), (batch.assignment, batch.to));
             self.room.take(batch.bytes());
             let _ = self.events.send(Ok(SourceEvent::Batch(batch)));
         }
     }
 
-    /// librdkafka says which partition has ended, and not of which topic: with several topics that have it, nobody can
-    /// tell, and nothing is said.
-    fn at_end(&mut self, partition: i32) {
+    /// Everything up to `offset` has been read. What stands between the last record and that are markers of
+    /// transactions, and records of those that were given up: behind us they are no gap when retention removes them.
+    fn at_end(&mut self, (topic, partition): &(String, i32), offset: i64) {
         self.hand_on();
-        let mut ended = self.assignment.partitions();
-        ended.retain(|ours| ours.partition == partition);
-        if let [only] = ended.as_slice() {
-            let _ = self.events.send(Ok(SourceEvent::AtEnd(only.clone())));
+        let partition = self.topics.partition(topic, *partition);
+        let Some(assignment) = self.assignment.epoch(&partition) else { return };
+        if self.consumer.context().is_unproven(&partition) {
+            return;
         }
+        if let Some(from) = self.next_offset(&partition, assignment).filter(|from| *from < offset) {
+            // Under which leader the last of them was written is not known.
+            let (partition, records) = (partition.clone(), Vec::new());
+            self.batches.push(Batch { partition, assignment, from, to: offset, records, leader_epoch: None });
+            self.hand_on();
+        }
+        let _ = self.events.send(Ok(SourceEvent::AtEnd(partition)));
     }
 
-    /// librdkafka recovers from nearly everything by itself. What it does not recover from ends the subscription.
-    fn failed(&mut self, error: &KafkaError) {
-        let fatal = matches!(error, KafkaError::MessageConsumptionFatal(_));
-        // Comes once; the partition is then silent for good. The next start finds out what the log has lost.
-        let off_the_log = error.rdkafka_error_code() == Some(RDKafkaErrorCode::AutoOffsetReset);
-        // The topic was deleted under us. The next start tells which.
-        let gone = matches!(
-            error.rdkafka_error_code(),
-            Some(RDKafkaErrorCode::UnknownTopic | RDKafkaErrorCode::UnknownTopicOrPartition)
-        );
-        let error = classify("reading from Kafka", error);
-        if fatal || off_the_log || gone || matches!(error, SourceError::Refused { .. }) {
-            self.hand_on();
-            let _ = self.events.send(Err(error));
-        } else {
-            tracing::warn!("{error}");
+    fn rebalanced(&mut self, given: bool, partitions: &[(String, i32)]) {
+        // Records polled before and after a rebalance must not share a batch.
+        self.hand_on();
+        let partitions = partitions.iter().map(|(topic, partition)| self.topics.partition(topic, *partition)).collect();
+        self.consumer.context().rebalanced(&self.consumer, given, partitions);
+    }
+
+    fn failed(&mut self, failed: &Failed) {
+        self.hand_on();
+        let partition = failed.partition.as_ref().map(|(topic, partition)| self.topics.partition(topic, *partition));
+        let owned = partition.as_ref().and_then(|partition| Some((partition, self.assignment.epoch(partition)?)));
+        let next_offset = owned.and_then(|(partition, assignment)| self.next_offset(partition, assignment));
+        match end_of_subscription(failed, partition, next_offset) {
+            Some(error) => {
+                let _ = self.events.send(Err(error));
+            }
+            None => tracing::warn!(partition = ?failed.partition, code = ?failed.code, "Kafka: {}", failed.reason),
         }
     }
 

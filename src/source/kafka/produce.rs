@@ -1,19 +1,44 @@
-//! Writing sample events to Kafka. The projector itself never writes to the log.
+//! Writing sample events to Kafka. The projector itself never writes to the log that it reads.
 
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use rdkafka::ClientContext;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::config::ClientConfig;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
+use rdkafka::producer::{BaseProducer, BaseRecord, DeliveryResult, Producer as _, ProducerContext};
 
 use super::{ANSWER_TIMEOUT, classify, refused};
 use crate::source::SourceError;
 
+/// Keeps the first delivery that failed: nobody else is told of it.
+#[derive(Default)]
+pub(super) struct Delivery(Mutex<Option<KafkaError>>);
+
+impl Delivery {
+    /// Whether everything has arrived since the last time that this was asked.
+    pub(super) fn outcome(&self) -> Result<(), KafkaError> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take().map_or(Ok(()), Err)
+    }
+}
+
+impl ClientContext for Delivery {}
+
+impl ProducerContext for Delivery {
+    type DeliveryOpaque = ();
+
+    fn delivery(&self, result: &DeliveryResult<'_>, _opaque: ()) {
+        if let Err((error, _)) = result {
+            self.0.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error.clone());
+        }
+    }
+}
+
 /// Writes records to one topic.
 pub struct Producer {
-    producer: BaseProducer,
+    producer: BaseProducer<Delivery>,
     topic: String,
 }
 
@@ -41,7 +66,7 @@ impl Producer {
                 Err((_, code)) => return Err(classify("creating a topic", &KafkaError::AdminOp(code))),
             }
         }
-        let producer = config.create().map_err(|error| refused(DOING, &error))?;
+        let producer = config.create_with_context(Delivery::default()).map_err(|error| refused(DOING, &error))?;
         Ok(Self { producer, topic })
     }
 
@@ -62,6 +87,7 @@ impl Producer {
 
     /// Waits until everything handed over has been acknowledged.
     pub fn flush(&self) -> Result<(), SourceError> {
-        self.producer.flush(Duration::from_secs(60)).map_err(|error| classify("writing to Kafka", &error))
+        let flushed = self.producer.flush(Duration::from_secs(60));
+        flushed.and_then(|()| self.producer.context().outcome()).map_err(|error| classify("writing to Kafka", &error))
     }
 }

@@ -1,18 +1,18 @@
 //! Our side of the consumer group.
 //!
 //! Partitions that the group gives us are announced, and assigned to the consumer only once their checkpoints are known
-//! ([`Member::start`]): each exactly once and at the right offset, with no seek, and without waiting for the database
-//! in a callback. librdkafka waits with its next step of the rebalance until then.
+//! ([`Member::start`]): each exactly once and at the right offset, without waiting for the database in a callback.
+//! librdkafka waits with its next step of the rebalance until then.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use rdkafka::TopicPartitionList;
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
-use rdkafka::error::{KafkaError, KafkaResult};
+use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::types::RDKafkaRespErr;
 use readcast_core::TopicPartition;
 use tokio::sync::mpsc::UnboundedSender;
@@ -20,6 +20,9 @@ use tokio::sync::mpsc::UnboundedSender;
 use super::Topics;
 use super::log::ToTracing;
 use crate::source::{Assignment, SourceError, SourceEvent, Start};
+
+/// How long a seek may take: it asks nobody, the rest comes later.
+const SEEK_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// What one member of the group knows of its partitions.
 pub(super) struct Member {
@@ -30,8 +33,8 @@ pub(super) struct Member {
     waiting: Mutex<BTreeSet<TopicPartition>>,
     /// Where each was started.
     started: Mutex<BTreeMap<TopicPartition, i64>>,
-    /// Counts the rebalances.
-    rebalances: AtomicU64,
+    /// Those of them whose start librdkafka has not begun to compare with the log. Nothing of them counts until then.
+    unproven: Mutex<BTreeMap<TopicPartition, Start>>,
     events: UnboundedSender<Result<SourceEvent, SourceError>>,
 }
 
@@ -46,7 +49,7 @@ impl Member {
             assignment,
             waiting: Mutex::default(),
             started: Mutex::default(),
-            rebalances: AtomicU64::new(0),
+            unproven: Mutex::default(),
             events,
         }
     }
@@ -54,15 +57,68 @@ impl Member {
     /// Assigns the partitions to the consumer, each at its offset, as far as they still wait for it.
     pub(super) fn start(&self, consumer: &BaseConsumer<Self>, starts: &[Start]) -> KafkaResult<()> {
         let mut waiting = self.waiting();
-        let starts = starts.iter().filter(|start| waiting.contains(&start.partition));
-        let starts: Vec<_> = starts.map(|start| (start.partition.clone(), start.next_offset)).collect();
+        let starts: Vec<_> = starts.iter().filter(|start| waiting.contains(&start.partition)).collect();
         if starts.is_empty() {
             return Ok(());
         }
-        self.started().extend(starts.iter().cloned());
-        consumer.incremental_assign(&self.topics.offsets(&starts))?;
-        waiting.retain(|partition| !starts.iter().any(|(started, _)| started == partition));
+        self.started().extend(starts.iter().map(|start| (start.partition.clone(), start.next_offset)));
+        // Known before anything can be fetched. An epoch says nothing of a log of which nothing was read.
+        let provable = starts.iter().filter(|start| start.leader_epoch.is_some() && start.next_offset > 0);
+        self.unproven().extend(provable.map(|&start| (start.partition.clone(), start.clone())));
+        consumer.incremental_assign(&self.topics.starts(starts.iter().copied()))?;
+        waiting.retain(|partition| !starts.iter().any(|start| start.partition == *partition));
         Ok(())
+    }
+
+    /// Has librdkafka compare each new start with the leader epochs of the log (KIP-320) before it fetches from there: it
+    /// does so at a seek and whenever a leader changes, and not when a partition is assigned. For the polling thread, for
+    /// a record that was polled before the seek must not be taken for one behind it.
+    pub(super) fn prove(&self, consumer: &BaseConsumer<Self>) {
+        use RDKafkaErrorCode::{State, UnknownPartition};
+        let mut unproven = self.unproven();
+        if unproven.is_empty() {
+            return;
+        }
+        let sought = consumer.seek_partitions(self.topics.starts(unproven.values()), SEEK_TIMEOUT);
+        let sought = match &sought {
+            Ok(list) => list.elements(),
+            Err(error) => return tracing::warn!(%error, "partitions were not sought, and will be once more"),
+        };
+        for element in sought {
+            let partition = self.topics.partition(element.topic(), element.partition());
+            match element.error().map_err(|error| error.rdkafka_error_code()) {
+                Ok(()) => drop(unproven.remove(&partition)),
+                // Assigned, but not begun yet: librdkafka waits until others have been given up.
+                Err(Some(State | UnknownPartition)) => {}
+                Err(code) => tracing::warn!(%partition, ?code, "a partition was not sought, and will be once more"),
+            }
+        }
+    }
+
+    /// Whether what is delivered of the partition comes from before its start was compared with the log.
+    pub(super) fn is_unproven(&self, partition: &TopicPartition) -> bool {
+        self.unproven().contains_key(partition)
+    }
+
+    /// Whether partitions are about to be started.
+    pub(super) fn is_starting(&self) -> bool {
+        !self.waiting().is_empty() || !self.unproven().is_empty()
+    }
+
+    /// The group gave us partitions, or took them.
+    pub(super) fn rebalanced(&self, consumer: &BaseConsumer<Self>, given: bool, partitions: Vec<TopicPartition>) {
+        let shown = partitions.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ");
+        let done = if given {
+            tracing::info!(partitions = shown, "the group gave us partitions");
+            self.assigned(consumer, partitions)
+        } else {
+            tracing::info!(partitions = shown, "the group took partitions from us");
+            self.revoked(consumer, partitions)
+        };
+        if let Err(error) = done {
+            let doing = "taking part in a rebalance".into();
+            let _ = self.events.send(Err(SourceError::Unavailable { doing, reason: error.to_string() }));
+        }
     }
 
     fn assigned(&self, consumer: &BaseConsumer<Self>, partitions: Vec<TopicPartition>) -> KafkaResult<()> {
@@ -80,6 +136,7 @@ impl Member {
         self.assignment.remove(&partitions);
         let lost = consumer.assignment_lost();
         let mut waiting = self.waiting();
+        self.unproven().retain(|partition, _| !partitions.contains(partition));
         let never_started: Vec<_> = partitions
             .iter()
             .filter(|partition| waiting.remove(partition))
@@ -100,11 +157,6 @@ impl Member {
         self.started().get(partition).copied()
     }
 
-    /// How many rebalances there have been. Records polled before and after one must not share a batch.
-    pub(super) fn rebalances(&self) -> u64 {
-        self.rebalances.load(Ordering::SeqCst)
-    }
-
     fn started(&self) -> MutexGuard<'_, BTreeMap<TopicPartition, i64>> {
         self.started.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -117,29 +169,17 @@ impl Member {
     fn waiting(&self) -> MutexGuard<'_, BTreeSet<TopicPartition>> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    fn unproven(&self) -> MutexGuard<'_, BTreeMap<TopicPartition, Start>> {
+        self.unproven.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl ConsumerContext for Member {
-    /// Instead of the binding's own, which assigns at once and ignores errors.
+    /// Called while the consumer is closed, and instead of the binding's own, which assigns at once and ignores errors.
     fn rebalance(&self, consumer: &BaseConsumer<Self>, kind: RDKafkaRespErr, list: &mut TopicPartitionList) {
-        let partitions: Vec<_> =
-            list.elements().iter().map(|element| self.topics.partition(element.topic(), element.partition())).collect();
-        self.rebalances.fetch_add(1, Ordering::SeqCst);
-        let shown = partitions.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ");
-        let done = match kind {
-            RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS => {
-                tracing::info!(partitions = shown, "the group gave us partitions");
-                self.assigned(consumer, partitions)
-            }
-            _ => {
-                tracing::info!(partitions = shown, "the group took partitions from us");
-                self.revoked(consumer, partitions)
-            }
-        };
-        if let Err(error) = done {
-            let doing = "taking part in a rebalance".into();
-            let _ = self.events.send(Err(SourceError::Unavailable { doing, reason: error.to_string() }));
-        }
+        let partitions = list.elements().iter().map(|at| self.topics.partition(at.topic(), at.partition())).collect();
+        self.rebalanced(consumer, kind == RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS, partitions);
     }
 }
 

@@ -178,13 +178,14 @@ impl Reading {
         verify(next_offset, Some(&self.log_id), &log.extent())
             .map_err(|verdict| SourceError::Verdict { partition: partition.clone(), verdict })?;
         let records = log.read(next_offset, batch_records);
-        if let Some(last) = records.last() {
+        if let Some(last) = records.last().cloned() {
             self.next_offset = Some(last.offset + 1);
             self.end_told = false;
             return Ok(Some(SourceEvent::Batch(Batch {
                 partition,
                 assignment: self.epoch,
                 from: next_offset,
+                to: last.offset + 1,
                 records,
                 leader_epoch: None,
             })));

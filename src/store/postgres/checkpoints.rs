@@ -46,7 +46,8 @@ impl<'a> Of<'a> {
             ORDER BY new.topic, new.partition
             ON CONFLICT (projection, generation, topic, partition) DO UPDATE
             SET owner_epoch = held.owner_epoch + 1, topic_id = coalesce(held.topic_id, excluded.topic_id)
-            RETURNING topic, partition, next_offset, owner_epoch, topic_id, NULL::bigint AS hold_at";
+            RETURNING topic, partition, next_offset, owner_epoch, parking_epoch, leader_epoch, topic_id,
+                      NULL::bigint AS hold_at";
         let rows = sqlx::query(CLAIM)
             .bind(self.projection)
             .bind(self.generation.0)
@@ -67,7 +68,8 @@ impl<'a> Of<'a> {
     }
 
     /// The guard of every commit: moves each checkpoint, provided that all of them stand exactly where the commit
-    /// begins, belong to the owner that it names and are held at no offset before its end. `false` when any is not.
+    /// begins, belong to the owner that it names, have parked what it was planned with and are held at no offset before
+    /// its end. `false` when any is not.
     pub(super) async fn advance(
         &self,
         connection: &mut PgConnection,
@@ -75,12 +77,13 @@ impl<'a> Of<'a> {
     ) -> Result<bool, StoreError> {
         const ADVANCE: &str = "
             UPDATE readcast.checkpoints AS held
-            SET next_offset = step.next_offset, updated_at = now()
-            FROM unnest($3::text[], $4::int4[], $5::int8[], $6::int8[], $7::int8[])
-                AS step(topic, partition, expected, next_offset, owner_epoch)
+            SET next_offset = step.next_offset, leader_epoch = step.leader_epoch, updated_at = now()
+            FROM unnest($3::text[], $4::int4[], $5::int8[], $6::int8[], $7::int8[], $8::int8[], $9::int4[])
+                AS step(topic, partition, expected, next_offset, owner_epoch, parking_epoch, leader_epoch)
             WHERE held.projection = $1 AND held.generation = $2
               AND held.topic = step.topic AND held.partition = step.partition
               AND held.next_offset = step.expected AND held.owner_epoch = step.owner_epoch
+              AND held.parking_epoch = step.parking_epoch
               AND (held.hold_at IS NULL OR step.next_offset <= held.hold_at OR held.hold_until < clock_timestamp())";
         let moved = sqlx::query(ADVANCE)
             .bind(self.projection)
@@ -90,10 +93,76 @@ impl<'a> Of<'a> {
             .bind(advances.iter().map(|advance| advance.from).collect::<Vec<_>>())
             .bind(advances.iter().map(|advance| advance.to).collect::<Vec<_>>())
             .bind(advances.iter().map(|advance| advance.owner_epoch).collect::<Vec<_>>())
+            .bind(advances.iter().map(|advance| advance.parking_epoch).collect::<Vec<_>>())
+            .bind(advances.iter().map(|advance| advance.leader_epoch).collect::<Vec<_>>())
             .execute(connection)
             .await
             .map_err(at("moving checkpoints"))?;
         Ok(moved.rows_affected() == advances.len() as u64)
+    }
+
+    /// Moves a checkpoint to where the log can be read again, under a new owner epoch, or deletes it. See
+    /// [`Lead::resume_at`](crate::store::Lead::resume_at).
+    pub(super) async fn resume_at(
+        &self,
+        connection: &mut PgConnection,
+        partition: &TopicPartition,
+        to: Option<&(i64, Option<String>)>,
+    ) -> Result<(), StoreError> {
+        const MOVE: &str = "
+            UPDATE readcast.checkpoints
+            SET next_offset = $5, topic_id = $6, leader_epoch = NULL, owner_epoch = owner_epoch + 1, updated_at = now()
+            WHERE projection = $1 AND generation = $2 AND topic = $3 AND partition = $4";
+        const DELETE: &str = "
+            DELETE FROM readcast.checkpoints
+            WHERE projection = $1 AND generation = $2 AND topic = $3 AND partition = $4";
+        let doing = || at("moving checkpoints");
+        self.forget_from(connection, partition, to).await?;
+        let statement = sqlx::query(if to.is_some() { MOVE } else { DELETE })
+            .bind(self.projection)
+            .bind(self.generation.0)
+            .bind(&*partition.topic)
+            .bind(partition.partition);
+        let statement = match to {
+            Some((next_offset, log_id)) => statement.bind(next_offset).bind(log_id),
+            None => statement,
+        };
+        statement.execute(connection).await.map(drop).map_err(doing())
+    }
+
+    /// Where a checkpoint goes back, or into another log, other records come to stand at the offsets from there on: what
+    /// is known of those before them is forgotten. What is parked of them must not be.
+    async fn forget_from(
+        &self,
+        connection: &mut PgConnection,
+        partition: &TopicPartition,
+        to: Option<&(i64, Option<String>)>,
+    ) -> Result<(), StoreError> {
+        const GOES_BACK: &str = "
+            SELECT next_offset > $5 OR topic_id IS DISTINCT FROM $6,
+                   (SELECT count(*) FROM readcast.dead_letters AS d
+                    WHERE d.projection = $1 AND d.generation = $2 AND d.topic = $3 AND d.partition = $4
+                      AND d.record_offset >= $5)
+            FROM readcast.checkpoints WHERE projection = $1 AND generation = $2 AND topic = $3 AND partition = $4";
+        const AMENDMENTS: &str = "
+            DELETE FROM readcast.amendments
+            WHERE projection = $1 AND topic = $2 AND partition = $3 AND record_offset >= $4";
+        let doing = || at("moving checkpoints");
+        let next_offset = to.map_or(0, |(next_offset, _)| *next_offset);
+        let goes_back = sqlx::query_as(GOES_BACK)
+            .bind(self.projection)
+            .bind(self.generation.0)
+            .bind(&*partition.topic)
+            .bind(partition.partition)
+            .bind(next_offset)
+            .bind(to.and_then(|(_, log_id)| log_id.as_deref()))
+            .fetch_optional(&mut *connection)
+            .await;
+        let Some((true, parked)) = goes_back.map_err(doing())? else { return Ok(()) };
+        let parked: i64 = parked;
+        crate::store::none_parked(self.projection, partition, next_offset, parked.unsigned_abs())?;
+        let forget = sqlx::query(AMENDMENTS).bind(self.projection).bind(&*partition.topic).bind(partition.partition);
+        forget.bind(next_offset).execute(connection).await.map(drop).map_err(doing())
     }
 
     /// What became of a commit whose guard failed. (The guard has waited for the row locks, so no earlier attempt is
@@ -104,7 +173,7 @@ impl<'a> Of<'a> {
         advances: &[Advance],
     ) -> Result<Committed, StoreError> {
         const HELD: &str = "
-            SELECT topic, partition, next_offset, owner_epoch, topic_id,
+            SELECT topic, partition, next_offset, owner_epoch, parking_epoch, leader_epoch, topic_id,
                    CASE WHEN hold_until >= clock_timestamp() THEN hold_at END AS hold_at
             FROM readcast.checkpoints WHERE projection = $1 AND generation = $2";
         let rows = sqlx::query(HELD).bind(self.projection).bind(self.generation.0).fetch_all(connection).await;
@@ -120,6 +189,8 @@ fn checkpoint(row: &sqlx::postgres::PgRow) -> sqlx::Result<Checkpoint> {
         partition: TopicPartition::new(row.try_get::<&str, _>("topic")?, row.try_get("partition")?),
         next_offset: row.try_get("next_offset")?,
         owner_epoch: row.try_get("owner_epoch")?,
+        parking_epoch: row.try_get("parking_epoch")?,
+        leader_epoch: row.try_get("leader_epoch")?,
         log_id: row.try_get("topic_id")?,
         hold_at: row.try_get("hold_at")?,
     })

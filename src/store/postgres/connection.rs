@@ -74,9 +74,25 @@ pub(super) async fn execute(connection: &mut PgConnection, sql: &'static str) ->
     connection.execute(sql).await.map(drop)
 }
 
+/// Commits. In a transaction in which a statement has failed, COMMIT alone rolls back and answers without an error, and the
+/// driver does not show which of the two it was; the statement in front of it, in the same message, fails there.
+pub(super) async fn commit_transaction(connection: &mut PgConnection) -> Result<(), StoreError> {
+    execute(connection, "SELECT; COMMIT").await.map_err(at("committing"))
+}
+
 /// Turns a driver's error into ours, which says what was being done.
 pub(super) fn at(doing: impl Into<String>) -> impl FnOnce(sqlx::Error) -> StoreError {
     move |error| classify(doing.into(), &error)
+}
+
+/// The same for a statement that writes rows of read tables: what the database can't hold is the rows' fault.
+pub(super) fn at_rows(doing: impl Into<String>) -> impl FnOnce(sqlx::Error) -> StoreError {
+    move |error| match (classify(doing.into(), &error), sqlstate(&error)) {
+        (StoreError::Refused { doing, reason }, Some(code)) if is_of_the_rows(&code) => {
+            StoreError::Unstorable { doing, reason }
+        }
+        (other, _) => other,
+    }
 }
 
 /// The same for an error of the migrator.
@@ -105,6 +121,16 @@ fn describe(error: &sqlx::Error) -> String {
     }
 }
 
+fn sqlstate(error: &sqlx::Error) -> Option<String> {
+    error.as_database_error().and_then(|error| error.code()).map(|code| code.into_owned())
+}
+
+/// Whether a statement failed because of the values that it was to write: 22 data exceptions, 23 constraints, 54 limits
+/// such as the size of a row in an index (PostgreSQL documentation, appendix A).
+fn is_of_the_rows(sqlstate: &str) -> bool {
+    ["22", "23", "54"].iter().any(|class| sqlstate.starts_with(class))
+}
+
 /// Whether another try of the whole transaction may succeed (PostgreSQL documentation, appendix A).
 fn is_transient(sqlstate: &str) -> bool {
     const CODES: [&str; 10] = [
@@ -125,15 +151,38 @@ fn is_transient(sqlstate: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::is_transient;
+    use super::*;
 
+    #[derive(Debug, PartialEq)]
+    enum Kind {
+        Again,
+        OfTheRows,
+        Refused,
+    }
+
+    fn kind(sqlstate: &str) -> Kind {
+        match (is_transient(sqlstate), is_of_the_rows(sqlstate)) {
+            (true, _) => Kind::Again,
+            (false, true) => Kind::OfTheRows,
+            (false, false) => Kind::Refused,
+        }
+    }
+
+    /// Every class of PostgreSQL's appendix A that a statement of ours can meet.
     #[test]
-    fn what_may_pass_is_tried_again_and_what_stays_is_not() {
-        for code in ["40001", "40P01", "55P03", "57014", "57P01", "53300", "53100", "08006", "25006", "58030"] {
-            assert!(is_transient(code), "{code}");
-        }
-        for code in ["22003", "23505", "42703", "42P01", "28P01", "3D000", "0A000", "XX000"] {
-            assert!(!is_transient(code), "{code}");
-        }
+    fn every_class_of_sqlstate_has_its_answer() {
+        let again = [
+            "08000", "08006", "40001", "40P01", "53000", "53100", "53200", "53300", "55P03", "57014", "57P01", "57P02",
+            "57P03", "57P05", "58000", "58030", "25P03", "25006",
+        ];
+        let of_the_rows = ["22001", "22003", "22021", "22P02", "22P05", "23502", "23505", "23514", "54000", "54001"];
+        let refused = [
+            "0A000", "0L000", "25001", "25P02", "26000", "28000", "28P01", "2BP01", "34000", "38000", "3D000", "3F000",
+            "42501", "42601", "42703", "42P01", "42P07", "44000", "55000", "55006", "72000", "F0000", "HV000", "P0001",
+            "XX000", "XX001", "99999",
+        ];
+        again.iter().for_each(|code| assert_eq!(kind(code), Kind::Again, "{code}"));
+        of_the_rows.iter().for_each(|code| assert_eq!(kind(code), Kind::OfTheRows, "{code}"));
+        refused.iter().for_each(|code| assert_eq!(kind(code), Kind::Refused, "{code}"));
     }
 }

@@ -7,9 +7,11 @@ use sqlx::postgres::PgRow;
 use sqlx::{AssertSqlSafe, PgConnection, Row};
 
 use super::connection::at;
+use super::dead_letters;
 use super::sql::{TIME, json};
 use crate::store::{
-    Generation, GenerationState, GenerationStatus, Phase, RecordedCheckpoint, RecordedError, StoreError,
+    Generation, GenerationState, GenerationStatus, Parked, Phase, RecordedCheckpoint, RecordedError, StoreError,
+    Trouble,
 };
 
 /// The projection's live generation, if it has one.
@@ -21,7 +23,7 @@ pub(super) async fn live(connection: &mut PgConnection, projection: &str) -> Res
 
 /// Whether there is anything of ours in the database.
 pub(super) async fn is_migrated(connection: &mut PgConnection) -> Result<bool, StoreError> {
-    let migrated = sqlx::query_scalar("SELECT to_regclass('readcast.operations') IS NOT NULL");
+    let migrated = sqlx::query_scalar("SELECT to_regclass('readcast.dead_letters') IS NOT NULL");
     migrated.fetch_one(connection).await.map_err(at("looking for readcast's own tables"))
 }
 
@@ -49,20 +51,31 @@ pub(super) async fn create(
     Ok(Generation(created.map_err(at("recording a generation"))?))
 }
 
-/// Records why a generation stopped, or that it runs. While the reason stays, so does its time.
-pub(super) async fn record_error(
+/// Records what keeps a generation from going on, or that nothing does. While it halts for one reason, or retries for
+/// whichever, the time of its beginning stays.
+pub(super) async fn record_trouble(
     connection: &mut PgConnection,
     projection: &str,
     generation: Generation,
-    error: Option<&str>,
+    trouble: Option<&Trouble>,
 ) -> Result<(), StoreError> {
     const RECORD: &str = "
         UPDATE readcast.generations
-        SET last_error = $3,
-            last_error_at = CASE WHEN $3 IS NULL THEN NULL WHEN last_error = $3 THEN last_error_at ELSE now() END
-        WHERE projection = $1 AND generation = $2 AND last_error IS DISTINCT FROM $3";
-    let recorded = sqlx::query(RECORD).bind(projection).bind(generation.0).bind(error).execute(connection).await;
-    recorded.map(drop).map_err(at("recording why a projection stopped"))
+        SET last_error = $3, last_attempt = $4,
+            last_error_at = CASE
+                WHEN $3 IS NULL THEN NULL
+                WHEN last_error = $3 OR (last_error IS NOT NULL AND last_attempt IS NOT NULL AND $4 IS NOT NULL)
+                    THEN last_error_at
+                ELSE now() END
+        WHERE projection = $1 AND generation = $2 AND (last_error, last_attempt) IS DISTINCT FROM ($3, $4)";
+    let recorded = sqlx::query(RECORD)
+        .bind(projection)
+        .bind(generation.0)
+        .bind(trouble.map(|trouble| &trouble.text))
+        .bind(trouble.and_then(|trouble| trouble.attempt).map(u32::cast_signed))
+        .execute(connection)
+        .await;
+    recorded.map(drop).map_err(at("recording what keeps a projection from going on"))
 }
 
 /// All generations, with their checkpoints.
@@ -79,12 +92,13 @@ async fn read_all(connection: &mut PgConnection) -> sqlx::Result<Vec<GenerationS
     let times = ["last_error_at", "paused_at", "created_at", "activated_at", "standby_until"].map(time).join(", ");
     let generations = format!(
         "SELECT projection, generation, state, phase, definition_hash, version, definition::text AS definition,
-                scratch, repeats, proof::text AS proof, last_error, dropped_at IS NULL AS has_tables,
+                scratch, repeats, proof::text AS proof, last_error, last_attempt, dropped_at IS NULL AS has_tables,
                 coalesce(standby_until < now(), false) AS standby_is_over, {times}
          FROM readcast.generations ORDER BY projection, generation"
     );
     let checkpoints = format!(
-        "SELECT projection, generation, topic, partition, start_offset, next_offset, owner_epoch, topic_id, {}
+        "SELECT projection, generation, topic, partition, start_offset, next_offset, owner_epoch, parking_epoch,
+                leader_epoch, topic_id, {}
          FROM readcast.checkpoints ORDER BY projection, generation, topic, partition",
         time("updated_at")
     );
@@ -93,11 +107,13 @@ async fn read_all(connection: &mut PgConnection) -> sqlx::Result<Vec<GenerationS
         let of = (row.try_get("projection")?, row.try_get("generation")?);
         held.entry(of).or_default().push(checkpoint(&row)?);
     }
+    let mut parked = dead_letters::counts(&mut *connection).await?;
     let rows = sqlx::query(AssertSqlSafe(generations)).fetch_all(connection).await?;
     let statuses = rows.iter().map(|row| {
         let mut status = status(row)?;
         let of = (status.projection.clone(), status.generation.0);
         status.checkpoints = held.remove(&of).unwrap_or_default();
+        status.parked = parked.remove(&of).unwrap_or_default();
         Ok(status)
     });
     statuses.collect()
@@ -109,6 +125,8 @@ fn checkpoint(row: &PgRow) -> sqlx::Result<RecordedCheckpoint> {
         start_offset: row.try_get("start_offset")?,
         next_offset: row.try_get("next_offset")?,
         owner_epoch: row.try_get("owner_epoch")?,
+        parking_epoch: row.try_get("parking_epoch")?,
+        leader_epoch: row.try_get("leader_epoch")?,
         log_id: row.try_get("topic_id")?,
         updated_at: row.try_get("updated_at")?,
     })
@@ -117,6 +135,7 @@ fn checkpoint(row: &PgRow) -> sqlx::Result<RecordedCheckpoint> {
 fn status(row: &PgRow) -> sqlx::Result<GenerationStatus> {
     let error: Option<String> = row.try_get("last_error")?;
     let since: Option<String> = row.try_get("last_error_at")?;
+    let attempt: Option<i32> = row.try_get("last_attempt")?;
     let proof: Option<String> = row.try_get("proof")?;
     Ok(GenerationStatus {
         projection: row.try_get("projection")?,
@@ -135,7 +154,12 @@ fn status(row: &PgRow) -> sqlx::Result<GenerationStatus> {
         standby_until: row.try_get("standby_until")?,
         standby_is_over: row.try_get("standby_is_over")?,
         proof: proof.map(|proof| json("proof", &proof)).transpose()?,
-        last_error: error.map(|text| RecordedError { text, since: since.unwrap_or_default() }),
+        last_error: error.map(|text| RecordedError {
+            text,
+            since: since.unwrap_or_default(),
+            attempt: attempt.map(i32::cast_unsigned),
+        }),
+        parked: Parked::default(),
         has_tables: row.try_get("has_tables")?,
         checkpoints: Vec::new(),
     })

@@ -8,12 +8,12 @@ use readcast_core::{Definition, TableSpec, TopicPartition};
 use sqlx::{AssertSqlSafe, Executor, PgConnection};
 
 use super::connection::{at, execute};
-use super::{Postgres, checkpoints, compare, generations, sql, swap};
+use super::{Postgres, checkpoints, compare, dead_letters, generations, sql, swap};
 use crate::source::Extents;
 use crate::store::comparison::pairs;
 use crate::store::{
-    Build, Comparison, Generation, GenerationState, GenerationStatus, HOLD_LIMIT, Lead, OperationProgress,
-    OperationState, Phase, StoreError, Swap, Swapped,
+    Build, Comparison, Generation, GenerationState, GenerationStatus, HOLD_LIMIT, Lead, Move, OperationProgress,
+    OperationState, ParkedIn, Phase, StoreError, Swap, Swapped,
 };
 
 /// The right to change the generations of one projection.
@@ -63,6 +63,16 @@ impl PostgresLead {
         let tables = ended.tables.iter().map(physical).collect::<Vec<_>>().join(", ");
         self.connection.execute(AssertSqlSafe(format!("DROP TABLE IF EXISTS {tables}"))).await?;
         Ok(changed[0] > 0)
+    }
+
+    async fn resume_within(&mut self, moves: &[Move], operation: i64, outcome: &str) -> Result<(), StoreError> {
+        for step in moves {
+            let of = ParkedIn { projection: &self.projection, generation: step.generation };
+            let checkpoints = checkpoints::Of::new(of.projection, of.generation);
+            checkpoints.resume_at(&mut self.connection, &step.partition, step.to.as_ref()).await?;
+            dead_letters::cut_ledger(&mut self.connection, of).await?;
+        }
+        self.finish(operation, OperationState::Done, outcome).await
     }
 
     async fn begin_within(
@@ -151,7 +161,8 @@ impl PostgresLead {
             .bind(offsets.iter().map(|(_, offset)| *offset).collect::<Vec<_>>())
             .execute(&mut self.connection)
             .await;
-        copied.map(drop).map_err(at("copying checkpoints"))
+        copied.map_err(at("copying checkpoints"))?;
+        dead_letters::copy(&mut self.connection, &self.projection, live.generation, generation).await
     }
 }
 
@@ -275,7 +286,7 @@ impl Lead for PostgresLead {
         const END: &str = "
             UPDATE readcast.generations
             SET state = CASE WHEN $3::text IS NULL THEN 'retired' ELSE 'failed' END, phase = NULL, standby_until = NULL,
-                last_error = coalesce($3, last_error),
+                last_error = coalesce($3, last_error), last_attempt = CASE WHEN $3 IS NULL THEN last_attempt END,
                 last_error_at = CASE WHEN $3 IS NULL THEN last_error_at ELSE now() END
             WHERE projection = $1 AND generation = $2 AND state IN ('building', 'ready', 'standby')";
         let doing = "ending a generation";
@@ -303,6 +314,15 @@ impl Lead for PostgresLead {
             }),
             other => other,
         }
+    }
+
+    async fn resume_at(&mut self, moves: &[Move], operation: i64, outcome: &str) -> Result<(), StoreError> {
+        let doing = || at("moving checkpoints");
+        execute(&mut self.connection, "BEGIN").await.map_err(doing())?;
+        let resumed = self.resume_within(moves, operation, outcome).await;
+        let end = if resumed.is_ok() { "COMMIT" } else { "ROLLBACK" };
+        execute(&mut self.connection, end).await.map_err(doing())?;
+        resumed
     }
 
     async fn progress(&mut self, operation: i64, progress: &OperationProgress) -> Result<(), StoreError> {

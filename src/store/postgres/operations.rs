@@ -132,7 +132,7 @@ pub(super) async fn cancel(connection: &mut PgConnection, projection: &str, by: 
         WHERE projection = $1 AND finished_at IS NULL";
     const GENERATIONS: &str = "
         UPDATE readcast.generations
-        SET state = 'failed', phase = NULL, last_error = 'cancelled by ' || $2, last_error_at = now()
+        SET state = 'failed', phase = NULL, last_error = 'cancelled by ' || $2, last_attempt = NULL, last_error_at = now()
         WHERE projection = $1 AND state IN ('building', 'ready')";
     let done = async {
         execute(connection, "BEGIN").await?;
@@ -166,7 +166,7 @@ pub(super) async fn rename(connection: &mut PgConnection, from: &str, to: &str, 
     }
     let moved = async {
         // The foreign key of the checkpoints follows.
-        for table in ["generations", "operations"] {
+        for table in ["generations", "operations", "amendments"] {
             let rename = format!("UPDATE readcast.{table} SET projection = $2 WHERE projection = $1");
             sqlx::query(AssertSqlSafe(rename)).bind(from).bind(to).execute(&mut *connection).await?;
         }

@@ -102,7 +102,7 @@ impl<'a> Target<'a> {
     async fn insert(self, connection: &mut PgConnection, rows: &[ChangedRow<'_>]) -> Result<u64, StoreError> {
         let doing = || format!("writing table `{}`", self.table.name());
         let created: Option<Vec<Row>> = rows.iter().map(|(_, cells)| cells.create(self.table)).collect();
-        let created = created.ok_or_else(|| StoreError::Refused {
+        let created = created.ok_or_else(|| StoreError::Unstorable {
             doing: doing(),
             reason: "a number is out of its column's range".into(),
         })?;

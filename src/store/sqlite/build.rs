@@ -5,7 +5,7 @@ use sqlx::{AssertSqlSafe, Executor, SqliteConnection};
 
 use super::connection::at;
 use super::generations::{self, Live};
-use super::{checkpoints, operations, refused, sql};
+use super::{checkpoints, dead_letters, operations, refused, sql};
 use crate::source::Extents;
 use crate::store::comparison::{Pair, pairs};
 use crate::store::{Build, Generation, StoreError};
@@ -58,7 +58,7 @@ async fn copy(
     for (partition, offset) in offsets {
         go_back(connection, definition.name(), generation, partition, *offset).await?;
     }
-    Ok(())
+    dead_letters::copy(connection, definition.name(), live.generation, generation).await
 }
 
 /// Copies what a table of the live generation and its counterpart have in common. A table that the live generation

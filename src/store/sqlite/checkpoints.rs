@@ -44,7 +44,7 @@ impl<'a> Of<'a> {
             WHERE own.projection = ?1 AND own.generation = ?2 AND own.dropped_at IS NULL
             ON CONFLICT (projection, generation, topic, partition) DO UPDATE
             SET owner_epoch = owner_epoch + 1, topic_id = coalesce(topic_id, excluded.topic_id)
-            RETURNING topic, partition, next_offset, owner_epoch, topic_id,
+            RETURNING topic, partition, next_offset, owner_epoch, parking_epoch, leader_epoch, topic_id,
                 iif(hold_until >= strftime('%Y-%m-%dT%H:%M:%fZ', 'now'), hold_at, NULL) AS hold_at";
         const CLAIMING: &str = "claiming partitions";
         let row = sqlx::query(CLAIM)
@@ -63,7 +63,8 @@ impl<'a> Of<'a> {
     }
 
     /// The guard of every commit: moves each checkpoint, provided that all of them stand exactly where the commit
-    /// begins, belong to the owner that it names, and are not held before its end. `false` when any is not so.
+    /// begins, belong to the owner that it names, have parked what it was planned with, and are not held before its end.
+    /// `false` when any is not so.
     pub(super) async fn advance(
         &self,
         connection: &mut SqliteConnection,
@@ -71,9 +72,9 @@ impl<'a> Of<'a> {
     ) -> Result<bool, StoreError> {
         const ADVANCE: &str = "
             UPDATE readcast_checkpoints
-            SET next_offset = ?5, updated_at = strftime('%Y-%m-%dT%H:%M:%fZ', 'now')
+            SET next_offset = ?5, leader_epoch = ?9, updated_at = strftime('%Y-%m-%dT%H:%M:%fZ', 'now')
             WHERE projection = ?1 AND generation = ?2 AND topic = ?3 AND partition = ?4
-              AND next_offset = ?6 AND owner_epoch = ?7
+              AND next_offset = ?6 AND owner_epoch = ?7 AND parking_epoch = ?8
               AND NOT (hold_at IS NOT NULL AND ?5 > hold_at
                        AND hold_until >= strftime('%Y-%m-%dT%H:%M:%fZ', 'now'))";
         for advance in advances {
@@ -85,6 +86,8 @@ impl<'a> Of<'a> {
                 .bind(advance.to)
                 .bind(advance.from)
                 .bind(advance.owner_epoch)
+                .bind(advance.parking_epoch)
+                .bind(advance.leader_epoch)
                 .execute(&mut *connection)
                 .await
                 .map_err(at("moving checkpoints"))?;
@@ -95,6 +98,70 @@ impl<'a> Of<'a> {
         Ok(true)
     }
 
+    /// Moves a checkpoint to where the log can be read again, under a new owner epoch, or deletes it. See
+    /// [`Lead::resume_at`](crate::store::Lead::resume_at).
+    pub(super) async fn resume_at(
+        &self,
+        connection: &mut SqliteConnection,
+        partition: &TopicPartition,
+        to: Option<&(i64, Option<String>)>,
+    ) -> Result<(), StoreError> {
+        const MOVE: &str = "
+            UPDATE readcast_checkpoints
+            SET next_offset = ?5, topic_id = ?6, leader_epoch = NULL, owner_epoch = owner_epoch + 1,
+                updated_at = strftime('%Y-%m-%dT%H:%M:%fZ', 'now')
+            WHERE projection = ?1 AND generation = ?2 AND topic = ?3 AND partition = ?4";
+        const DELETE: &str = "
+            DELETE FROM readcast_checkpoints
+            WHERE projection = ?1 AND generation = ?2 AND topic = ?3 AND partition = ?4";
+        self.forget_from(connection, partition, to).await?;
+        let statement = sqlx::query(if to.is_some() { MOVE } else { DELETE })
+            .bind(self.projection)
+            .bind(self.generation.0)
+            .bind(&*partition.topic)
+            .bind(partition.partition);
+        let statement = match to {
+            Some((next_offset, log_id)) => statement.bind(next_offset).bind(log_id),
+            None => statement,
+        };
+        statement.execute(connection).await.map(drop).map_err(at("moving checkpoints"))
+    }
+
+    /// Where a checkpoint goes back, or into another log, other records come to stand at the offsets from there on: what
+    /// operators decided about those before them is forgotten. What is parked of them must not be.
+    async fn forget_from(
+        &self,
+        connection: &mut SqliteConnection,
+        partition: &TopicPartition,
+        to: Option<&(i64, Option<String>)>,
+    ) -> Result<(), StoreError> {
+        const GOES_BACK: &str = "
+            SELECT next_offset > ?5 OR topic_id IS NOT ?6,
+                (SELECT count(*) FROM readcast_dead_letters AS d
+                 WHERE d.projection = ?1 AND d.generation = ?2 AND d.topic = ?3 AND d.partition = ?4
+                   AND d.record_offset >= ?5)
+            FROM readcast_checkpoints WHERE projection = ?1 AND generation = ?2 AND topic = ?3 AND partition = ?4";
+        const AMENDMENTS: &str = "
+            DELETE FROM readcast_amendments
+            WHERE projection = ?1 AND topic = ?2 AND partition = ?3 AND record_offset >= ?4";
+        let doing = || at("moving checkpoints");
+        let next_offset = to.map_or(0, |(next_offset, _)| *next_offset);
+        let goes_back = sqlx::query_as(GOES_BACK)
+            .bind(self.projection)
+            .bind(self.generation.0)
+            .bind(&*partition.topic)
+            .bind(partition.partition)
+            .bind(next_offset)
+            .bind(to.and_then(|(_, log_id)| log_id.as_deref()))
+            .fetch_optional(&mut *connection)
+            .await;
+        let Some((true, parked)) = goes_back.map_err(doing())? else { return Ok(()) };
+        let parked: i64 = parked;
+        crate::store::none_parked(self.projection, partition, next_offset, parked.unsigned_abs())?;
+        let forget = sqlx::query(AMENDMENTS).bind(self.projection).bind(&*partition.topic).bind(partition.partition);
+        forget.bind(next_offset).execute(connection).await.map(drop).map_err(doing())
+    }
+
     /// What became of a commit whose guard failed.
     pub(super) async fn outcome(
         &self,
@@ -102,7 +169,7 @@ impl<'a> Of<'a> {
         advances: &[Advance],
     ) -> Result<Committed, StoreError> {
         const HELD: &str = "
-            SELECT topic, partition, next_offset, owner_epoch, topic_id,
+            SELECT topic, partition, next_offset, owner_epoch, parking_epoch, leader_epoch, topic_id,
                 iif(hold_until >= strftime('%Y-%m-%dT%H:%M:%fZ', 'now'), hold_at, NULL) AS hold_at
             FROM readcast_checkpoints WHERE projection = ?1 AND generation = ?2";
         let rows = sqlx::query(HELD).bind(self.projection).bind(self.generation.0).fetch_all(connection).await;
@@ -117,7 +184,8 @@ impl<'a> Of<'a> {
         connection: &mut SqliteConnection,
     ) -> Result<Vec<RecordedCheckpoint>, StoreError> {
         const RECORDED: &str = "
-            SELECT topic, partition, start_offset, next_offset, owner_epoch, topic_id, updated_at
+            SELECT topic, partition, start_offset, next_offset, owner_epoch, parking_epoch, leader_epoch, topic_id,
+                updated_at
             FROM readcast_checkpoints WHERE projection = ?1 AND generation = ?2 ORDER BY topic, partition";
         let rows = sqlx::query(RECORDED).bind(self.projection).bind(self.generation.0).fetch_all(connection).await;
         let recorded = |row: &SqliteRow| {
@@ -126,6 +194,8 @@ impl<'a> Of<'a> {
                 start_offset: row.try_get("start_offset")?,
                 next_offset: row.try_get("next_offset")?,
                 owner_epoch: row.try_get("owner_epoch")?,
+                parking_epoch: row.try_get("parking_epoch")?,
+                leader_epoch: row.try_get("leader_epoch")?,
                 log_id: row.try_get("topic_id")?,
                 updated_at: row.try_get("updated_at")?,
             })
@@ -139,6 +209,8 @@ fn checkpoint(row: &SqliteRow) -> sqlx::Result<Checkpoint> {
         partition: partition(row)?,
         next_offset: row.try_get("next_offset")?,
         owner_epoch: row.try_get("owner_epoch")?,
+        parking_epoch: row.try_get("parking_epoch")?,
+        leader_epoch: row.try_get("leader_epoch")?,
         log_id: row.try_get("topic_id")?,
         hold_at: row.try_get("hold_at")?,
     })

@@ -31,7 +31,7 @@ pub(super) async fn cancel(connection: &mut SqliteConnection, projection: &str, 
     const GIVE_UP: &str = "
         UPDATE readcast_generations
         SET state = 'failed', phase = NULL,
-            last_error = ?2, last_error_at = strftime('%Y-%m-%dT%H:%M:%fZ', 'now')
+            last_error = ?2, last_attempt = NULL, last_error_at = strftime('%Y-%m-%dT%H:%M:%fZ', 'now')
         WHERE projection = ?1 AND state IN ('building', 'ready')";
     let reason = format!("cancelled by {by}");
     let operations = operations::cancel(connection, projection, &reason).await?;
@@ -51,11 +51,13 @@ pub(super) async fn rename(
     to: &str,
     by: &str,
 ) -> Result<(), StoreError> {
-    // Checkpoints refer to the generations that are renamed before them: that is looked at when both are.
+    // Checkpoints refer to the generations that are renamed before them: that is looked at when both are. What refers to
+    // checkpoints follows them.
     const LATER: &str = "PRAGMA defer_foreign_keys = ON";
-    const RENAME: [&str; 3] = [
+    const RENAME: [&str; 4] = [
         "UPDATE readcast_generations SET projection = ?2 WHERE projection = ?1",
         "UPDATE readcast_checkpoints SET projection = ?2 WHERE projection = ?1",
+        "UPDATE readcast_amendments SET projection = ?2 WHERE projection = ?1",
         "UPDATE readcast_operations SET projection = ?2 WHERE projection = ?1",
     ];
     if !has_generations(connection, from).await? {

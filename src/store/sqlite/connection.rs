@@ -148,20 +148,48 @@ pub(super) fn at(doing: impl Into<String>) -> impl FnOnce(sqlx::Error) -> StoreE
     move |error| classify(doing.into(), &error)
 }
 
+/// The same for a statement that writes rows of read tables: what the database can't hold is the rows' fault.
+pub(super) fn at_rows(doing: impl Into<String>) -> impl FnOnce(sqlx::Error) -> StoreError {
+    move |error| match (classify(doing.into(), &error), result_code(&error)) {
+        (StoreError::Refused { doing, reason }, Some(code)) if is_of_the_rows(code) => {
+            StoreError::Unstorable { doing, reason }
+        }
+        (other, _) => other,
+    }
+}
+
 fn classify(doing: String, error: &sqlx::Error) -> StoreError {
     // SQLite's messages name tables and columns, never values.
     let database = error.as_database_error();
     let reason = database.map_or_else(|| error.to_string(), |error| error.to_string());
     let worth_another_try = match error {
-        sqlx::Error::Database(error) => error.code().is_some_and(|code| is_transient(&code)),
+        sqlx::Error::Database(_) => result_code(error).is_some_and(is_transient),
         sqlx::Error::Io(_) | sqlx::Error::WorkerCrashed => true,
         _ => false,
     };
     if worth_another_try { StoreError::Unavailable { doing, reason } } else { StoreError::Refused { doing, reason } }
 }
 
-/// Whether another try of the whole transaction may succeed, by an extended result code (sqlite.org/rescode.html).
-fn is_transient(code: &str) -> bool {
+/// The result code of a failed statement (sqlite.org/rescode.html). An extended one has it in its low byte, and says
+/// more about it in the others.
+fn result_code(error: &sqlx::Error) -> Option<u32> {
+    let extended: u32 = error.as_database_error()?.code()?.parse().ok()?;
+    Some(extended & 0xff)
+}
+
+/// Whether a statement failed because of the values that it was to write.
+fn is_of_the_rows(code: u32) -> bool {
+    const CODES: [u32; 4] = [
+        18, // SQLITE_TOOBIG
+        19, // SQLITE_CONSTRAINT
+        20, // SQLITE_MISMATCH
+        25, // SQLITE_RANGE
+    ];
+    CODES.contains(&code)
+}
+
+/// Whether another try of the whole transaction may succeed.
+fn is_transient(code: u32) -> bool {
     const CODES: [u32; 5] = [
         5,  // SQLITE_BUSY
         6,  // SQLITE_LOCKED
@@ -169,23 +197,52 @@ fn is_transient(code: &str) -> bool {
         13, // SQLITE_FULL
         15, // SQLITE_PROTOCOL: lost a race for the locks of the write-ahead log
     ];
-    // The low byte is the result code, the others say more about it.
-    code.parse::<u32>().is_ok_and(|code| CODES.contains(&(code & 0xff)))
+    CODES.contains(&code)
 }
 
 #[cfg(test)]
 mod tests {
-    use super::is_transient;
+    use super::*;
+
+    #[derive(Debug, PartialEq)]
+    enum Kind {
+        Again,
+        OfTheRows,
+        Refused,
+    }
+
+    fn kind(code: u32) -> Kind {
+        match (is_transient(code), is_of_the_rows(code)) {
+            (true, _) => Kind::Again,
+            (false, true) => Kind::OfTheRows,
+            (false, false) => Kind::Refused,
+        }
+    }
 
     #[test]
-    fn what_may_pass_is_tried_again_and_what_stays_is_not() {
-        // BUSY, BUSY_SNAPSHOT, LOCKED, IOERR_FSYNC, FULL
-        for code in ["5", "517", "6", "1034", "13"] {
-            assert!(is_transient(code), "{code}");
+    fn every_result_code_has_its_answer() {
+        for code in 0..=28 {
+            let expected = match code {
+                // BUSY, LOCKED, IOERR, FULL, PROTOCOL
+                5 | 6 | 10 | 13 | 15 => Kind::Again,
+                // TOOBIG, CONSTRAINT, MISMATCH, RANGE
+                18 | 19 | 20 | 25 => Kind::OfTheRows,
+                _ => Kind::Refused,
+            };
+            assert_eq!(kind(code), expected, "{code}");
         }
-        // ERROR, READONLY, CORRUPT, CONSTRAINT_NOTNULL, CONSTRAINT_DATATYPE, NOTADB
-        for code in ["1", "8", "11", "1299", "3091", "26", ""] {
-            assert!(!is_transient(code), "{code}");
-        }
+    }
+
+    #[tokio::test]
+    async fn an_extended_code_counts_as_the_one_that_it_says_more_about() {
+        let mut connection = SqliteConnectOptions::new().connect().await.expect("a database in memory");
+        connection.execute("CREATE TABLE t (a NOT NULL)").await.expect("a table");
+        let null = || "INSERT INTO t VALUES (NULL)";
+        let error = connection.execute(null()).await.expect_err("a value is missing");
+        assert_eq!(error.as_database_error().and_then(|error| error.code()).as_deref(), Some("1299"));
+        assert_eq!(result_code(&error), Some(19));
+        assert!(matches!(at_rows("writing")(error), StoreError::Unstorable { .. }));
+        let error = connection.execute(null()).await.expect_err("a value is missing");
+        assert!(matches!(at("writing")(error), StoreError::Refused { .. }));
     }
 }

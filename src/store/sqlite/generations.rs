@@ -5,8 +5,10 @@ use sqlx::sqlite::SqliteRow;
 use sqlx::{Row, SqliteConnection};
 
 use super::connection::at;
-use super::{checkpoints, recorded, refused};
-use crate::store::{Build, Generation, GenerationState, GenerationStatus, Phase, RecordedError, StoreError};
+use super::{checkpoints, dead_letters, recorded, refused};
+use crate::store::{
+    Build, Generation, GenerationState, GenerationStatus, Parked, ParkedIn, Phase, RecordedError, StoreError, Trouble,
+};
 
 /// The generation that readers see.
 pub(super) struct Live {
@@ -20,7 +22,7 @@ pub(super) struct Live {
 pub(super) async fn is_migrated(connection: &mut SqliteConnection) -> Result<bool, StoreError> {
     const FOUND: &str = "
         SELECT count(*) FROM sqlite_schema
-        WHERE type = 'table' AND name IN ('readcast_checkpoints', 'readcast_operations')";
+        WHERE type = 'table' AND name IN ('readcast_checkpoints', 'readcast_dead_letters')";
     const LOOKING: &str = "looking for readcast's own tables";
     match sqlx::query_scalar(FOUND).fetch_one(connection).await.map_err(at(LOOKING))? {
         0 => Ok(false),
@@ -96,31 +98,39 @@ pub(super) async fn create(
     Ok(generation)
 }
 
-/// Records why a generation stopped, or that it runs. While the reason stays, so does its time.
-pub(super) async fn record_error(
+/// Records what keeps a generation from going on, or that nothing does. While it halts for one reason, or retries for
+/// whichever, the time of its beginning stays.
+pub(super) async fn record_trouble(
     connection: &mut SqliteConnection,
     projection: &str,
     generation: Generation,
-    error: Option<&str>,
+    trouble: Option<&Trouble>,
 ) -> Result<(), StoreError> {
     const RECORD: &str = "
         UPDATE readcast_generations
-        SET last_error = ?3,
+        SET last_error = ?3, last_attempt = ?4,
             last_error_at = CASE
                 WHEN ?3 IS NULL THEN NULL
-                WHEN last_error = ?3 THEN last_error_at
+                WHEN last_error = ?3 OR (last_error IS NOT NULL AND last_attempt IS NOT NULL AND ?4 IS NOT NULL)
+                    THEN last_error_at
                 ELSE strftime('%Y-%m-%dT%H:%M:%fZ', 'now')
             END
-        WHERE projection = ?1 AND generation = ?2";
-    let recorded = sqlx::query(RECORD).bind(projection).bind(generation.0).bind(error).execute(connection).await;
-    recorded.map(drop).map_err(at("recording why a generation stopped"))
+        WHERE projection = ?1 AND generation = ?2 AND (last_error, last_attempt) IS NOT (?3, ?4)";
+    let recorded = sqlx::query(RECORD)
+        .bind(projection)
+        .bind(generation.0)
+        .bind(trouble.map(|trouble| &trouble.text))
+        .bind(trouble.and_then(|trouble| trouble.attempt).map(u32::cast_signed))
+        .execute(connection)
+        .await;
+    recorded.map(drop).map_err(at("recording what keeps a generation from going on"))
 }
 
-/// All generations, with their checkpoints.
+/// All generations, with their checkpoints and how much is parked.
 pub(super) async fn all(connection: &mut SqliteConnection) -> Result<Vec<GenerationStatus>, StoreError> {
     const ALL: &str = "
         SELECT projection, generation, state, phase, definition_hash, version, definition, scratch, repeats,
-            paused_at, created_at, activated_at, standby_until, proof, last_error, last_error_at,
+            paused_at, created_at, activated_at, standby_until, proof, last_error, last_error_at, last_attempt,
             coalesce(standby_until <= strftime('%Y-%m-%dT%H:%M:%fZ', 'now'), false) AS standby_is_over,
             dropped_at IS NULL AS has_tables
         FROM readcast_generations ORDER BY projection, generation";
@@ -133,6 +143,8 @@ pub(super) async fn all(connection: &mut SqliteConnection) -> Result<Vec<Generat
     for status in &mut statuses {
         let checkpoints = checkpoints::Of::new(&status.projection, status.generation);
         status.checkpoints = checkpoints.recorded(connection).await?;
+        let of = ParkedIn { projection: &status.projection, generation: status.generation };
+        status.parked = dead_letters::count(connection, of).await?;
     }
     Ok(statuses)
 }
@@ -140,6 +152,7 @@ pub(super) async fn all(connection: &mut SqliteConnection) -> Result<Vec<Generat
 fn status(row: &SqliteRow) -> sqlx::Result<GenerationStatus> {
     let since: Option<String> = row.try_get("last_error_at")?;
     let error: Option<String> = row.try_get("last_error")?;
+    let attempt: Option<i32> = row.try_get("last_attempt")?;
     Ok(GenerationStatus {
         projection: row.try_get("projection")?,
         generation: Generation(row.try_get("generation")?),
@@ -156,7 +169,12 @@ fn status(row: &SqliteRow) -> sqlx::Result<GenerationStatus> {
         standby_until: row.try_get("standby_until")?,
         standby_is_over: row.try_get("standby_is_over")?,
         proof: recorded::json_if_any(row, "proof")?,
-        last_error: error.map(|text| RecordedError { text, since: since.unwrap_or_default() }),
+        last_error: error.map(|text| RecordedError {
+            text,
+            since: since.unwrap_or_default(),
+            attempt: attempt.map(i32::cast_unsigned),
+        }),
+        parked: Parked::default(),
         has_tables: row.try_get("has_tables")?,
         checkpoints: Vec::new(),
     })

@@ -8,12 +8,12 @@ use async_trait::async_trait;
 use readcast_core::Definition;
 
 use super::connection::Connection;
-use super::{Writes, build, comparison, holds, lifecycle, operations, swap};
+use super::{Writes, build, checkpoints, comparison, dead_letters, holds, lifecycle, operations, swap};
 use crate::failpoint;
 use crate::source::Extents;
 use crate::store::{
-    Build, Comparison, Generation, GenerationStatus, Lead, OperationProgress, OperationState, Phase, StoreError, Swap,
-    Swapped,
+    Build, Comparison, Generation, GenerationStatus, Lead, Move, OperationProgress, OperationState, ParkedIn, Phase,
+    StoreError, Swap, Swapped,
 };
 
 /// The projections that somebody in this process leads.
@@ -133,6 +133,18 @@ impl Lead for SqliteLead {
         lifecycle::drop_tables(&mut turn, ended).await?;
         turn.commit().await?;
         Ok(true)
+    }
+
+    async fn resume_at(&mut self, moves: &[Move], operation: i64, outcome: &str) -> Result<(), StoreError> {
+        let mut turn = self.writes.connection.begin().await?;
+        for step in moves {
+            let of = ParkedIn { projection: &self.projection, generation: step.generation };
+            let checkpoints = checkpoints::Of::new(of.projection, of.generation);
+            checkpoints.resume_at(&mut turn, &step.partition, step.to.as_ref()).await?;
+            dead_letters::cut_ledger(&mut turn, of).await?;
+        }
+        operations::finish(&mut turn, operation, OperationState::Done, outcome).await?;
+        turn.commit().await
     }
 
     async fn progress(&mut self, operation: i64, progress: &OperationProgress) -> Result<(), StoreError> {

@@ -68,7 +68,7 @@ pub(super) async fn end(
     const END: &str = "
         UPDATE readcast_generations
         SET state = iif(?3 IS NULL, 'retired', 'failed'), phase = NULL, standby_until = NULL,
-            last_error = coalesce(?3, last_error),
+            last_error = coalesce(?3, last_error), last_attempt = iif(?3 IS NULL, last_attempt, NULL),
             last_error_at = iif(?3 IS NULL, last_error_at, strftime('%Y-%m-%dT%H:%M:%fZ', 'now'))
         WHERE projection = ?1 AND generation = ?2";
     const ENDING: &str = "ending the life of a generation";

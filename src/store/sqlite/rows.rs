@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use readcast_core::{Cell, Cells, Key, Row, RowChange, Segment, TableSpec};
 use sqlx::{AssertSqlSafe, SqliteConnection};
 
-use super::connection::at;
+use super::connection::at_rows;
 use super::sql::Statements;
 use super::values;
 use crate::store::{Generation, StoreError, Written};
@@ -87,7 +87,7 @@ impl Table {
     ) -> Result<BTreeMap<Key, Row>, StoreError> {
         let rows = sqlx::query(AssertSqlSafe(sql)).bind(given).fetch_all(connection).await;
         let rows = rows.and_then(|rows| rows.iter().map(|row| values::read(row, &self.spec)).collect());
-        rows.map_err(at(format!("reading table `{}`", self.spec.name())))
+        rows.map_err(at_rows(format!("reading table `{}`", self.spec.name())))
     }
 
     /// Writes whole rows.
@@ -135,7 +135,7 @@ impl Table {
 
     async fn execute(&self, connection: &mut SqliteConnection, sql: String, given: String) -> Result<u64, StoreError> {
         let done = sqlx::query(AssertSqlSafe(sql)).bind(given).execute(connection).await;
-        Ok(done.map_err(at(self.writing()))?.rows_affected())
+        Ok(done.map_err(at_rows(self.writing()))?.rows_affected())
     }
 
     fn created(&self, cells: &Cells) -> Result<Row, StoreError> {
@@ -147,7 +147,7 @@ impl Table {
     }
 
     fn out_of_range(&self) -> StoreError {
-        StoreError::Refused { doing: self.writing(), reason: "a number is out of its column's range".into() }
+        StoreError::Unstorable { doing: self.writing(), reason: "a number is out of its column's range".into() }
     }
 
     fn writing(&self) -> String {

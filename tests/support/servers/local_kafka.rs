@@ -11,6 +11,7 @@ use rdkafka::consumer::{BaseConsumer, Consumer};
 use super::free_port;
 use crate::support::eventually::{PATIENCE, eventually};
 use crate::support::guard::{Server, ServerGuard};
+use crate::support::line::Line;
 use crate::support::signal;
 
 /// Any id will do: the cluster is its own whole world.
@@ -20,11 +21,11 @@ const CLUSTER_ID: &str = "4L6g3nShT-eMCtK--X86sw";
 const JVM_OPTIONS: [&str; 3] = ["-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"];
 
 /// What makes a single broker whole and quick to answer, whether it runs here or in a container.
-pub(super) const PROPERTIES: [(&str, &str); 19] = [
+pub(super) const PROPERTIES: [(&str, &str); 21] = [
     ("process.roles", "broker,controller"),
     ("node.id", "1"),
     ("controller.listener.names", "CONTROLLER"),
-    ("listener.security.protocol.map", "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT"),
+    ("listener.security.protocol.map", "PLAINTEXT:PLAINTEXT,LINE:PLAINTEXT,CONTROLLER:PLAINTEXT"),
     // There is nobody to replicate to.
     ("offsets.topic.replication.factor", "1"),
     ("transaction.state.log.replication.factor", "1"),
@@ -46,6 +47,9 @@ pub(super) const PROPERTIES: [(&str, &str); 19] = [
     ("log.retention.ms", "-1"),
     // Room for the largest record that a test sends on purpose.
     ("message.max.bytes", "33554432"),
+    // Transactions that nobody ends and records that compaction may take are looked for while a test waits.
+    ("transaction.abort.timed.out.transaction.cleanup.interval.ms", "500"),
+    ("log.cleaner.backoff.ms", "500"),
     // Deleted topics leave the disk at once.
     ("log.segment.delete.delay.ms", "0"),
 ];
@@ -57,8 +61,9 @@ pub(crate) struct LocalKafka {
 }
 
 impl LocalKafka {
-    /// A fresh broker that answers, or `None` without Java or without the jars.
-    pub(crate) async fn start() -> Option<LocalKafka> {
+    /// A fresh broker that answers, or `None` without Java or without the jars. Clients that come by way of `line` are told
+    /// to stay on it; see [`Line::bootstrap`].
+    pub(crate) async fn start(line: Option<&Line>) -> Option<LocalKafka> {
         let (java, libs) = (java()?, libs());
         if !libs.is_dir() {
             return None;
@@ -66,7 +71,7 @@ impl LocalKafka {
         let port = free_port();
         let dir = tempfile::Builder::new().prefix("readcast-kafka-").tempdir().expect("a temporary directory").keep();
         let properties = dir.join("server.properties");
-        std::fs::write(&properties, server_properties(port, &dir)).expect("the directory is ours");
+        std::fs::write(&properties, server_properties(port, line, &dir)).expect("the directory is ours");
         let classes = libs.join("*").into_os_string();
         format_storage(&java, &classes, &properties);
         let mut command = vec![java];
@@ -133,7 +138,7 @@ pub(super) async fn await_broker(bootstrap: &str, log: impl Fn() -> String) {
 }
 
 /// The `java` of `JAVA_HOME`, or that of PATH, if it runs at all: some systems have a `java` that only says where to buy one.
-fn java() -> Option<OsString> {
+pub(super) fn java() -> Option<OsString> {
     let home = std::env::var_os("JAVA_HOME").map(|home| Path::new(&home).join("bin/java").into_os_string());
     [home, Some("java".into())].into_iter().flatten().find(|java| {
         let version = Command::new(java).arg("-version").stdout(Stdio::null()).stderr(Stdio::null()).status();
@@ -141,20 +146,26 @@ fn java() -> Option<OsString> {
     })
 }
 
-fn server_properties(port: u16, dir: &Path) -> String {
+fn server_properties(port: u16, line: Option<&Line>, dir: &Path) -> String {
     let controller = free_port();
-    let listeners = format!("PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}");
+    let (mut listeners, mut advertised) =
+        (format!("PLAINTEXT://127.0.0.1:{port}"), format!("PLAINTEXT://127.0.0.1:{port}"));
+    if let Some(line) = line {
+        listeners += &format!(",LINE://127.0.0.1:{}", line.upstream());
+        advertised += &format!(",LINE://{}", line.bootstrap());
+    }
     let fixed = PROPERTIES.iter().map(|(key, value)| format!("{key}={value}\n"));
     let of_this_broker = [
-        format!("listeners={listeners}\n"),
-        format!("advertised.listeners=PLAINTEXT://127.0.0.1:{port}\n"),
+        format!("listeners={listeners},CONTROLLER://127.0.0.1:{controller}\n"),
+        format!("advertised.listeners={advertised}\n"),
         format!("controller.quorum.voters=1@127.0.0.1:{controller}\n"),
         format!("log.dirs={}\n", dir.join("data").display()),
     ];
     fixed.chain(of_this_broker).collect()
 }
 
-fn format_storage(java: &OsString, classes: &OsString, properties: &Path) {
+/// Makes the directories that `properties` names ready for a broker.
+pub(super) fn format_storage(java: &OsString, classes: &OsString, properties: &Path) {
     let mut format = Command::new(java);
     format.args(JVM_OPTIONS).arg("-cp").arg(classes).args([
         "kafka.tools.StorageTool",

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use super::{await_postgres, free_port};
+use crate::support::eventually::{PATIENCE, eventually};
 use crate::support::guard::{Account, Server, ServerGuard};
 use crate::support::signal;
 
@@ -59,6 +60,27 @@ impl LocalPostgres {
     pub(crate) async fn restart(&mut self) {
         self.guard.start_again();
         self.answers().await;
+    }
+
+    /// Keeps a copy of all its databases as they are now, for [`Self::put_back`]. The server is crashed and started for it.
+    pub(crate) async fn copy(&mut self) {
+        self.with_files(&["cp", "-a", "data", "copy"]).await;
+    }
+
+    /// Puts the copy in the place of all its databases, as an operator does with a backup.
+    pub(crate) async fn put_back(&mut self) {
+        self.with_files(&["sh", "-c", "rm -rf data && cp -a copy data"]).await;
+    }
+
+    /// Runs a command in the server's directory while no server runs.
+    async fn with_files(&mut self, command: &[&str]) {
+        self.crash();
+        let pid_file = self.guard.dir().join("data/postmaster.pid");
+        eventually("Postgres is gone", PATIENCE, async || if pid_file.exists() { Err("it is not") } else { Ok(()) })
+            .await;
+        let status = Command::new(command[0]).args(&command[1..]).current_dir(self.guard.dir()).status();
+        assert!(status.expect("every Unix has it").success(), "{command:?}");
+        self.restart().await;
     }
 
     async fn answers(&self) {

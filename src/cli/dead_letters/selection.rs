@@ -1,0 +1,88 @@
+//! Which parked keys are meant, as it is typed.
+
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+use readcast_core::{Position, Timestamp, TopicPartition};
+
+use crate::cli::Refusal;
+use crate::store::{PoisonClass, Selection};
+
+/// Those that fit all of what is given; all of them, where nothing is.
+#[derive(clap::Args)]
+pub(super) struct Flags {
+    /// Of this record key
+    #[arg(long, value_name = "KEY")]
+    key: Option<String>,
+    /// The one whose first record stands at this TOPIC/PARTITION@OFFSET
+    #[arg(long, value_name = "POSITION", value_parser = position)]
+    first: Option<Position>,
+    /// Whose first record has this wrong with it
+    #[arg(long, value_name = "CLASS", value_parser = class())]
+    class: Option<PoisonClass>,
+    /// Parked at this time or later, such as 2024-05-20T14:30:00Z
+    #[arg(long, value_name = "TIME")]
+    since: Option<Timestamp>,
+    /// Parked before this time
+    #[arg(long, value_name = "TIME")]
+    until: Option<Timestamp>,
+}
+
+/// The same for a command that changes something: nothing is settled by accident.
+#[derive(clap::Args)]
+pub(super) struct Chosen {
+    #[command(flatten)]
+    flags: Flags,
+    /// Everything that is parked
+    #[arg(long, conflicts_with_all = ["key", "first", "class", "since", "until"])]
+    all: bool,
+}
+
+impl Flags {
+    pub(super) fn selection(self) -> Selection {
+        let Self { key, first, class, since, until } = self;
+        Selection { key, first: first.map(|first| first.to_string()), class, since, until }
+    }
+}
+
+impl Chosen {
+    pub(super) fn selection(self) -> Result<Selection, Refusal> {
+        let selection = self.flags.selection();
+        if !self.all && selection == Selection::default() {
+            let flags = "--key, --first, --class, --since or --until";
+            return Err(Refusal::Failed(format!(
+                "say which are meant: {flags}; or --all for everything that is parked"
+            )));
+        }
+        Ok(selection)
+    }
+}
+
+fn class() -> impl TypedValueParser<Value = PoisonClass> {
+    let names = PossibleValuesParser::new(PoisonClass::NAMES.map(|(_, name)| name));
+    names.try_map(|name| PoisonClass::named(&name).ok_or("there is no such class"))
+}
+
+/// `TOPIC/PARTITION@OFFSET`
+pub(super) fn position(text: &str) -> Result<Position, String> {
+    let parts = text.rsplit_once('@').and_then(|(partition, offset)| {
+        let (topic, number) = partition.rsplit_once('/').filter(|(topic, _)| !topic.is_empty())?;
+        let number: i32 = number.parse().ok().filter(|number| *number >= 0)?;
+        let offset: i64 = offset.parse().ok().filter(|offset| *offset >= 0)?;
+        Some(TopicPartition::new(topic, number).at(offset))
+    });
+    parts.ok_or_else(|| "a position is TOPIC/PARTITION@OFFSET, such as orders/3@17".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn positions_are_read_as_they_are_written() {
+        for text in ["orders/3@17", "a/b@c/0@0"] {
+            assert_eq!(position(text).map(|position| position.to_string()), Ok(text.to_owned()));
+        }
+        for text in ["orders", "orders/3", "orders@17", "/3@17", "orders/-1@17", "orders/3@-1", "orders/3@x"] {
+            assert!(position(text).is_err(), "{text}");
+        }
+    }
+}

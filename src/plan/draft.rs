@@ -1,0 +1,99 @@
+//! What a plan has come to in one partition.
+
+use std::collections::{BTreeSet, HashMap};
+
+use readcast_core::{Envelope, TopicPartition};
+
+use super::identity::{Identity, Judgement};
+use super::{Cause, DeadLetter, Memory, OutOfStep, SequenceId, Standing};
+use crate::source::{Batch, Record};
+use crate::store::{Advance, Entry, IdDigest, Page};
+
+pub(super) struct Draft<'a> {
+    pub(super) advance: Advance,
+    pub(super) memory: &'a Memory,
+    /// The sequences that this plan parks.
+    parked: BTreeSet<SequenceId>,
+    /// The ids that this plan adds to the ledger, in order and by id.
+    entries: Vec<Entry>,
+    seen: HashMap<IdDigest, u64>,
+}
+
+impl<'a> Draft<'a> {
+    pub(super) fn new(batch: &Batch, standing: Standing, memory: &'a Memory) -> Self {
+        let Standing { next_offset, owner_epoch, .. } = standing;
+        let advance = Advance {
+            partition: batch.partition.clone(),
+            from: next_offset,
+            to: next_offset,
+            owner_epoch,
+            parking_epoch: memory.parking_epoch,
+            leader_epoch: None,
+        };
+        Self { advance, memory, parked: BTreeSet::new(), entries: Vec::new(), seen: HashMap::new() }
+    }
+
+    pub(super) fn partition(&self) -> &TopicPartition {
+        &self.advance.partition
+    }
+
+    /// Makes sure that nothing was lost before the batch.
+    pub(super) fn takes(&self, batch: &Batch) -> Result<(), OutOfStep> {
+        let expected = self.advance.to;
+        if batch.from <= expected {
+            return Ok(());
+        }
+        Err(OutOfStep { partition: batch.partition.clone(), expected, found: batch.from })
+    }
+
+    /// All records of the batch are behind us, but for those that are held.
+    pub(super) fn ends(&mut self, batch: &Batch, standing: Standing) {
+        let to = standing.hold_at.map_or(batch.to, |hold| batch.to.min(hold));
+        self.advance.to = self.advance.to.max(to);
+        if self.advance.to == batch.to {
+            self.advance.leader_epoch = batch.leader_epoch;
+        }
+    }
+
+    /// Whether the record must wait for an earlier one of its key.
+    pub(super) fn waits(&self, record: &Record) -> bool {
+        if record.key.is_none() || (self.parked.is_empty() && self.memory.parked.is_empty()) {
+            return false;
+        }
+        let sequence = SequenceId::of(record);
+        self.parked.contains(&sequence) || self.memory.parked.contains(&sequence)
+    }
+
+    pub(super) fn park(&mut self, record: &Record, cause: Option<Cause>) -> DeadLetter {
+        let sequence = SequenceId::of(record);
+        self.parked.insert(sequence.clone());
+        DeadLetter { partition: self.partition().clone(), record: record.clone(), sequence, cause }
+    }
+
+    /// Whether the event was there before. One that is new is from now on.
+    pub(super) fn judge(&mut self, identity: &Identity, record: &Record, event: &Envelope) -> Judgement {
+        let window = &self.memory.window;
+        let Some(entry) = (window.offsets() > 0).then(|| identity.entry(record, event)).flatten() else {
+            return Judgement::New;
+        };
+        let last = self.seen.get(&entry.id).copied().or_else(|| window.last(&entry.id, entry.offset));
+        let judgement = identity.judge(last, entry.content);
+        if matches!(judgement, Judgement::New | Judgement::Gap) {
+            self.seen.insert(entry.id, entry.content);
+            self.entries.push(entry);
+        }
+        judgement
+    }
+
+    pub(super) fn moves(&self) -> bool {
+        self.advance.to > self.advance.from
+    }
+
+    pub(super) fn finish(self) -> (Advance, Option<Page>) {
+        let window = self.memory.window.offsets();
+        let to = self.advance.to;
+        let page = |entries| Page { partition: self.advance.partition.clone(), to, entries, forget_to: to - window };
+        let page = (!self.entries.is_empty()).then_some(self.entries).map(page);
+        (self.advance, page)
+    }
+}

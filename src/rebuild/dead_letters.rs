@@ -1,0 +1,278 @@
+//! Parked records, tried again or left out as operators ask for.
+//!
+//! A sequence is settled from its front, some records a transaction, each under the parking epoch under which they were
+//! read. Whoever owns the partition meanwhile parks what comes next behind them, until none is left: then the next
+//! commit, which knows no more than that something has changed, finds the key free.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use bytes::Bytes;
+use readcast_core::{ChangeSet, Definition};
+
+use super::Conductor;
+use crate::error::Failure;
+use crate::plan::{Allowed, Pulse, Replay, Rules, replay};
+use crate::source::kafka::{Copy, DeadLetterTopic};
+use crate::store::{
+    Amendment, Cause, GenerationState, GenerationStatus, Lead, Operation, OperationProgress, ParkedIn, ParkedRecord,
+    ParkedSequence, PoisonClass, Resolution, Resolve, Settlement, StoreError, Waiting, Writer,
+};
+use crate::worker::{Unending, watched};
+
+/// How many records are settled in one transaction at most.
+const MOST_AT_ONCE: usize = 500;
+
+/// What became of the sequences that were meant.
+#[derive(Debug, Default)]
+pub(super) struct Outcome {
+    /// How many sequences wait no longer.
+    freed: u64,
+    /// How many records wait no longer.
+    settled: u64,
+    /// Where others still wait, and for what.
+    stuck: Vec<String>,
+}
+
+impl Outcome {
+    /// In a sentence.
+    pub(super) fn sentence(&self) -> String {
+        const SHOWN: usize = 5;
+        let mut text = format!("free again: {}; no longer waiting: {}", keys(self.freed), records(self.settled));
+        if !self.stuck.is_empty() {
+            let more = self.stuck.len().saturating_sub(SHOWN);
+            let shown = self.stuck.iter().take(SHOWN).cloned().collect::<Vec<_>>().join(", ");
+            text += &format!("; still waiting: {}, {shown}", keys(self.stuck.len() as u64));
+            text += &if more > 0 { format!(" and {more} more") } else { String::new() };
+        }
+        text
+    }
+
+    /// Whether everything that was meant is settled.
+    pub(super) fn is_complete(&self) -> bool {
+        self.stuck.is_empty()
+    }
+}
+
+fn keys(count: u64) -> String {
+    format!("{count} {}", if count == 1 { "key" } else { "keys" })
+}
+
+fn records(count: u64) -> String {
+    format!("{count} {}", if count == 1 { "record" } else { "records" })
+}
+
+/// Settles what `resolve` asks for in every generation that this process can feed. What it says is of the live one.
+pub(super) async fn resolve(
+    conductor: &Conductor,
+    lead: &mut dyn Lead,
+    operation: &Operation,
+    statuses: &[GenerationStatus],
+    resolve: &Resolve,
+) -> Result<Outcome, Failure> {
+    let mut outcome = Outcome::default();
+    for status in statuses.iter().filter(|status| status.state.is_fed() && status.has_tables) {
+        let Some(definition) = conductor.version(&status.definition_hash) else { continue };
+        let of = ParkedIn { projection: &status.projection, generation: status.generation };
+        let mut sequences = conductor.store.parked(of).await?;
+        sequences.retain(|sequence| resolve.selection.matches(sequence));
+        let mut settling = Settling {
+            conductor,
+            of,
+            definition,
+            allowed: if status.repeats { Allowed::Repeatable } else { Allowed::All },
+            resolution: &resolve.resolution,
+            by: &operation.requested_by,
+            writer: conductor.store.writer(definition, status.generation).await?,
+            outcome: Outcome::default(),
+        };
+        for (done, sequence) in sequences.iter().enumerate() {
+            if conductor.stop.is_cancelled() || !is_open(conductor, operation).await? {
+                break;
+            }
+            settling.sequence(sequence).await?;
+            let progress = OperationProgress {
+                phase: "settling".into(),
+                done: done as u64 + 1,
+                total: sequences.len() as u64,
+                per_second: None,
+            };
+            lead.progress(operation.id, &progress).await?;
+        }
+        if status.state == GenerationState::Live {
+            outcome = settling.outcome;
+        }
+    }
+    Ok(outcome)
+}
+
+/// Copies the next dead letters of the live generation to their topic. What was copied when we died before noting it is
+/// copied again.
+pub(super) async fn copy(
+    conductor: &Conductor,
+    topic: &DeadLetterTopic,
+    live: &GenerationStatus,
+) -> Result<(), Failure> {
+    let of = ParkedIn { projection: &live.projection, generation: live.generation };
+    let letters = conductor.store.uncopied(of, MOST_AT_ONCE).await?;
+    let places: Vec<_> =
+        letters.iter().map(|parked| (parked.letter.partition.clone(), parked.letter.record.offset)).collect();
+    let copies = letters.into_iter().map(|parked| Copy {
+        projection: live.projection.clone(),
+        group: conductor.group.clone(),
+        partition: parked.letter.partition,
+        record: parked.letter.record,
+        cause: parked.letter.cause.map(|cause| (cause.class.to_string(), cause.reason)),
+    });
+    topic.copy(copies.collect()).await?;
+    Ok(conductor.store.note_copied(of, &places).await?)
+}
+
+async fn is_open(conductor: &Conductor, operation: &Operation) -> Result<bool, StoreError> {
+    let open = conductor.store.operations(conductor.name(), 0).await?;
+    Ok(open.iter().any(|other| other.id == operation.id))
+}
+
+/// The settling of sequences of one generation.
+struct Settling<'a> {
+    conductor: &'a Conductor,
+    of: ParkedIn<'a>,
+    definition: &'a Definition,
+    allowed: Allowed,
+    resolution: &'a Resolution,
+    by: &'a str,
+    writer: Box<dyn Writer>,
+    outcome: Outcome,
+}
+
+impl Settling<'_> {
+    /// Settles a sequence from its front, as far as that goes.
+    async fn sequence(&mut self, sequence: &ParkedSequence) -> Result<(), Failure> {
+        let (store, mut most) = (self.conductor.store.clone(), MOST_AT_ONCE);
+        loop {
+            let waiting = store.waiting(self.of, &sequence.partition, &sequence.id, 0, most).await?;
+            if waiting.records.is_empty() {
+                self.outcome.freed += 1;
+                return Ok(());
+            }
+            let settlement = self.settlement(sequence, &waiting).await?;
+            let settled = settlement.settled.len();
+            match self.writer.settle(&settlement).await {
+                Ok(Some(_)) => {
+                    self.outcome.settled += settled as u64;
+                    if let Some((offset, cause)) = settlement.failed {
+                        let position = sequence.partition.at(offset);
+                        self.outcome.stuck.push(format!("{position} ({})", cause.class));
+                        return Ok(());
+                    }
+                    most = MOST_AT_ONCE;
+                }
+                // It has changed since it was read.
+                Ok(None) => {}
+                Err(StoreError::Unstorable { reason, .. }) if settled > 1 => {
+                    tracing::debug!(reason, "the database refused some of {settled} records");
+                    most = settled / 2;
+                }
+                Err(StoreError::Unstorable { reason, .. }) => return self.refused(sequence, settlement, reason).await,
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    /// Notes that the database refuses the rows of the first record.
+    async fn refused(
+        &mut self,
+        sequence: &ParkedSequence,
+        settlement: Settlement,
+        reason: String,
+    ) -> Result<(), Failure> {
+        let offset = settlement.settled.first().copied().unwrap_or(sequence.first_offset);
+        let noted = Settlement {
+            settled: Vec::new(),
+            changes: ChangeSet::new(),
+            failed: Some((offset, Cause::new(PoisonClass::Unstorable, reason))),
+            amendments: Vec::new(),
+            ..settlement
+        };
+        self.writer.settle(&noted).await?;
+        self.outcome.stuck.push(format!("{} ({})", sequence.partition.at(offset), PoisonClass::Unstorable));
+        Ok(())
+    }
+
+    async fn settlement(&self, sequence: &ParkedSequence, waiting: &Waiting) -> Result<Settlement, Failure> {
+        let mut settlement = Settlement {
+            partition: sequence.partition.clone(),
+            parking_epoch: waiting.parking_epoch,
+            settled: Vec::new(),
+            changes: ChangeSet::new(),
+            failed: None,
+            amendments: Vec::new(),
+            by: self.by.to_owned(),
+        };
+        let mut records = waiting.records.clone();
+        let discarded = match self.resolution {
+            Resolution::Discard { whole: true } => records.len(),
+            Resolution::Discard { whole: false } if is_first(&records, sequence) => 1,
+            Resolution::Discard { .. } | Resolution::Retry { .. } => 0,
+        };
+        for record in records.drain(..discarded) {
+            settlement.settled.push(record.letter.record.offset);
+            settlement.amendments.push((record.letter.record.offset, Amendment::Discard));
+        }
+        let edited = match self.resolution {
+            Resolution::Retry { edited: Some(text) } if is_first(&records, sequence) => Some(Bytes::from(text.clone())),
+            _ => None,
+        };
+        if let (Some(value), Some(first)) = (&edited, records.first_mut()) {
+            first.letter.record.value = Some(value.clone());
+        }
+        let replayed = self.replay(sequence, records).await?;
+        settlement.amendments.extend(self.amendments(&replayed.settled, edited));
+        settlement.settled.extend(replayed.settled);
+        settlement.changes = replayed.changes;
+        settlement.failed = replayed.failed;
+        Ok(settlement)
+    }
+
+    /// What a rebuild must know of records that are projected now.
+    fn amendments(&self, settled: &[i64], edited: Option<Bytes>) -> Vec<(i64, Amendment)> {
+        let mut amendments: Vec<_> = match self.conductor.handling.duplicate_window {
+            0 => Vec::new(),
+            // Their ids may have been there before: that is decided now.
+            _ => settled.iter().map(|offset| (*offset, Amendment::Accept)).collect(),
+        };
+        if let (Some(value), Some(first)) = (edited, settled.first()) {
+            amendments.retain(|(offset, _)| offset != first);
+            amendments.push((*first, Amendment::Replace(value)));
+        }
+        amendments
+    }
+
+    async fn replay(&self, sequence: &ParkedSequence, records: Vec<ParkedRecord>) -> Result<Replay, Failure> {
+        let (definition, handling) = (self.definition.clone(), self.conductor.handling.clone());
+        let (partition, allowed) = (sequence.partition.clone(), self.allowed);
+        let work = move |pulse: &Pulse| {
+            let rules = Rules {
+                definition: &definition,
+                handling: &handling,
+                allowed,
+                condemned: &BTreeMap::new(),
+                parking: None,
+                most_applied: usize::MAX,
+                pulse,
+            };
+            replay(rules, &partition, &records)
+        };
+        match watched(Duration::from_millis(self.conductor.handling.longest_projection_ms), work).await {
+            Ok(replayed) => Ok(replayed),
+            Err(Unending::Stuck(position, cause)) => {
+                Ok(Replay { failed: Some((position.offset, cause)), ..Replay::default() })
+            }
+            Err(Unending::Panicked(text)) => Err(Failure::Panicked(text)),
+        }
+    }
+}
+
+fn is_first(records: &[ParkedRecord], sequence: &ParkedSequence) -> bool {
+    records.first().is_some_and(|record| record.letter.record.offset == sequence.first_offset)
+}

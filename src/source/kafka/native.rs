@@ -1,0 +1,294 @@
+//! What librdkafka can do and its binding does not show: the id of a topic, the leader epochs of offsets, and the events
+//! of a consumer with all that they say, where the binding keeps of an error nothing but its code. Nothing else is
+//! unsafe anywhere, and what things mean is decided elsewhere.
+//!
+//! What makes it sound: a [`Queue`] borrows its consumer, an [`Event`] its queue, and what is read out of an event either
+//! borrows the event or is a copy. Every pointer that librdkafka gives away is in an [`Owned`], which gives it back once.
+#![allow(unsafe_code)]
+
+use std::borrow::Cow;
+use std::ffi::{CStr, CString, c_char, c_void};
+use std::marker::PhantomData;
+use std::ptr;
+use std::time::Duration;
+
+use bytes::Bytes;
+use rdkafka::TopicPartitionList;
+use rdkafka::bindings as rd;
+use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
+use rdkafka::error::RDKafkaErrorCode;
+
+use super::Client;
+use crate::source::{Header, Record};
+
+/// Owns a pointer that librdkafka made, and gives it back at the end.
+struct Owned<T>(*mut T, unsafe extern "C" fn(*mut T));
+
+impl<T> Drop for Owned<T> {
+    fn drop(&mut self) {
+        if !self.0.is_null() {
+            // SAFETY: the pointer came from the constructor that belongs to this destructor, and is given back once.
+            unsafe { (self.1)(self.0) }
+        }
+    }
+}
+
+/// What a consumer has for us: what its own `poll` takes from.
+pub(super) struct Queue<'c> {
+    queue: Owned<rd::rd_kafka_queue_t>,
+    consumer: PhantomData<&'c ()>,
+}
+
+impl<'c> Queue<'c> {
+    /// The queue of a consumer that is in a group. To take from it counts as polling the consumer.
+    pub(super) fn of<C: ConsumerContext>(consumer: &'c BaseConsumer<C>) -> Self {
+        // SAFETY: the consumer outlives the queue, which borrows it.
+        let queue = unsafe { rd::rd_kafka_queue_get_consumer(consumer.client().native_ptr()) };
+        Self { queue: Owned(queue, rd::rd_kafka_queue_destroy), consumer: PhantomData }
+    }
+
+    /// The next event, waited for up to `timeout`.
+    pub(super) fn poll(&self, timeout: Duration) -> Option<Event<'_>> {
+        if self.queue.0.is_null() {
+            return None;
+        }
+        // SAFETY: the queue is there, and so is its consumer.
+        let event = unsafe { rd::rd_kafka_queue_poll(self.queue.0, milliseconds(timeout)) };
+        (!event.is_null()).then(|| Event { event: Owned(event, rd::rd_kafka_event_destroy), queue: PhantomData })
+    }
+}
+
+/// Something that happened.
+pub(super) struct Event<'q> {
+    event: Owned<rd::rd_kafka_event_t>,
+    queue: PhantomData<&'q ()>,
+}
+
+/// What an event says.
+pub(super) enum Said<'e> {
+    /// A record, copied.
+    Record { topic: Cow<'e, str>, partition: i32, leader_epoch: Option<i32>, record: Record },
+    /// Something is wrong, or a partition has ended.
+    Failed(Failed),
+    /// The group gave us partitions.
+    Given(Vec<(String, i32)>),
+    /// The group took partitions from us.
+    Taken(Vec<(String, i32)>),
+    /// A line for the log, with its syslog level.
+    Log { level: i32, facility: Cow<'e, str>, text: Cow<'e, str> },
+    /// Nothing that concerns us.
+    Other,
+}
+
+/// What librdkafka says of something that is wrong.
+#[derive(Clone, Debug)]
+pub(super) struct Failed {
+    /// What kind of thing.
+    pub(super) code: RDKafkaErrorCode,
+    /// In words, with offsets.
+    pub(super) reason: String,
+    /// Whether the whole client is of no use any more.
+    pub(super) fatal: bool,
+    /// The topic, as Kafka names it, and the partition, if it concerns one.
+    pub(super) partition: Option<(String, i32)>,
+    /// Where its reader stood there; negative when that is not said.
+    pub(super) offset: i64,
+}
+
+impl Event<'_> {
+    /// Reads it, once: a second time a record is no longer there.
+    pub(super) fn read(&mut self) -> Said<'_> {
+        let event = self.event.0;
+        // SAFETY: the event is alive as long as `self`, which what is returned borrows; each reader is called for the
+        // kind of event that it is for.
+        unsafe {
+            match rd::rd_kafka_event_type(event) {
+                rd::RD_KAFKA_EVENT_FETCH => message(event),
+                rd::RD_KAFKA_EVENT_ERROR => Said::Failed(failed(event)),
+                rd::RD_KAFKA_EVENT_REBALANCE => rebalance(event),
+                rd::RD_KAFKA_EVENT_LOG => log(event),
+                _ => Said::Other,
+            }
+        }
+    }
+}
+
+/// # Safety
+/// `event` is a fetch event that outlives `'e`.
+unsafe fn message<'e>(event: *mut rd::rd_kafka_event_t) -> Said<'e> {
+    // SAFETY: the message and all that it points to live in the event; its topic is set where it has no error.
+    unsafe {
+        let Some(message) = rd::rd_kafka_event_message_next(event).as_ref() else { return Said::Other };
+        if message.err != rd::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR {
+            return Said::Failed(failed(event));
+        }
+        let leader_epoch = rd::rd_kafka_message_leader_epoch(message);
+        let record = Record {
+            offset: message.offset,
+            key: bytes(message.key, message.key_len),
+            value: bytes(message.payload, message.len),
+            headers: headers(message),
+            timestamp: timestamp(message),
+        };
+        Said::Record {
+            topic: text(rd::rd_kafka_topic_name(message.rkt)),
+            partition: message.partition,
+            leader_epoch: (leader_epoch >= 0).then_some(leader_epoch),
+            record,
+        }
+    }
+}
+
+/// # Safety
+/// `message` is one of a consumer.
+unsafe fn timestamp(message: &rd::rd_kafka_message_t) -> Option<i64> {
+    let mut kind = rd::rd_kafka_timestamp_type_t::RD_KAFKA_TIMESTAMP_NOT_AVAILABLE;
+    // SAFETY: it reads the message and writes the kind.
+    let milliseconds = unsafe { rd::rd_kafka_message_timestamp(message, &raw mut kind) };
+    let known = kind != rd::rd_kafka_timestamp_type_t::RD_KAFKA_TIMESTAMP_NOT_AVAILABLE && milliseconds != -1;
+    known.then_some(milliseconds)
+}
+
+/// # Safety
+/// `message` is one of a consumer.
+unsafe fn headers(message: &rd::rd_kafka_message_t) -> Vec<Header> {
+    let mut list = ptr::null_mut();
+    // SAFETY: the list and all names and values in it live in the message.
+    unsafe {
+        // Nothing is written to `list` when there are none.
+        rd::rd_kafka_message_headers(message, &raw mut list);
+        let count = if list.is_null() { 0 } else { rd::rd_kafka_header_cnt(list) };
+        let header = |index| {
+            let (mut name, mut value, mut length) = (ptr::null(), ptr::null(), 0);
+            rd::rd_kafka_header_get_all(list, index, &raw mut name, &raw mut value, &raw mut length);
+            (text(name).into_owned(), bytes(value, length))
+        };
+        (0..count).map(header).collect()
+    }
+}
+
+/// # Safety
+/// `event` is an error, or has one.
+unsafe fn failed(event: *mut rd::rd_kafka_event_t) -> Failed {
+    // SAFETY: all is copied; the partition is ours to give back.
+    unsafe {
+        let partition = Owned(rd::rd_kafka_event_topic_partition(event), rd::rd_kafka_topic_partition_destroy);
+        let is_error = rd::rd_kafka_event_type(event) == rd::RD_KAFKA_EVENT_ERROR;
+        Failed {
+            code: rd::rd_kafka_event_error(event).into(),
+            reason: text(rd::rd_kafka_event_error_string(event)).into_owned(),
+            fatal: is_error && rd::rd_kafka_event_error_is_fatal(event) != 0,
+            partition: partition.0.as_ref().map(|at| (text(at.topic).into_owned(), at.partition)),
+            offset: partition.0.as_ref().map_or(-1, |at| at.offset),
+        }
+    }
+}
+
+/// # Safety
+/// `event` is a rebalance.
+unsafe fn rebalance<'e>(event: *mut rd::rd_kafka_event_t) -> Said<'e> {
+    use rd::rd_kafka_resp_err_t as Code;
+    // SAFETY: the list and its elements live in the event, and are copied.
+    let (code, partitions) = unsafe {
+        let list = rd::rd_kafka_event_topic_partition_list(event).as_ref();
+        let elements = list.map_or(0..0, |list| 0..usize::try_from(list.cnt).unwrap_or(0));
+        let element = |index| list.map(|list| &*list.elems.add(index));
+        let partitions = elements.filter_map(element).map(|at| (text(at.topic).into_owned(), at.partition));
+        (rd::rd_kafka_event_error(event), partitions.collect())
+    };
+    match code {
+        Code::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS => Said::Given(partitions),
+        Code::RD_KAFKA_RESP_ERR__REVOKE_PARTITIONS => Said::Taken(partitions),
+        _ => Said::Other,
+    }
+}
+
+/// # Safety
+/// `event` is a line for the log, and outlives `'e`.
+unsafe fn log<'e>(event: *mut rd::rd_kafka_event_t) -> Said<'e> {
+    let (mut facility, mut line, mut level) = (ptr::null(), ptr::null(), 0);
+    // SAFETY: the three are written, and the texts live in the event.
+    unsafe {
+        rd::rd_kafka_event_log(event, &raw mut facility, &raw mut line, &raw mut level);
+        Said::Log { level, facility: text(facility), text: text(line) }
+    }
+}
+
+/// # Safety
+/// `at` is null, or ends with a zero within what lives as long as `'e`.
+unsafe fn text<'e>(at: *const c_char) -> Cow<'e, str> {
+    // SAFETY: as the caller says.
+    if at.is_null() { Cow::Borrowed("") } else { unsafe { CStr::from_ptr(at) }.to_string_lossy() }
+}
+
+/// # Safety
+/// `at` is null, or has `length` bytes.
+unsafe fn bytes(at: *const c_void, length: usize) -> Option<Bytes> {
+    // SAFETY: as the caller says.
+    (!at.is_null()).then(|| Bytes::copy_from_slice(unsafe { std::slice::from_raw_parts(at.cast(), length) }))
+}
+
+/// Says under which leader the record before an offset in `list` was written. Nothing if the partition is not in it.
+pub(super) fn set_leader_epoch(list: &mut TopicPartitionList, topic: &str, partition: i32, leader_epoch: i32) {
+    let Ok(topic) = CString::new(topic) else { return };
+    // SAFETY: the list is ours alone for the time of the call, and the element that is found lives in it.
+    unsafe {
+        let element = rd::rd_kafka_topic_partition_list_find(list.ptr(), topic.as_ptr(), partition);
+        if !element.is_null() {
+            rd::rd_kafka_topic_partition_set_leader_epoch(element, leader_epoch);
+        }
+    }
+}
+
+fn milliseconds(duration: Duration) -> i32 {
+    i32::try_from(duration.as_millis()).unwrap_or(i32::MAX)
+}
+
+/// The id of `topic` as the brokers write it, in base 64: another one after the topic was deleted and created again under
+/// its name. `None` where they do not say: they are too old, or busy, or do not let us look. Waits for at most `timeout`.
+pub(super) fn topic_id(client: &Client, topic: &str, timeout: Duration) -> Option<String> {
+    let name = CString::new(topic).ok()?;
+    let milliseconds = milliseconds(timeout);
+    let mut names = [name.as_ptr()];
+    let native = client.client().native_ptr();
+    // SAFETY: `native` lives as long as `client`; `names` outlives the call that copies it. Every pointer that is made
+    // here is owned by a guard below it, in the order in which librdkafka wants them back: the event before the queue.
+    // The description and its id live in the event, and the text of the id in the id, which are all read before the end.
+    unsafe {
+        let topics = Owned(
+            rd::rd_kafka_TopicCollection_of_topic_names(names.as_mut_ptr(), 1),
+            rd::rd_kafka_TopicCollection_destroy,
+        );
+        let operation = rd::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_DESCRIBETOPICS;
+        let options = Owned(rd::rd_kafka_AdminOptions_new(native, operation), rd::rd_kafka_AdminOptions_destroy);
+        rd::rd_kafka_AdminOptions_set_request_timeout(options.0, milliseconds, ptr::null_mut(), 0);
+        let queue = Owned(rd::rd_kafka_queue_new(native), rd::rd_kafka_queue_destroy);
+        rd::rd_kafka_DescribeTopics(native, topics.0, options.0, queue.0);
+        let event = Owned(rd::rd_kafka_queue_poll(queue.0, milliseconds), rd::rd_kafka_event_destroy);
+        if event.0.is_null() {
+            return None;
+        }
+        let result = rd::rd_kafka_event_DescribeTopics_result(event.0);
+        if result.is_null() {
+            return None;
+        }
+        let mut count = 0;
+        let descriptions = rd::rd_kafka_DescribeTopics_result_topics(result, &raw mut count);
+        if count != 1 {
+            return None;
+        }
+        let description = *descriptions;
+        let error = rd::rd_kafka_TopicDescription_error(description);
+        if !error.is_null() && rd::rd_kafka_error_code(error) != rd::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR {
+            return None;
+        }
+        let id = rd::rd_kafka_TopicDescription_topic_id(description);
+        if id.is_null() {
+            return None;
+        }
+        let text = rd::rd_kafka_Uuid_base64str(id);
+        let text = (!text.is_null()).then(|| CStr::from_ptr(text).to_string_lossy().into_owned());
+        // All zeros: a broker from before topics had ids.
+        text.filter(|text| text.chars().any(|c| c != 'A'))
+    }
+}

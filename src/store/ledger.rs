@@ -1,0 +1,183 @@
+//! The ledger of event ids, by which an event that a producer wrote twice is known.
+//!
+//! It reaches back a number of offsets, and no further: a rebuild meets the same offsets and decides as the live run
+//! did, whatever the batches and the clock. It is kept in memory by whoever owns the partition, and written a page a
+//! commit, in the same transaction.
+
+use std::collections::{HashMap, VecDeque};
+
+use readcast_core::TopicPartition;
+use sha2::{Digest, Sha256};
+
+/// A digest of an event's id, or of its key where events are numbered by key.
+pub type IdDigest = [u8; 16];
+
+/// What is kept of one event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// Where it stands in its partition.
+    pub offset: i64,
+    /// Its id.
+    pub id: IdDigest,
+    /// A digest of its content; or its number, where events are numbered by key.
+    pub content: u64,
+}
+
+impl Entry {
+    const BYTES: usize = 32;
+
+    /// The event with this id and content.
+    pub fn of_event(offset: i64, id: &[u8], content: &[u8]) -> Self {
+        let content = digest::<8>(content);
+        Self { offset, id: digest(id), content: u64::from_be_bytes(content) }
+    }
+
+    /// The event with this number among those of its key.
+    pub fn numbered(offset: i64, key: &[u8], number: u64) -> Self {
+        Self { offset, id: digest(key), content: number }
+    }
+
+    fn write(&self, page: &mut Vec<u8>) {
+        page.extend_from_slice(&self.offset.to_be_bytes());
+        page.extend_from_slice(&self.id);
+        page.extend_from_slice(&self.content.to_be_bytes());
+    }
+
+    fn read(bytes: &[u8; Self::BYTES]) -> Self {
+        let (offset, rest) = bytes.split_at(8);
+        let (id, content) = rest.split_at(16);
+        let number = |bytes: &[u8]| u64::from_be_bytes(bytes.try_into().unwrap_or_default());
+        Self { offset: number(offset).cast_signed(), id: id.try_into().unwrap_or_default(), content: number(content) }
+    }
+}
+
+fn digest<const N: usize>(bytes: &[u8]) -> [u8; N] {
+    let digest = Sha256::digest(bytes);
+    std::array::from_fn(|place| digest[place])
+}
+
+/// The entries that one commit adds for one partition.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Page {
+    /// Which partition.
+    pub partition: TopicPartition,
+    /// The offset at which the commit ends.
+    pub to: i64,
+    /// The entries, in order.
+    pub entries: Vec<Entry>,
+    /// Pages that end here or before are needed no longer.
+    pub forget_to: i64,
+}
+
+impl Page {
+    pub(super) fn to_bytes(&self) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(self.entries.len() * Entry::BYTES);
+        self.entries.iter().for_each(|entry| entry.write(&mut bytes));
+        bytes
+    }
+}
+
+/// The entries of a page as it was written.
+pub(super) fn entries(page: &[u8]) -> impl Iterator<Item = Entry> {
+    page.as_chunks::<{ Entry::BYTES }>().0.iter().map(Entry::read)
+}
+
+/// The entries of the last `offsets` offsets of one partition.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Window {
+    offsets: i64,
+    seen: HashMap<IdDigest, (i64, u64)>,
+    order: VecDeque<(i64, IdDigest)>,
+}
+
+impl Window {
+    /// An empty window. With 0 offsets it stays empty.
+    pub fn new(offsets: i64) -> Self {
+        Self { offsets, ..Self::default() }
+    }
+
+    /// How many offsets it reaches back.
+    pub fn offsets(&self) -> i64 {
+        self.offsets
+    }
+
+    /// The content, or number, that was last seen under this id within the reach of the record at `offset`.
+    pub fn last(&self, id: &IdDigest, offset: i64) -> Option<u64> {
+        let (seen_at, content) = self.seen.get(id)?;
+        (*seen_at >= offset - self.offsets).then_some(*content)
+    }
+
+    /// Adds an entry, whose offset is greater than those before it, and forgets those that it puts out of reach.
+    pub fn add(&mut self, entry: Entry) {
+        if self.offsets == 0 {
+            return;
+        }
+        self.seen.insert(entry.id, (entry.offset, entry.content));
+        self.order.push_back((entry.offset, entry.id));
+        while self.order.front().is_some_and(|(offset, _)| *offset < entry.offset - self.offsets) {
+            let Some((offset, id)) = self.order.pop_front() else { break };
+            // It may have been seen again since.
+            if self.seen.get(&id).is_some_and(|(seen_at, _)| *seen_at == offset) {
+                self.seen.remove(&id);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_page_is_read_as_it_was_written() {
+        let entries_written = vec![Entry::of_event(7, b"a", b"x"), Entry::numbered(i64::MAX, b"k", u64::MAX)];
+        let partition = TopicPartition::new("orders", 0);
+        let page = Page { partition, to: 8, entries: entries_written.clone(), forget_to: 0 };
+        assert_eq!(entries(&page.to_bytes()).collect::<Vec<_>>(), entries_written);
+    }
+
+    #[test]
+    fn a_page_that_was_cut_off_is_read_as_far_as_it_goes() {
+        let written = vec![Entry::of_event(7, b"a", b"x"), Entry::of_event(8, b"b", b"y")];
+        let page = Page { partition: TopicPartition::new("orders", 0), to: 9, entries: written.clone(), forget_to: 0 };
+        assert_eq!(entries(&page.to_bytes()[..63]).collect::<Vec<_>>(), written[..1]);
+        assert_eq!(entries(&[]).count(), 0);
+    }
+
+    #[test]
+    fn events_are_told_apart_by_their_ids_and_by_their_contents() {
+        let event = |id: &[u8], content: &[u8]| Entry::of_event(7, id, content);
+        assert_eq!(event(b"a", b"x"), event(b"a", b"x"));
+        assert_ne!(event(b"a", b"x").id, event(b"b", b"x").id);
+        assert_ne!(event(b"a", b"x").content, event(b"a", b"y").content);
+        assert_eq!(Entry::numbered(7, b"k", 3).content, 3);
+    }
+
+    #[test]
+    fn a_window_knows_the_last_content_of_an_id() {
+        let mut window = Window::new(10);
+        let entry = |offset, content: &str| Entry::of_event(offset, b"a", content.as_bytes());
+        window.add(entry(1, "old"));
+        window.add(entry(2, "new"));
+        assert_eq!(window.last(&entry(2, "new").id, 3), Some(entry(2, "new").content));
+        assert_eq!(window.last(&entry(2, "new").id, 13), None);
+    }
+
+    #[test]
+    fn a_window_reaches_back_so_many_offsets_and_no_further() {
+        let mut window = Window::new(10);
+        let entry = |offset, id: &str| Entry::of_event(offset, id.as_bytes(), b"content");
+        window.add(entry(0, "a"));
+        window.add(entry(5, "b"));
+        let a = entry(0, "a");
+        assert_eq!(window.last(&a.id, 10), Some(a.content));
+        assert_eq!(window.last(&a.id, 11), None);
+        window.add(entry(12, "a"));
+        window.add(entry(16, "c"));
+        assert_eq!(window.last(&a.id, 22), Some(a.content), "it was seen again at 12");
+        assert_eq!((window.seen.len(), window.order.len()), (2, 2), "what is out of reach takes no memory");
+        let mut off = Window::new(0);
+        off.add(entry(0, "a"));
+        assert_eq!(off, Window::new(0));
+    }
+}

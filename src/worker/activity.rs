@@ -1,0 +1,30 @@
+//! What a lane is at, for whoever watches it.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+/// What a lane is at, and since when. Clones share it.
+#[derive(Clone, Debug, Default)]
+pub struct Activity(Arc<Mutex<Option<(String, Instant)>>>);
+
+impl Activity {
+    /// Does `work`, which is shown as `what` meanwhile.
+    pub(super) async fn during<T>(&self, what: String, work: impl Future<Output = T>) -> T {
+        self.set(Some((what, Instant::now())));
+        let done = work.await;
+        self.set(None);
+        done
+    }
+
+    /// What the lane is at, and for how long.
+    pub fn now(&self) -> Option<(String, Duration)> {
+        let at = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        at.as_ref().map(|(what, since)| (what.clone(), since.elapsed()))
+    }
+
+    fn set(&self, at: Option<(String, Instant)>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = at;
+    }
+}

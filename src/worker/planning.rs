@@ -1,0 +1,85 @@
+//! Planning, on a thread that may be left behind: a projection that never ends over a record would otherwise hold up
+//! everything else, and nothing can stop it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use readcast_core::{Definition, Position};
+
+use crate::plan::{Allowed, Handling, OutOfStep, Plan, Pulse, Rules, Standing, plan};
+use crate::source::Batch;
+use crate::store::{Cause, Memory, ParkingLimits, PoisonClass};
+
+/// How many threads may be left behind in projections that do not end.
+pub(super) const MOST_LEFT_BEHIND: usize = 3;
+
+/// One plan to be made.
+pub(super) struct Task {
+    pub(super) definition: Definition,
+    pub(super) handling: Arc<Handling>,
+    pub(super) allowed: Allowed,
+    pub(super) condemned: Arc<BTreeMap<Position, Cause>>,
+    pub(super) parking: Option<ParkingLimits>,
+    pub(super) most_applied: usize,
+    pub(super) batches: Vec<(Arc<Batch>, Standing, Arc<Memory>)>,
+}
+
+/// Why work did not come to an end.
+pub enum Unending {
+    /// The projection has not got done with this record.
+    Stuck(Position, Cause),
+    /// It panicked outside of the projection.
+    Panicked(String),
+}
+
+/// Does `work` on a thread of its own, and leaves it behind there when its pulse stands at one record for `longest`.
+pub async fn watched<T: Send + 'static>(
+    longest: Duration,
+    work: impl FnOnce(&Pulse) -> T + Send + 'static,
+) -> Result<T, Unending> {
+    let pulse = Arc::new(Pulse::default());
+    let shown = pulse.clone();
+    let mut working = tokio::task::spawn_blocking(move || work(&shown));
+    let mut seen = None;
+    loop {
+        match tokio::time::timeout(longest, &mut working).await {
+            Ok(Ok(done)) => return Ok(done),
+            Ok(Err(panicked)) => return Err(Unending::Panicked(panicked.to_string())),
+            Err(_) => match pulse.at() {
+                Some(position) if seen.as_ref() == Some(&position) => {
+                    return Err(Unending::Stuck(position, endless(longest)));
+                }
+                at => seen = at,
+            },
+        }
+    }
+}
+
+impl Task {
+    pub(super) async fn run(self) -> Result<Result<Plan, OutOfStep>, Unending> {
+        watched(Duration::from_millis(self.handling.longest_projection_ms), move |pulse| self.plan(pulse)).await
+    }
+
+    fn plan(self, pulse: &Pulse) -> Result<Plan, OutOfStep> {
+        let rules = Rules {
+            definition: &self.definition,
+            handling: &self.handling,
+            allowed: self.allowed,
+            condemned: &self.condemned,
+            parking: self.parking,
+            most_applied: self.most_applied,
+            pulse,
+        };
+        let batches = self.batches.iter().map(|(batch, standing, memory)| (&**batch, *standing, &**memory));
+        plan(rules, batches)
+    }
+}
+
+fn endless(longest: Duration) -> Cause {
+    let reason = format!(
+        "the projection did not get done with it in {} seconds. A thread is still at it until the process is restarted",
+        longest.as_secs_f32()
+    );
+    Cause::new(PoisonClass::Exhausted, reason)
+}

@@ -1,0 +1,58 @@
+//! The search for the record whose rows the database refuses.
+
+/// Halves the records that are tried together until the one that is refused stands alone: for n records that is about
+/// log2(n) transactions, each of which brings the lane forward or halves what is left to search.
+#[derive(Debug, Default)]
+pub(super) struct Search {
+    /// The refused record is among the next so many that are applied.
+    among: Option<u64>,
+}
+
+impl Search {
+    /// How many records are to be applied next, at most.
+    pub(super) fn most(&self) -> usize {
+        self.among.map_or(usize::MAX, |among| usize::try_from(among.div_ceil(2)).unwrap_or(usize::MAX))
+    }
+
+    /// So many were tried together and refused. Whether that was one alone.
+    pub(super) fn refused(&mut self, applied: u64) -> bool {
+        self.among = (applied > 1).then_some(applied);
+        applied == 1
+    }
+
+    /// So many are behind us.
+    pub(super) fn passed(&mut self, applied: u64) {
+        self.among = self.among.map(|among| among.saturating_sub(applied)).filter(|among| *among > 0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// How many transactions are tried until `bad` of `records` stands alone and the others are applied.
+    fn tries(records: u64, bad: u64) -> u64 {
+        let (mut search, mut next, mut tries, mut condemned) = (Search::default(), 0, 0, false);
+        while next < records {
+            let most = search.most() as u64;
+            let end = (next.saturating_add(most)).min(records);
+            tries += 1;
+            if !condemned && (next..end).contains(&bad) {
+                condemned = search.refused(end - next);
+                assert!(!condemned || next == bad, "{next} was condemned for {bad}");
+            } else {
+                search.passed(end - next);
+                next = end;
+            }
+        }
+        tries
+    }
+
+    #[test]
+    fn one_bad_record_stands_alone_after_few_transactions() {
+        for (records, bad) in [(1, 0), (2, 0), (2, 1), (3, 1), (10_000, 0), (10_000, 9_999), (10_000, 3_333)] {
+            let tries = tries(records, bad);
+            assert!(tries <= 2 * u64::from(records.ilog2()) + 4, "{tries} transactions for {bad} of {records}");
+        }
+    }
+}

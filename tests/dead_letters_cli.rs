@@ -1,0 +1,410 @@
+//! What an operator types about records that could not be projected, against a real database with real poison in it.
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+
+use crate::shop::{FileShop, append, events};
+use crate::support::eventually::{PATIENCE, eventually};
+use crate::support::postgres::Database;
+use crate::support::process::{Finished, Readcast};
+
+/// Stands in payloads, and must not stand in what masks them.
+const CANARY: &str = "canary@example.com";
+
+/// A folder of files as the log, and a Postgres that the program fills from it.
+struct Clinic {
+    log: FileShop,
+    database: Database,
+}
+
+impl Clinic {
+    /// Ten orders that are well, in one partition.
+    async fn new() -> Self {
+        let log = FileShop::new();
+        log.write(1, events(10));
+        Self { log, database: Database::create().await }
+    }
+
+    /// The same with two orders more, that can't be placed: `ord_a` with one event behind it, `ord_b` with two.
+    /// `order_summary` must have an e-mail address; the other two projections do not look at it.
+    async fn with_poison() -> Self {
+        let clinic = Self::new().await;
+        clinic.append("ord_a", &event("ORDER_PLACED", "ord_a", "e-mail"));
+        clinic.append("ord_a", &event("ORDER_PAID", "ord_a", "email"));
+        clinic.append("ord_b", &event("ORDER_PLACED", "ord_b", "e-mail"));
+        clinic.append("ord_b", &event("ORDER_PAID", "ord_b", "email"));
+        clinic.append("ord_b", &event("ORDER_SHIPPED", "ord_b", "email"));
+        clinic.project().await;
+        clinic
+    }
+
+    fn append(&self, key: &str, value: &str) {
+        append(&self.log.partition(0), &format!("{key}\t{value}\n"));
+    }
+
+    fn arguments(&self, arguments: &[&str]) -> Vec<String> {
+        let source = format!("file:{}", self.log.events_dir().display());
+        let urls = ["--source", &source, "--store", self.database.url(), "--admin-listen", "127.0.0.1:0"];
+        arguments.iter().copied().chain(urls).map(str::to_owned).collect()
+    }
+
+    async fn project(&self) {
+        let finished = self.run(&["run", "--until-end"]).await;
+        assert!(finished.status.success(), "{}", finished.stderr);
+    }
+
+    async fn run(&self, arguments: &[&str]) -> Finished {
+        Readcast::run(self.arguments(arguments), &[]).await
+    }
+
+    async fn dead_letters(&self, arguments: &[&str]) -> Finished {
+        self.run(&[&["dead-letters"], arguments].concat()).await
+    }
+
+    /// What is parked of `order_summary`, by first positions, with how many records wait.
+    async fn parked(&self) -> Vec<String> {
+        const PARKED: &str = "
+            SELECT min(record_offset), count(*) FROM readcast.dead_letters WHERE projection = 'order_summary'
+            GROUP BY sequence ORDER BY 1";
+        self.database.rows(PARKED).await
+    }
+
+    async fn statuses_of_orders(&self) -> Vec<String> {
+        self.database
+            .rows("SELECT order_id, status FROM order_summary WHERE order_id IN ('ord_a', 'ord_b') ORDER BY 1")
+            .await
+    }
+
+    async fn operations(&self) -> String {
+        self.database.value("SELECT count(*) FROM readcast.operations").await
+    }
+}
+
+fn event(kind: &str, order: &str, email: &str) -> String {
+    format!(
+        r#"{{"event_id":"{kind}-{order}","type":"{kind}","timestamp":"2024-05-20T14:30:00Z","data":{{"order_id":"{order}","customer":{{"id":"c","{email}":"{CANARY}"}},"items":[],"total_amount":1.50}}}}"#
+    )
+}
+
+fn succeeded(finished: Finished) -> String {
+    assert!(finished.status.success(), "{}{}", finished.stdout, finished.stderr);
+    finished.stdout
+}
+
+fn json(finished: Finished) -> Vec<serde_json::Value> {
+    serde_json::from_str(&succeeded(finished)).unwrap()
+}
+
+/// Exit code and standard error of what was refused.
+fn refused(finished: &Finished) -> (Option<i32>, &str) {
+    assert!(!finished.status.success(), "{}", finished.stdout);
+    (finished.status.code(), &finished.stderr)
+}
+
+#[tokio::test]
+async fn what_is_parked_is_listed_and_told_by_status_with_what_to_type_next() {
+    let clinic = Clinic::with_poison().await;
+    let listed = succeeded(clinic.dead_letters(&["list"]).await);
+    let lines: Vec<&str> = listed.lines().collect();
+    assert_eq!(lines.len(), 5, "a heading, two keys, a gap and the total:\n{listed}");
+    for (line, first, key) in [(lines[1], "orders/0@10", "ord_a"), (lines[2], "orders/0@12", "ord_b")] {
+        for part in ["order_summary", first, key, "unprojectable"] {
+            assert!(line.contains(part), "{part}: {line}");
+        }
+    }
+    assert!(lines[4].starts_with("2 keys, 5 records, ") && lines[4].contains("(unprojectable 2)"), "{listed}");
+    assert!(lines[4].ends_with("Next: `readcast dead-letters show order_summary orders/0@10`"), "{listed}");
+    let of_b = json(clinic.dead_letters(&["list", "order_summary", "--key", "ord_b", "--output", "json"]).await);
+    assert_eq!(of_b.len(), 1);
+    let expected = serde_json::json!({"projection": "order_summary", "generation": 1, "first": "orders/0@12",
+        "topic": "orders", "partition": 0, "offset": 12, "key": "ord_b", "class": "unprojectable", "attempts": 0,
+        "records": 3, "since": of_b[0]["since"], "bytes": of_b[0]["bytes"]});
+    assert_eq!(of_b[0], expected);
+    let status = succeeded(clinic.run(&["status"]).await);
+    let remark = "order_summary: generation 1 (live) has 5 records of 2 keys parked, the oldest since ";
+    assert!(status.contains(remark), "{status}");
+    assert!(status.contains("Next: `readcast dead-letters list order_summary`"), "{status}");
+    for line in json(clinic.run(&["status", "--output", "json"]).await) {
+        let is_it = line["projection"] == "order_summary";
+        let (keys, records) = if is_it { (2, 5) } else { (0, 0) };
+        assert_eq!((line["parked_keys"].as_i64(), line["parked_records"].as_i64()), (Some(keys), Some(records)));
+        assert_eq!(line["oldest_parked"].is_null(), !is_it);
+        assert_eq!((&line["state"], &line["lag"]), (&"live".into(), &0.into()), "all else went on");
+    }
+    for text in [listed, status] {
+        assert!(!text.contains(CANARY) && !text.contains("missing field"), "{text}");
+    }
+}
+
+#[tokio::test]
+async fn a_listing_is_narrowed_by_all_that_is_given() {
+    let clinic = Clinic::with_poison().await;
+    let firsts = async |flags: &[&str]| {
+        let listed = json(clinic.dead_letters(&[&["list", "order_summary", "--output", "json"], flags].concat()).await);
+        listed.iter().map(|line| line["offset"].as_i64().unwrap()).collect::<Vec<_>>()
+    };
+    // As another clock writes it, an hour after and before.
+    let hours = |hours: &str| {
+        format!(
+            "SELECT to_char(now() AT TIME ZONE 'UTC' + interval '{hours} hours', 'YYYY-MM-DD\"T\"HH24:MI:SS.US+00:00')"
+        )
+    };
+    let (before, after) = (clinic.database.value(&hours("-1")).await, clinic.database.value(&hours("1")).await);
+    assert_eq!(firsts(&["--since", &before, "--until", &after]).await, [10, 12]);
+    assert_eq!(firsts(&["--since", &after]).await, [0_i64; 0]);
+    assert_eq!(firsts(&["--until", &before]).await, [0_i64; 0]);
+    assert_eq!(firsts(&["--class", "unprojectable", "--first", "orders/0@12"]).await, [12]);
+    assert_eq!(firsts(&["--class", "undecodable"]).await, [0_i64; 0]);
+    assert_eq!(firsts(&["--key", "ord_a", "--generation", "1"]).await, [10]);
+    assert_eq!(succeeded(clinic.dead_letters(&["list", "product_sales"]).await), "nothing is parked\n");
+}
+
+#[tokio::test]
+async fn one_key_is_shown_masked_unless_its_payload_is_asked_for() {
+    let clinic = Clinic::with_poison().await;
+    let more = event("ORDER_SHIPPED", "ord_b", "email");
+    append(&clinic.log.partition(0), &format!("ord_b\t{more}\n").repeat(20));
+    clinic.project().await;
+    let show = ["show", "order_summary", "orders/0@12"];
+    let masked = succeeded(clinic.dead_letters(&show).await);
+    let parts = [
+        "unprojectable",
+        "missing field `email`",
+        "23 records",
+        "orders/0@13",
+        "orders/0@14",
+        "and 2 more",
+        "5 bytes; --payload",
+    ];
+    for part in parts {
+        assert!(masked.contains(part), "{part}: {masked}");
+    }
+    assert!(masked.contains("`readcast dead-letters retry order_summary --first orders/0@12`"), "{masked}");
+    assert!(!masked.contains(CANARY) && !masked.contains("ord_b"), "{masked}");
+    let whole = succeeded(clinic.dead_letters(&[show.as_slice(), &["--payload"]].concat()).await);
+    assert!(whole.contains(&event("ORDER_PLACED", "ord_b", "e-mail")), "{whole}");
+}
+
+#[tokio::test]
+async fn fault_36_what_producers_write_is_printed_as_inert_text() {
+    let clinic = Clinic::new().await;
+    let key = "\u{1b}[31m=HYPERLINK(\"http://x\")<script>alert(1)</script>\u{9b}2J\u{202e}";
+    let value = "\u{1b}]0;owned\u{7} @SUM(1+1) <script>";
+    clinic.append(key, value);
+    clinic.project().await;
+    let export = clinic.dead_letters(&["export", "order_summary"]).await.stdout;
+    let record: serde_json::Value = serde_json::from_str(&export).unwrap();
+    assert_eq!((&record["key_text"], &record["value_text"]), (&key.into(), &value.into()), "nothing is lost");
+    let show = ["dead-letters", "show", "order_summary", "orders/0@10", "--payload"];
+    let shown = succeeded(clinic.run(&show).await);
+    let inert = r#"\u{1b}[31m=HYPERLINK("http://x")<script>alert(1)</script>\u{9b}2J\u{202e}"#;
+    assert!(shown.contains(inert) && shown.contains(r"\u{1b}]0;owned\u{7} @SUM(1+1) <script>"), "{shown}");
+    let commands: [&[&str]; 7] = [
+        &show,
+        &show[..4],
+        &["dead-letters", "list"],
+        &["dead-letters", "list", "--output", "json"],
+        &["dead-letters", "export", "order_summary"],
+        &["dead-letters", "retry", "order_summary", "--all"],
+        &["status"],
+    ];
+    for command in commands {
+        let Finished { stdout, stderr, .. } = clinic.run(command).await;
+        let printed = stdout + &stderr;
+        let obeyed = printed.chars().find(|c| (c.is_control() && *c != '\n') || *c == '\u{202e}');
+        assert_eq!(obeyed, None, "{command:?}: {printed:?}");
+        assert!(!printed.is_empty());
+    }
+}
+
+#[tokio::test]
+async fn a_retry_says_what_still_waits_until_an_edit_corrects_it_and_a_fresh_fold_knows_of_the_edit() {
+    let clinic = Clinic::with_poison().await;
+    let again = clinic.dead_letters(&["retry", "order_summary", "--key", "ord_a"]).await;
+    let (code, told) = refused(&again);
+    assert_eq!(code, Some(1));
+    assert!(told.contains("orders/0@10 (unprojectable)"), "{told}");
+    let listed = json(clinic.dead_letters(&["list", "--key", "ord_a", "--output", "json"]).await);
+    assert_eq!((&listed[0]["attempts"], &listed[0]["records"]), (&1.into(), &2.into()));
+    let file = clinic.log.dir() + "/corrected.json";
+    std::fs::write(&file, event("ORDER_PLACED", "ord_a", "email") + "\n").unwrap();
+    let edited = ["retry", "order_summary", "--first", "orders/0@10", "--edit", &file];
+    assert!(succeeded(clinic.dead_letters(&edited).await).contains("no longer waiting: 2 records"));
+    assert_eq!(clinic.statuses_of_orders().await, ["ord_a|paid"]);
+    assert_eq!(clinic.parked().await, ["12|3"], "the other key waits on");
+    succeeded(clinic.run(&["verify", "order_summary"]).await);
+    let settled = clinic.dead_letters(&edited).await;
+    assert!(refused(&settled).1.contains("nothing that is parked begins at orders/0@10"), "{}", settled.stderr);
+}
+
+#[tokio::test]
+async fn a_discard_leaves_out_the_first_record_or_all_of_them() {
+    let clinic = Clinic::with_poison().await;
+    succeeded(clinic.dead_letters(&["discard", "order_summary", "--key", "ord_a"]).await);
+    assert_eq!(clinic.statuses_of_orders().await, ["ord_a|paid"], "what was behind it is projected");
+    succeeded(clinic.dead_letters(&["discard", "order_summary", "--all", "--whole"]).await);
+    assert_eq!(clinic.statuses_of_orders().await, ["ord_a|paid"]);
+    assert_eq!(clinic.parked().await, [""; 0]);
+    let nothing = succeeded(clinic.dead_letters(&["retry", "order_summary", "--all"]).await);
+    assert_eq!(nothing, "order_summary: nothing of that is parked\n");
+    succeeded(clinic.run(&["verify", "order_summary"]).await);
+}
+
+#[tokio::test]
+async fn a_rehearsal_says_how_much_it_is_and_changes_nothing() {
+    let clinic = Clinic::with_poison().await;
+    let commands: [(&[&str], &str); 4] = [
+        (&["retry", "order_summary", "--all"], "would be tried again: 2 keys, 5 records, "),
+        (&["retry", "order_summary", "--key", "ord_a"], "would be tried again: 1 key, 2 records, "),
+        (&["discard", "order_summary", "--all"], "the first record of each would be left out, "),
+        (
+            &["discard", "order_summary", "--key", "ord_b", "--whole"],
+            "all of these would be left out: 1 key, 3 records, ",
+        ),
+    ];
+    for (command, said) in commands {
+        let told = succeeded(clinic.dead_letters(&[command, &["--dry-run"]].concat()).await);
+        assert!(told.contains(said) && told.contains("(unprojectable "), "{told}");
+    }
+    assert_eq!(clinic.parked().await, ["10|2", "12|3"]);
+    assert_eq!(clinic.operations().await, "0");
+}
+
+#[tokio::test]
+async fn an_export_has_every_parked_record_as_it_was_in_the_order_of_the_log() {
+    let clinic = Clinic::with_poison().await;
+    // More than are read at once.
+    let more = event("ORDER_SHIPPED", "ord_b", "email");
+    append(&clinic.log.partition(0), &format!("ord_b\t{more}\n").repeat(600));
+    append(&clinic.log.partition(0), "no event, and no key\n");
+    clinic.project().await;
+    let lines =
+        |text: String| text.lines().map(|line| serde_json::from_str(line).unwrap()).collect::<Vec<serde_json::Value>>();
+    let all = lines(succeeded(clinic.dead_letters(&["export", "order_summary"]).await));
+    let offsets: Vec<i64> = all.iter().map(|line| line["offset"].as_i64().unwrap()).collect();
+    assert_eq!(offsets, (10..=615).collect::<Vec<_>>());
+    let bytes = |value: &serde_json::Value| STANDARD.decode(value.as_str().unwrap()).unwrap();
+    let written = std::fs::read_to_string(clinic.log.partition(0)).unwrap();
+    for (line, written) in all[..605].iter().zip(written.lines().skip(10)) {
+        let (key, value) = written.split_once('\t').unwrap();
+        assert_eq!((bytes(&line["key"]), bytes(&line["value"])), (key.into(), value.into()));
+        assert_eq!((&line["key_text"], &line["value_text"]), (&key.into(), &value.into()));
+    }
+    let classes = all.iter().filter_map(|line| Some((line["offset"].as_i64()?, line["class"].as_str()?)));
+    let poison = [(10, "unprojectable"), (12, "unprojectable"), (615, "undecodable")];
+    assert_eq!(classes.collect::<Vec<_>>(), poison, "the others only wait");
+    assert!(all[605]["key"].is_null() && all[605].get("key_text").is_none(), "{}", all[605]);
+    let one = lines(succeeded(clinic.dead_letters(&["export", "order_summary", "--class", "undecodable"]).await));
+    assert_eq!(one, all[605..]);
+}
+
+#[tokio::test]
+async fn an_instance_that_runs_takes_a_retry_and_goes_on_with_the_key() {
+    let clinic = Clinic::with_poison().await;
+    let mut instance = Readcast::start(clinic.arguments(&["run"]), &[]);
+    instance.wait_for_line(|line| line.contains("took over") && line.contains("order_summary")).await;
+    let file = clinic.log.dir() + "/corrected.json";
+    std::fs::write(&file, event("ORDER_PLACED", "ord_b", "email")).unwrap();
+    succeeded(clinic.dead_letters(&["retry", "order_summary", "--first", "orders/0@12", "--edit", &file]).await);
+    clinic.append("ord_b", &event("ORDER_CANCELLED", "ord_b", "email"));
+    eventually("what comes next of the key is projected", PATIENCE, async || {
+        let orders = clinic.statuses_of_orders().await;
+        if orders == ["ord_b|cancelled"] { Ok(()) } else { Err(format!("{orders:?}")) }
+    })
+    .await;
+    assert_eq!(clinic.parked().await, ["10|2"]);
+    instance.terminate();
+    assert!(instance.wait().await.success());
+}
+
+#[tokio::test]
+async fn bad_input_is_refused_by_name_and_changes_nothing() {
+    let clinic = Clinic::with_poison().await;
+    let not_text = clinic.log.dir() + "/not-text";
+    std::fs::write(&not_text, b"\xff").unwrap();
+    let refusals: [(&[&str], i32, &str); 13] = [
+        (&["list", "--class", "undecodabel"], 2, "a similar value exists: 'undecodable'"),
+        (&["list", "--since", "yesterday"], 2, "such as 2024-05-20T14:30:00Z"),
+        (&["list", "nothing"], 1, "there is no projection `nothing`; there are: customer_orders, order_summary"),
+        (&["list", "order_summary", "--generation", "7"], 1, "no generation 7"),
+        (&["show", "order_summary", "orders@10"], 2, "such as orders/3@17"),
+        (&["show", "order_summary", "orders/0@11"], 1, "nothing that is parked begins at orders/0@11"),
+        (&["retry", "order_summary"], 1, "or --all for everything"),
+        (&["discard", "order_summary", "--whole"], 1, "or --all for everything"),
+        (&["discard", "order_summary", "--all", "--key", "ord_a"], 2, "cannot be used with"),
+        (&["retry", "order_summary", "--all", "--edit", &not_text], 2, "cannot be used with"),
+        (&["retry", "order_summary", "--key", "ord_a", "--edit", &not_text], 2, "--first"),
+        (&["retry", "order_summary", "--first", "orders/0@10", "--edit", &not_text], 1, "as UTF-8 text"),
+        (&["discard", "nothing", "--all"], 1, "there is no projection `nothing`"),
+    ];
+    for (arguments, code, reason) in refusals {
+        let finished = clinic.dead_letters(arguments).await;
+        assert_eq!(finished.status.code(), Some(code), "{arguments:?}: {}{}", finished.stdout, finished.stderr);
+        assert!(finished.stderr.contains(reason), "{arguments:?}: {}", finished.stderr);
+    }
+    assert_eq!(clinic.parked().await, ["10|2", "12|3"]);
+    assert_eq!(clinic.operations().await, "0");
+}
+
+#[tokio::test]
+async fn what_the_log_has_lost_is_told_rehearsed_and_accepted() {
+    let clinic = Clinic::new().await;
+    clinic.project().await;
+    let nothing_lost = succeeded(clinic.run(&["accept-loss", "order_summary", "--dry-run"]).await);
+    assert_eq!(nothing_lost, "order_summary: the log has lost nothing that was still to be read\n");
+    assert_eq!(refused(&clinic.run(&["accept-loss", "order_summary"]).await).0, Some(1));
+    let whole = std::fs::read_to_string(clinic.log.partition(0)).unwrap();
+    std::fs::write(clinic.log.partition(0), whole.lines().take(7).collect::<Vec<_>>().join("\n") + "\n").unwrap();
+    let only = ["run", "--until-end", "--only", "order_summary"];
+    assert_eq!(refused(&clinic.run(&only).await).0, Some(1));
+    let lost = "orders/0 of generation 1: the log was cut off: it goes on at 7, and was read up to 10";
+    let status = succeeded(clinic.run(&["status"]).await);
+    let next = format!("order_summary: {lost}. Next: restore it, or `readcast accept-loss order_summary`");
+    assert!(status.contains(&next), "{status}");
+    let rehearsed = succeeded(clinic.run(&["accept-loss", "order_summary", "--dry-run"]).await);
+    assert!(rehearsed.contains(lost) && rehearsed.contains("Nothing was changed"), "{rehearsed}");
+    assert_eq!(refused(&clinic.run(&only).await).0, Some(1), "it was only a rehearsal");
+    assert!(succeeded(clinic.run(&["accept-loss", "order_summary"]).await).contains(lost));
+    clinic.append("ord_a", &event("ORDER_PLACED", "ord_a", "email"));
+    succeeded(clinic.run(&only).await);
+    assert_eq!(clinic.statuses_of_orders().await, ["ord_a|placed"]);
+    let rebuild = ["rebuild", "order_summary", "--wait", "--accept-truncated", "--accept-difference"];
+    succeeded(clinic.run(&rebuild).await);
+    succeeded(clinic.run(&["verify", "order_summary"]).await);
+}
+
+#[tokio::test]
+async fn check_names_what_is_done_about_poison_and_duplicates_and_warns_of_what_has_no_effect() {
+    let clinic = Clinic::new().await;
+    clinic.project().await;
+    let plain = succeeded(clinic.run(&["check"]).await);
+    assert!(!plain.contains("parking") && !plain.contains("duplicates") && !plain.contains("WARNING"), "{plain}");
+    let checked = async |envs: &[(&str, &str)]| {
+        let finished = Readcast::run(clinic.arguments(&["check"]), envs).await;
+        succeeded(finished)
+            .lines()
+            .map(|line| line.split_whitespace().collect::<Vec<_>>().join(" "))
+            .collect::<Vec<_>>()
+    };
+    let without_window = checked(&[("READCAST_DUPLICATE_ID", "header:id"), ("READCAST_MAX_PARKED", "0")]).await;
+    let parts = [
+        "ok order_summary: parking nothing is parked: it halts at the first record that can't be projected",
+        "WARNING order_summary: duplicates `duplicate_id` is set and has no effect, because `duplicate_window` is 0",
+    ];
+    for part in parts {
+        assert!(without_window.iter().any(|line| line == part), "{part}: {without_window:?}");
+    }
+    let envs = [
+        ("READCAST_DUPLICATE_ID", "header:id"),
+        ("READCAST_DUPLICATE_WINDOW", "1000"),
+        ("READCAST_MAX_RECORD_BYTES", "1 MiB"),
+    ];
+    let parts = [
+        "ok order_summary: record size records of more than 1048576 bytes are parked unread",
+        "ok order_summary: duplicates an event is known again by the header `id`, over 1000 offsets",
+    ];
+    let with_window = checked(&envs).await;
+    for part in parts {
+        assert!(with_window.iter().any(|line| line == part), "{part}: {with_window:?}");
+    }
+}

@@ -1,0 +1,75 @@
+//! Events that producers wrote twice.
+
+use readcast::store::OperationState;
+use readcast_core::TopicPartition;
+
+use super::diary::{Desk, Diary, Notes, event, of_key, partition_of};
+
+super::on_both_stores!(
+    fault_34_an_event_that_was_written_twice_is_projected_once,
+    fault_34_without_a_window_every_record_is_an_event,
+);
+
+const WINDOW: i64 = 100;
+
+fn notes(of: impl IntoIterator<Item = (&'static str, Vec<u64>)>) -> Notes {
+    of.into_iter().map(|(key, notes)| (key.to_owned(), notes)).collect()
+}
+
+async fn fault_34_an_event_that_was_written_twice_is_projected_once(mut desk: Desk) {
+    desk.handling.duplicate_window = WINDOW;
+    let append = |key: &str, id: &str, n: u64, ask: &str| desk.scene.append(key, event(id, n, ask));
+    // In one batch, and of a record that is parked.
+    append("twice", "t", 1, "note");
+    append("twice", "t", 1, "note");
+    append("poison", "p", 1, "refuse");
+    append("poison", "p", 1, "refuse");
+    append("poison", "q", 2, "note");
+    // The same id with another content.
+    append("conflict", "c", 1, "note");
+    append("conflict", "c", 2, "note");
+    append("conflict", "d", 3, "note");
+    // In two partitions: no order is known between them, so both are events.
+    let (here, there) = (partition_of("twice"), (partition_of("twice") + 1) % 4);
+    desk.scene.log.append("orders", here, Some("here"), event("both", 1, "note"));
+    desk.scene.log.append("orders", there, Some("there"), event("both", 1, "note"));
+    let instance = desk.opens();
+    desk.comes_to_the_end().await;
+    // In a later batch, after a restart that has only the ledger to know it from.
+    instance.stop().await;
+    let instance = desk.opens();
+    desk.write("later", 0, "note");
+    desk.scene.append("twice", event("t", 1, "note"));
+    desk.comes_to_the_end().await;
+    let expected =
+        notes([("twice", vec![1]), ("conflict", vec![1]), ("here", vec![1]), ("there", vec![1]), ("later", vec![0])]);
+    assert_eq!(desk.notes().await, expected);
+    let parked = desk.parked_keys().await;
+    assert_eq!(parked["poison"], ("unprojectable".to_owned(), 2), "its duplicate is none of them");
+    assert_eq!(parked["conflict"], ("conflicting_duplicate".to_owned(), 2));
+    desk.survives_a_rebuild(&Diary::flawed()).await;
+    // An operator takes the other content as well. A rebuild does too.
+    let retried = desk.retry(of_key("conflict")).await;
+    assert_eq!(retried.state, OperationState::Done, "{retried:?}");
+    assert_eq!(desk.notes().await["conflict"], [1, 2, 3]);
+    desk.survives_a_rebuild(&Diary::flawed()).await;
+    // Behind the window it is an event again, for the live generation and for a rebuild.
+    for n in 0..=WINDOW as u64 {
+        desk.scene.log.append("orders", here, Some("filler"), event(&format!("filler-{n}"), n, "note"));
+    }
+    desk.scene.append("twice", event("t", 9, "note"));
+    desk.comes_to_the_end().await;
+    assert_eq!(desk.notes().await["twice"], [1, 9]);
+    desk.survives_a_rebuild(&Diary::flawed()).await;
+    assert!(desk.live().await.checkpoints.iter().any(|held| held.partition == TopicPartition::new("orders", here)));
+    instance.stop().await;
+}
+
+async fn fault_34_without_a_window_every_record_is_an_event(desk: Desk) {
+    desk.scene.append("twice", event("t", 1, "note"));
+    desk.scene.append("twice", event("t", 1, "note"));
+    let instance = desk.opens();
+    desk.comes_to_the_end().await;
+    assert_eq!(desk.notes().await, notes([("twice", vec![1, 1])]));
+    instance.stop().await;
+}
