@@ -4,6 +4,8 @@
 //! Every way out of a run but the asked-for one is a [`Failure`], and leaves nothing behind: no task, no member of the
 //! group, no open transaction.
 
+mod look;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,18 +17,17 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use self::look::{Throttle, note, same_log};
 use super::goal::Goal;
-use super::watch::{self, Sight, Watch};
+use super::watch::Watch;
 use super::{Options, Shared};
 use crate::error::{Disposition, Failure};
 use crate::health::{State, Voice};
 use crate::metrics::ProjectionMetrics;
 use crate::plan::Allowed;
 use crate::retry::Backoff;
-use crate::source::{
-    Batch, Extents, Known, SourceError, SourceEvent, Start, Subscription, Verdict, added, examine, verify,
-};
-use crate::store::{Checkpoint, Generation, GenerationState, GenerationStatus, StoreError, Trouble, Writer};
+use crate::source::{Batch, Extents, SourceError, SourceEvent, Start, Subscription, verify};
+use crate::store::{Checkpoint, Generation, StoreError, Trouble, Writer};
 use crate::worker::{Activity, Lane, LaneInput, Limits, Progress};
 
 /// How often lag is measured, positions are mirrored to the log, and other instances' progress is looked at.
@@ -164,42 +165,6 @@ async fn checked(
     outcome.and(ended)
 }
 
-/// Makes sure that the log is the one that all checkpoints point into, whoever has the partitions now. How far it
-/// reaches, asked after where they stand: the other way round, an owner who goes on would be beyond its end.
-async fn same_log(feed: &Feed, shared: &Shared) -> Result<Extents, Failure> {
-    let statuses = shared.store.generations().await?;
-    let extents = shared.source.extents(feed.definition.topics()).await?;
-    let ours = |status: &&GenerationStatus| status.projection == feed.name() && status.generation == feed.generation;
-    let checkpoints = statuses.iter().filter(ours).flat_map(|status| &status.checkpoints);
-    let known: Vec<Known> = checkpoints
-        .map(|held| Known {
-            partition: held.partition.clone(),
-            next_offset: held.next_offset,
-            log_id: held.log_id.clone(),
-        })
-        .collect();
-    for partition in added(&known, &extents) {
-        tracing::info!(projection = feed.name(), %partition, "was added to the log: it is read from its beginning");
-    }
-    match examine(&known, &extents).into_iter().next() {
-        None => Ok(extents),
-        Some((partition, verdict)) => Err(SourceError::Verdict { partition, verdict }.into()),
-    }
-}
-
-/// Notes in the store what keeps the generation from going on, or that nothing does, for `readcast status`. Where the
-/// store itself is the trouble, that may not succeed, and must not take long.
-async fn note(shared: &Shared, feed: &Feed, trouble: Option<&Trouble>) {
-    let noted = shared.store.record_trouble(feed.name(), feed.generation, trouble);
-    match tokio::time::timeout(TICK, noted).await {
-        Ok(Ok(())) => {}
-        Ok(Err(error)) => {
-            tracing::debug!(projection = feed.name(), "what keeps it from going on was not noted: {error}");
-        }
-        Err(_) => tracing::debug!(projection = feed.name(), "what keeps it from going on was not noted in time"),
-    }
-}
-
 struct Run<'a> {
     feed: &'a Feed,
     shared: &'a Shared,
@@ -224,14 +189,6 @@ struct Run<'a> {
     watch: &'a mut Watch,
     /// Whether the store may say that something keeps the generation from going on.
     noted: bool,
-}
-
-/// Whether a rebuild gives way to the live generation.
-#[derive(Debug, Default)]
-struct Throttle {
-    closed: bool,
-    /// How far the live generation was when we last looked, over all partitions.
-    live_stood: i64,
 }
 
 /// One of the partitions that are ours.
@@ -469,170 +426,5 @@ impl<'a> Run<'a> {
             goal.stands(partition, next_offset);
             self.shared.goals.set(self.feed.name(), goal.progress());
         }
-    }
-
-    async fn look_around(&mut self) -> Result<(), Failure> {
-        self.mirror();
-        // No answer is needed to go on; what is wrong shows where it hurts.
-        let extents = tokio::time::timeout(TICK, self.shared.source.extents(self.feed.definition.topics()));
-        let statuses = tokio::time::timeout(TICK, self.shared.store.generations());
-        let (extents, statuses) = tokio::join!(extents, statuses);
-        let mut stalled = self.stalled_lane()?;
-        let extents = extents.ok().and_then(Result::ok);
-        if let Some(extents) = &extents {
-            self.measure(extents);
-            self.still_the_same_log(extents)?;
-            stalled = stalled.or(self.silent_partition(extents)?);
-        }
-        if let Ok(Ok(mut statuses)) = statuses {
-            statuses.retain(|status| status.projection == self.feed.name());
-            self.give_way(&statuses, extents.as_ref());
-            self.still_the_same_store(&statuses)?;
-        }
-        self.tell(stalled).await;
-        Ok(())
-    }
-
-    /// A rebuild stands still while the live generation falls behind.
-    fn give_way(&mut self, statuses: &[GenerationStatus], extents: Option<&Extents>) {
-        if self.feed.max_impact == 0 || self.feed.serves() {
-            return;
-        }
-        if let Some(extents) = extents {
-            let live = statuses.iter().find(|status| status.state == GenerationState::Live);
-            self.throttle.look(live, extents, self.feed.max_impact);
-        }
-    }
-
-    /// Takes note of how far other instances are, and fails when what we have committed is gone: the database was put
-    /// back to an earlier state, which a quiet log would not tell before its next record.
-    fn still_the_same_store(&mut self, statuses: &[GenerationStatus]) -> Result<(), Failure> {
-        let Some(ours) = statuses.iter().find(|status| status.generation == self.feed.generation) else {
-            return Ok(());
-        };
-        let mut back = Vec::new();
-        for held in &ours.checkpoints {
-            match self.partitions.get(&held.partition) {
-                Some(partition) if held.next_offset < partition.next_offset => back.push(held.partition.clone()),
-                Some(_) => {}
-                None => self.stands(&held.partition, held.next_offset),
-            }
-        }
-        if back.is_empty() { Ok(()) } else { Err(Failure::Fenced(back)) }
-    }
-
-    /// What is to be said of a lane, or of the thread that polls.
-    fn stalled_lane(&self) -> Result<Option<String>, Failure> {
-        watch::poller(self.subscription.last_sign())?;
-        let lanes = self.activities.iter().enumerate();
-        let said: Vec<_> = lanes.map(|(number, at)| watch::lane(number, at.now())).collect::<Result<_, _>>()?;
-        Ok(said.into_iter().flatten().next())
-    }
-
-    /// A log that was made anew or cut off while we read it. (Its client tells of records that are gone before they were
-    /// read: those that it has fetched already are not lost, wherever the log begins by now.)
-    fn still_the_same_log(&self, extents: &Extents) -> Result<(), Failure> {
-        for (partition, held) in &self.partitions {
-            let Some(extent) = extents.get(partition) else { continue };
-            match verify(held.delivered, held.log_id.as_deref(), extent) {
-                Ok(()) | Err(Verdict::Gap { .. }) => {}
-                Err(verdict) => return Err(SourceError::Verdict { partition: partition.clone(), verdict }.into()),
-            }
-        }
-        Ok(())
-    }
-
-    /// What is to be said of a partition.
-    fn silent_partition(&mut self, extents: &Extents) -> Result<Option<String>, Failure> {
-        let mut said = None;
-        // Nothing is taken from the source while it is closed.
-        for (partition, held) in self.partitions.iter().filter(|_| !self.throttle.closed) {
-            let Some(extent) = extents.get(partition) else { continue };
-            let sight = Sight { delivered: held.delivered, next_offset: held.next_offset, end: extent.end };
-            said = said.or(self.watch.look(partition, sight, Instant::now())?);
-        }
-        Ok(said)
-    }
-
-    /// Says how the generation fares, here and in the store.
-    async fn tell(&mut self, stalled: Option<String>) {
-        let state = self.voice.state();
-        match (stalled, state) {
-            (_, Some(State::Retrying { attempt, reason })) => {
-                note(self.shared, self.feed, Some(&Trouble { text: reason, attempt: Some(attempt) })).await;
-                self.noted = true;
-            }
-            (Some(reason), _) => {
-                note(self.shared, self.feed, Some(&Trouble { text: reason.clone(), attempt: Some(0) })).await;
-                self.voice.say(State::Stalled { reason });
-                self.noted = true;
-            }
-            (None, state) => {
-                if matches!(state, Some(State::Stalled { .. })) {
-                    self.voice.say(State::Running);
-                }
-                if std::mem::take(&mut self.noted) {
-                    note(self.shared, self.feed, None).await;
-                }
-            }
-        }
-    }
-
-    /// The gauges of a projection are those of the generation that readers see.
-    fn measure(&self, extents: &Extents) {
-        if !self.feed.serves() {
-            return;
-        }
-        self.metrics.buffered_bytes(self.budget_bytes - self.budget.available_permits());
-        self.metrics.owned(self.partitions.len());
-        for (partition, held) in &self.partitions {
-            if let Some(extent) = extents.get(partition) {
-                self.metrics.lag(partition, extent.end - held.next_offset);
-            }
-        }
-    }
-
-    fn mirror(&mut self) {
-        let positions: Vec<_> =
-            self.partitions.iter().map(|(partition, held)| (partition.clone(), held.next_offset)).collect();
-        self.subscription.mirror(&positions);
-    }
-}
-
-impl Throttle {
-    /// Closed while the live generation lags by more than `most` records and moves: one that stands still is held up by
-    /// something else, and would hold up the rebuild for ever.
-    fn look(&mut self, live: Option<&GenerationStatus>, extents: &Extents, most: u64) {
-        let Some(live) = live else { return self.closed = false };
-        let lag = live
-            .checkpoints
-            .iter()
-            .filter_map(|held| Some((extents.get(&held.partition)?.end - held.next_offset).max(0).unsigned_abs()));
-        let stands: i64 = live.checkpoints.iter().map(|held| held.next_offset).sum();
-        self.closed = lag.sum::<u64>() > most && stands > self.live_stood;
-        self.live_stood = stands;
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::source::Extent;
-
-    #[test]
-    fn a_rebuild_gives_way_to_a_live_generation_that_lags_and_moves() {
-        let partition = TopicPartition::new("orders", 0);
-        let extents = Extents::from([(partition.clone(), Extent { end: 100, ..Extent::default() })]);
-        let live = |next_offset| GenerationStatus::live_at(&[(0, next_offset)]);
-        let mut throttle = Throttle::default();
-        let mut look = |live: Option<GenerationStatus>| {
-            throttle.look(live.as_ref(), &extents, 50);
-            throttle.closed
-        };
-        assert!(look(Some(live(10))), "it lags by 90, and has moved");
-        assert!(!look(Some(live(10))), "it stands still: somebody else is to blame");
-        assert!(look(Some(live(40))));
-        assert!(!look(Some(live(60))), "40 behind is close enough");
-        assert!(!look(None));
     }
 }
