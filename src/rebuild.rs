@@ -19,16 +19,16 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use self::loss::losses;
-use self::reach::forgotten;
+use self::reach::{off_the_log, truncated_history};
 use crate::error::Failure;
 use crate::failpoint;
 use crate::plan::Handling;
 use crate::retry::Backoff;
+use crate::source::Source;
 use crate::source::kafka::DeadLetterTopic;
-use crate::source::{Extents, Source, verify};
 use crate::store::{
     Begin, Build, Command, GenerationState, GenerationStatus, Lead, Move, Operation, OperationProgress, OperationState,
-    Phase, Rebuild, Store, StoreError, Swap, Swapped,
+    Phase, Rebuild, Store, StoreError, Swap, Swapped, attends,
 };
 
 /// How long until the store is looked at again while something is under way.
@@ -309,17 +309,14 @@ impl<'a> Work<'a> {
 
     async fn begin_rebuild(&mut self, rebuild: &Rebuild, definition: &Definition) -> Result<Next, Failure> {
         let extents = self.conductor.source.extents(definition.topics()).await?;
-        let forgotten = forgotten(&extents, Some(self.live));
-        if rebuild.begin == Begin::Earliest && !forgotten.is_empty() && !rebuild.accept_truncated {
-            let forgotten: Vec<String> = forgotten.iter().map(ToString::to_string).collect();
-            let outcome = format!(
-                "truncated history: the log no longer holds all that the live tables were built from ({}). A rebuild \
-                 would forget it; `--accept-truncated` says that it may",
-                forgotten.join("; ")
-            );
+        if rebuild.begin == Begin::Earliest
+            && !rebuild.accept_truncated
+            && let Some(truncated) = truncated_history(&extents, self.live)
+        {
+            let outcome = format!("{truncated}. A rebuild would forget it; `--accept-truncated` says that it may");
             return self.finish(OperationState::Refused, &outcome).await;
         }
-        if let Some(lost) = lost(self.live, &extents) {
+        if let Some(lost) = off_the_log(self.live, &extents) {
             let outcome = format!(
                 "the live generation can't come to where a new one would begin, so that nothing could be compared or \
                  swapped ({lost}): restore the log, or start the projection over (README, \"Starting over\")"
@@ -358,14 +355,8 @@ impl<'a> Work<'a> {
                 return self.finish(OperationState::Refused, "the live generation is another one by now").await;
             }
             let extents = self.conductor.source.extents(definition.topics()).await?;
-            let forgotten = forgotten(&extents, Some(self.live));
-            if !forgotten.is_empty() {
-                let forgotten: Vec<String> = forgotten.iter().map(ToString::to_string).collect();
-                let outcome = format!(
-                    "truncated history: the log no longer holds all that the live tables were built from ({}), so \
-                     there is nothing to compare them with",
-                    forgotten.join("; ")
-                );
+            if let Some(truncated) = truncated_history(&extents, self.live) {
+                let outcome = format!("{truncated}, so there is nothing to compare them with");
                 return self.finish(OperationState::Refused, &outcome).await;
             }
             let build = Build { scratch: true, copy_from: None };
@@ -502,11 +493,7 @@ impl<'a> Work<'a> {
             return self.finish(OperationState::Refused, "there is no standby to go back to").await;
         };
         let attendance = self.conductor.store.attendance().await?;
-        let is_fed = attendance.iter().any(|attended| {
-            attended.projection == standby.projection
-                && attended.definition_hash == standby.definition_hash
-                && attended.present
-        });
+        let is_fed = attends(&attendance, &standby.projection, Some(&standby.definition_hash));
         if standby.behind(self.live) != Some(0) && !is_fed {
             let behind = standby.behind(self.live).map_or("some".into(), |behind| behind.to_string());
             let outcome = format!(
@@ -595,15 +582,6 @@ impl<'a> Work<'a> {
         self.lead.finish(self.operation.id, state, outcome).await?;
         Ok(Next::Step)
     }
-}
-
-/// Why the live generation can't go on in this log, if it can't.
-fn lost(live: &GenerationStatus, extents: &Extents) -> Option<String> {
-    live.checkpoints.iter().find_map(|held| {
-        let extent = extents.get(&held.partition)?;
-        let verdict = verify(held.next_offset, held.log_id.as_deref(), extent).err()?;
-        Some(format!("{}: {verdict}", held.partition))
-    })
 }
 
 /// Whether readers never saw it, and it may still become live.

@@ -27,7 +27,7 @@ pub use self::generation::{
 };
 pub use self::ledger::{Entry, IdDigest, Page, Window};
 pub use self::operation::{
-    Attendance, Begin, Command, Operation, OperationProgress, OperationState, Rebuild, Resolution, Resolve,
+    Attendance, Begin, Command, Operation, OperationProgress, OperationState, Rebuild, Resolution, Resolve, attends,
 };
 use crate::source::{Extent, Extents};
 

@@ -7,7 +7,7 @@ use readcast::config::Config;
 use readcast::health::Health;
 use readcast::metrics::Metrics;
 use readcast::rebuild::Policy;
-use readcast::store::{Begin, Command, OperationState, Rebuild, Store};
+use readcast::store::{Command, OperationState, Rebuild, Store};
 use readcast::supervisor::{self, Goals, Options, Shared};
 use readcast::worker::Limits;
 use readcast_core::Registry;
@@ -40,14 +40,7 @@ pub(crate) async fn rebuild(log: &Log, store: &Arc<dyn Store>, registry: &Regist
     let rebuilding = async {
         let begun = Instant::now();
         for definition in registry.definitions() {
-            let command = Command::Rebuild(Rebuild {
-                definition_hash: definition.hash().into(),
-                begin: Begin::Earliest,
-                no_activate: false,
-                accept_truncated: false,
-                accept_difference: false,
-                max_impact: 0,
-            });
+            let command = Command::Rebuild(Rebuild::of(definition.hash()));
             store.request(definition.name(), &command, "a benchmark").await.unwrap();
         }
         for definition in registry.definitions() {

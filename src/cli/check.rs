@@ -9,7 +9,8 @@ use serde::Serialize;
 use super::connect::{self, Access};
 use super::{Context, Output, Refusal};
 use crate::plan::{Handling, Identity};
-use crate::source::{Extents, Source, verify};
+use crate::rebuild::reach::off_the_log;
+use crate::source::{Extents, Source};
 use crate::store::{GenerationState, GenerationStatus, ParkingLimits, Store, StoreError, declaration_changes};
 
 #[derive(clap::Args)]
@@ -182,12 +183,10 @@ async fn findings(
 
 /// Whether the log still holds what comes next, in every partition.
 fn positions(generation: &GenerationStatus, extents: &Extents) -> Result<String, String> {
-    for checkpoint in &generation.checkpoints {
-        let Some(extent) = extents.get(&checkpoint.partition) else {
-            return Err(format!("{} is not in the log", checkpoint.partition));
-        };
-        verify(checkpoint.next_offset, checkpoint.log_id.as_deref(), extent)
-            .map_err(|verdict| format!("{}: {verdict}", checkpoint.partition))?;
+    let gone = generation.checkpoints.iter().find(|held| !extents.contains_key(&held.partition));
+    let gone = gone.map(|held| format!("{} is not in the log", held.partition));
+    if let Some(fault) = gone.or_else(|| off_the_log(generation, extents)) {
+        return Err(fault);
     }
     Ok(format!("{} checkpoints, all within the log", generation.checkpoints.len()))
 }

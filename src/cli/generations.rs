@@ -3,9 +3,9 @@
 
 use std::process::ExitCode;
 
-use super::operate::{Operator, attends, conclude};
+use super::operate::{Operator, conclude};
 use super::{Context, Refusal, registered};
-use crate::store::Command;
+use crate::store::{Command, attends};
 
 #[derive(clap::Args)]
 pub(super) struct Named {

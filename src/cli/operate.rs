@@ -19,7 +19,7 @@ use super::{Context, Refusal, no_such};
 use crate::health::Health;
 use crate::metrics::Metrics;
 use crate::store::{
-    Attendance, Command, GenerationState, GenerationStatus, Operation, OperationState, Store, StoreError,
+    Attendance, Command, GenerationState, GenerationStatus, Operation, OperationState, Store, StoreError, attends,
     declaration_changes,
 };
 use crate::supervisor::{self, Endings, Goals, Shared};
@@ -173,13 +173,6 @@ async fn left_alone(
             return (store, company);
         }
     }
-}
-
-/// Whether an instance that runs has the projection: in the definition with this hash, where that matters.
-pub(super) fn attends(attendance: &[Attendance], projection: &str, hash: Option<&str>) -> bool {
-    attendance.iter().any(|held| {
-        held.present && held.projection == projection && hash.is_none_or(|hash| held.definition_hash == hash)
-    })
 }
 
 fn hands(company: Company, attendance: &[Attendance], projection: &str, hash: Option<&str>) -> Hands {

@@ -17,11 +17,11 @@ pub struct Replay {
     pub failed: Option<(i64, Cause)>,
 }
 
-/// Projects the first records of a parked sequence in the order given, as far as that goes and at most
-/// `rules.most_applied` of them. Whoever tries again has decided: whether their ids were there before plays no part.
+/// Projects the first records of a parked sequence in the order given, as far as that goes. Whoever tries again has
+/// decided: whether their ids were there before plays no part.
 pub fn replay(rules: Rules<'_>, partition: &TopicPartition, records: &[ParkedRecord]) -> Replay {
     let mut replay = Replay::default();
-    for record in records.iter().take(rules.most_applied) {
+    for record in records {
         let record = &record.letter.record;
         if let Err(cause) = replay.add(rules, partition, record) {
             replay.failed = Some((record.offset, cause));

@@ -283,14 +283,7 @@ pub(crate) mod tests {
     }
 
     fn asked() -> Rebuild {
-        Rebuild {
-            definition_hash: "h".into(),
-            begin: Begin::Earliest,
-            no_activate: false,
-            accept_truncated: false,
-            accept_difference: false,
-            max_impact: 0,
-        }
+        Rebuild::of("h")
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::fmt;
 
 use readcast_core::TopicPartition;
 
-use crate::source::Extents;
+use crate::source::{Extents, verify};
 use crate::store::GenerationStatus;
 
 /// Records that the live generation was built from, and that the log no longer has.
@@ -38,4 +38,21 @@ pub fn forgotten(extents: &Extents, live: Option<&GenerationStatus>) -> Vec<Forg
         to: extent.start,
     });
     forgotten.filter(|forgotten| forgotten.to > forgotten.from).collect()
+}
+/// That a rebuild from the earliest offset would forget something, and what; the beginning of a sentence.
+pub fn truncated_history(extents: &Extents, live: &GenerationStatus) -> Option<String> {
+    let forgotten: Vec<String> = forgotten(extents, Some(live)).iter().map(ToString::to_string).collect();
+    (!forgotten.is_empty()).then(|| {
+        let gone = forgotten.join("; ");
+        format!("truncated history: the log no longer holds all that the live tables were built from ({gone})")
+    })
+}
+
+/// The first checkpoint that the log can't be read on from, and why. Partitions that it does not have are passed over.
+pub fn off_the_log(status: &GenerationStatus, extents: &Extents) -> Option<String> {
+    status.checkpoints.iter().find_map(|held| {
+        let extent = extents.get(&held.partition)?;
+        let verdict = verify(held.next_offset, held.log_id.as_deref(), extent).err()?;
+        Some(format!("{}: {verdict}", held.partition))
+    })
 }

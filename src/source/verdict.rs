@@ -66,20 +66,21 @@ impl Verdict {
                  goes on where the log begins (`--dry-run` shows it first)"
             }
             Verdict::Truncated { .. } => {
-                "the tables hold what the log has lost: type `readcast rebuild NAME`, which makes them anew of what the \
-                 log still has; or, to keep them as they are, type `readcast accept-loss NAME`, which goes on where \
-                 the logs part (`--dry-run` shows it first)"
+                "the tables hold what the log has lost: type `readcast accept-loss NAME`, which keeps them and goes on where \
+                 the logs part (`--dry-run` shows it first); then, for tables of what the log still has alone, `readcast \
+                 rebuild NAME --accept-truncated --accept-difference`"
             }
             Verdict::Recreated { .. } => {
-                "if the topic was meant to begin anew, type `readcast rebuild NAME`, which makes the tables of the new log \
-                 alone, or `readcast accept-loss NAME`, which keeps them and goes on where the new log begins (`--dry-run` \
-                 shows it first); if not, correct the address or the topic, and see `readcast check`"
+                "if the topic was meant to begin anew, type `readcast accept-loss NAME`, which keeps the tables and goes on \
+                 where the new log begins (`--dry-run` shows it first), and then, for tables of the new log alone, `readcast \
+                 rebuild NAME --accept-truncated --accept-difference`; if not, correct the address or the topic, and see \
+                 `readcast check`"
             }
             Verdict::PartitionsShrunk { .. } => {
                 "see `readcast check`: if partitions only can't be seen at the moment, bring them back and restart; if they \
-                 are gone for good, keys have moved between those that are left: type `readcast rebuild NAME`, or \
-                 `readcast accept-loss NAME`, which keeps the tables and forgets those partitions (`--dry-run` shows it \
-                 first)"
+                 are gone for good, keys have moved between those that are left: type `readcast accept-loss NAME`, which \
+                 keeps the tables and forgets those partitions (`--dry-run` shows it first), and then `readcast rebuild NAME \
+                 --accept-truncated --accept-difference`"
             }
         }
     }

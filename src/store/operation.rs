@@ -134,6 +134,21 @@ pub struct Rebuild {
     pub max_impact: u64,
 }
 
+impl Rebuild {
+    /// With the definition of this hash, from the earliest offset, activated when nothing speaks against it, and giving
+    /// way to nobody.
+    pub fn of(definition_hash: impl Into<String>) -> Self {
+        Self {
+            definition_hash: definition_hash.into(),
+            begin: Begin::Earliest,
+            no_activate: false,
+            accept_truncated: false,
+            accept_difference: false,
+            max_impact: 0,
+        }
+    }
+}
+
 /// Where in the log a rebuild begins.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -245,4 +260,11 @@ pub struct Attendance {
     pub present: bool,
     /// When one was last seen, in RFC 3339.
     pub last_seen: String,
+}
+
+/// Whether an instance that runs has the projection: in the definition with this hash, where that matters.
+pub fn attends(attendance: &[Attendance], projection: &str, hash: Option<&str>) -> bool {
+    attendance.iter().any(|held| {
+        held.present && held.projection == projection && hash.is_none_or(|hash| held.definition_hash == hash)
+    })
 }

@@ -19,8 +19,8 @@ use crate::plan::Allowed;
 use crate::rebuild::{Conductor, OnChange};
 use crate::retry::Backoff;
 use crate::store::{
-    Attendance, Begin, Command, Generation, GenerationState, GenerationStatus, Operation, OperationState, Phase,
-    Rebuild, StoreError, declaration_changes,
+    Attendance, Command, Generation, GenerationState, GenerationStatus, Operation, OperationState, Phase, Rebuild,
+    StoreError, declaration_changes,
 };
 
 /// How often the store is asked what there is to do.
@@ -323,14 +323,7 @@ impl Projection {
         if built || self.unfinished_business(operations).is_some() {
             return Ok(());
         }
-        let rebuild = Command::Rebuild(Rebuild {
-            definition_hash: hash.to_owned(),
-            begin: Begin::Earliest,
-            no_activate: false,
-            accept_truncated: false,
-            accept_difference: false,
-            max_impact: self.options.policy.max_impact,
-        });
+        let rebuild = Command::Rebuild(Rebuild { max_impact: self.options.policy.max_impact, ..Rebuild::of(hash) });
         let changes = declaration_changes(&self.current, live).join("; ");
         tracing::info!(projection = self.name, "the definition changed, so it is rebuilt: {changes}");
         self.shared.store.request(&self.name, &rebuild, "on_change").await.map(drop)

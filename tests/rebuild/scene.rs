@@ -12,7 +12,7 @@ use readcast::source::Source;
 use readcast::source::memory::MemorySource;
 use readcast::store::postgres::Postgres;
 use readcast::store::sqlite::Sqlite;
-use readcast::store::{Begin, Command, GenerationState, GenerationStatus, Operation, OperationState, Rebuild, Store};
+use readcast::store::{Command, GenerationState, GenerationStatus, Operation, OperationState, Rebuild, Store};
 use readcast::supervisor::{self, Endings, Goals, Options, Shared};
 use readcast::worker::Limits;
 use readcast_core::{Changes, ColumnType, Definition, Envelope, Projection, ProjectionError, Registry, TableSpec};
@@ -346,12 +346,5 @@ pub(crate) async fn finished(store: &dyn Store, projection: &str, id: i64) -> Op
 
 /// The rebuild of a definition, with all defaults.
 pub(crate) fn rebuild(definition: &Definition) -> Rebuild {
-    Rebuild {
-        definition_hash: definition.hash().into(),
-        begin: Begin::Earliest,
-        no_activate: false,
-        accept_truncated: false,
-        accept_difference: false,
-        max_impact: 0,
-    }
+    Rebuild::of(definition.hash())
 }

@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use chrono::{DateTime, SecondsFormat, Utc};
 use readcast::store::{
-    Begin, Command, Committed, Generation, GenerationState, Operation, OperationProgress, OperationState, Rebuild,
+    Command, Committed, Generation, GenerationState, Operation, OperationProgress, OperationState, Rebuild,
 };
 use readcast_core::Definition;
 
@@ -14,14 +14,7 @@ use super::lifecycle::{begin, empty};
 use super::subject::Subject;
 
 pub(super) fn rebuild(definition: &Definition) -> Command {
-    Command::Rebuild(Rebuild {
-        definition_hash: definition.hash().into(),
-        begin: Begin::Earliest,
-        no_activate: false,
-        accept_truncated: false,
-        accept_difference: false,
-        max_impact: 0,
-    })
+    Command::Rebuild(Rebuild::of(definition.hash()))
 }
 
 async fn operations(subject: &Subject, finished: usize) -> Vec<Operation> {

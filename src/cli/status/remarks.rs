@@ -3,9 +3,9 @@
 
 use super::{Known, operation_on};
 use crate::cli::inert::inert;
-use crate::cli::operate::{attends, changed, described};
+use crate::cli::operate::{changed, described};
 use crate::rebuild::loss::losses;
-use crate::store::{Command, GenerationState, GenerationStatus, Operation, OperationState};
+use crate::store::{Command, GenerationState, GenerationStatus, Operation, OperationState, attends};
 
 /// Everything worth a word, a paragraph each.
 pub(super) fn remarks(known: &Known<'_>) -> Vec<String> {
