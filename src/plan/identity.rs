@@ -59,3 +59,57 @@ impl Identity {
 fn header<'a>(record: &'a Record, name: &str) -> Option<&'a [u8]> {
     record.headers.iter().find(|(other, _)| other == name).and_then(|(_, value)| value.as_deref())
 }
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use readcast_core::TopicPartition;
+
+    use super::*;
+
+    const EVENT: &[u8] = br#"{"event_id":"e1","type":"T","timestamp":"2024-05-20T14:30:00Z","data":1}"#;
+
+    fn record(key: Option<&'static [u8]>, headers: &[(&str, &'static [u8])]) -> Record {
+        let header = |(name, value): &(&str, &'static [u8])| ((*name).to_owned(), Some(Bytes::from_static(value)));
+        let headers = headers.iter().map(header).collect();
+        Record {
+            key: key.map(Bytes::from_static),
+            value: Some(Bytes::from_static(EVENT)),
+            headers,
+            ..Record::default()
+        }
+    }
+
+    fn entry(identity: &Identity, record: &Record) -> Option<Entry> {
+        let position = TopicPartition::new("orders", 0).at(record.offset);
+        let event = Envelope::from_plain_json(position, record.key.clone(), EVENT).expect("an event");
+        identity.entry(record, &event)
+    }
+
+    #[test]
+    fn fault_34_an_id_stands_in_the_body_or_in_a_header() {
+        let of = |id: &[u8]| Some(Entry::of_event(0, id, EVENT));
+        let header = Identity::Header("id".into());
+        assert_eq!(entry(&Identity::Body, &record(None, &[("id", b"h1")])), of(b"e1"));
+        assert_eq!(entry(&header, &record(None, &[("other", b"x"), ("id", b"h1")])), of(b"h1"));
+        assert_eq!(entry(&header, &record(None, &[])), None);
+        assert_eq!(header.judge(None, 7), Judgement::New);
+        assert_eq!(header.judge(Some(7), 7), Judgement::Duplicate);
+        assert_eq!(header.judge(Some(8), 7), Judgement::Conflict);
+    }
+
+    #[test]
+    fn fault_34_events_that_are_numbered_by_key_come_in_order_twice_or_with_a_gap() {
+        let sequence = Identity::Sequence("n".into());
+        let numbered = Some(Entry::numbered(0, b"k", 7));
+        assert_eq!(entry(&sequence, &record(Some(b"k"), &[("n", b" 7 ")])), numbered);
+        for unnumbered in [record(None, &[("n", b"7")]), record(Some(b"k"), &[]), record(Some(b"k"), &[("n", b"x")])] {
+            assert_eq!(entry(&sequence, &unnumbered), None);
+        }
+        assert_eq!(sequence.judge(None, 7), Judgement::New);
+        assert_eq!(sequence.judge(Some(6), 7), Judgement::New);
+        assert_eq!(sequence.judge(Some(7), 7), Judgement::Duplicate);
+        assert_eq!(sequence.judge(Some(9), 7), Judgement::Duplicate);
+        assert_eq!(sequence.judge(Some(5), 7), Judgement::Gap);
+    }
+}
