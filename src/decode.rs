@@ -25,10 +25,10 @@ pub enum DecodeError {
 
 impl Format {
     /// The event in `record`, which stands at `position`.
-    pub fn decode(self, position: &Position, record: &Record) -> Result<Envelope, DecodeError> {
+    pub fn decode<'a>(self, position: &Position, record: &'a Record) -> Result<Envelope<'a>, DecodeError> {
         let value = record.value.as_ref().ok_or(DecodeError::Tombstone)?;
         match self {
-            Format::PlainJson => Ok(Envelope::from_plain_json(position.clone(), record.key.clone(), value)?),
+            Format::PlainJson => Ok(Envelope::from_plain_json(position.clone(), record.key.as_deref(), value)?),
         }
     }
 }

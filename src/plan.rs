@@ -261,9 +261,11 @@ impl Rules<'_> {
         if judged == Some(Judgement::Gap) {
             *gaps += 1;
         }
+        let replaced;
         let decoded = match amendment {
             Some(Amendment::Replace(value)) => {
-                self.decode(&Record { value: Some(value.clone()), ..record.clone() }, position)
+                replaced = Record { value: Some(value.clone()), ..record.clone() };
+                self.decode(&replaced, position)
             }
             _ => decoded,
         };
@@ -282,7 +284,7 @@ impl Rules<'_> {
         }
     }
 
-    fn decode(&self, record: &Record, position: &Position) -> Result<Envelope, Cause> {
+    fn decode<'r>(&self, record: &'r Record, position: &Position) -> Result<Envelope<'r>, Cause> {
         if let Some(cause) = self.condemned.get(position) {
             return Err(cause.clone());
         }
@@ -294,7 +296,7 @@ impl Rules<'_> {
         decoded.map_err(|error| Cause::new(PoisonClass::Undecodable, error.to_string()))
     }
 
-    fn project(&self, event: &Envelope) -> Result<Vec<Change>, Cause> {
+    fn project(&self, event: &Envelope<'_>) -> Result<Vec<Change>, Cause> {
         let changes = self.definition.project(event).map_err(|error| {
             let class = match error {
                 Unprojectable::Refused(_) => PoisonClass::Unprojectable,

@@ -1,30 +1,32 @@
 //! A decoded event.
 
-use bytes::Bytes;
+use std::borrow::Cow;
+
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::{Position, Timestamp};
 
-/// A decoded event with its coordinates. Its data stays JSON text until a projection asks for it with
-/// [`Envelope::data`], so that no digit of a number is lost on the way.
+/// A decoded event with its coordinates, borrowed from the record's bytes: nothing is copied but texts that hold an escape.
+/// Its data stays JSON text until a projection asks for it with [`Envelope::data`], so that no digit of a number is lost on
+/// the way.
 #[derive(Clone, Debug)]
-pub struct Envelope {
+pub struct Envelope<'a> {
     /// Where the record stood in the log.
     pub position: Position,
     /// The record's key: records of one key are ordered.
-    pub key: Option<Bytes>,
+    pub key: Option<&'a [u8]>,
     /// The producer's identity of the event.
-    pub event_id: String,
+    pub event_id: Cow<'a, str>,
     /// What happened, such as `ORDER_PLACED`.
-    pub event_type: String,
+    pub event_type: Cow<'a, str>,
     /// The version of the event's schema, from 1.
     pub version: u32,
     /// When it happened, as the producer says.
     pub timestamp: Timestamp,
     /// What the event belongs to across services.
-    pub correlation_id: Option<String>,
-    data: Box<RawValue>,
+    pub correlation_id: Option<Cow<'a, str>>,
+    data: &'a RawValue,
 }
 
 /// The record is no event in the plain JSON form.
@@ -34,32 +36,40 @@ pub struct EnvelopeError(#[from] serde_json::Error);
 
 /// The plain JSON form: the fields of an event around its `data`. Unknown fields are ignored.
 #[derive(Deserialize)]
-struct PlainJson {
-    event_id: String,
-    #[serde(rename = "type")]
-    event_type: String,
+struct PlainJson<'a> {
+    #[serde(borrow)]
+    event_id: Cow<'a, str>,
+    #[serde(rename = "type", borrow)]
+    event_type: Cow<'a, str>,
     #[serde(default = "first_version")]
     version: u32,
     timestamp: Timestamp,
-    correlation_id: Option<String>,
-    data: Box<RawValue>,
+    #[serde(borrow)]
+    correlation_id: Option<Text<'a>>,
+    #[serde(borrow)]
+    data: &'a RawValue,
 }
+
+/// serde borrows a `Cow` only where it stands alone, not in an `Option`.
+#[derive(Deserialize)]
+struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
 
 fn first_version() -> u32 {
     1
 }
 
-impl Envelope {
+impl<'a> Envelope<'a> {
     /// Reads an event in the plain JSON form: `event_id`, `type`, `version` (1 when absent), `timestamp`,
     /// `correlation_id` (optional), `data`.
-    pub fn from_plain_json(position: Position, key: Option<Bytes>, json: &[u8]) -> Result<Self, EnvelopeError> {
+    pub fn from_plain_json(position: Position, key: Option<&'a [u8]>, json: &'a [u8]) -> Result<Self, EnvelopeError> {
         let PlainJson { event_id, event_type, version, timestamp, correlation_id, data } =
             serde_json::from_slice(json)?;
+        let correlation_id = correlation_id.map(|Text(id)| id);
         Ok(Self { position, key, event_id, event_type, version, timestamp, correlation_id, data })
     }
 
-    /// The event's data as a type of the projection's own.
-    pub fn data<'a, T: Deserialize<'a>>(&'a self) -> Result<T, serde_json::Error> {
+    /// The event's data as a type of the projection's own, which may borrow its texts.
+    pub fn data<T: Deserialize<'a>>(&self) -> Result<T, serde_json::Error> {
         serde_json::from_str(self.data.get())
     }
 }
@@ -71,12 +81,16 @@ mod tests {
 
     #[test]
     fn plain_json_is_read_and_what_is_missing_is_named() {
-        let read =
-            |json: &str| Envelope::from_plain_json(TopicPartition::new("orders", 0).at(7), None, json.as_bytes());
+        fn read(json: &str) -> Result<Envelope<'_>, EnvelopeError> {
+            Envelope::from_plain_json(TopicPartition::new("orders", 0).at(7), None, json.as_bytes())
+        }
         let json =
             r#"{"event_id":"e1","type":"T","timestamp":"2024-05-20T14:30:00Z","more":[],"data":{"price":49.90}}"#;
         let event = read(json).expect("an event");
-        assert_eq!((event.event_type.as_str(), event.version), ("T", 1));
+        assert_eq!((&*event.event_type, event.version), ("T", 1));
+        assert!(matches!(event.event_id, Cow::Borrowed("e1")), "nothing is copied that need not be");
+        let escaped = json.replace("e1", r"\u0065\n");
+        assert_eq!(read(&escaped).expect("an event").event_id, "e\n");
         let missing = read(&json.replace("event_id", "id")).expect_err("no event_id").to_string();
         assert!(missing.contains("event_id"), "{missing}");
     }

@@ -9,6 +9,7 @@
 //! same rows. The reverse does not hold. A sum that leaves its range and comes back within one batch is exact, because
 //! the fold adds before it looks at the row; and a number that is deleted or overwritten is not looked at.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 
@@ -69,6 +70,17 @@ impl Cell {
         })
     }
 
+    /// Whether this operation leaves no trace behind `next`.
+    fn is_settled_by(&self, next: &Cell) -> bool {
+        matches!(next, Cell::Set(_)) && !matches!(self, Cell::Newer(_))
+    }
+
+    /// Whether there is one operation that does what this one and then `next` do.
+    fn composes(&self, next: &Cell) -> bool {
+        let appends = matches!((self, next), (Cell::Append(_), Cell::Append(_)));
+        appends || self.is_settled_by(next) || self.then(next).is_some()
+    }
+
     /// What the cell holds after this change. `None` when a number is out of range.
     fn modify(&self, held: &Value) -> Option<Value> {
         match (self, Cell::Set(held.clone()).then(self)) {
@@ -100,30 +112,36 @@ impl Cells {
         &self.0
     }
 
-    /// Composes `next` behind what the cell at `place` already does.
+    /// Composes `next` behind what the cell at `place` already does. `false`, and nothing done, when that is not one
+    /// operation.
     pub(crate) fn push(&mut self, place: usize, next: Cell) -> bool {
-        // In place: an array that grows item by item would be copied with each.
-        if let (Some(Cell::Append(items)), Cell::Append(more)) = (&mut self.0[place], &next) {
-            items.extend_from_slice(more);
-            return true;
+        let held = &mut self.0[place];
+        match (held.as_mut(), next) {
+            (None, next) => *held = Some(next),
+            // In place: an array that grows item by item would be copied with each.
+            (Some(Cell::Append(items)), Cell::Append(more)) => items.extend(more),
+            (Some(cell), next) if cell.is_settled_by(&next) => *cell = next,
+            (Some(cell), next) => match cell.then(&next) {
+                Some(composed) => *cell = composed,
+                None => return false,
+            },
         }
-        let composed = match &self.0[place] {
-            None => Some(next),
-            Some(cell) => cell.then(&next),
-        };
-        let composes = composed.is_some();
-        if composes {
-            self.0[place] = composed;
-        }
-        composes
+        true
     }
 
-    /// The operations that do what these and then `next` do, if there are such.
-    fn then(&self, next: &Cells, table: &TableSpec) -> Option<Cells> {
-        let mut composed = self.clone();
-        composed.then_newer(next, table)?;
-        let mut plain = next.present().filter(|(_, cell)| !matches!(cell, Cell::Newer(_)));
-        plain.all(|(place, cell)| composed.push(place, cell.clone())).then_some(composed)
+    /// Composes `next` behind these operations, in place; gives it back, and does nothing, when that is not one operation
+    /// a cell.
+    fn absorb(&mut self, next: Cells, table: &TableSpec) -> Result<(), Cells> {
+        let composes = |(place, cell): (usize, &Cell)| self.0[place].as_ref().is_none_or(|held| held.composes(cell));
+        if !next.plain().all(composes) || self.then_newer(&next, table).is_none() {
+            return Err(next);
+        }
+        for (place, cell) in next.0.into_iter().enumerate() {
+            if let Some(cell) = cell.filter(|cell| !matches!(cell, Cell::Newer(_))) {
+                self.push(place, cell);
+            }
+        }
+        Ok(())
     }
 
     /// Composes the `newer` group of `next`, if it has one: onto untouched cells as it is; onto the same group, or onto
@@ -173,6 +191,11 @@ impl Cells {
         self.0[place].as_ref()?.value()
     }
 
+    /// The operations but those that hang on whether the row's `newer_by` columns move forward.
+    fn plain(&self) -> impl Iterator<Item = (usize, &Cell)> {
+        self.present().filter(|(_, cell)| !matches!(cell, Cell::Newer(_)))
+    }
+
     fn present(&self) -> impl Iterator<Item = (usize, &Cell)> {
         self.0.iter().enumerate().filter_map(|(place, cell)| Some((place, cell.as_ref()?)))
     }
@@ -203,30 +226,40 @@ pub enum RowChange {
     Delete,
 }
 
-/// What composing two changes of one row gave.
-enum Composed {
-    /// The one change that does both.
-    One(RowChange),
-    /// The second changed nothing: it updates a row that the first removed.
+/// What became of a change that was to be composed behind another.
+enum Absorbed {
+    /// The other does both now.
+    Both,
+    /// It changed nothing: it updates a row that the other removed.
     Missed,
     /// No single change does both.
-    Neither,
+    Apart(RowChange),
 }
 
 impl RowChange {
-    fn then(&self, next: &RowChange, table: &TableSpec) -> Composed {
+    /// Composes `next` behind this change, in place.
+    fn absorb(&mut self, next: RowChange, table: &TableSpec) -> Absorbed {
         use RowChange::{Delete, Update, Upsert};
-        let composed = match (self, next) {
-            (_, Delete) => Some(Delete),
-            (Delete, Update(_)) => return Composed::Missed,
+        let apart = match (&mut *self, next) {
+            (held, Delete) => {
+                *held = Delete;
+                None
+            }
+            (Delete, Update(_)) => return Absorbed::Missed,
             // What follows a removal starts afresh: the whole row is known.
-            (Delete, Upsert(cells)) => cells.create(table).map(Cells::image).map(Upsert),
-            (Upsert(first), Upsert(second) | Update(second)) => first.then(second, table).map(Upsert),
-            (Update(first), Update(second)) => first.then(second, table).map(Update),
+            (held @ Delete, Upsert(cells)) => match cells.create(table) {
+                Some(row) => {
+                    *held = Upsert(Cells::image(row));
+                    None
+                }
+                None => Some(Upsert(cells)),
+            },
+            (Upsert(first), Upsert(second)) => first.absorb(second, table).err().map(Upsert),
+            (Upsert(first) | Update(first), Update(second)) => first.absorb(second, table).err().map(Update),
             // With the row there, both apply; without it, only the second: two outcomes, so two changes.
-            (Update(_), Upsert(_)) => None,
+            (Update(_), next @ Upsert(_)) => Some(next),
         };
-        composed.map_or(Composed::Neither, Composed::One)
+        apart.map_or(Absorbed::Both, Absorbed::Apart)
     }
 }
 
@@ -304,17 +337,22 @@ impl ChangeSet {
     fn push_row(&mut self, index: usize, key: Key, next: RowChange, table: &TableSpec) {
         let segments = &mut self.tables[index];
         let (cleared, rows) = open_segment(segments);
-        let was_cleared = || !cleared.is_empty() && (1..key.len()).any(|len| cleared.contains(&key[..len]));
-        let composed = match rows.get(&key) {
-            Some(held) => held.then(&next, table),
-            None if was_cleared() => RowChange::Delete.then(&next, table),
-            None => Composed::One(next.clone()),
+        let below_cleared =
+            |key: &Key| !cleared.is_empty() && (1..key.len()).any(|length| cleared.contains(&key[..length]));
+        let mut held = match rows.entry(key) {
+            Entry::Vacant(free) if below_cleared(free.key()) => free.insert_entry(RowChange::Delete),
+            Entry::Vacant(free) => {
+                free.insert(next);
+                return;
+            }
+            Entry::Occupied(held) => held,
         };
-        match composed {
-            Composed::One(change) => drop(rows.insert(key, change)),
-            Composed::Missed => self.missed += 1,
-            Composed::Neither => {
-                segments.push(Segment::Rows { cleared: BTreeSet::new(), rows: BTreeMap::from([(key, next)]) });
+        match held.get_mut().absorb(next, table) {
+            Absorbed::Both => {}
+            Absorbed::Missed => self.missed += 1,
+            Absorbed::Apart(next) => {
+                let rows = BTreeMap::from([(held.key().clone(), next)]);
+                segments.push(Segment::Rows { cleared: BTreeSet::new(), rows });
             }
         }
     }

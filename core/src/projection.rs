@@ -56,7 +56,7 @@ pub trait Projection: Send + Sync + 'static {
     ///
     /// # Errors
     /// Whatever makes the event impossible to project, such as a missing field. The record is then poison.
-    fn project(&self, event: &Envelope, changes: &mut Changes<'_>) -> Result<(), ProjectionError>;
+    fn project(&self, event: &Envelope<'_>, changes: &mut Changes<'_>) -> Result<(), ProjectionError>;
 }
 
 /// A registered projection with what it declared, checked and hashed.
@@ -117,7 +117,7 @@ impl Definition {
     }
 
     /// What `event` changes. A panic of the projection's is an error like any other.
-    pub fn project(&self, event: &Envelope) -> Result<Vec<Change>, Unprojectable> {
+    pub fn project(&self, event: &Envelope<'_>) -> Result<Vec<Change>, Unprojectable> {
         // Nothing that a panic could leave half done outlives this call: a projection keeps no state.
         let projected = std::panic::catch_unwind(AssertUnwindSafe(|| {
             let mut changes = Changes::new(&self.tables);
@@ -294,7 +294,7 @@ mod tests {
             vec![TableSpec::new(self.1).key("id", ColumnType::Text)]
         }
 
-        fn project(&self, _event: &Envelope, _changes: &mut Changes<'_>) -> Result<(), ProjectionError> {
+        fn project(&self, _event: &Envelope<'_>, _changes: &mut Changes<'_>) -> Result<(), ProjectionError> {
             Ok(())
         }
     }
@@ -363,8 +363,8 @@ mod tests {
             ]
         }
 
-        fn project(&self, event: &Envelope, changes: &mut Changes<'_>) -> Result<(), ProjectionError> {
-            match event.event_type.as_str() {
+        fn project(&self, event: &Envelope<'_>, changes: &mut Changes<'_>) -> Result<(), ProjectionError> {
+            match &*event.event_type {
                 "PANIC" => panic!("over {}", event.event_id),
                 "FLOOD" => loop {
                     // Refused, and counted all the same.

@@ -11,7 +11,7 @@
 //! #     fn tables(&self) -> Vec<TableSpec> {
 //! #         vec![TableSpec::new("visits").key("page", ColumnType::Text).with_default("count", ColumnType::I64, 0)]
 //! #     }
-//! #     fn project(&self, event: &Envelope, changes: &mut Changes<'_>) -> Result<(), ProjectionError> {
+//! #     fn project(&self, event: &Envelope<'_>, changes: &mut Changes<'_>) -> Result<(), ProjectionError> {
 //! #         let page: String = event.data()?;
 //! #         changes.upsert("visits", [page]).add("count", 1);
 //! #         Ok(())
@@ -62,7 +62,10 @@ pub fn try_given<P: Projection, E: AsRef<str>>(
     let mut folded = ChangeSet::new();
     let mut one_by_one = Model::new(definition.tables().to_vec());
     for (place, json) in events.into_iter().enumerate() {
-        let event = decode(&partition, place, json.as_ref())?;
+        let json = filled(place, json.as_ref());
+        let position = partition.at(i64::try_from(place).expect("fewer events than an offset counts"));
+        let event = Envelope::from_plain_json(position, None, json.as_bytes());
+        let event = event.map_err(|error| format!("event {place}: {error}"))?;
         if definition.subscribes(&event.event_type) {
             let changes = definition.project(&event).map_err(|error| format!("event {place}: {error}"))?;
             for change in changes {
@@ -85,12 +88,11 @@ pub fn try_given<P: Projection, E: AsRef<str>>(
     Ok(Given { definition: definition.clone(), model })
 }
 
-fn decode(partition: &TopicPartition, place: usize, json: &str) -> Result<Envelope, String> {
+/// The text of an event with the id and the time of its place.
+fn filled(place: usize, json: &str) -> String {
     let (minutes, seconds) = (place / 60, place % 60);
     let time = format!("2024-01-01T{:02}:{:02}:{seconds:02}Z", minutes / 60, minutes % 60);
-    let json = json.replace(PLACE, &place.to_string()).replace(TIME, &time);
-    let position = partition.at(i64::try_from(place).expect("fewer events than an offset counts"));
-    Envelope::from_plain_json(position, None, json.as_bytes()).map_err(|error| format!("event {place}: {error}"))
+    json.replace(PLACE, &place.to_string()).replace(TIME, &time)
 }
 
 /// Tables after some events.
@@ -194,7 +196,7 @@ mod tests {
             vec![TableSpec::new("notes").key("id", ColumnType::Text).nullable("note", ColumnType::Text)]
         }
 
-        fn project(&self, _: &Envelope, changes: &mut Changes<'_>) -> Result<(), ProjectionError> {
+        fn project(&self, _: &Envelope<'_>, changes: &mut Changes<'_>) -> Result<(), ProjectionError> {
             changes.update("notes", ["a"]).set("note", "x");
             Ok(())
         }

@@ -46,10 +46,10 @@ impl Projection for CustomerOrders {
         ]
     }
 
-    fn project(&self, event: &Envelope, changes: &mut Changes<'_>) -> Result<(), ProjectionError> {
+    fn project(&self, event: &Envelope<'_>, changes: &mut Changes<'_>) -> Result<(), ProjectionError> {
         let Order { customer, total_amount } = event.data()?;
         let row = changes.upsert(CUSTOMERS, [customer.id]);
-        match event.event_type.as_str() {
+        match &*event.event_type {
             PLACED => row.add("orders", 1).add("spent", total_amount).max("last_order_at", event.timestamp),
             CANCELLED => row.add("cancelled", 1).add("spent", -total_amount),
             REFUNDED => row.add("spent", -event.data::<Refund>()?.refund_amount),

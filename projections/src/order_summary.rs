@@ -61,9 +61,9 @@ impl Projection for OrderSummary {
         vec![summary, lines]
     }
 
-    fn project(&self, event: &Envelope, changes: &mut Changes<'_>) -> Result<(), ProjectionError> {
+    fn project(&self, event: &Envelope<'_>, changes: &mut Changes<'_>) -> Result<(), ProjectionError> {
         let order: Order = event.data()?;
-        let status = match event.event_type.as_str() {
+        let status = match &*event.event_type {
             PLACED => "placed",
             PAID => "paid",
             SHIPPED => "shipped",
@@ -80,7 +80,7 @@ impl Projection for OrderSummary {
             .set("item_count", item_count)
             .set("total_amount", order.total_amount)
             .set("updated_at", event.timestamp);
-        match event.event_type.as_str() {
+        match &*event.event_type {
             PLACED => {
                 summary.set("placed_at", event.timestamp);
                 changes.replace_children(LINES, [order.order_id], lines(order.items));

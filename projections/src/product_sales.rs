@@ -37,7 +37,7 @@ impl Projection for ProductSales {
         ]
     }
 
-    fn project(&self, event: &Envelope, changes: &mut Changes<'_>) -> Result<(), ProjectionError> {
+    fn project(&self, event: &Envelope<'_>, changes: &mut Changes<'_>) -> Result<(), ProjectionError> {
         let Order { items } = event.data()?;
         for item in items {
             let (units, revenue) = (i64::from(item.quantity), item.revenue()?);

@@ -71,7 +71,7 @@ impl<'a> Draft<'a> {
     }
 
     /// Whether the event was there before. One that is new is from now on.
-    pub(super) fn judge(&mut self, identity: &Identity, record: &Record, event: &Envelope) -> Judgement {
+    pub(super) fn judge(&mut self, identity: &Identity, record: &Record, event: &Envelope<'_>) -> Judgement {
         let window = &self.memory.window;
         let Some(entry) = (window.offsets() > 0).then(|| identity.entry(record, event)).flatten() else {
             return Judgement::New;

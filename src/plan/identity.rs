@@ -31,7 +31,7 @@ pub(super) enum Judgement {
 
 impl Identity {
     /// What the ledger keeps of the event; nothing when it has no identity.
-    pub(super) fn entry(&self, record: &Record, event: &Envelope) -> Option<Entry> {
+    pub(super) fn entry(&self, record: &Record, event: &Envelope<'_>) -> Option<Entry> {
         let content = record.value.as_deref().unwrap_or_default();
         match self {
             Identity::Body => Some(Entry::of_event(record.offset, event.event_id.as_bytes(), content)),
@@ -82,7 +82,7 @@ mod tests {
 
     fn entry(identity: &Identity, record: &Record) -> Option<Entry> {
         let position = TopicPartition::new("orders", 0).at(record.offset);
-        let event = Envelope::from_plain_json(position, record.key.clone(), EVENT).expect("an event");
+        let event = Envelope::from_plain_json(position, record.key.as_deref(), EVENT).expect("an event");
         identity.entry(record, &event)
     }
 

@@ -8,6 +8,7 @@ mod log;
 mod meaning;
 mod native;
 mod poll;
+mod pool;
 mod produce;
 mod pulse;
 mod rebalance;

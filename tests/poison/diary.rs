@@ -95,7 +95,7 @@ impl Projection for Diary {
         vec![table()]
     }
 
-    fn project(&self, event: &Envelope, changes: &mut Changes<'_>) -> Result<(), ProjectionError> {
+    fn project(&self, event: &Envelope<'_>, changes: &mut Changes<'_>) -> Result<(), ProjectionError> {
         let Data { n, ask } = event.data()?;
         let key = event.key.as_ref().map(|key| String::from_utf8_lossy(key).into_owned()).unwrap_or_default();
         let mut sum = 1;

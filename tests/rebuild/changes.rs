@@ -52,7 +52,7 @@ fn decimal_counts() -> Seen {
     Seen::next(2, vec![table], count)
 }
 
-fn set_status(event: &Envelope, changes: &mut Changes<'_>) {
+fn set_status(event: &Envelope<'_>, changes: &mut Changes<'_>) {
     changes.upsert("seen", [order_id(event)]).set("status", event.event_type.to_string());
 }
 
@@ -104,7 +104,7 @@ async fn a_changed_column_type_halts_until_it_is_rebuilt(mut scene: Scene) {
 }
 
 async fn a_new_table_and_a_dropped_column_come_with_the_swap(mut scene: Scene) {
-    fn project(event: &Envelope, changes: &mut Changes<'_>) {
+    fn project(event: &Envelope<'_>, changes: &mut Changes<'_>) {
         set_status(event, changes);
         changes.upsert("seen_types", [event.event_type.to_string()]).add("events", 1);
     }
@@ -228,7 +228,7 @@ async fn a_row_edited_by_hand_is_found_by_verify_and_repaired_by_its_key(mut sce
 }
 
 async fn a_key_whose_rows_others_share_is_not_folded_again(mut scene: Scene) {
-    fn by_type(event: &Envelope, changes: &mut Changes<'_>) {
+    fn by_type(event: &Envelope<'_>, changes: &mut Changes<'_>) {
         changes.upsert("seen", [event.event_type.to_string()]).add("events", 1);
     }
     let shared = || Seen { project: by_type, ..Seen::first() };

@@ -32,7 +32,7 @@ pub(crate) struct Seen {
     pub(crate) name: &'static str,
     pub(crate) version: u32,
     pub(crate) tables: Vec<TableSpec>,
-    pub(crate) project: fn(&Envelope, &mut Changes<'_>),
+    pub(crate) project: fn(&Envelope<'_>, &mut Changes<'_>),
 }
 
 impl Seen {
@@ -42,7 +42,7 @@ impl Seen {
     }
 
     /// The same in another version, with other tables.
-    pub(crate) fn next(version: u32, tables: Vec<TableSpec>, project: fn(&Envelope, &mut Changes<'_>)) -> Self {
+    pub(crate) fn next(version: u32, tables: Vec<TableSpec>, project: fn(&Envelope<'_>, &mut Changes<'_>)) -> Self {
         Self { name: NAME, version, tables, project }
     }
 
@@ -58,11 +58,11 @@ pub(crate) fn seen() -> TableSpec {
         .index(["events"])
 }
 
-pub(crate) fn order_id(event: &Envelope) -> String {
+pub(crate) fn order_id(event: &Envelope<'_>) -> String {
     event.key.as_ref().map(|key| String::from_utf8_lossy(key).into_owned()).unwrap_or_default()
 }
 
-pub(crate) fn count(event: &Envelope, changes: &mut Changes<'_>) {
+pub(crate) fn count(event: &Envelope<'_>, changes: &mut Changes<'_>) {
     changes.upsert("seen", [order_id(event)]).add("events", 1);
 }
 
@@ -87,7 +87,7 @@ impl Projection for Seen {
         self.tables.clone()
     }
 
-    fn project(&self, event: &Envelope, changes: &mut Changes<'_>) -> Result<(), ProjectionError> {
+    fn project(&self, event: &Envelope<'_>, changes: &mut Changes<'_>) -> Result<(), ProjectionError> {
         (self.project)(event, changes);
         Ok(())
     }

@@ -39,7 +39,7 @@ impl Projection for Declared {
         self.tables.clone()
     }
 
-    fn project(&self, _: &Envelope, _: &mut Changes<'_>) -> Result<(), ProjectionError> {
+    fn project(&self, _: &Envelope<'_>, _: &mut Changes<'_>) -> Result<(), ProjectionError> {
         Ok(())
     }
 }

@@ -174,7 +174,7 @@ mod tests {
             vec![TableSpec::new("t").key("id", ColumnType::Text)]
         }
 
-        fn project(&self, _event: &Envelope, _changes: &mut Changes<'_>) -> Result<(), ProjectionError> {
+        fn project(&self, _event: &Envelope<'_>, _changes: &mut Changes<'_>) -> Result<(), ProjectionError> {
             Ok(())
         }
     }

@@ -12,13 +12,13 @@ use std::marker::PhantomData;
 use std::ptr;
 use std::time::Duration;
 
-use bytes::Bytes;
 use rdkafka::TopicPartitionList;
 use rdkafka::bindings as rd;
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use rdkafka::error::RDKafkaErrorCode;
 
 use super::Client;
+use super::pool::Pool;
 use crate::source::{Header, Record};
 
 /// Owns a pointer that librdkafka made, and gives it back at the end.
@@ -96,14 +96,14 @@ pub(super) struct Failed {
 }
 
 impl Event<'_> {
-    /// Reads it, once: a second time a record is no longer there.
-    pub(super) fn read(&mut self) -> Said<'_> {
+    /// Reads it, once: a second time a record is no longer there. What a record consists of is copied into `pool`.
+    pub(super) fn read(&mut self, pool: &mut Pool) -> Said<'_> {
         let event = self.event.0;
         // SAFETY: the event is alive as long as `self`, which what is returned borrows; each reader is called for the
         // kind of event that it is for.
         unsafe {
             match rd::rd_kafka_event_type(event) {
-                rd::RD_KAFKA_EVENT_FETCH => message(event),
+                rd::RD_KAFKA_EVENT_FETCH => message(event, pool),
                 rd::RD_KAFKA_EVENT_ERROR => Said::Failed(failed(event)),
                 rd::RD_KAFKA_EVENT_REBALANCE => rebalance(event),
                 rd::RD_KAFKA_EVENT_LOG => log(event),
@@ -115,7 +115,7 @@ impl Event<'_> {
 
 /// # Safety
 /// `event` is a fetch event that outlives `'e`.
-unsafe fn message<'e>(event: *mut rd::rd_kafka_event_t) -> Said<'e> {
+unsafe fn message<'e>(event: *mut rd::rd_kafka_event_t, pool: &mut Pool) -> Said<'e> {
     // SAFETY: the message and all that it points to live in the event; its topic is set where it has no error.
     unsafe {
         let Some(message) = rd::rd_kafka_event_message_next(event).as_ref() else { return Said::Other };
@@ -125,9 +125,9 @@ unsafe fn message<'e>(event: *mut rd::rd_kafka_event_t) -> Said<'e> {
         let leader_epoch = rd::rd_kafka_message_leader_epoch(message);
         let record = Record {
             offset: message.offset,
-            key: bytes(message.key, message.key_len),
-            value: bytes(message.payload, message.len),
-            headers: headers(message),
+            key: bytes(message.key, message.key_len).map(|key| pool.copy(key)),
+            value: bytes(message.payload, message.len).map(|value| pool.copy(value)),
+            headers: headers(message, pool),
             timestamp: timestamp(message),
         };
         Said::Record {
@@ -151,7 +151,7 @@ unsafe fn timestamp(message: &rd::rd_kafka_message_t) -> Option<i64> {
 
 /// # Safety
 /// `message` is one of a consumer.
-unsafe fn headers(message: &rd::rd_kafka_message_t) -> Vec<Header> {
+unsafe fn headers(message: &rd::rd_kafka_message_t, pool: &mut Pool) -> Vec<Header> {
     let mut list = ptr::null_mut();
     // SAFETY: the list and all names and values in it live in the message.
     unsafe {
@@ -161,7 +161,7 @@ unsafe fn headers(message: &rd::rd_kafka_message_t) -> Vec<Header> {
         let header = |index| {
             let (mut name, mut value, mut length) = (ptr::null(), ptr::null(), 0);
             rd::rd_kafka_header_get_all(list, index, &raw mut name, &raw mut value, &raw mut length);
-            (text(name).into_owned(), bytes(value, length))
+            (text(name).into_owned(), bytes(value, length).map(|value| pool.copy(value)))
         };
         (0..count).map(header).collect()
     }
@@ -222,10 +222,10 @@ unsafe fn text<'e>(at: *const c_char) -> Cow<'e, str> {
 }
 
 /// # Safety
-/// `at` is null, or has `length` bytes.
-unsafe fn bytes(at: *const c_void, length: usize) -> Option<Bytes> {
+/// `at` is null, or has `length` bytes that live as long as `'e`.
+unsafe fn bytes<'e>(at: *const c_void, length: usize) -> Option<&'e [u8]> {
     // SAFETY: as the caller says.
-    (!at.is_null()).then(|| Bytes::copy_from_slice(unsafe { std::slice::from_raw_parts(at.cast(), length) }))
+    (!at.is_null()).then(|| unsafe { std::slice::from_raw_parts(at.cast(), length) })
 }
 
 /// Says under which leader the record before an offset in `list` was written. Nothing if the partition is not in it.

@@ -13,6 +13,7 @@ use super::Topics;
 use super::log;
 use super::meaning::end_of_subscription;
 use super::native::{Failed, Queue, Said};
+use super::pool::Pool;
 use super::pulse::Pulse;
 use super::rebalance::Member;
 use super::room::Room;
@@ -44,6 +45,8 @@ pub(super) struct Poller {
     /// Where the next batch of each partition begins, under which assignment.
     positions: BTreeMap<TopicPartition, (AssignmentEpoch, i64)>,
     paused: bool,
+    /// Where records are copied to.
+    pool: Pool,
 }
 
 impl Poller {
@@ -65,6 +68,7 @@ impl Poller {
             batches: Vec::new(),
             positions: BTreeMap::new(),
             paused: false,
+            pool: Pool::default(),
         }
     }
 
@@ -93,7 +97,7 @@ impl Poller {
                 break;
             }
             let Some(mut event) = queue.poll(timeout) else { break };
-            match event.read() {
+            match event.read(&mut self.pool) {
                 Said::Record { topic, partition, leader_epoch, record } => {
                     bytes += record.bytes();
                     self.add(&topic, partition, leader_epoch, record);

@@ -87,35 +87,57 @@ pub(super) fn by_shape<'a>(
         RowChange::Delete => None,
     });
     let shared = shared_operations(changed.clone().map(|(_, _, cells)| cells), table);
-    let mut groups = BTreeMap::<Shape, Vec<_>>::new();
+    // There are few shapes and many rows: no shape is made of a row that has the one of another.
+    let mut groups = Vec::<(Shape, Vec<ChangedRow<'a>>)>::new();
     for (existing_only, key, cells) in changed {
-        let shape = Shape { existing_only, ..shape_of(cells, &shared) };
-        groups.entry(shape).or_default().push((key, cells));
+        let is_theirs = |shape: &Shape| shape.existing_only == existing_only && shape.fits(cells, &shared);
+        match groups.iter_mut().find(|(shape, _)| is_theirs(shape)) {
+            Some((_, rows)) => rows.push((key, cells)),
+            None => groups.push((Shape { existing_only, ..shape_of(cells, &shared) }, vec![(key, cells)])),
+        }
     }
-    groups
+    groups.into_iter().collect()
 }
 
 /// For each column, the operation that all rows share which have one at all, if it ignores NULL.
 fn shared_operations<'a>(rows: impl Iterator<Item = &'a Cells>, table: &TableSpec) -> Vec<Option<Operation>> {
-    let mut seen: Vec<Vec<Operation>> = vec![Vec::new(); table.data_columns().len()];
+    #[derive(Clone, Copy)]
+    enum Seen {
+        None,
+        Only(Operation),
+        Several,
+    }
+    let mut seen = vec![Seen::None; table.data_columns().len()];
     for cells in rows {
         for (seen, cell) in seen.iter_mut().zip(cells.as_slice()) {
-            let operation = cell.as_ref().map(Operation::of).filter(|operation| !seen.contains(operation));
-            seen.extend(operation);
+            let Some(operation) = cell.as_ref().map(Operation::of) else { continue };
+            *seen = match *seen {
+                Seen::None => Seen::Only(operation),
+                Seen::Only(other) if other == operation => Seen::Only(operation),
+                Seen::Only(_) | Seen::Several => Seen::Several,
+            };
         }
     }
-    let shared = |seen: &Vec<Operation>| match seen.as_slice() {
-        [only] if only.ignores_null() => Some(*only),
+    let shared = |seen: Seen| match seen {
+        Seen::Only(operation) if operation.ignores_null() => Some(operation),
         _ => None,
     };
-    seen.iter().map(shared).collect()
+    seen.into_iter().map(shared).collect()
 }
 
 pub(super) fn shape_of(cells: &Cells, shared: &[Option<Operation>]) -> Shape {
+    Shape { existing_only: true, operations: operations_of(cells, shared).collect() }
+}
+
+fn operations_of(cells: &Cells, shared: &[Option<Operation>]) -> impl Iterator<Item = Option<Operation>> {
     let operations = cells.as_slice().iter().enumerate();
-    let operations = operations
-        .map(|(place, cell)| cell.as_ref().map(Operation::of).or_else(|| shared.get(place).copied().flatten()));
-    Shape { existing_only: true, operations: operations.collect() }
+    operations.map(|(place, cell)| cell.as_ref().map(Operation::of).or_else(|| shared.get(place).copied().flatten()))
+}
+
+impl Shape {
+    fn fits(&self, cells: &Cells, shared: &[Option<Operation>]) -> bool {
+        operations_of(cells, shared).eq(self.operations.iter().copied())
+    }
 }
 
 fn is_zero(value: &Value) -> bool {

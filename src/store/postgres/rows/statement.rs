@@ -37,7 +37,7 @@ impl Statement<'_> {
     }
 }
 
-fn bound<'q>(text: String, arrays: &[Array<'_>]) -> PgQuery<'q> {
+fn bound<'q>(text: String, arrays: &'q [Array<'_>]) -> PgQuery<'q> {
     arrays.iter().fold(sqlx::query(AssertSqlSafe(text)), |query, array| array.bind(query))
 }
 
@@ -84,7 +84,7 @@ impl Array<'_> {
         }
     }
 
-    fn bind<'q>(&self, query: PgQuery<'q>) -> PgQuery<'q> {
+    fn bind<'q>(&'q self, query: PgQuery<'q>) -> PgQuery<'q> {
         macro_rules! array {
             ($pattern:pat => $value:expr) => {
                 query.bind(
@@ -99,8 +99,8 @@ impl Array<'_> {
             };
         }
         match self.column.column_type() {
-            ColumnType::Text => array!(Value::Text(text) => text.clone()),
-            ColumnType::Json => array!(Value::Json(json) => json.as_str().to_owned()),
+            ColumnType::Text => array!(Value::Text(text) => text.as_str()),
+            ColumnType::Json => array!(Value::Json(json) => json.as_str()),
             ColumnType::Bool => array!(Value::Bool(truth) => *truth),
             ColumnType::I32 => array!(Value::I32(number) => *number),
             ColumnType::I64 => array!(Value::I64(number) => *number),
@@ -109,7 +109,7 @@ impl Array<'_> {
             ColumnType::Timestamp => array!(Value::Timestamp(time) => time.as_datetime()),
             ColumnType::Date => array!(Value::Date(date) => *date),
             ColumnType::Uuid => array!(Value::Uuid(uuid) => *uuid),
-            ColumnType::Bytes => array!(Value::Bytes(bytes) => bytes.clone()),
+            ColumnType::Bytes => array!(Value::Bytes(bytes) => bytes.as_slice()),
         }
     }
 }
