@@ -112,6 +112,12 @@ impl Cells {
         &self.0
     }
 
+    /// The values of a whole row, when every cell is set to one.
+    pub fn whole(&self) -> Option<impl Iterator<Item = &Value>> {
+        let set = |cell: &Option<Cell>| matches!(cell, Some(Cell::Set(_)));
+        self.0.iter().all(set).then(|| self.0.iter().filter_map(|cell| cell.as_ref()?.value()))
+    }
+
     /// Composes `next` behind what the cell at `place` already does. `false`, and nothing done, when that is not one
     /// operation.
     pub(crate) fn push(&mut self, place: usize, next: Cell) -> bool {

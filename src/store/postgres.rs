@@ -87,13 +87,9 @@ impl Store for Postgres {
     }
 
     async fn writer(&self, definition: &Definition, generation: Generation) -> Result<Box<dyn Writer>, StoreError> {
-        let connection = Some(self.connect().await?);
-        Ok(Box::new(PostgresWriter {
-            options: self.options.clone(),
-            connection,
-            definition: definition.clone(),
-            generation,
-        }))
+        let options = connection::for_writing(&self.options);
+        let connection = Some(connect(&options).await?);
+        Ok(Box::new(PostgresWriter { options, connection, definition: definition.clone(), generation }))
     }
 
     async fn generations(&self) -> Result<Vec<GenerationStatus>, StoreError> {

@@ -20,6 +20,14 @@ pub(super) fn with_limits(options: PgConnectOptions) -> PgConnectOptions {
     ])
 }
 
+/// `options` for a connection that writes rows. Its statements find rows by their keys, thousands at a time, and by the
+/// whole table where no index serves. For thousands the planner likes to read all of a table instead, and takes the longer
+/// the larger the table grows; so it may only where there is no other way.
+pub(super) fn for_writing(options: &PgConnectOptions) -> PgConnectOptions {
+    let keyed = [("enable_seqscan", "off"), ("enable_hashjoin", "off"), ("enable_mergejoin", "off")];
+    options.clone().options(keyed)
+}
+
 pub(super) async fn connect(options: &PgConnectOptions) -> Result<PgConnection, StoreError> {
     PgConnection::connect_with(options).await.map_err(at("connecting to Postgres"))
 }

@@ -4,19 +4,24 @@
 //! many rows there are. Arrays are in the order of the rows' keys: two lanes that write the same rows take their locks
 //! in the same order.
 
+mod copy;
 mod shape;
 mod statement;
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use readcast_core::{Cell, Cells, Column, Json, Key, Presence, Row, RowChange, Segment, TableSpec, Value};
 use sqlx::PgConnection;
 
+pub(super) use self::copy::Copy;
 use self::shape::{ChangedRow, Operation, Shape, by_shape, shape_of};
 use self::statement::{Array, Statement, collated, incoming, matches, typed};
 use super::sql::{column_list, initial, quoted};
 use crate::store::{StoreError, Written};
+
+/// From how many rows on a COPY, which takes two round trips, is worth it.
+const MANY: usize = 64;
 
 /// Writes one segment to the physical table `physical`.
 pub(super) async fn write(
@@ -42,7 +47,13 @@ pub(super) async fn write(
             if !deleted.is_empty() {
                 written.rows += target.delete(&deleted).run(connection, table).await?;
             }
-            for (shape, rows) in by_shape(rows, table) {
+            let many = rows.iter().filter(is_new(cleared)).count() >= MANY;
+            let mut is_new = is_new(cleared);
+            let (new, rows): (Vec<_>, Vec<_>) = rows.iter().partition(|row| many && is_new(row));
+            if !new.is_empty() {
+                written.rows += target.copy(connection, &new).await?;
+            }
+            for (shape, rows) in by_shape(&rows, table) {
                 let changed = target.change(connection, &shape, &rows).await?;
                 written.rows += changed;
                 if shape.existing_only {
@@ -52,6 +63,19 @@ pub(super) async fn write(
         }
     }
     Ok(())
+}
+
+/// Whether a change makes a whole row, which can't be there: the rows below one of the `cleared` keys are gone.
+fn is_new<'a>(cleared: &'a BTreeSet<Key>) -> impl FnMut(&(&'a Key, &'a RowChange)) -> bool {
+    // Keys come in order, so those below one parent stand together.
+    let mut parent: &[Value] = &[];
+    move |(key, change)| {
+        if parent.is_empty() || !key.starts_with(parent) {
+            let above = (1..key.len()).map(|length| &key[..length]).find(|above| cleared.contains(*above));
+            parent = above.unwrap_or_default();
+        }
+        !parent.is_empty() && matches!(change, RowChange::Upsert(cells) if cells.whole().is_some())
+    }
 }
 
 /// Keys in groups of one length, each group in order.
@@ -96,6 +120,19 @@ impl<'a> Target<'a> {
             let missing = rows.iter().zip(1_i64..).filter(|(_, place)| !changed.contains(place)).map(|(row, _)| *row);
             Ok(changed.len() as u64 + self.insert(connection, &missing.collect::<Vec<_>>()).await?)
         }
+    }
+
+    /// Copies whole rows that are not there.
+    async fn copy(self, connection: &mut PgConnection, rows: &[(&Key, &RowChange)]) -> Result<u64, StoreError> {
+        let mut copy = Copy::begin(connection, self.table, self.physical).await?;
+        for (key, change) in rows {
+            if let RowChange::Upsert(cells) = change
+                && let Some(values) = cells.whole()
+            {
+                copy.add(key.iter().chain(values)).await?;
+            }
+        }
+        copy.end().await
     }
 
     /// Creates these rows, which a moment ago were missing.

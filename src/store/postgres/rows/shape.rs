@@ -78,12 +78,12 @@ pub(super) type ChangedRow<'a> = (&'a Key, &'a Cells);
 /// The rows in groups that one statement can write. A column that is only ever added to (or the like) counts as added
 /// to in every row, by nothing where a row does not say: fewer statements, and all rows locked in the order of keys.
 pub(super) fn by_shape<'a>(
-    rows: &'a BTreeMap<Key, RowChange>,
+    rows: &[(&'a Key, &'a RowChange)],
     table: &TableSpec,
 ) -> BTreeMap<Shape, Vec<ChangedRow<'a>>> {
     let changed = rows.iter().filter_map(|(key, change)| match change {
-        RowChange::Upsert(cells) => Some((false, key, cells)),
-        RowChange::Update(cells) => Some((true, key, cells)),
+        RowChange::Upsert(cells) => Some((false, *key, cells)),
+        RowChange::Update(cells) => Some((true, *key, cells)),
         RowChange::Delete => None,
     });
     let shared = shared_operations(changed.clone().map(|(_, _, cells)| cells), table);

@@ -1,0 +1,115 @@
+//! Rows that are known to be new, by COPY: the server fills its pages with them a page at a time, where INSERT looks each
+//! one up and logs it by itself.
+
+use readcast_core::{TableSpec, Value};
+use sqlx::encode::IsNull;
+use sqlx::postgres::{PgArgumentBuffer, PgCopyIn};
+use sqlx::{Encode, PgConnection, Postgres};
+
+use super::super::connection::at_rows;
+use super::super::sql::column_list;
+use crate::failpoint;
+use crate::store::StoreError;
+
+/// What a binary COPY begins with: signature, flags, length of a header extension (PostgreSQL documentation, COPY, binary
+/// format).
+const HEADER: &[u8] = b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0";
+/// What it ends with, in the place of a row's number of columns.
+const TRAILER: [u8; 2] = (-1_i16).to_be_bytes();
+/// What the binary form of a `jsonb` begins with.
+const JSONB_VERSION: u8 = 1;
+/// How many bytes are sent at once.
+const PIECE: usize = 128 << 10;
+
+/// A COPY under way. Rows that are there already make it fail, with all of its transaction.
+pub(in super::super) struct Copy<'c> {
+    copy: PgCopyIn<&'c mut PgConnection>,
+    unsent: PgArgumentBuffer,
+    table: &'c TableSpec,
+}
+
+impl<'c> Copy<'c> {
+    /// Begins to copy rows of `table` to its physical table `physical`.
+    pub(in super::super) async fn begin(
+        connection: &'c mut PgConnection,
+        table: &'c TableSpec,
+        physical: &str,
+    ) -> Result<Self, StoreError> {
+        let text = format!("COPY {physical} ({}) FROM STDIN (FORMAT binary)", column_list(table.columns()));
+        let copy = connection.copy_in_raw(&text).await.map_err(at_rows(doing(table)))?;
+        let mut unsent = PgArgumentBuffer::default();
+        unsent.extend_from_slice(HEADER);
+        Ok(Self { copy, unsent, table })
+    }
+
+    /// Adds a row, its values in the order of the table's columns.
+    pub(in super::super) async fn add(&mut self, values: impl Iterator<Item = &Value>) -> Result<(), StoreError> {
+        let columns = self.table.columns().len() as i16;
+        self.unsent.extend_from_slice(&columns.to_be_bytes());
+        for value in values {
+            put(&mut self.unsent, value).map_err(at_rows(doing(self.table)))?;
+        }
+        if self.unsent.len() >= PIECE {
+            self.send().await?;
+            failpoint::hit("during_copy");
+        }
+        Ok(())
+    }
+
+    /// Ends it. How many rows it wrote.
+    pub(in super::super) async fn end(mut self) -> Result<u64, StoreError> {
+        self.unsent.extend_from_slice(&TRAILER);
+        self.send().await?;
+        let doing = doing(self.table);
+        self.copy.finish().await.map_err(|error| match is_of_the_key(&error) {
+            true => StoreError::Unavailable { doing, reason: "another lane created a row at the same moment".into() },
+            false => at_rows(doing)(error),
+        })
+    }
+
+    async fn send(&mut self) -> Result<(), StoreError> {
+        self.copy.send(self.unsent.as_slice()).await.map_err(at_rows(doing(self.table)))?;
+        self.unsent.clear();
+        Ok(())
+    }
+}
+
+/// Whether a row was there already.
+fn is_of_the_key(error: &sqlx::Error) -> bool {
+    let violated = error.as_database_error().filter(|error| error.is_unique_violation());
+    violated.and_then(|error| error.constraint()).is_some_and(|name| name.ends_with("_pkey"))
+}
+
+fn doing(table: &TableSpec) -> String {
+    format!("writing table `{}`", table.name())
+}
+
+/// A value's length, or -1 for NULL, and its binary form.
+fn put(buffer: &mut PgArgumentBuffer, value: &Value) -> sqlx::Result<()> {
+    let begins = buffer.len();
+    buffer.extend_from_slice(&(-1_i32).to_be_bytes());
+    let encoded = match value {
+        Value::Null => Ok(IsNull::Yes),
+        Value::Text(text) => Encode::<Postgres>::encode_by_ref(text, buffer),
+        Value::Bool(truth) => Encode::<Postgres>::encode_by_ref(truth, buffer),
+        Value::I32(number) => Encode::<Postgres>::encode_by_ref(number, buffer),
+        Value::I64(number) => Encode::<Postgres>::encode_by_ref(number, buffer),
+        Value::F64(number) => Encode::<Postgres>::encode_by_ref(number, buffer),
+        Value::Decimal(number) => Encode::<Postgres>::encode_by_ref(&number.as_rust_decimal(), buffer),
+        Value::Timestamp(time) => Encode::<Postgres>::encode_by_ref(&time.as_datetime(), buffer),
+        Value::Date(date) => Encode::<Postgres>::encode_by_ref(date, buffer),
+        Value::Uuid(uuid) => Encode::<Postgres>::encode_by_ref(uuid, buffer),
+        Value::Bytes(bytes) => Encode::<Postgres>::encode_by_ref(bytes, buffer),
+        Value::Json(json) => {
+            buffer.push(JSONB_VERSION);
+            buffer.extend_from_slice(json.as_str().as_bytes());
+            Ok(IsNull::No)
+        }
+    };
+    if let IsNull::No = encoded.map_err(sqlx::Error::Encode)? {
+        let length = buffer.len() - begins - size_of::<i32>();
+        let length = i32::try_from(length).map_err(|_| sqlx::Error::Encode("a value is longer than 2 GiB".into()))?;
+        buffer[begins..begins + size_of::<i32>()].copy_from_slice(&length.to_be_bytes());
+    }
+    Ok(())
+}
