@@ -4,13 +4,18 @@
 //! what the store says alone, so whoever has the right after it goes on where it stopped. The tables are filled by the
 //! same feeds that fill the live ones; here is only decided what comes after what.
 
+mod bulk;
 mod dead_letters;
 pub mod foresight;
 mod key;
 pub mod loss;
 pub mod reach;
+mod reading;
+mod spool;
+mod throttle;
 
 use std::collections::BTreeSet;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,8 +23,11 @@ use readcast_core::{Definition, TopicPartition};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+pub use self::bulk::Bulk;
+use self::bulk::Loaded;
 use self::loss::losses;
 use self::reach::{off_the_log, truncated_history};
+pub(crate) use self::throttle::Throttle;
 use crate::error::Failure;
 use crate::failpoint;
 use crate::plan::Handling;
@@ -63,6 +71,8 @@ pub struct Policy {
     pub most_lost_percent: u64,
     /// A rebuild stands still while the live generation lags by more than this many records; 0 for never.
     pub max_impact: u64,
+    /// Where a rebuild keeps what does not fit into its memory.
+    pub spool_directory: PathBuf,
 }
 
 impl Default for Policy {
@@ -73,6 +83,7 @@ impl Default for Policy {
             lock_timeout: Duration::from_millis(100),
             most_lost_percent: 5,
             max_impact: 10_000,
+            spool_directory: "/tmp".into(),
         }
     }
 }
@@ -91,6 +102,8 @@ pub struct Conductor {
     pub group: String,
     /// How records are read, and what is done about those that can't be projected.
     pub handling: Arc<Handling>,
+    /// How a generation is loaded.
+    pub bulk: Bulk,
     /// Where dead letters are copied to, if anywhere.
     pub dead_letter_topic: Option<DeadLetterTopic>,
     /// What random waits are drawn from.
@@ -327,7 +340,8 @@ impl<'a> Work<'a> {
         for earlier in self.statuses.iter().filter(|status| is_unborn(status)) {
             self.lead.end(earlier.generation, Some("another rebuild was asked for")).await?;
         }
-        let build = Build { scratch: false, copy_from: copy_from(&rebuild.begin)? };
+        let copy_from = copy_from(&rebuild.begin)?;
+        let build = Build { scratch: false, load: copy_from.is_none(), copy_from };
         let generation = self.lead.begin(self.operation.id, definition, &build, &extents).await?;
         failpoint::hit("rebuild_begun");
         tracing::info!(projection = definition.name(), generation = generation.0, "building");
@@ -359,7 +373,7 @@ impl<'a> Work<'a> {
                 let outcome = format!("{truncated}, so there is nothing to compare them with");
                 return self.finish(OperationState::Refused, &outcome).await;
             }
-            let build = Build { scratch: true, copy_from: None };
+            let build = Build { scratch: true, load: true, copy_from: None };
             self.lead.begin(self.operation.id, definition, &build, &extents).await?;
             return Ok(Next::Step);
         };
@@ -408,18 +422,32 @@ impl<'a> Work<'a> {
         self.lead.follow(status.generation).await?;
         self.note(status, &phase.to_string()).await?;
         match phase {
+            Phase::Load if status.paused_since.is_some() => Ok(Next::Wait(PAUSE)),
+            Phase::Load => match bulk::load(self, status, definition).await? {
+                Loaded::All => {
+                    self.enter(status, Phase::Index).await?;
+                    Ok(Next::Step)
+                }
+                Loaded::Nothing(why) => {
+                    let (projection, generation) = (&self.live.projection, status.generation.0);
+                    tracing::info!(projection, generation, "not loaded, so it is replayed: {why}");
+                    self.enter(status, Phase::Replay).await?;
+                    Ok(Next::Step)
+                }
+                Loaded::NotYet => Ok(Next::Wait(PAUSE)),
+            },
             Phase::Replay if self.is_close(status) => {
-                self.lead.enter(status.generation, Phase::Index).await?;
+                self.enter(status, Phase::Index).await?;
                 Ok(Next::Step)
             }
             Phase::Index => {
                 failpoint::hit("rebuild_index");
                 self.lead.index(definition, status.generation).await?;
-                self.lead.enter(status.generation, Phase::CatchUp).await?;
+                self.enter(status, Phase::CatchUp).await?;
                 Ok(Next::Step)
             }
             Phase::CatchUp if self.is_close(status) => {
-                self.lead.enter(status.generation, Phase::Compare).await?;
+                self.enter(status, Phase::Compare).await?;
                 Ok(Next::Step)
             }
             Phase::Compare => {
@@ -432,11 +460,17 @@ impl<'a> Work<'a> {
                     return Ok(Next::Step);
                 }
                 self.lead.release().await?;
-                self.lead.enter(status.generation, Phase::CatchUp).await?;
+                self.enter(status, Phase::CatchUp).await?;
                 Ok(Next::Wait(PAUSE))
             }
             Phase::Replay | Phase::CatchUp => Ok(Next::Wait(PAUSE)),
         }
+    }
+
+    async fn enter(&mut self, status: &GenerationStatus, phase: Phase) -> Result<(), StoreError> {
+        self.lead.enter(status.generation, phase).await?;
+        tracing::info!(projection = status.projection, generation = status.generation.0, %phase, "goes on building");
+        Ok(())
     }
 
     /// Whether a building generation is so close behind the live one that holding that for a moment is enough.

@@ -10,6 +10,7 @@ mod comparison;
 mod dead_letter;
 mod generation;
 mod ledger;
+mod load;
 mod operation;
 
 use std::time::Duration;
@@ -26,6 +27,7 @@ pub use self::generation::{
     Generation, GenerationState, GenerationStatus, Phase, RecordedCheckpoint, RecordedError, Trouble,
 };
 pub use self::ledger::{Entry, IdDigest, Page, Window};
+pub use self::load::{Load, RowPiece, RowSink, RowStream, row_stream};
 pub use self::operation::{
     Attendance, Begin, Command, Operation, OperationProgress, OperationState, Rebuild, Resolution, Resolve, attends,
 };
@@ -151,6 +153,10 @@ pub trait Lead: Send {
     /// Ends every hold on generations that are not building.
     async fn release(&mut self) -> Result<(), StoreError>;
 
+    /// Fills the tables of a building generation, in place of whatever they hold, and moves its checkpoints, in one
+    /// transaction with the same guard as that of [`Writer::commit`].
+    async fn load(&mut self, load: Load<'_>) -> Result<Committed, StoreError>;
+
     /// Creates the secondary indexes that are missing, and gathers statistics.
     async fn index(&mut self, definition: &Definition, generation: Generation) -> Result<(), StoreError>;
 
@@ -202,10 +208,19 @@ pub struct Move {
 /// How a generation begins.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Build {
+    /// Begin with the phase [`Phase::Load`], not with [`Phase::Replay`].
+    pub load: bool,
     /// Only to compare the live one with.
     pub scratch: bool,
     /// Begin as a copy of the live rows, at these offsets; partitions that are missing, where the live one stands.
     pub copy_from: Option<Vec<(TopicPartition, i64)>>,
+}
+
+impl Build {
+    /// What is done with it first.
+    fn first_phase(&self) -> Phase {
+        if self.load { Phase::Load } else { Phase::Replay }
+    }
 }
 
 /// A swap that is asked for.
@@ -295,6 +310,11 @@ pub struct Commit {
 }
 
 impl Commit {
+    /// Whether it decides anything about the records behind it.
+    pub(crate) fn is_memorable(&self) -> bool {
+        !self.dead_letters.is_empty() || !self.ledger.is_empty()
+    }
+
     /// A commit that moves no checkpoint would pass the guard whoever made it.
     fn guarded(&self) -> Result<&Self, StoreError> {
         let reason = || "a commit that moves no checkpoint has no guard".to_owned();

@@ -17,7 +17,8 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 pub use self::activity::Activity;
-use self::planning::{MOST_LEFT_BEHIND, Task};
+use self::planning::MOST_LEFT_BEHIND;
+pub(crate) use self::planning::Task;
 pub use self::planning::{Unending, watched};
 use self::search::Search;
 use crate::error::Failure;
@@ -27,7 +28,7 @@ use crate::metrics::ProjectionMetrics;
 use crate::plan::{Allowed, Handling, Plan, Standing};
 use crate::retry::Backoff;
 use crate::source::{Assignment, AssignmentEpoch, Batch};
-use crate::store::{Cause, Checkpoint, Committed, Memory, PoisonClass, StoreError, Writer, Written};
+use crate::store::{Cause, Checkpoint, Commit, Committed, Memory, PoisonClass, StoreError, Writer, Written};
 
 /// How often a lane tries a transaction again before it leaves the matter to the supervisor, which lets go of the
 /// partitions meanwhile.
@@ -280,7 +281,7 @@ impl Lane {
             self.backoff.reset();
             self.voice.say(State::Running);
         }
-        remember(&plan, partitions);
+        remember(&plan.commit, partitions);
         let progress = plan.commit.advances.into_iter().map(|advance| (advance.partition, advance.to)).collect();
         // The projection is ending when nobody listens.
         let _ = self.progress.send(progress);
@@ -352,24 +353,14 @@ impl Trial {
 }
 
 /// Keeps what a commit has decided for the next one.
-fn remember(plan: &Plan, partitions: &mut Partitions) {
-    for advance in &plan.commit.advances {
+fn remember(commit: &Commit, partitions: &mut Partitions) {
+    for advance in &commit.advances {
         if let Some(partition) = partitions.get_mut(&advance.partition) {
             partition.standing.next_offset = advance.to;
+            if let Some(memory) = partition.memory.as_mut().filter(|_| commit.is_memorable()) {
+                Arc::make_mut(memory).learn(&advance.partition, commit);
+            }
         }
-    }
-    let mut memory = |of: &TopicPartition, change: &mut dyn FnMut(&mut Memory)| {
-        if let Some(memory) = partitions.get_mut(of).and_then(|partition| partition.memory.as_mut()) {
-            change(Arc::make_mut(memory));
-        }
-    };
-    for letter in &plan.commit.dead_letters {
-        memory(&letter.partition, &mut |memory| {
-            memory.parked.insert(letter.sequence.clone());
-        });
-    }
-    for page in &plan.commit.ledger {
-        memory(&page.partition, &mut |memory| page.entries.iter().for_each(|entry| memory.window.add(*entry)));
     }
 }
 

@@ -10,6 +10,7 @@ mod definitions;
 mod lane;
 mod ledger;
 mod lifecycle;
+mod loads;
 mod operations;
 mod sequences;
 mod sqlite;
@@ -72,6 +73,10 @@ on_every_store! {
     lifecycle::fault_28_one_leads_a_projection_at_a_time,
     lifecycle::fault_31_a_generation_that_ended_is_dropped_and_its_number_never_used_again,
     lifecycle::a_standby_is_over_by_the_clock_of_the_database,
+    loads::a_load_brings_rows_checkpoints_and_dead_letters_together,
+    loads::a_load_takes_the_place_of_what_an_earlier_one_left,
+    loads::fault_08_a_load_that_does_not_succeed_leaves_nothing,
+    loads::fault_33_a_load_keeps_every_type_exactly,
     lifecycle::views_of_users_are_named_and_survive_a_swap,
     comparisons::generations_compare_at_equal_checkpoints_alone,
     comparisons::a_comparison_sees_one_state_while_rows_go_on,
@@ -111,6 +116,8 @@ on_every_store! {
     ledger::no_checkpoint_goes_back_behind_what_is_parked,
     ledger::no_checkpoint_resumes_unless_the_operation_ends_with_it,
     ledger::what_was_seen_of_a_part_of_the_log_that_is_lost_is_forgotten,
+    values::fault_33_many_children_of_every_type_are_kept_exactly,
+    values::fault_10_two_writers_of_one_parents_children_leave_those_of_one,
     values::fault_33_every_type_is_kept_exactly,
     values::fault_33_doubles_are_kept_to_the_last_bit,
     values::rows_are_found_by_keys_of_every_type,

@@ -82,12 +82,14 @@ impl Cell {
     }
 
     /// What the cell holds after this change. `None` when a number is out of range.
-    fn modify(&self, held: &Value) -> Option<Value> {
-        match (self, Cell::Set(held.clone()).then(self)) {
+    fn modify(self, held: Value) -> Option<Value> {
+        match self {
             // Whether the change is newer was decided for the whole row.
-            (Cell::Newer(value), _) => Some(value.clone()),
-            (_, Some(Cell::Set(value))) => Some(value),
-            _ => None,
+            Cell::Set(value) | Cell::Newer(value) => Some(value),
+            change => match Cell::Set(held).then(&change)? {
+                Cell::Set(value) => Some(value),
+                _ => None,
+            },
         }
     }
 }
@@ -105,6 +107,11 @@ impl Cells {
     /// Every cell set to the values of `row`.
     pub(crate) fn image(row: Row) -> Self {
         Self(row.into_iter().map(|value| Some(Cell::Set(value))).collect())
+    }
+
+    /// These operations, one place a data column of the table: what [`as_slice`](Self::as_slice) gave.
+    pub fn from_places(cells: Vec<Option<Cell>>) -> Self {
+        Self(cells)
     }
 
     /// The operations, one place a data column of the table.
@@ -177,20 +184,31 @@ impl Cells {
     /// The row that these operations create, or `None` when a number is out of range. It is what they make of a row
     /// that holds the columns' initial values, so that creating a row first and changing it then comes to the same.
     pub fn create(&self, table: &TableSpec) -> Option<Row> {
-        self.modify(&table.data_columns().iter().map(Column::initial).collect(), table)
+        self.clone().into_row(table)
     }
 
     /// The row that these operations make of `row`, or `None` when a number is out of range.
     pub fn modify(&self, row: &Row, table: &TableSpec) -> Option<Row> {
-        let newer = moves_forward(table, |place| row.get(place), |place| self.value(place));
-        let cells = row.iter().zip(&self.0);
-        cells
-            .map(|(held, cell)| match cell {
-                None => Some(held.clone()),
-                Some(Cell::Newer(_)) if !newer => Some(held.clone()),
-                Some(cell) => cell.modify(held),
-            })
-            .collect()
+        self.clone().onto(row.clone(), table)
+    }
+
+    /// As [`create`](Self::create), without a copy of any value.
+    pub fn into_row(self, table: &TableSpec) -> Option<Row> {
+        self.onto(table.data_columns().iter().map(Column::initial).collect(), table)
+    }
+
+    /// As [`modify`](Self::modify), without a copy of any value.
+    pub fn onto(self, mut row: Row, table: &TableSpec) -> Option<Row> {
+        let newer =
+            self.newer().next().is_some() && moves_forward(table, |place| row.get(place), |place| self.value(place));
+        for (held, cell) in row.iter_mut().zip(self.0) {
+            match cell {
+                None => {}
+                Some(Cell::Newer(_)) if !newer => {}
+                Some(cell) => *held = cell.modify(std::mem::replace(held, Value::Null))?,
+            }
+        }
+        Some(row)
     }
 
     fn value(&self, place: usize) -> Option<&Value> {
@@ -233,7 +251,8 @@ pub enum RowChange {
 }
 
 /// What became of a change that was to be composed behind another.
-enum Absorbed {
+#[derive(Clone, Debug, PartialEq)]
+pub enum Absorbed {
     /// The other does both now.
     Both,
     /// It changed nothing: it updates a row that the other removed.
@@ -244,7 +263,7 @@ enum Absorbed {
 
 impl RowChange {
     /// Composes `next` behind this change, in place.
-    fn absorb(&mut self, next: RowChange, table: &TableSpec) -> Absorbed {
+    pub fn absorb(&mut self, next: RowChange, table: &TableSpec) -> Absorbed {
         use RowChange::{Delete, Update, Upsert};
         let apart = match (&mut *self, next) {
             (held, Delete) => {
@@ -307,6 +326,12 @@ impl ChangeSet {
     /// The segments of the table at `index`, in the order in which they must be applied.
     pub fn segments(&self, index: usize) -> &[Segment] {
         self.tables.get(index).map_or(&[], Vec::as_slice)
+    }
+
+    /// The segments of every table, those of the table at `index` at that place; tables behind the last that changes
+    /// have no place.
+    pub fn into_tables(self) -> Vec<Vec<Segment>> {
+        self.tables
     }
 
     /// How many updates met a row that an earlier change of the batch had removed.

@@ -24,7 +24,7 @@ pub use change::{Change, ChangeError, Changes, RowWriter};
 pub use chrono::NaiveDate as Date;
 pub use decimal::{Decimal, DecimalError};
 pub use envelope::{Envelope, EnvelopeError};
-pub use fold::{Cell, Cells, ChangeSet, Key, Row, RowChange, Segment};
+pub use fold::{Absorbed, Cell, Cells, ChangeSet, Key, Row, RowChange, Segment};
 pub use json::{Json, JsonError};
 pub use model::{Model, OutOfRange};
 pub use position::{Position, TopicPartition};

@@ -29,6 +29,7 @@ const VARIABLES: &[(&str, &str)] = &[
     ("READCAST_PROJECTION_SECONDS", "projector.projection_seconds"),
     ("READCAST_DUPLICATE_WINDOW", "projector.duplicate_window"),
     ("READCAST_DUPLICATE_ID", "projector.duplicate_id"),
+    ("READCAST_SPOOL_DIRECTORY", "projector.spool_directory"),
     ("READCAST_MOST_LOST_PERCENT", "projector.most_lost_percent"),
     ("READCAST_ON_CHANGE", "projector.on_change"),
     ("READCAST_SOURCE_KIND", "source.kind"),

@@ -1,6 +1,7 @@
 //! The sections `[projector]`, which holds for every projection, and `[projections.NAME]`, which overrides it for one.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use super::error::{ConfigError, unknown};
@@ -52,6 +53,8 @@ pub struct ProjectionOptions {
     pub duplicate_window: usize,
     /// Where the id of an event stands.
     pub duplicate_id: DuplicateId,
+    /// Where a rebuild keeps what does not fit into its memory.
+    pub spool_directory: PathBuf,
 }
 
 /// Where the id of an event stands, by which it is known when a producer writes it twice.
@@ -99,9 +102,10 @@ struct Tuning {
     projection_seconds: Option<usize>,
     duplicate_window: Option<usize>,
     duplicate_id: Option<DuplicateId>,
+    spool_directory: Option<PathBuf>,
 }
 
-const TUNING: [&str; 16] = [
+const TUNING: [&str; 17] = [
     "lanes",
     "batch_records",
     "batch_bytes",
@@ -118,6 +122,7 @@ const TUNING: [&str; 16] = [
     "projection_seconds",
     "duplicate_window",
     "duplicate_id",
+    "spool_directory",
 ];
 const KIB: usize = 1 << 10;
 const MIB: usize = 1 << 20;
@@ -164,6 +169,7 @@ impl ProjectorDraft {
         let own = self.projections.get(name).cloned().unwrap_or_default();
         let pick = |of: fn(&Tuning) -> Option<usize>, default| of(&own.tuning).or(of(&self.tuning)).unwrap_or(default);
         let duplicate_id = own.tuning.duplicate_id.as_ref().or(self.tuning.duplicate_id.as_ref());
+        let spool_directory = own.tuning.spool_directory.as_ref().or(self.tuning.spool_directory.as_ref());
         let rebuild_on_change = own.tuning.rebuild_on_change.or(self.tuning.rebuild_on_change);
         ProjectionOptions {
             group: own.group.clone().unwrap_or_else(|| format!("{}.{name}", self.app())),
@@ -183,6 +189,7 @@ impl ProjectorDraft {
             longest_projection: Duration::from_secs(pick(|tuning| tuning.projection_seconds, 10) as u64),
             duplicate_window: pick(|tuning| tuning.duplicate_window, 0),
             duplicate_id: duplicate_id.cloned().unwrap_or_default(),
+            spool_directory: spool_directory.cloned().unwrap_or_else(std::env::temp_dir),
         }
     }
 
@@ -230,6 +237,7 @@ impl Tuning {
             "projection_seconds" => self.projection_seconds = Some(setting.whole(1..=3600)?),
             "duplicate_window" => self.duplicate_window = Some(setting.whole(0..=10_000_000)?),
             "duplicate_id" => self.duplicate_id = Some(duplicate_id(setting)?),
+            "spool_directory" => self.spool_directory = Some(setting.text()?.into()),
             _ => return Err(setting.unknown(name, others.iter().copied().chain(TUNING))),
         }
         Ok(())

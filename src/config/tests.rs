@@ -79,6 +79,7 @@ fn the_defaults_need_nothing() {
         longest_projection: Duration::from_secs(10),
         duplicate_window: 0,
         duplicate_id: DuplicateId::Body,
+        spool_directory: std::env::temp_dir(),
     };
     assert_eq!(config.projection("order_summary"), options);
     assert!(config.source().unwrap_err().to_string().starts_with("no source: "));

@@ -6,12 +6,10 @@ use bytes::Bytes;
 use readcast_core::{Change, ChangeSet, Definition, Key, Position, RowChange, TopicPartition};
 
 use super::Conductor;
+use super::reading::{Places, Reading, places};
 use crate::error::Failure;
-use crate::source::{Record, SourceError, SourceEvent, Start};
+use crate::source::{Record, SourceError};
 use crate::store::{Advance, Amendment, Commit, Committed, GenerationStatus, Lead, SequenceId, StoreError};
-
-/// Places in the log, one a partition.
-type Places = BTreeMap<TopicPartition, i64>;
 
 /// Folds the records with this key again, up to where the live generation stands, and puts the rows that they make in
 /// place of those that are there. What it did, in a sentence.
@@ -108,10 +106,6 @@ async fn write(
             .into())
         }
     }
-}
-
-fn places(status: &GenerationStatus) -> Places {
-    status.checkpoints.iter().map(|held| (held.partition.clone(), held.next_offset)).collect()
 }
 
 fn refused(reason: String) -> Failure {
@@ -241,50 +235,25 @@ impl Scan<'_> {
         }
     }
 
-    /// Reads every partition from one place to another.
+    /// Shows `each` every record from one place to another.
     async fn read(
         &self,
         from: &Places,
         to: &Places,
         mut each: impl FnMut(&TopicPartition, &Record) -> Result<(), Failure>,
     ) -> Result<(), Failure> {
-        let start = |partition: &TopicPartition| from.get(partition).copied().unwrap_or(0);
-        let mut left: Places =
-            to.iter().filter(|(partition, to)| start(partition) < **to).map(|(p, to)| (p.clone(), *to)).collect();
-        if left.is_empty() {
+        let Some(mut reading) = Reading::begin(self.conductor, self.definition, from, to).await? else {
             return Ok(());
-        }
-        // A group of its own, which gets all partitions and leaves nothing behind.
-        let group = format!("{}.refold.{:016x}", self.conductor.group, fastrand::u64(..));
-        let mut subscription = self.conductor.source.subscribe(&group, self.definition.topics()).await?;
-        while !left.is_empty() {
-            let event = tokio::select! {
+        };
+        loop {
+            let batch = tokio::select! {
                 () = self.conductor.stop.cancelled() => return Err(stopped().into()),
-                event = subscription.next() => event?,
+                batch = reading.next() => batch?,
             };
-            match event {
-                SourceEvent::Assigned(partitions) => {
-                    let starts: Vec<_> = partitions
-                        .into_iter()
-                        .map(|partition| Start::at(partition.clone(), start(&partition)))
-                        .collect();
-                    subscription.start(&starts).await?;
-                }
-                SourceEvent::Batch(batch) => {
-                    let Some(to) = left.get(&batch.partition).copied() else { continue };
-                    for record in batch.records.iter().filter(|record| record.offset < to) {
-                        each(&batch.partition, record)?;
-                    }
-                    if batch.records.last().is_some_and(|last| last.offset + 1 >= to) {
-                        left.remove(&batch.partition);
-                    }
-                }
-                // What is missing before the end are no records.
-                SourceEvent::AtEnd(partition) => drop(left.remove(&partition)),
-                SourceEvent::Revoked(_) | SourceEvent::Lost(_) => return Err(stopped().into()),
-            }
+            let Some(batch) = batch else { break };
+            batch.records.iter().try_for_each(|record| each(&batch.partition, record))?;
         }
-        subscription.close().await;
+        reading.end().await;
         Ok(())
     }
 }

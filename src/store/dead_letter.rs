@@ -8,7 +8,7 @@ use readcast_core::{ChangeSet, Timestamp, TopicPartition};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::{Generation, Window};
+use super::{Commit, Generation, Window};
 use crate::source::{Header, Record};
 
 /// Why a record is poison.
@@ -196,6 +196,16 @@ pub struct Memory {
     pub amendments: BTreeMap<i64, Amendment>,
     /// The ids of the last records.
     pub window: Window,
+}
+
+impl Memory {
+    /// Takes note of what a commit has decided about the partition.
+    pub(crate) fn learn(&mut self, partition: &TopicPartition, commit: &Commit) {
+        let letters = commit.dead_letters.iter().filter(|letter| letter.partition == *partition);
+        self.parked.extend(letters.map(|letter| letter.sequence.clone()));
+        let pages = commit.ledger.iter().filter(|page| page.partition == *partition);
+        pages.flat_map(|page| &page.entries).for_each(|entry| self.window.add(*entry));
+    }
 }
 
 /// The records of one sequence, waiting.

@@ -64,6 +64,8 @@ impl fmt::Display for GenerationState {
 /// What is done with a generation that is building, in this order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Phase {
+    /// The log is folded outside of the database, and each row is written once. It is not fed meanwhile.
+    Load,
     /// The log is replayed, without secondary indexes and in large batches.
     Replay,
     /// Secondary indexes are created, and statistics gathered. It is not fed meanwhile.
@@ -75,8 +77,18 @@ pub enum Phase {
 }
 
 impl Phase {
-    const NAMES: [(Phase, &str); 4] =
-        [(Phase::Replay, "replay"), (Phase::Index, "index"), (Phase::CatchUp, "catch_up"), (Phase::Compare, "compare")];
+    const NAMES: [(Phase, &str); 5] = [
+        (Phase::Load, "load"),
+        (Phase::Replay, "replay"),
+        (Phase::Index, "index"),
+        (Phase::CatchUp, "catch_up"),
+        (Phase::Compare, "compare"),
+    ];
+
+    /// Whether it is fed by those who have its definition, as other generations are.
+    pub fn is_fed(self) -> bool {
+        matches!(self, Phase::Replay | Phase::CatchUp | Phase::Compare)
+    }
 
     /// As it stands in the database.
     pub fn name(self) -> &'static str {

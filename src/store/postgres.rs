@@ -11,6 +11,7 @@ mod dead_letters;
 mod definition;
 mod generations;
 mod lead;
+mod load;
 mod operations;
 mod rows;
 mod sql;
@@ -215,10 +216,11 @@ impl Store for Postgres {
 }
 
 fn migrator() -> Migrator {
-    const MIGRATIONS: [(i64, &str, &str); 3] = [
+    const MIGRATIONS: [(i64, &str, &str); 4] = [
         (1, "positions", include_str!("../../migrations/postgres/0001_positions.sql")),
         (2, "generations", include_str!("../../migrations/postgres/0002_generations.sql")),
         (3, "dead_letters", include_str!("../../migrations/postgres/0003_dead_letters.sql")),
+        (4, "load", include_str!("../../migrations/postgres/0004_load.sql")),
     ];
     let migration = |(version, name, sql): (i64, &'static str, &'static str)| {
         Migration::new(version, name.into(), MigrationType::Simple, sqlx::SqlStr::from_static(sql), false)

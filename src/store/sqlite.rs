@@ -321,6 +321,7 @@ fn migrator() -> Migrator {
         migration(1, "positions", include_str!("../../migrations/sqlite/0001_positions.sql")),
         migration(2, "generations", include_str!("../../migrations/sqlite/0002_generations.sql")),
         migration(3, "dead_letters", include_str!("../../migrations/sqlite/0003_dead_letters.sql")),
+        migration(4, "load", include_str!("../../migrations/sqlite/0004_load.sql")),
     ]);
     migrator.dangerous_set_table_name("readcast_migrations");
     migrator

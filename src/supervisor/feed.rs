@@ -17,7 +17,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use self::look::{Throttle, note, same_log};
+use self::look::{note, same_log};
 use super::goal::Goal;
 use super::watch::Watch;
 use super::{Options, Shared};
@@ -25,6 +25,7 @@ use crate::error::{Disposition, Failure};
 use crate::health::{State, Voice};
 use crate::metrics::ProjectionMetrics;
 use crate::plan::Allowed;
+use crate::rebuild::Throttle;
 use crate::retry::Backoff;
 use crate::source::{Batch, Extents, SourceError, SourceEvent, Start, Subscription, verify};
 use crate::store::{Checkpoint, Generation, StoreError, Trouble, Writer};

@@ -16,7 +16,7 @@ use super::{Options, Shared};
 use crate::error::{Disposition, Failure};
 use crate::health::State;
 use crate::plan::Allowed;
-use crate::rebuild::{Conductor, OnChange};
+use crate::rebuild::{Bulk, Conductor, OnChange};
 use crate::retry::Backoff;
 use crate::store::{
     Attendance, Command, Generation, GenerationState, GenerationStatus, Operation, OperationState, Phase, Rebuild,
@@ -238,7 +238,7 @@ impl Projection {
         let wanted = |status: &&GenerationStatus| {
             status.state.is_fed()
                 && status.paused_since.is_none()
-                && status.phase != Some(Phase::Index)
+                && status.phase.is_none_or(Phase::is_fed)
                 && self.version(&status.definition_hash).is_some()
         };
         let wanted: Vec<&GenerationStatus> = statuses.iter().filter(wanted).collect();
@@ -401,6 +401,7 @@ impl Projection {
             policy: self.options.policy.clone(),
             group: self.options.group.clone(),
             handling: self.options.handling.clone(),
+            bulk: Bulk { planners: self.options.lanes.max(1), memory: self.options.buffer_bytes },
             dead_letter_topic: self.shared.dead_letter_topic.clone(),
             seed: self.options.seed,
             stop: self.shared.stop.clone(),

@@ -15,14 +15,14 @@ use crate::store::{Cause, Memory, ParkingLimits, PoisonClass};
 pub(super) const MOST_LEFT_BEHIND: usize = 3;
 
 /// One plan to be made.
-pub(super) struct Task {
-    pub(super) definition: Definition,
-    pub(super) handling: Arc<Handling>,
-    pub(super) allowed: Allowed,
-    pub(super) condemned: Arc<BTreeMap<Position, Cause>>,
-    pub(super) parking: Option<ParkingLimits>,
-    pub(super) most_applied: usize,
-    pub(super) batches: Vec<(Arc<Batch>, Standing, Arc<Memory>)>,
+pub(crate) struct Task {
+    pub(crate) definition: Definition,
+    pub(crate) handling: Arc<Handling>,
+    pub(crate) allowed: Allowed,
+    pub(crate) condemned: Arc<BTreeMap<Position, Cause>>,
+    pub(crate) parking: Option<ParkingLimits>,
+    pub(crate) most_applied: usize,
+    pub(crate) batches: Vec<(Arc<Batch>, Standing, Arc<Memory>)>,
 }
 
 /// Why work did not come to an end.
@@ -57,7 +57,7 @@ pub async fn watched<T: Send + 'static>(
 }
 
 impl Task {
-    pub(super) async fn run(self) -> Result<Result<Plan, OutOfStep>, Unending> {
+    pub(crate) async fn run(self) -> Result<Result<Plan, OutOfStep>, Unending> {
         watched(Duration::from_millis(self.handling.longest_projection_ms), move |pulse| self.plan(pulse)).await
     }
 

@@ -4,16 +4,8 @@ use std::time::Duration;
 
 use super::slow_database;
 use crate::shop::{KafkaShop, PROJECTIONS, events};
-use crate::support::process::Readcast;
 
 const MIB: u64 = 1024 * 1024;
-
-/// The most memory that the process has ever had resident, in bytes.
-fn peak_memory(instance: &Readcast) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{}/status", instance.pid())).expect("tests run on Linux");
-    let line = status.lines().find(|line| line.starts_with("VmHWM:")).expect("Linux tells it");
-    line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() * 1024
-}
 
 #[tokio::test]
 async fn fault_24_memory_stays_under_its_bound_with_a_slow_database_and_large_records() {
@@ -40,7 +32,7 @@ async fn fault_24_memory_stays_under_its_bound_with_a_slow_database_and_large_re
     ];
     let mut instance = shop.start(&["run"], &settings);
     shop.catches_up().await;
-    let (peak, bound) = (peak_memory(&instance), PROJECTIONS.len() as u64 * BUFFERS * BUFFER + BASE);
+    let (peak, bound) = (instance.peak_memory(), PROJECTIONS.len() as u64 * BUFFERS * BUFFER + BASE);
     println!("{} MiB were resident at the most, {} MiB are the bound", peak / MIB, bound / MIB);
     instance.ends_well().await;
     assert!(peak < bound, "{} MiB were resident, {} MiB are the bound", peak / MIB, bound / MIB);

@@ -39,6 +39,7 @@ on_both_stores!(
     a_copy_replays_what_can_be_repeated_and_refuses_the_rest,
     pause_resume_and_cancel_work_in_the_middle_of_a_rebuild,
     a_standby_whose_time_is_over_is_dropped,
+    what_cannot_be_folded_outside_of_the_tables_is_replayed_into_them,
     live_tables_that_nobody_can_feed_are_told_of,
 );
 
@@ -74,6 +75,33 @@ async fn a_rebuild_of_the_same_definition_swaps_to_the_same_rows(mut scene: Scen
     scene.projects_all(2).await;
     scene.shows_every_count().await;
     assert!(instance.stop().await.iter().all(|(_, ending)| ending.is_ok()));
+}
+
+async fn what_cannot_be_folded_outside_of_the_tables_is_replayed_into_them(mut scene: Scene) {
+    fn fan_out(event: &Envelope<'_>, changes: &mut Changes<'_>) {
+        changes.upsert("seen", [order_id(event)]).add("events", 1);
+        // Which rows these are only a table can tell.
+        changes.update_where("seen", "events", 1_000_000).set("events", 0);
+    }
+    fn too_much(event: &Envelope<'_>, changes: &mut Changes<'_>) {
+        // Two of these do not fit into a column together; what the second would be is parked.
+        changes.upsert("seen", [order_id(event)]).add("events", i64::MAX);
+    }
+    let [fanning, overflowing] = [(2, fan_out as fn(&Envelope<'_>, &mut Changes<'_>)), (3, too_much)]
+        .map(|(version, project)| Seen::next(version, vec![seen()], project));
+    scene.write(300);
+    let instance = scene.continues([Seen::first(), fanning.clone(), overflowing.clone()]).await;
+    scene.does(&Command::Rebuild(rebuild(&fanning.definition()))).await;
+    scene.projects_all(2).await;
+    scene.shows_every_count().await;
+    scene.does(&Command::Rebuild(Rebuild { accept_difference: true, ..rebuild(&overflowing.definition()) })).await;
+    scene.projects_all(3).await;
+    let rows = scene.rows(&seen()).await;
+    assert!(rows.len() == scene.expected().len() && rows.iter().all(|row| row[1] == i64::MAX.to_string()), "{rows:?}");
+    let live = scene.live().await;
+    let expected = scene.expected().values().filter(|count| **count > 1).count() as u64;
+    assert_eq!(live.parked.keys, expected, "{:?}", live.parked);
+    instance.stop().await;
 }
 
 async fn a_changed_column_type_halts_until_it_is_rebuilt(mut scene: Scene) {

@@ -136,6 +136,9 @@ async fn fault_28_a_crash_at_any_step_of_a_rebuild_and_its_swap_leaves_one_gener
     deployment.produce(3_000);
     let steps = [
         "rebuild_begun",
+        "load_folded",
+        "load_copying",
+        "load_before_commit",
         "rebuild_index",
         "rebuild_compare",
         "rebuild_proven",
@@ -161,6 +164,35 @@ async fn fault_28_a_crash_at_any_step_of_a_rebuild_and_its_swap_leaves_one_gener
         deployment.shows_everything().await;
         drop(heir);
     }
+}
+
+/// What a rebuild holds in memory is bounded, and what it writes to the disk meanwhile goes with it.
+#[tokio::test]
+async fn fault_24_a_rebuild_keeps_to_its_budget_and_leaves_no_file_behind() {
+    const BUDGET: u64 = 16 << 20;
+    let mut deployment = Deployment::new(3).await;
+    deployment.produce(120_000);
+    deployment.shop.run_to_the_end().await;
+    let folder = tempfile::tempdir().unwrap();
+    let files = || std::fs::read_dir(folder.path()).unwrap().count();
+    let settings = [("READCAST_BUFFER_BYTES", "16 MiB"), ("READCAST_SPOOL_DIRECTORY", folder.path().to_str().unwrap())];
+    let mut doomed = deployment.start(&[settings[0], settings[1], ("READCAST_FAILPOINT", "load_folded")]);
+    let mut asking = deployment.shop.start(&["rebuild", NAME], &[]);
+    assert!(asking.wait().await.success());
+    doomed.wait_for_line(|line| line == "failpoint load_folded").await;
+    doomed.kill9();
+    assert_eq!(files(), 0);
+    let mut instance = deployment.start(&settings);
+    let folded = instance.wait_for_line(|line| line.contains("the log is folded")).await;
+    let on_disk = folded.split("file_bytes=").nth(1).and_then(|rest| rest.split(' ').next()).unwrap();
+    assert!(on_disk.parse::<u64>().unwrap() > 0, "it all fits into memory: {folded}");
+    deployment.is(2, GenerationState::Live).await;
+    deployment.shows_everything().await;
+    assert_eq!(files(), 0);
+    // Three projections with a buffer each; the rebuild has one more for records and one for rows.
+    let (resident, most) = (instance.peak_memory(), 5 * BUDGET + (64 << 20));
+    assert!(resident <= most, "{resident} bytes resident, and the most is {most}");
+    drop(instance);
 }
 
 #[tokio::test]
@@ -279,28 +311,21 @@ async fn fault_31_a_writer_of_the_old_generation_that_wakes_after_the_swap_leave
 
 #[tokio::test]
 async fn fault_32_retention_that_passes_a_rebuild_stops_it_with_the_gap_and_readers_see_nothing_of_it() {
-    const COUNT: usize = 100_000;
+    const COUNT: usize = 10_000;
     let mut deployment = Deployment::new(1).await;
     deployment.produce(COUNT);
     deployment.shop.run_to_the_end().await;
-    // Small transactions, so that it can be stopped on its way.
-    let instance = deployment.start(&[("READCAST_BATCH_RECORDS", "5")]);
+    // All is read and nothing is written when it dies.
+    let mut doomed = deployment.start(&[("READCAST_FAILPOINT", "load_folded")]);
     let mut asking = deployment.shop.start(&["rebuild", NAME], &[]);
     assert!(asking.wait().await.success());
-    deployment.is(2, GenerationState::Building).await;
-    deployment.succeeds(&["pause", NAME, "--rebuild"]).await;
-    let stands = async || deployment.statuses().await[1].checkpoints.iter().map(|held| held.next_offset).sum::<i64>();
-    let mut stood = -1;
-    eventually("the rebuild stands still", PATIENCE, async || {
-        let before = std::mem::replace(&mut stood, stands().await);
-        tokio::time::sleep(Duration::from_millis(300)).await;
-        if before == stood { Ok(()) } else { Err(stood) }
-    })
-    .await;
-    assert!(stood < COUNT as i64, "it was paused too late");
-    let start = stood + (COUNT as i64 - stood) / 2;
+    doomed.wait_for_line(|line| line == "failpoint load_folded").await;
+    doomed.kill9();
+    let stood: i64 = deployment.statuses().await[1].checkpoints.iter().map(|held| held.next_offset).sum();
+    assert_eq!(stood, 0, "a checkpoint moves with the rows");
+    let start = COUNT as i64 / 2;
     deployment.shop.kafka.delete_records(&deployment.shop.topic(), 0, start).await;
-    deployment.succeeds(&["resume", NAME, "--rebuild"]).await;
+    let instance = deployment.start(&[]);
     eventually("the gap is told", PATIENCE, async || {
         let statuses = deployment.statuses().await;
         let error = statuses[1].last_error.as_ref().map(|error| error.text.clone()).unwrap_or_default();

@@ -182,16 +182,18 @@ impl Scene {
     pub(crate) async fn on_postgres() -> Self {
         let database = Database::create().await;
         let store: Arc<dyn Store> = Arc::new(Postgres::new(database.options(), "public"));
-        Self::new(store, Place::Postgres(Box::new(database)))
+        Self::new(store, Place::Postgres(Box::new(database))).await
     }
 
     pub(crate) async fn on_sqlite() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let store: Arc<dyn Store> = Arc::new(Sqlite::open(&dir.path().join("read.db")).await.unwrap());
-        Self::new(store, Place::Sqlite(dir))
+        Self::new(store, Place::Sqlite(dir)).await
     }
 
-    fn new(store: Arc<dyn Store>, place: Place) -> Self {
+    /// Its own tables are there already: a test may look at them at any moment.
+    async fn new(store: Arc<dyn Store>, place: Place) -> Self {
+        store.migrate().await.unwrap();
         let log = MemorySource::default();
         log.create("orders", PARTITIONS);
         Self { log, store, place, written: 0 }

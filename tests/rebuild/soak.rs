@@ -116,9 +116,12 @@ async fn watch_checkpoints(deployment: &Deployment) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn twenty_rebuilds_under_load_with_kills_swaps_and_rollbacks_are_not_noticed_by_any_reader() {
-    const STEPS: [&str; 8] = [
+    const STEPS: [&str; 11] = [
         "",
         "rebuild_begun",
+        "load_folded",
+        "load_copying",
+        "load_before_commit",
         "rebuild_index",
         "rebuild_compare",
         "rebuild_proven",

@@ -170,7 +170,7 @@ pub(super) async fn fault_33_values_of_every_type_compare(subject: &Subject) {
 pub(super) async fn a_scratch_generation_is_retired_once_it_is_compared(subject: &Subject) {
     let definition = definition(counters());
     subject.store.prepare(&definition).await.expect("tables");
-    let mut begun = begin(subject, &definition, &Build { scratch: true, copy_from: None }).await;
+    let mut begun = begin(subject, &definition, &Build { scratch: true, ..Build::default() }).await;
     assert!(subject.generation(begun.generation).await.scratch);
     let proof = compare(subject, &mut begun).await.expect("both are at no place");
     for _ in 0..2 {

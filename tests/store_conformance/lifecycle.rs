@@ -30,7 +30,7 @@ pub(super) fn empty() -> Build {
 /// A build that begins as a copy, at these offsets of the partitions with these numbers.
 pub(super) fn copied(offsets: &[(i32, i64)]) -> Build {
     let offsets = offsets.iter().map(|(number, offset)| (TopicPartition::new("log", *number), *offset));
-    Build { scratch: false, copy_from: Some(offsets.collect()) }
+    Build { copy_from: Some(offsets.collect()), ..Build::default() }
 }
 
 /// Begins to build a generation.

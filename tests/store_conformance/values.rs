@@ -1,6 +1,6 @@
 //! Values of every type, and the rows found by them.
 
-use readcast::store::Committed;
+use readcast::store::{Committed, StoreError};
 use readcast_core::{ChangeSet, Changes, ColumnType, Date, Decimal, Json, Model, TableSpec, Timestamp, Uuid, Value};
 
 use super::lane::{Lane, changes, definition};
@@ -120,6 +120,79 @@ pub(super) async fn fault_33_every_type_is_kept_exactly(subject: &Subject) {
     })
     .await;
     assert_eq!(both.model.missed(), 0);
+}
+
+/// So many that a store may write them in another way than few.
+const MANY: i32 = 200;
+
+pub(super) async fn fault_33_many_children_of_every_type_are_kept_exactly(subject: &Subject) {
+    let nullable =
+        |table: TableSpec, (name, column_type, _): &(&str, ColumnType, Vec<Value>)| table.nullable(*name, *column_type);
+    let table = TableSpec::new("children").key("parent", ColumnType::I32).key("line", ColumnType::I32);
+    let mut both = Both::new(subject, extremes().iter().fold(table, nullable)).await;
+    // Each line has the next value of each type, and nothing now and then.
+    let line = |line: i32| {
+        let place = usize::try_from(line).expect("from 0");
+        let value = |(_, _, values): (&str, ColumnType, Vec<Value>)| {
+            let place = place % (values.len() + 1);
+            values.into_iter().nth(place).unwrap_or(Value::Null)
+        };
+        std::iter::once(Value::from(line)).chain(extremes().into_iter().map(value)).collect::<Vec<Value>>()
+    };
+    for lines in [0..MANY, MANY / 2..2 * MANY, 0..3] {
+        both.write(|changes| {
+            for parent in 0..3 {
+                changes.replace_children("children", [parent], lines.clone().map(line));
+            }
+            // Among what is written anew there are rows of other parents, and some that are changed at once.
+            changes.upsert("children", [7, lines.start]).set("text", "alone");
+            changes.upsert("children", [1, lines.start]).set("text", "changed");
+        })
+        .await;
+    }
+}
+
+pub(super) async fn fault_10_two_writers_of_one_parents_children_leave_those_of_one(subject: &Subject) {
+    let table = TableSpec::new("children")
+        .key("parent", ColumnType::I32)
+        .key("line", ColumnType::I32)
+        .column("writer", ColumnType::I32);
+    let tables = [table.clone()];
+    let definition = definition(tables.clone());
+    let mut lanes =
+        [Lane::claim_partition(subject, &definition, 0).await, Lane::claim_partition(subject, &definition, 1).await];
+    let written = |writer: i32, parent: i32| {
+        changes(&tables, |changes| {
+            let line = |line: i32| vec![line.into(), writer.into()];
+            changes.replace_children("children", [parent], (0..MANY + writer).map(line));
+        })
+    };
+    let write = async |lane: &mut Lane, writer: i32| {
+        for parent in 0..10 {
+            // What another has created at the same moment is worth another try, as in a lane.
+            loop {
+                match lane.commit(written(writer, parent)).await {
+                    Ok(Committed::Applied(_)) => break,
+                    Err(StoreError::Unavailable { .. }) => {}
+                    other => panic!("{other:?}"),
+                }
+            }
+        }
+    };
+    let [one, other] = &mut lanes;
+    tokio::join!(write(one, 0), write(other, 1));
+    let mut found = std::collections::BTreeMap::<String, (usize, std::collections::BTreeSet<String>)>::new();
+    for (key, row) in subject.rows(&table).await {
+        let parent = key.split(['|', ',']).next().expect("a key").trim().to_owned();
+        let (lines, writers) = found.entry(parent).or_default();
+        *lines += 1;
+        writers.insert(row);
+    }
+    assert_eq!(found.len(), 10, "{found:?}");
+    for (parent, (lines, writers)) in found {
+        let expected = if writers.contains("0") { MANY } else { MANY + 1 };
+        assert_eq!((lines, writers.len()), (usize::try_from(expected).expect("few"), 1), "{parent}: {writers:?}");
+    }
 }
 
 pub(super) async fn fault_33_doubles_are_kept_to_the_last_bit(subject: &Subject) {

@@ -87,6 +87,13 @@ impl Readcast {
         Finished { status, stdout: readcast.stdout(), stderr: readcast.stderr() }
     }
 
+    /// The most memory that the process has ever had resident, in bytes.
+    pub(crate) fn peak_memory(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).expect("tests run on Linux");
+        let line = status.lines().find(|line| line.starts_with("VmHWM:")).expect("Linux tells it");
+        line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() * 1024
+    }
+
     /// Waits for a line, of either stream, that `wanted` accepts, and returns it. Lines printed before the call count.
     pub(crate) async fn wait_for_line(&mut self, wanted: impl Fn(&str) -> bool) -> String {
         self.wait_for_line_after(0, wanted).await

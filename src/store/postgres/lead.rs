@@ -8,12 +8,12 @@ use readcast_core::{Definition, TableSpec, TopicPartition};
 use sqlx::{AssertSqlSafe, Executor, PgConnection};
 
 use super::connection::{at, execute};
-use super::{Postgres, checkpoints, compare, dead_letters, generations, sql, swap};
+use super::{Postgres, checkpoints, compare, dead_letters, generations, load, sql, swap};
 use crate::source::Extents;
 use crate::store::comparison::pairs;
 use crate::store::{
-    Build, Comparison, Generation, GenerationState, GenerationStatus, HOLD_LIMIT, Lead, Move, OperationProgress,
-    OperationState, ParkedIn, Phase, StoreError, Swap, Swapped,
+    Build, Committed, Comparison, Generation, GenerationState, GenerationStatus, HOLD_LIMIT, Lead, Load, Move,
+    OperationProgress, OperationState, ParkedIn, Phase, StoreError, Swap, Swapped,
 };
 
 /// The right to change the generations of one projection.
@@ -86,7 +86,8 @@ impl PostgresLead {
             SELECT generation FROM readcast.operations WHERE id = $1 AND finished_at IS NULL FOR UPDATE";
         const BUILDS: &str = "UPDATE readcast.operations SET generation = $2, state = 'running' WHERE id = $1";
         const KIND: &str = "
-            UPDATE readcast.generations SET scratch = $3, repeats = $4 WHERE projection = $1 AND generation = $2";
+            UPDATE readcast.generations SET scratch = $3, repeats = $4, phase = $5
+            WHERE projection = $1 AND generation = $2";
         let doing = || at("beginning a generation");
         let open = sqlx::query_scalar(OPERATION).bind(operation).fetch_optional(&mut self.connection).await;
         let open: Option<Option<i32>> = open.map_err(doing())?;
@@ -103,7 +104,7 @@ impl PostgresLead {
         }
         let repeats = build.copy_from.as_ref().is_some_and(|offsets| !offsets.is_empty());
         let kind = sqlx::query(KIND).bind(&self.projection).bind(generation.0).bind(build.scratch).bind(repeats);
-        kind.execute(&mut self.connection).await.map_err(doing())?;
+        kind.bind(build.first_phase().name()).execute(&mut self.connection).await.map_err(doing())?;
         match &build.copy_from {
             Some(offsets) => self.copy(definition, generation, offsets).await?,
             // Claimed now: what retention removes from here on is a gap.
@@ -242,6 +243,10 @@ impl Lead for PostgresLead {
               AND g.state <> 'building' AND held.hold_at IS NOT NULL";
         let release = sqlx::query(RELEASE).bind(&self.projection).execute(&mut self.connection).await;
         release.map(drop).map_err(at("releasing the live generation"))
+    }
+
+    async fn load(&mut self, load: Load<'_>) -> Result<Committed, StoreError> {
+        load::load(&mut self.connection, load).await
     }
 
     async fn index(&mut self, definition: &Definition, generation: Generation) -> Result<(), StoreError> {

@@ -124,7 +124,7 @@ impl<'a> Target<'a> {
 
     /// Copies whole rows that are not there.
     async fn copy(self, connection: &mut PgConnection, rows: &[(&Key, &RowChange)]) -> Result<u64, StoreError> {
-        let mut copy = Copy::begin(connection, self.table, self.physical).await?;
+        let mut copy = Copy::begin(connection, self.table, self.physical, "").await?;
         for (key, change) in rows {
             if let RowChange::Upsert(cells) = change
                 && let Some(values) = cells.whole()

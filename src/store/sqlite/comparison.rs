@@ -57,7 +57,7 @@ async fn compare_table(
         let (rows, digest) = content(connection, table, other).await.map_err(at(reading(table)))?;
         (compared.other_rows, compared.other_digest) = (Some(rows), Some(digest));
     }
-    if let Some((table, _)) = pair.matched() {
+    if let Some((table, _)) = pair.matched().filter(|_| !pair.digests_agree(&compared)) {
         let join = Join::new(table, pair.common(), live, other);
         [compared.only_live, compared.only_other, compared.changed] = join.count(connection).await?;
         if compared.differences() > 0 {

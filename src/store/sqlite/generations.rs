@@ -89,7 +89,7 @@ pub(super) async fn create(
         .bind(definition.tables_json())
         .bind(definition.version().cast_signed())
         .bind(build.map_or(GenerationState::Live, |_| GenerationState::Building).name())
-        .bind(build.map(|_| Phase::Replay.name()))
+        .bind(build.map(|build| build.first_phase().name()))
         .bind(build.is_some_and(|build| build.scratch))
         .bind(repeats)
         .execute(connection)

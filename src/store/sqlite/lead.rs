@@ -8,12 +8,12 @@ use async_trait::async_trait;
 use readcast_core::Definition;
 
 use super::connection::Connection;
-use super::{Writes, build, checkpoints, comparison, dead_letters, holds, lifecycle, operations, swap};
+use super::{Writes, build, checkpoints, comparison, dead_letters, holds, lifecycle, operations, rows, swap};
 use crate::failpoint;
 use crate::source::Extents;
 use crate::store::{
-    Build, Comparison, Generation, GenerationStatus, Lead, Move, OperationProgress, OperationState, ParkedIn, Phase,
-    StoreError, Swap, Swapped,
+    Build, Committed, Comparison, Generation, GenerationStatus, Lead, Load, Move, OperationProgress, OperationState,
+    ParkedIn, Phase, StoreError, Swap, Swapped, Written,
 };
 
 /// The projections that somebody in this process leads.
@@ -84,6 +84,39 @@ impl Lead for SqliteLead {
         let mut turn = self.writes.connection.begin().await?;
         holds::release(&mut turn, &self.projection).await?;
         turn.commit().await
+    }
+
+    /// Any error leaves by `?`, which drops the turn and with it the transaction.
+    async fn load(&mut self, mut load: Load<'_>) -> Result<Committed, StoreError> {
+        let of = ParkedIn { projection: &self.projection, generation: load.generation };
+        let checkpoints = checkpoints::Of::new(of.projection, of.generation);
+        let mut turn = self.writes.connection.begin().await?;
+        let commit = load.commit.guarded()?;
+        if !checkpoints.advance(&mut turn, &commit.advances).await? {
+            turn.roll_back().await?;
+            let mut turn = self.writes.connection.turn().await?;
+            let outcome = checkpoints.outcome(&mut turn, &commit.advances).await?;
+            turn.end();
+            return Ok(outcome);
+        }
+        if let Some(limit) = dead_letters::park(&mut turn, of, commit).await? {
+            turn.roll_back().await?;
+            return Ok(Committed::Full(limit));
+        }
+        dead_letters::write_ledger(&mut turn, of, commit).await?;
+        let tables: Vec<rows::Table> =
+            load.definition.tables().iter().map(|table| rows::Table::new(table, load.generation)).collect();
+        let mut written = Written::default();
+        for table in &tables {
+            table.empty(&mut turn).await?;
+        }
+        while let Some((index, rows)) = load.rows.next().await? {
+            tables[index].put(&mut turn, rows.iter().map(|(key, row)| (key, row)), &mut written).await?;
+            failpoint::hit("load_copying");
+        }
+        failpoint::hit("load_before_commit");
+        turn.commit().await?;
+        Ok(Committed::Applied(written))
     }
 
     async fn index(&mut self, definition: &Definition, generation: Generation) -> Result<(), StoreError> {

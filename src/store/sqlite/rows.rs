@@ -90,8 +90,14 @@ impl Table {
         rows.map_err(at_rows(format!("reading table `{}`", self.spec.name())))
     }
 
+    /// Removes every row.
+    pub(super) async fn empty(&self, connection: &mut SqliteConnection) -> Result<(), StoreError> {
+        let done = sqlx::query(AssertSqlSafe(self.statements.empty.clone())).execute(connection).await;
+        done.map(drop).map_err(at_rows(self.writing()))
+    }
+
     /// Writes whole rows.
-    async fn put<'a>(
+    pub(super) async fn put<'a>(
         &self,
         connection: &mut SqliteConnection,
         rows: impl ExactSizeIterator<Item = (&'a Key, &'a Row)>,

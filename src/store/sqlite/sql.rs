@@ -77,13 +77,16 @@ pub(super) struct Statements {
     pub(super) read: String,
     /// Writes whole rows, new or not.
     pub(super) write: String,
+    /// Removes every row.
+    pub(super) empty: String,
     physical: String,
 }
 
 impl Statements {
     pub(super) fn new(table: &TableSpec, generation: Generation) -> Self {
         let physical = quoted(&physical(table, generation));
-        Self { read: read(table, &physical), write: write(table, &physical), physical }
+        let empty = format!("DELETE FROM {physical}");
+        Self { read: read(table, &physical), write: write(table, &physical), empty, physical }
     }
 
     /// Removes the rows whose keys begin with the values given, as many as there are columns in `prefix`.

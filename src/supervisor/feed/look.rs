@@ -11,29 +11,6 @@ use crate::store::{GenerationState, GenerationStatus, Trouble};
 use crate::supervisor::Shared;
 use crate::supervisor::watch::{self, Sight};
 
-/// Whether a rebuild gives way to the live generation.
-#[derive(Debug, Default)]
-pub(super) struct Throttle {
-    pub(super) closed: bool,
-    /// How far the live generation was when we last looked, over all partitions.
-    live_stood: i64,
-}
-
-impl Throttle {
-    /// Closed while the live generation lags by more than `most` records and moves: one that stands still is held up by
-    /// something else, and would hold up the rebuild for ever.
-    fn look(&mut self, live: Option<&GenerationStatus>, extents: &Extents, most: u64) {
-        let Some(live) = live else { return self.closed = false };
-        let lag = live
-            .checkpoints
-            .iter()
-            .filter_map(|held| Some((extents.get(&held.partition)?.end - held.next_offset).max(0).unsigned_abs()));
-        let stands: i64 = live.checkpoints.iter().map(|held| held.next_offset).sum();
-        self.closed = lag.sum::<u64>() > most && stands > self.live_stood;
-        self.live_stood = stands;
-    }
-}
-
 /// Makes sure that the log is the one that all checkpoints point into, whoever has the partitions now. How far it
 /// reaches, asked after where they stand: the other way round, an owner who goes on would be beyond its end.
 pub(super) async fn same_log(feed: &Feed, shared: &Shared) -> Result<Extents, Failure> {
@@ -196,30 +173,5 @@ impl Run<'_> {
         let positions: Vec<_> =
             self.partitions.iter().map(|(partition, held)| (partition.clone(), held.next_offset)).collect();
         self.subscription.mirror(&positions);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use readcast_core::TopicPartition;
-
-    use super::*;
-    use crate::source::Extent;
-
-    #[test]
-    fn a_rebuild_gives_way_to_a_live_generation_that_lags_and_moves() {
-        let partition = TopicPartition::new("orders", 0);
-        let extents = Extents::from([(partition.clone(), Extent { end: 100, ..Extent::default() })]);
-        let live = |next_offset| GenerationStatus::live_at(&[(0, next_offset)]);
-        let mut throttle = Throttle::default();
-        let mut look = |live: Option<GenerationStatus>| {
-            throttle.look(live.as_ref(), &extents, 50);
-            throttle.closed
-        };
-        assert!(look(Some(live(10))), "it lags by 90, and has moved");
-        assert!(!look(Some(live(10))), "it stands still: somebody else is to blame");
-        assert!(look(Some(live(40))));
-        assert!(!look(Some(live(60))), "40 behind is close enough");
-        assert!(!look(None));
     }
 }

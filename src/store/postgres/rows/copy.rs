@@ -29,13 +29,16 @@ pub(in super::super) struct Copy<'c> {
 }
 
 impl<'c> Copy<'c> {
-    /// Begins to copy rows of `table` to its physical table `physical`.
+    /// Begins to copy rows of `table` to its physical table `physical`. `option` is one more of COPY's, or nothing.
     pub(in super::super) async fn begin(
         connection: &'c mut PgConnection,
         table: &'c TableSpec,
         physical: &str,
+        option: &str,
     ) -> Result<Self, StoreError> {
-        let text = format!("COPY {physical} ({}) FROM STDIN (FORMAT binary)", column_list(table.columns()));
+        let comma = if option.is_empty() { "" } else { ", " };
+        let columns = column_list(table.columns());
+        let text = format!("COPY {physical} ({columns}) FROM STDIN (FORMAT binary{comma}{option})");
         let copy = connection.copy_in_raw(&text).await.map_err(at_rows(doing(table)))?;
         let mut unsent = PgArgumentBuffer::default();
         unsent.extend_from_slice(HEADER);
@@ -51,7 +54,6 @@ impl<'c> Copy<'c> {
         }
         if self.unsent.len() >= PIECE {
             self.send().await?;
-            failpoint::hit("during_copy");
         }
         Ok(())
     }
@@ -67,9 +69,15 @@ impl<'c> Copy<'c> {
         })
     }
 
+    /// Gives it up: nothing of it stays, and its transaction has failed.
+    pub(in super::super) async fn abort(self) -> Result<(), StoreError> {
+        self.copy.abort("given up").await.map_err(at_rows(doing(self.table)))
+    }
+
     async fn send(&mut self) -> Result<(), StoreError> {
         self.copy.send(self.unsent.as_slice()).await.map_err(at_rows(doing(self.table)))?;
         self.unsent.clear();
+        failpoint::hit("during_copy");
         Ok(())
     }
 }

@@ -1,0 +1,280 @@
+//! A building generation, loaded: the log folded outside of the database, and each row written once.
+//!
+//! This is the fast way, and never the only one. Whatever stands in it (a change of rows found by what they hold, a record
+//! at which the projection has to halt, a number out of range, a full disk) ends it with nothing written, and the log is
+//! replayed into the tables by the same feeds that fill the live ones, which know what is to be done about it.
+
+mod planner;
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use readcast_core::{Definition, TopicPartition};
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+use self::planner::{Planned, Planner};
+use super::reading::{Places, Reading, places};
+use super::spool::{Size, Spool, Tables};
+use super::{Throttle, Work};
+use crate::error::Failure;
+use crate::failpoint;
+use crate::source::Batch;
+use crate::store::{
+    Command, Committed, GenerationState, GenerationStatus, Load, OperationProgress, RowSink, StoreError, row_stream,
+};
+
+/// How often progress is noted, and whether to go on is asked.
+const TICK: Duration = Duration::from_secs(1);
+/// How many rows are sent to the store at once.
+const PIECE: usize = 1_000;
+/// How many hands of records wait or are worked on, a planner.
+const HANDS: usize = 3;
+
+/// How a generation is loaded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bulk {
+    /// How many threads decode and project.
+    pub planners: usize,
+    /// How many bytes of records, and how many of folded rows, stay in memory.
+    pub memory: usize,
+}
+
+/// What became of it.
+pub(super) enum Loaded {
+    /// The generation holds what the log held up to where the live one stood.
+    All,
+    /// It holds nothing, for this reason, and would not by another try.
+    Nothing(String),
+    /// It holds nothing yet.
+    NotYet,
+}
+
+/// Loads a building generation with what the log holds up to where the live one stands.
+pub(super) async fn load(
+    work: &mut Work<'_>,
+    status: &GenerationStatus,
+    definition: &Definition,
+) -> Result<Loaded, Failure> {
+    match folded_and_written(work, status, definition).await {
+        // The lead's connection may be gone: whoever leads next begins again.
+        Err(Failure::Store(error @ StoreError::Unavailable { .. })) => Err(error.into()),
+        Err(failure) => Ok(Loaded::Nothing(failure.to_string())),
+        loaded => loaded,
+    }
+}
+
+async fn folded_and_written(
+    work: &mut Work<'_>,
+    status: &GenerationStatus,
+    definition: &Definition,
+) -> Result<Loaded, Failure> {
+    let (from, to) = (places(status), places(work.live));
+    let conductor = work.conductor;
+    let spool = Spool::new(definition.tables(), &conductor.policy.spool_directory, conductor.bulk.memory);
+    let spool = Arc::new(Mutex::new(spool));
+    let mut planners = Planners::begin(work, status, definition, &spool).await?;
+    if let Some(mut reading) = Reading::begin(conductor, definition, &from, &to).await? {
+        let all = read(work, status, &mut reading, &mut planners, &from).await;
+        reading.end().await;
+        if !all? {
+            return Ok(Loaded::NotYet);
+        }
+    }
+    let commit = planners.end().await?.commit(conductor.handling.parking);
+    if commit.advances.is_empty() {
+        return Ok(Loaded::All);
+    }
+    failpoint::hit("load_folded");
+    let Some(spool) = Arc::into_inner(spool) else { unreachable!("the planners have ended") };
+    let spool = spool.into_inner().unwrap_or_else(PoisonError::into_inner);
+    let Size { runs, file_bytes, .. } = spool.size();
+    let (projection, generation) = (definition.name(), status.generation.0);
+    tracing::info!(projection, generation, runs, file_bytes, "the log is folded");
+    let progress = OperationProgress { phase: "load: writing rows".into(), ..work.pace_of(&to, &from, &to) };
+    work.lead.progress(work.operation.id, &progress).await?;
+    let (missed, tables) = (spool.missed(), spool.into_rows());
+    let (sink, rows) = row_stream();
+    let making = tokio::task::spawn_blocking(move || send(tables, missed, sink));
+    let load = Load { definition, generation: status.generation, commit, rows };
+    let committed = work.lead.load(load).await;
+    // Without a listener it ends at once.
+    making.await.map_err(|panicked| Failure::Panicked(panicked.to_string()))?;
+    Ok(match committed? {
+        Committed::Applied(_) => Loaded::All,
+        Committed::Full(limit) => Loaded::Nothing(format!("more would be parked than {limit}")),
+        // An operator decided about a record meanwhile, or somebody else led.
+        Committed::Outdated | Committed::Held(_) | Committed::Fenced => Loaded::NotYet,
+    })
+}
+
+/// Gives what is read to the planners. `false` when that was interrupted.
+async fn read(
+    work: &mut Work<'_>,
+    status: &GenerationStatus,
+    reading: &mut Reading,
+    planners: &mut Planners,
+    from: &Places,
+) -> Result<bool, Failure> {
+    let mut tick = tokio::time::interval(TICK);
+    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut throttle = Throttle::default();
+    loop {
+        tokio::select! {
+            biased;
+            () = work.conductor.stop.cancelled() => return Ok(false),
+            Some(ended) = planners.tasks.join_next() => drop(ended_well(ended)?),
+            _ = tick.tick() => match look(work, status, planners, from, &mut throttle).await? {
+                true => {}
+                false => return Ok(false),
+            },
+            batch = reading.next(), if !throttle.closed => match batch? {
+                Some(batch) => planners.give(batch).await,
+                None => return Ok(true),
+            },
+        }
+    }
+}
+
+/// Notes how far it is. `false` when the generation is not to be loaded any more.
+async fn look(
+    work: &mut Work<'_>,
+    status: &GenerationStatus,
+    planners: &Planners,
+    from: &Places,
+    throttle: &mut Throttle,
+) -> Result<bool, Failure> {
+    let to = places(work.live);
+    let progress = work.pace_of(&planners.read, from, &to);
+    work.lead.progress(work.operation.id, &progress).await?;
+    let statuses = work.conductor.statuses().await?;
+    let most = match &work.operation.command {
+        Command::Rebuild(rebuild) => rebuild.max_impact,
+        _ => work.conductor.policy.max_impact,
+    };
+    if most > 0 {
+        let topics: Vec<&str> = status.checkpoints.iter().map(|held| &*held.partition.topic).collect();
+        let extents = work.conductor.source.extents(&topics).await?;
+        let live = statuses.iter().find(|status| status.state == GenerationState::Live);
+        throttle.look(live, &extents, most);
+    }
+    let ours = statuses.iter().find(|found| found.generation == status.generation);
+    let is_wanted = |ours: &GenerationStatus| ours.state == GenerationState::Building && ours.paused_since.is_none();
+    Ok(ours.is_some_and(is_wanted))
+}
+
+/// Makes the rows and sends them. `missed` is how many updates have met no row so far.
+fn send(tables: Tables, mut missed: u64, sink: RowSink) {
+    for (index, rows) in tables.enumerate() {
+        let mut rows = match rows {
+            Ok(rows) => rows,
+            Err(error) => return sink.end(Err(error.to_string())),
+        };
+        loop {
+            let piece: Vec<_> = match rows.by_ref().take(PIECE).collect() {
+                Ok(piece) => piece,
+                Err(error) => return sink.end(Err(error.to_string())),
+            };
+            if piece.is_empty() {
+                break;
+            }
+            if !sink.send((index, piece)) {
+                return;
+            }
+        }
+        missed += rows.missed();
+    }
+    tracing::debug!(missed, "all rows are made");
+    sink.end(Ok(()));
+}
+
+fn ended_well(ended: Result<Result<Planned, Failure>, tokio::task::JoinError>) -> Result<Planned, Failure> {
+    ended.unwrap_or_else(|panicked| Err(Failure::Panicked(panicked.to_string())))
+}
+
+/// The tasks that make changes of records, each of some of the partitions.
+struct Planners {
+    tasks: JoinSet<Result<Planned, Failure>>,
+    of: BTreeMap<TopicPartition, usize>,
+    inboxes: Vec<tokio::sync::mpsc::Sender<Vec<Arc<Batch>>>>,
+    /// What each is given next.
+    hands: Vec<Vec<Arc<Batch>>>,
+    most_bytes: usize,
+    /// Up to where records were given to them.
+    read: Places,
+}
+
+impl Planners {
+    async fn begin(
+        work: &mut Work<'_>,
+        status: &GenerationStatus,
+        definition: &Definition,
+        spool: &Arc<Mutex<Spool>>,
+    ) -> Result<Self, Failure> {
+        let conductor = work.conductor;
+        let Bulk { planners, memory } = conductor.bulk;
+        let mut writer = conductor.store.writer(definition, status.generation).await?;
+        let partitions: Vec<_> = status.checkpoints.iter().map(|held| held.partition.clone()).collect();
+        let memories = writer.recall(&partitions, conductor.handling.duplicate_window).await?;
+        let mut memories: BTreeMap<_, _> = memories.into_iter().collect();
+        let mut shares: Vec<_> = (0..planners).map(|_| Planner::new(conductor, definition, spool)).collect();
+        let mut of = BTreeMap::new();
+        for (number, held) in status.checkpoints.iter().enumerate() {
+            let memory = memories.remove(&held.partition).unwrap_or_default();
+            shares[number % planners].own(held, memory);
+            of.insert(held.partition.clone(), number % planners);
+        }
+        let (mut tasks, mut inboxes) = (JoinSet::new(), Vec::new());
+        for planner in shares {
+            let (sender, inbox) = tokio::sync::mpsc::channel(1);
+            inboxes.push(sender);
+            tasks.spawn(planner.run(inbox));
+        }
+        let most_bytes = memory / (planners * HANDS);
+        Ok(Self { tasks, of, inboxes, hands: vec![Vec::new(); planners], most_bytes, read: places(status) })
+    }
+
+    async fn give(&mut self, batch: Batch) {
+        let Some(planner) = self.of.get(&batch.partition).copied() else { return };
+        self.read.insert(batch.partition.clone(), batch.to);
+        self.hands[planner].push(Arc::new(batch));
+        if self.hands[planner].iter().map(|batch| batch.bytes()).sum::<usize>() >= self.most_bytes {
+            self.hand_over(planner).await;
+        }
+    }
+
+    async fn hand_over(&mut self, planner: usize) {
+        // One that has ended says why by its task.
+        let _ = self.inboxes[planner].send(std::mem::take(&mut self.hands[planner])).await;
+    }
+
+    /// Lets all of them come to their ends, and takes together what they have come to.
+    async fn end(mut self) -> Result<Planned, Failure> {
+        for planner in 0..self.hands.len() {
+            self.hand_over(planner).await;
+        }
+        self.inboxes.clear();
+        let mut all = Planned::default();
+        while let Some(ended) = self.tasks.join_next().await {
+            all.add(ended_well(ended)?);
+        }
+        Ok(all)
+    }
+}
+
+impl Work<'_> {
+    /// How far the reading is.
+    fn pace_of(&mut self, read: &Places, from: &Places, to: &Places) -> OperationProgress {
+        let length = |ends: &Places| -> u64 {
+            ends.iter().map(|(of, end)| (end - from.get(of).copied().unwrap_or(0)).max(0).unsigned_abs()).sum()
+        };
+        let done = length(read);
+        if self.pace.from > done || self.pace.from == 0 {
+            (self.pace.from, self.pace.since) = (done, Instant::now());
+        }
+        let seconds = self.pace.since.elapsed().as_secs_f64();
+        let per_second = (seconds > 1.0).then(|| (done - self.pace.from) as f64 / seconds);
+        OperationProgress { phase: "load".into(), done, total: length(to).max(done), per_second }
+    }
+}
