@@ -32,6 +32,7 @@ const FIRST_EVENT_MICROS: i64 = 1_716_163_200_000_000;
 #[derive(Clone, Debug)]
 pub struct Orders {
     random: SplitMix64,
+    products: u64,
     events: i64,
     placed: u64,
     open: Vec<Order>,
@@ -50,7 +51,14 @@ struct Order {
 impl Orders {
     /// The stream of this seed, from its first event.
     pub fn new(seed: u64) -> Self {
-        Self { random: SplitMix64::new(seed), events: 0, placed: 0, open: Vec::new() }
+        Self { random: SplitMix64::new(seed), products: PRODUCTS, events: 0, placed: 0, open: Vec::new() }
+    }
+
+    /// The same stream of a shop that sells so many products, at least one, instead of 200. The first are the most
+    /// popular, whatever their number.
+    #[must_use]
+    pub fn products(self, products: u32) -> Self {
+        Self { products: products.max(1).into(), ..self }
     }
 
     /// Picks the order that the next event is about: a new one, or one of those that are open.
@@ -83,7 +91,7 @@ impl Orders {
         let mut total_cents = 0;
         for item in 0..items {
             // The product of two draws is mostly small: the first products are by far the most popular.
-            let product = self.random.below(PRODUCTS) * self.random.below(PRODUCTS) / PRODUCTS;
+            let product = self.random.below(self.products) * self.random.below(self.products) / self.products;
             let (quantity, cents) = (1 + self.random.below(3), price_cents(product));
             let comma = if item == 0 { "" } else { "," };
             let (sku, price) = (product + 1, money(cents));

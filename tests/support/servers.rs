@@ -9,11 +9,12 @@ mod local_kafka;
 mod local_postgres;
 
 use std::net::TcpListener;
+use std::path::PathBuf;
 
 use tokio::sync::OnceCell;
 
 pub(crate) use local_kafka::LocalKafka;
-pub(crate) use local_postgres::LocalPostgres;
+pub(crate) use local_postgres::{Durability, LocalPostgres};
 
 use super::eventually::{PATIENCE, eventually};
 use super::guard::ContainerGuard;
@@ -36,7 +37,14 @@ enum Keeper {
 /// The Postgres of this test process.
 pub(crate) async fn postgres() -> &'static Running {
     static SHARED: OnceCell<Running> = OnceCell::const_new();
-    SHARED.get_or_init(find_postgres).await
+    SHARED.get_or_init(|| find_postgres(Durability::Processes)).await
+}
+
+/// The Postgres of a process that measures: started here, it keeps what it has committed when power fails. One named in
+/// the environment is as durable as it is.
+pub(crate) async fn durable_postgres() -> &'static Running {
+    static SHARED: OnceCell<Running> = OnceCell::const_new();
+    SHARED.get_or_init(|| find_postgres(Durability::Power)).await
 }
 
 /// The Kafka of this test process.
@@ -45,9 +53,15 @@ pub(crate) async fn kafka() -> &'static Running {
     SHARED.get_or_init(find_kafka).await
 }
 
+/// The folder of the jars that a Kafka of ours is started from, if there is one.
+pub(crate) fn kafka_jars() -> PathBuf {
+    local_kafka::libs()
+}
+
 /// A Postgres of the test's own, which it may harm. That takes programs on this machine: nobody lends a server for it.
 pub(crate) async fn own_postgres() -> LocalPostgres {
-    LocalPostgres::start().await.expect("a test that harms its server needs PostgreSQL here: scripts/test installs it")
+    let server = LocalPostgres::start(Durability::Processes).await;
+    server.expect("a test that harms its server needs PostgreSQL here: scripts/test installs it")
 }
 
 /// A Kafka of the test's own, which it may harm. Clients may come by way of `line`.
@@ -57,14 +71,14 @@ pub(crate) async fn own_kafka(line: Option<&Line>) -> LocalKafka {
         .expect("a test that harms its broker needs Java and Kafka here: scripts/test installs them")
 }
 
-async fn find_postgres() -> Running {
+async fn find_postgres(durability: Durability) -> Running {
     if let Ok(address) = std::env::var("READCAST_TEST_POSTGRES_URL") {
         return Running { address, _keeper: Keeper::Somebody };
     }
-    if let Some(server) = LocalPostgres::start().await {
+    if let Some(server) = LocalPostgres::start(durability).await {
         return Running { address: server.url(), _keeper: Keeper::Postgres(server) };
     }
-    match containers::postgres().await {
+    match containers::postgres(durability).await {
         Ok((guard, address)) => {
             await_postgres(&address, || "see the container's log".into()).await;
             Running { address, _keeper: Keeper::Container(guard) }

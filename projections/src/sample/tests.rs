@@ -113,6 +113,20 @@ fn a_few_products_sell_most_and_nearly_all_customers_buy() {
 }
 
 #[test]
+fn a_shop_has_as_many_products_as_it_is_told() {
+    let skus = |orders: Orders| -> BTreeSet<String> {
+        let decoded =
+            |(_, json): (String, String)| Envelope::from_plain_json(position(0), None, json.leak().as_bytes());
+        let events = orders.take(EVENTS).map(|record| decoded(record).expect("an event"));
+        events.flat_map(|event| order(&event).items).map(|item| item.sku).collect()
+    };
+    assert_eq!(Orders::new(7).products(200).nth(50), Orders::new(7).nth(50), "200 is what it has without being told");
+    assert_eq!(skus(Orders::new(7).products(1)).len(), 1);
+    let thousand = skus(Orders::new(7).products(1_000));
+    assert!(thousand.len() > 900 && thousand.len() <= 1_000, "{} products", thousand.len());
+}
+
+#[test]
 fn all_is_projectable_and_the_books_balance() {
     let tables: Vec<Model> = registry().definitions().iter().map(projected).collect();
     let sum = |model: usize, column: usize| -> Decimal {

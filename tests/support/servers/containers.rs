@@ -6,16 +6,18 @@ use testcontainers::{ContainerAsync, ContainerRequest, GenericImage, ImageExt};
 
 use super::free_port;
 use super::local_kafka::PROPERTIES;
+use super::local_postgres::Durability;
 use crate::support::guard::ContainerGuard;
 
 const POSTGRES: ContainerPort = ContainerPort::Tcp(5432);
 const KAFKA: ContainerPort = ContainerPort::Tcp(9092);
 
 /// A container and the URL of its Postgres, or why there is none.
-pub(super) async fn postgres() -> Result<(ContainerGuard, String), String> {
+pub(super) async fn postgres(durability: Durability) -> Result<(ContainerGuard, String), String> {
     let image = GenericImage::new("postgres", "17").with_exposed_port(POSTGRES);
-    let settings = ["postgres", "-c", "fsync=off", "-c", "full_page_writes=off", "-c", "max_connections=200"];
-    let request = image.with_cmd(settings).with_env_var("POSTGRES_HOST_AUTH_METHOD", "trust");
+    let settings = durability.settings().iter().chain(&["max_connections=200"]).flat_map(|setting| ["-c", *setting]);
+    let request =
+        image.with_cmd(["postgres"].into_iter().chain(settings)).with_env_var("POSTGRES_HOST_AUTH_METHOD", "trust");
     let (guard, container) = start(request).await?;
     let host = container.get_host().await.map_err(|error| error.to_string())?;
     let port = container.get_host_port_ipv4(POSTGRES).await.map_err(|error| error.to_string())?;

@@ -11,16 +11,35 @@ use crate::support::eventually::{PATIENCE, eventually};
 use crate::support::guard::{Account, Server, ServerGuard};
 use crate::support::signal;
 
-/// Safe only because no test crashes the machine: what the server wrote survives the end of its processes without any fsync.
-const SETTINGS: [&str; 6] = [
-    "fsync=off",
-    "full_page_writes=off",
+/// What every server of ours is told.
+const SETTINGS: [&str; 4] = [
     "max_connections=200",
     "listen_addresses=127.0.0.1",
     // Tests compare rows as text.
     "timezone=UTC",
     "log_min_messages=warning",
 ];
+
+/// What a commit is worth.
+#[derive(Clone, Copy)]
+pub(crate) enum Durability {
+    /// It survives the end of the server's processes, and that is all: no test crashes the machine.
+    Processes,
+    /// It survives a loss of power, as Postgres does when nobody configures anything.
+    Power,
+}
+
+impl Durability {
+    /// The server's settings that say so.
+    pub(super) fn settings(self) -> &'static [&'static str] {
+        match self {
+            Durability::Processes => &["fsync=off", "full_page_writes=off"],
+            // Said although they are the defaults. With the default of max_wal_size, 1 GB, a benchmark that writes as
+            // fast as it can would measure checkpoints that come after seconds instead of minutes.
+            Durability::Power => &["fsync=on", "full_page_writes=on", "synchronous_commit=on", "max_wal_size=4GB"],
+        }
+    }
+}
 
 /// A server whose data lives as long as this value.
 pub(crate) struct LocalPostgres {
@@ -30,14 +49,15 @@ pub(crate) struct LocalPostgres {
 
 impl LocalPostgres {
     /// A fresh server that answers, or `None` where Postgres is not installed.
-    pub(crate) async fn start() -> Option<LocalPostgres> {
+    pub(crate) async fn start(durability: Durability) -> Option<LocalPostgres> {
         let binaries = binaries()?;
         let port = free_port();
         let (dir, account) = initialise(&binaries);
         let mut command = vec![binaries.join("postgres").into_os_string(), "-D".into(), dir.join("data").into()];
         let socket_directory = format!("unix_socket_directories={}", dir.display());
         let port_setting = format!("port={port}");
-        for setting in SETTINGS.into_iter().chain([socket_directory.as_str(), port_setting.as_str()]) {
+        let of_this_server = [socket_directory.as_str(), port_setting.as_str()];
+        for setting in SETTINGS.iter().chain(durability.settings()).copied().chain(of_this_server) {
             command.extend(["-c".into(), setting.into()]);
         }
         // SIGQUIT is Postgres's immediate shutdown: the postmaster takes its children along, which SIGKILL would not.

@@ -1,0 +1,230 @@
+//! Every measurement of ours runs in a process of its own: this executable, started again with a [`Job`] as its argument.
+//! So the memory that is measured is that of a projector alone, and nothing that an earlier measurement left behind in
+//! an allocator or a runtime plays a part.
+
+pub(crate) mod by_hand;
+mod process;
+mod project;
+pub(crate) mod read;
+
+use std::path::PathBuf;
+use std::process::Stdio;
+use std::sync::Arc;
+
+use readcast::config::{Config, Environment, Overrides};
+use readcast::source::Source;
+use readcast::source::file::FileSource;
+use readcast::source::kafka::KafkaSource;
+use readcast::store::Store;
+use readcast::store::postgres::Postgres;
+use readcast::store::sqlite::Sqlite;
+use readcast_core::Registry;
+use serde::{Deserialize, Serialize};
+use tokio::io::AsyncReadExt;
+use tokio::process::{Child, ChildStdin, Command};
+use tokio_util::sync::CancellationToken;
+
+use self::project::Projector;
+use crate::clones;
+
+/// The first argument of a process that is to do a job.
+const MARK: &str = "do";
+
+/// What a process is to do.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Job {
+    pub(crate) work: Work,
+    pub(crate) log: LogAddress,
+    pub(crate) store: Option<StoreAddress>,
+    pub(crate) projections: Projections,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) enum Work {
+    /// Project from where the store stands to the end that the log has now.
+    Project,
+    /// Project until standard input ends.
+    Follow,
+    /// Rebuild every projection of a store that has projected everything.
+    Rebuild,
+    /// Read and decode so many events, and do nothing with them.
+    Read { events: usize },
+    /// Project so many events with the loop that one writes by hand.
+    ByHand { events: usize },
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) enum LogAddress {
+    Kafka { bootstrap: String, prefix: String },
+    Files(PathBuf),
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) enum StoreAddress {
+    Postgres(String),
+    Sqlite(PathBuf),
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) enum Projections {
+    /// Of the example shop, this one.
+    One(String),
+    /// All of the example shop.
+    All,
+    /// So many that each count what every product sold, in tables of their own.
+    Clones(usize),
+}
+
+/// How it went.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Outcome {
+    /// From the moment at which the group is joined, or the rebuild is asked for, to the last commit.
+    pub(crate) seconds: f64,
+    /// What the process has used of the processors in its life, user and system.
+    pub(crate) cpu_seconds: f64,
+    /// The most memory that it ever had resident.
+    pub(crate) peak_mib: f64,
+    /// How it went on, where it projected.
+    pub(crate) progress: Vec<Sample>,
+}
+
+/// What was seen of a run at one moment.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub(crate) struct Sample {
+    pub(crate) seconds: f64,
+    /// How many events the projection that is least far has committed.
+    pub(crate) events: u64,
+    pub(crate) cpu_seconds: f64,
+    pub(crate) resident_mib: f64,
+}
+
+impl LogAddress {
+    pub(crate) fn open(&self, config: &Config) -> Arc<dyn Source> {
+        match self {
+            LogAddress::Kafka { bootstrap, prefix } => {
+                let properties = [("bootstrap.servers".to_owned(), bootstrap.clone())];
+                Arc::new(KafkaSource::new(properties, prefix, config.projection("order_summary").buffer_bytes))
+            }
+            LogAddress::Files(folder) => Arc::new(FileSource::new(folder)),
+        }
+    }
+}
+
+impl StoreAddress {
+    pub(crate) async fn open(&self) -> Arc<dyn Store> {
+        match self {
+            StoreAddress::Postgres(url) => Arc::new(Postgres::new(url.parse().unwrap(), "public")),
+            StoreAddress::Sqlite(path) => Arc::new(Sqlite::open(path).await.unwrap()),
+        }
+    }
+}
+
+impl Projections {
+    pub(crate) fn registry(&self) -> Registry {
+        match self {
+            Projections::One(name) => readcast_projections::registry().only(std::slice::from_ref(name)),
+            Projections::All => readcast_projections::registry(),
+            Projections::Clones(count) => clones::registry(*count),
+        }
+    }
+}
+
+/// The configuration of somebody who configures nothing.
+pub(crate) fn defaults(registry: &Registry) -> Config {
+    let names: Vec<&str> = registry.definitions().iter().map(|definition| definition.name()).collect();
+    let no_file = Overrides { config: Some("/dev/null".into()), ..Overrides::default() };
+    Config::load(&no_file, &Environment::default(), &names).unwrap()
+}
+
+/// The job of this process, if it was started to do one.
+pub(crate) fn job() -> Option<Job> {
+    let mut arguments = std::env::args().skip(1);
+    let job = (arguments.next()? == MARK).then(|| arguments.next().unwrap())?;
+    Some(serde_json::from_str(&job).unwrap())
+}
+
+/// Does it, and says on standard output how it went.
+pub(crate) async fn run(job: Job) {
+    let stop = CancellationToken::new();
+    watch_standard_input(matches!(job.work, Work::Follow).then(|| stop.clone()));
+    let done = work(&job, stop).await;
+    let (cpu_seconds, peak_mib) = (process::cpu_seconds(), process::peak_mib());
+    let outcome = Outcome { seconds: done.seconds, cpu_seconds, peak_mib, progress: done.progress };
+    println!("{}", serde_json::to_string(&outcome).unwrap());
+}
+
+/// What the work itself tells.
+#[derive(Default)]
+struct Done {
+    seconds: f64,
+    progress: Vec<Sample>,
+}
+
+async fn work(job: &Job, stop: CancellationToken) -> Done {
+    let registry = job.projections.registry();
+    let config = defaults(&registry);
+    if let Work::ByHand { events } = job.work {
+        return by_hand::run(&job.log, job.store.as_ref().unwrap(), events).await;
+    }
+    let source = job.log.open(&config);
+    if let Work::Read { events } = job.work {
+        return read::run(&*source, events).await;
+    }
+    let store = job.store.as_ref().unwrap().open().await;
+    let projector = Projector { registry, config, source, store, stop };
+    match job.work {
+        Work::Rebuild => projector.rebuild().await,
+        Work::Follow => projector.follow().await,
+        _ => projector.project().await,
+    }
+}
+
+/// Whoever started this process holds the other end of its standard input. When that closes, `stop` is cancelled; without
+/// one the process ends at once, for nobody waits for its answer any more.
+fn watch_standard_input(stop: Option<CancellationToken>) {
+    std::thread::spawn(move || {
+        let _ = std::io::copy(&mut std::io::stdin(), &mut std::io::sink());
+        match stop {
+            Some(stop) => stop.cancel(),
+            None => std::process::exit(1),
+        }
+    });
+}
+
+/// A process that does a job. It ends with this one.
+pub(crate) struct Running {
+    child: Child,
+    stdin: Option<ChildStdin>,
+}
+
+impl Job {
+    /// Has a process do it from beginning to end.
+    pub(crate) async fn run(&self) -> Outcome {
+        self.start().wait().await
+    }
+
+    /// Has a process begin with it.
+    pub(crate) fn start(&self) -> Running {
+        let mut command = Command::new(std::env::current_exe().unwrap());
+        command.arg(MARK).arg(serde_json::to_string(self).unwrap()).kill_on_drop(true);
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        Running { stdin: child.stdin.take(), child }
+    }
+}
+
+impl Running {
+    /// Waits until the job is done.
+    async fn wait(mut self) -> Outcome {
+        let mut said = String::new();
+        self.child.stdout.take().unwrap().read_to_string(&mut said).await.unwrap();
+        let status = self.child.wait().await.unwrap();
+        let outcome = said.lines().last().and_then(|line| serde_json::from_str(line).ok());
+        outcome.unwrap_or_else(|| panic!("a process that measures ended with {status} and said: {said}"))
+    }
+
+    /// Tells one that follows the log to end, and waits until it has.
+    pub(crate) async fn stop(mut self) -> Outcome {
+        drop(self.stdin.take());
+        self.wait().await
+    }
+}

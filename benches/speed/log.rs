@@ -1,0 +1,115 @@
+//! The logs that are read.
+
+use readcast::source::Batch;
+use readcast::source::file::Appender;
+use readcast_core::Registry;
+use readcast_projections::sample::{Orders, TOPIC};
+use tempfile::TempDir;
+use tokio::sync::OnceCell;
+
+use crate::child::read::each_batch;
+use crate::child::{self, LogAddress};
+use crate::support::kafka::{Kafka, unique};
+
+/// How many partitions a log has whose number of partitions plays no part.
+pub(crate) const PARTITIONS: u8 = 6;
+
+/// Events of the example shop, in a topic or a folder of their own.
+pub(crate) struct Log {
+    pub(crate) address: LogAddress,
+    events: usize,
+    bytes: usize,
+    _folder: Option<TempDir>,
+}
+
+/// Has a first group read a first topic: whoever is the first on a broker waits for seconds until it has made the topic in
+/// which it keeps what groups are up to.
+async fn warm_up() {
+    let log = Log::create(1, orders(1)).await;
+    log.read(&Registry::new()).await;
+    log.delete().await;
+}
+
+/// The events of the example shop, as they are read by most measurements.
+pub(crate) fn orders(events: usize) -> impl Iterator<Item = (String, String)> {
+    Orders::new(1).take(events)
+}
+
+impl Log {
+    /// In a topic, on the broker that the test harness finds.
+    pub(crate) async fn in_kafka(partitions: u8, events: impl Iterator<Item = (String, String)>) -> Self {
+        static WARM: OnceCell<()> = OnceCell::const_new();
+        WARM.get_or_init(warm_up).await;
+        Self::create(partitions, events).await
+    }
+
+    async fn create(partitions: u8, events: impl Iterator<Item = (String, String)>) -> Self {
+        let kafka = Kafka::shared().await;
+        let prefix = unique("speed") + ".";
+        kafka.create_topic(&format!("{prefix}{TOPIC}"), partitions.into()).await;
+        let address = LogAddress::Kafka { bootstrap: kafka.bootstrap().to_owned(), prefix };
+        let mut log = Self { address, events: 0, bytes: 0, _folder: None };
+        log.append(events).await;
+        log
+    }
+
+    /// Writes more of them into a topic.
+    pub(crate) async fn append(&mut self, events: impl Iterator<Item = (String, String)>) {
+        let kafka = Kafka::shared().await;
+        let topic = self.topic();
+        let counted = events.inspect(|(_, event)| {
+            self.events += 1;
+            self.bytes += event.len();
+        });
+        kafka.produce(&topic, counted.map(|(key, event)| (None, key, event)));
+    }
+
+    /// In a folder.
+    pub(crate) fn in_files(events: impl Iterator<Item = (String, String)>) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let mut files = Appender::open(folder.path(), TOPIC, PARTITIONS.into()).unwrap();
+        let (mut count, mut bytes) = (0, 0);
+        for (key, event) in events {
+            files.append(&key, &event).unwrap();
+            (count, bytes) = (count + 1, bytes + event.len());
+        }
+        files.flush().unwrap();
+        Self { address: LogAddress::Files(folder.path().to_owned()), events: count, bytes, _folder: Some(folder) }
+    }
+
+    /// How many there are.
+    pub(crate) fn events(&self) -> usize {
+        self.events
+    }
+
+    /// How long one is on average.
+    pub(crate) fn bytes_an_event(&self) -> f64 {
+        self.bytes as f64 / self.events as f64
+    }
+
+    /// The topic's name in the cluster.
+    pub(crate) fn topic(&self) -> String {
+        match &self.address {
+            LogAddress::Kafka { prefix, .. } => format!("{prefix}{TOPIC}"),
+            LogAddress::Files(folder) => panic!("{} is no topic", folder.display()),
+        }
+    }
+
+    /// All of them, in the batches and in the order in which the source delivers them.
+    pub(crate) async fn read(&self, registry: &Registry) -> Vec<Batch> {
+        let source = self.address.open(&child::defaults(registry));
+        let (mut batches, mut left) = (Vec::new(), self.events);
+        each_batch(&*source, |batch| {
+            left -= batch.records.len();
+            batches.push(batch);
+            left > 0
+        })
+        .await;
+        batches
+    }
+
+    /// Makes room on the broker's disk.
+    pub(crate) async fn delete(self) {
+        Kafka::shared().await.delete_topic(&self.topic()).await;
+    }
+}
