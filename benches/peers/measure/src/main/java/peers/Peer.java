@@ -1,0 +1,53 @@
+package peers;
+
+import java.io.IOException;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.List;
+import java.util.concurrent.TimeUnit;
+
+/** The process of the peer. It does not outlive this one. */
+final class Peer implements AutoCloseable {
+    private static final int SECONDS_TO_STOP = 20;
+    private static final int LINES_OF_LOG = 20;
+
+    private final Process process;
+    private final Path log;
+
+    private Peer(Process process, Path log) {
+        this.process = process;
+        this.log = log;
+    }
+
+    static Peer start(List<String> command, Path log) throws IOException {
+        ProcessBuilder builder = new ProcessBuilder(command);
+        builder.redirectErrorStream(true).redirectOutput(log.toFile());
+        Peer peer = new Peer(builder.start(), log);
+        Runtime.getRuntime().addShutdownHook(new Thread(peer.process::destroyForcibly));
+        return peer;
+    }
+
+    void mustRun() throws IOException {
+        if (!process.isAlive()) {
+            throw failure("The peer ended before everything was written.");
+        }
+    }
+
+    /** A sentence, with the end of the peer's log. */
+    Failure failure(String sentence) throws IOException {
+        List<String> lines = Files.readAllLines(log);
+        List<String> last = lines.subList(Math.max(0, lines.size() - LINES_OF_LOG), lines.size());
+        return new Failure(sentence + " Its log, " + log + ", ends:\n" + String.join("\n", last));
+    }
+
+    @Override
+    public void close() {
+        process.destroy();
+        try {
+            process.waitFor(SECONDS_TO_STOP, TimeUnit.SECONDS);
+        } catch (InterruptedException interrupted) {
+            Thread.currentThread().interrupt();
+        }
+        process.destroyForcibly();
+    }
+}

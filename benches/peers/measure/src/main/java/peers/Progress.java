@@ -1,0 +1,55 @@
+package peers;
+
+import java.sql.SQLException;
+import java.time.Instant;
+import java.util.ArrayList;
+import java.util.HashSet;
+import java.util.List;
+import java.util.Map;
+import java.util.Set;
+
+/**
+ * How far the peer has come, told from its table alone: a mark is passed when the row of its order is as new as it. A
+ * partition is written in its order, so the next mark of each is all that must be asked for.
+ */
+final class Progress {
+    private final List<List<Row>> marks = new ArrayList<>();
+    private final int all;
+    private int passed;
+
+    Progress(List<List<Row>> marks) {
+        marks.forEach(partition -> this.marks.add(new ArrayList<>(partition)));
+        this.all = marks.stream().mapToInt(List::size).sum();
+    }
+
+    void look(Table table) throws SQLException {
+        Set<String> next = new HashSet<>();
+        for (List<Row> partition : marks) {
+            partition.stream().findFirst().ifPresent(mark -> next.add(mark.orderId()));
+        }
+        Map<String, Instant> updated = table.updated(next);
+        for (List<Row> partition : marks) {
+            while (!partition.isEmpty() && isPassed(partition.get(0), updated)) {
+                partition.remove(0);
+                passed += 1;
+            }
+        }
+    }
+
+    private static boolean isPassed(Row mark, Map<String, Instant> updated) {
+        Instant at = updated.get(mark.orderId());
+        return at != null && !at.isBefore(mark.updatedAt());
+    }
+
+    int passed() {
+        return passed;
+    }
+
+    boolean isHalf() {
+        return passed * 2 >= all;
+    }
+
+    boolean isComplete() {
+        return passed == all;
+    }
+}

@@ -1,0 +1,20 @@
+package peers;
+
+import java.math.BigDecimal;
+import java.time.Instant;
+
+/** A row of {@code order_summary}, without the columns that the peers do not write. */
+record Row(
+        String orderId,
+        String customerId,
+        String customerEmail,
+        String status,
+        long itemCount,
+        BigDecimal totalAmount,
+        Instant updatedAt) {
+
+    /** Amounts compare as the column keeps them, with two decimals. */
+    Row {
+        totalAmount = totalAmount.setScale(2);
+    }
+}
