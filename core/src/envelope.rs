@@ -63,7 +63,8 @@ impl<'a> Envelope<'a> {
     /// `correlation_id` (optional), `data`.
     pub fn from_plain_json(position: Position, key: Option<&'a [u8]>, json: &'a [u8]) -> Result<Self, EnvelopeError> {
         let PlainJson { event_id, event_type, version, timestamp, correlation_id, data } =
-            serde_json::from_slice(json)?;
+            // To look at all bytes at once is faster than text by text. What is in none of our texts may be of any bytes.
+            std::str::from_utf8(json).map_or_else(|_| serde_json::from_slice(json), serde_json::from_str)?;
         let correlation_id = correlation_id.map(|Text(id)| id);
         Ok(Self { position, key, event_id, event_type, version, timestamp, correlation_id, data })
     }

@@ -7,6 +7,7 @@
 mod checkpoints;
 mod compare;
 mod connection;
+mod copy;
 mod dead_letters;
 mod definition;
 mod generations;

@@ -14,6 +14,9 @@ use crate::log::PARTITIONS;
 /// due by then goes out together.
 const PACE: Duration = Duration::from_micros(250);
 
+/// Up to so many events a second, none waits for another.
+const FEW: f64 = 10_000.0;
+
 /// When each event was sent, by partition and offset.
 pub(super) struct Sent {
     pub(super) begun: Instant,
@@ -45,7 +48,12 @@ impl ProducerContext for Acknowledged {
 /// is the only one that writes there, so that the number of events that were sent to a partition is the next one's offset.
 pub(super) fn send(bootstrap: &str, topic: &str, events_per_s: f64, lasting: Duration) -> Sent {
     let mut config = ClientConfig::new();
-    config.set("bootstrap.servers", bootstrap).set("linger.ms", "0").set("enable.idempotence", "true");
+    config.set("bootstrap.servers", bootstrap).set("enable.idempotence", "true");
+    // Few events go out as they come. Many wait for each other as long as librdkafka has them wait by itself: a request each
+    // would be the broker's whole work, and nobody who produces so many does that.
+    if events_per_s <= FEW {
+        config.set("linger.ms", "0");
+    }
     config.set("queue.buffering.max.messages", "1000000");
     let producer: ThreadedProducer<Acknowledged> =
         ThreadedProducer::from_config_and_context(&config, Acknowledged::default()).unwrap();

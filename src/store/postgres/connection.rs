@@ -94,13 +94,24 @@ pub(super) fn at(doing: impl Into<String>) -> impl FnOnce(sqlx::Error) -> StoreE
 }
 
 /// The same for a statement that writes rows of read tables: what the database can't hold is the rows' fault.
+///
+/// But a row that is there although it was not a moment ago is another writer's: the next try finds it.
 pub(super) fn at_rows(doing: impl Into<String>) -> impl FnOnce(sqlx::Error) -> StoreError {
     move |error| match (classify(doing.into(), &error), sqlstate(&error)) {
+        (StoreError::Refused { doing, .. }, _) if is_of_the_key(&error) => {
+            StoreError::Unavailable { doing, reason: "another lane created one of the rows at the same moment".into() }
+        }
         (StoreError::Refused { doing, reason }, Some(code)) if is_of_the_rows(&code) => {
             StoreError::Unstorable { doing, reason }
         }
         (other, _) => other,
     }
+}
+
+/// Whether a row was there already that one of ours was to be.
+fn is_of_the_key(error: &sqlx::Error) -> bool {
+    let violated = error.as_database_error().filter(|error| error.is_unique_violation());
+    violated.and_then(|error| error.constraint()).is_some_and(|name| name.ends_with("_pkey"))
 }
 
 /// The same for an error of the migrator.

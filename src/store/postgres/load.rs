@@ -5,7 +5,7 @@ use readcast_core::TableSpec;
 use sqlx::{AssertSqlSafe, Executor, PgConnection};
 
 use super::connection::{at, commit_transaction, execute};
-use super::rows::Copy;
+use super::copy::Copy;
 use super::{checkpoints, dead_letters, sql};
 use crate::failpoint;
 use crate::store::{Committed, Load, ParkedIn, RowPiece, StoreError, Written};
@@ -49,7 +49,7 @@ async fn within(connection: &mut PgConnection, mut load: Load<'_>) -> Result<Opt
     for (index, table) in load.definition.tables().iter().enumerate() {
         let physical = sql::physical(table, of.generation);
         let key = without_key(connection, table, &physical).await?;
-        let mut copy = Copy::begin(connection, table, &physical, "FREEZE").await?;
+        let mut copy = Copy::begin(connection, table, &physical).await?;
         while let Some((_, rows)) = piece.take_if(|(of, _)| *of == index) {
             for (key, row) in &rows {
                 copy.add(key.iter().chain(row)).await?;
@@ -75,7 +75,6 @@ async fn without_key(connection: &mut PgConnection, table: &TableSpec, physical:
     let name = name.map_err(at(format!("looking at table `{}`", table.name())))?;
     let name = sql::quoted(&name.unwrap_or_else(|| format!("{}_pkey", table.name())));
     let columns = sql::column_list(table.key_columns());
-    // In a table that this transaction has emptied, rows can be frozen as they are written.
     let drop = format!("ALTER TABLE {physical} DROP CONSTRAINT IF EXISTS {name}; TRUNCATE {physical}");
     run(connection, table, drop).await?;
     Ok(format!("ALTER TABLE {physical} ADD CONSTRAINT {name} PRIMARY KEY ({columns})"))

@@ -4,24 +4,19 @@
 //! many rows there are. Arrays are in the order of the rows' keys: two lanes that write the same rows take their locks
 //! in the same order.
 
-mod copy;
 mod shape;
 mod statement;
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
-use readcast_core::{Cell, Cells, Column, Json, Key, Presence, Row, RowChange, Segment, TableSpec, Value};
+use readcast_core::{Cell, Cells, Column, Json, Key, Presence, RowChange, Segment, TableSpec, Value};
 use sqlx::PgConnection;
 
-pub(super) use self::copy::Copy;
 use self::shape::{ChangedRow, Operation, Shape, by_shape, shape_of};
 use self::statement::{Array, Statement, collated, incoming, matches, typed};
 use super::sql::{column_list, initial, quoted};
 use crate::store::{StoreError, Written};
-
-/// From how many rows on a COPY, which takes two round trips, is worth it.
-const MANY: usize = 64;
 
 /// Writes one segment to the physical table `physical`.
 pub(super) async fn write(
@@ -47,12 +42,12 @@ pub(super) async fn write(
             if !deleted.is_empty() {
                 written.rows += target.delete(&deleted).run(connection, table).await?;
             }
-            let many = rows.iter().filter(is_new(cleared)).count() >= MANY;
-            let mut is_new = is_new(cleared);
-            let (new, rows): (Vec<_>, Vec<_>) = rows.iter().partition(|row| many && is_new(row));
-            if !new.is_empty() {
-                written.rows += target.copy(connection, &new).await?;
-            }
+            let (new, rows): (Vec<_>, Vec<_>) = rows.iter().partition(is_new(cleared));
+            let new = new.into_iter().filter_map(|(key, change)| match change {
+                RowChange::Upsert(cells) => Some((key, cells)),
+                RowChange::Update(_) | RowChange::Delete => None,
+            });
+            written.rows += target.insert(connection, &new.collect::<Vec<_>>()).await?;
             for (shape, rows) in by_shape(&rows, table) {
                 let changed = target.change(connection, &shape, &rows).await?;
                 written.rows += changed;
@@ -122,50 +117,41 @@ impl<'a> Target<'a> {
         }
     }
 
-    /// Copies whole rows that are not there.
-    async fn copy(self, connection: &mut PgConnection, rows: &[(&Key, &RowChange)]) -> Result<u64, StoreError> {
-        let mut copy = Copy::begin(connection, self.table, self.physical, "").await?;
-        for (key, change) in rows {
-            if let RowChange::Upsert(cells) = change
-                && let Some(values) = cells.whole()
-            {
-                copy.add(key.iter().chain(values)).await?;
-            }
-        }
-        copy.end().await
-    }
-
     /// Creates these rows, which a moment ago were missing.
     async fn insert(self, connection: &mut PgConnection, rows: &[ChangedRow<'_>]) -> Result<u64, StoreError> {
-        let doing = || format!("writing table `{}`", self.table.name());
-        let created: Option<Vec<Row>> = rows.iter().map(|(_, cells)| cells.create(self.table)).collect();
+        if rows.is_empty() {
+            return Ok(0);
+        }
+        let created: Option<Vec<Vec<Cow<'_, Value>>>> = rows.iter().map(|(_, cells)| self.created(cells)).collect();
         let created = created.ok_or_else(|| StoreError::Unstorable {
-            doing: doing(),
+            doing: writing(self.table),
             reason: "a number is out of its column's range".into(),
         })?;
         let keys: Vec<&Key> = rows.iter().map(|(key, _)| *key).collect();
         let mut arrays: Vec<Array<'_>> = Target { table: self.table, physical: self.physical }.key_arrays(&keys);
-        arrays.extend(self.table.data_columns().iter().enumerate().map(|(place, column)| Array {
-            column,
-            values: created.iter().map(|row| Cow::Borrowed(&row[place])).collect(),
-        }));
-        if rows.is_empty() {
-            return Ok(0);
-        }
+        arrays.extend(
+            self.table.data_columns().iter().enumerate().map(|(place, column)| Array {
+                column,
+                values: created.iter().map(|row| row[place].clone()).collect(),
+            }),
+        );
         let values = arrays.iter().enumerate().map(|(place, array)| typed(array.column, &format!("new.i{place}")));
         let text = format!(
-            "INSERT INTO {} ({}) SELECT {} FROM {} ON CONFLICT DO NOTHING",
+            "INSERT INTO {} ({}) SELECT {} FROM {}",
             self.physical,
             column_list(self.table.columns()),
             values.collect::<Vec<_>>().join(", "),
             incoming(&arrays),
         );
-        let inserted = Statement { text, arrays }.run(connection, self.table).await?;
-        if inserted == rows.len() as u64 {
-            return Ok(inserted);
+        Statement { text, arrays }.run(connection, self.table).await
+    }
+
+    /// The data columns of the row that `cells` create.
+    fn created(self, cells: &Cells) -> Option<Vec<Cow<'_, Value>>> {
+        match cells.whole() {
+            Some(values) => Some(values.map(Cow::Borrowed).collect()),
+            None => Some(cells.create(self.table)?.into_iter().map(Cow::Owned).collect()),
         }
-        let reason = "another lane created one of the rows at the same moment".into();
-        Err(StoreError::Unavailable { doing: doing(), reason })
     }
 
     /// Changes the rows in which the columns of `found_by` have the values given there.
@@ -277,4 +263,8 @@ fn operand(cell: Option<&Cell>) -> Cow<'_, Value> {
         Some(Cell::Append(items)) => Cow::Owned(Value::Json(Json::empty_array().extended(items))),
         Some(cell) => cell.value().map_or(Cow::Owned(Value::Null), Cow::Borrowed),
     }
+}
+
+fn writing(table: &TableSpec) -> String {
+    format!("writing table `{}`", table.name())
 }

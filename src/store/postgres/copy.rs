@@ -1,14 +1,17 @@
-//! Rows that are known to be new, by COPY: the server fills its pages with them a page at a time, where INSERT looks each
-//! one up and logs it by itself.
+//! The rows of a table that is empty, by COPY: the server fills its pages with them a page at a time, where INSERT logs
+//! each row by itself.
+//!
+//! Not for what is written live: the driver sends what ends a COPY by itself and does not set TCP_NODELAY, so each COPY
+//! waits for an acknowledgement that its peer holds back for 40 ms (Nagle's algorithm and delayed acknowledgements, RFC
+//! 1122, 4.2.3). For one COPY a table that does not count.
 
 use readcast_core::{TableSpec, Value};
 use sqlx::encode::IsNull;
 use sqlx::postgres::{PgArgumentBuffer, PgCopyIn};
 use sqlx::{Encode, PgConnection, Postgres};
 
-use super::super::connection::at_rows;
-use super::super::sql::column_list;
-use crate::failpoint;
+use super::connection::at_rows;
+use super::sql::column_list;
 use crate::store::StoreError;
 
 /// What a binary COPY begins with: signature, flags, length of a header extension (PostgreSQL documentation, COPY, binary
@@ -21,24 +24,22 @@ const JSONB_VERSION: u8 = 1;
 /// How many bytes are sent at once.
 const PIECE: usize = 128 << 10;
 
-/// A COPY under way. Rows that are there already make it fail, with all of its transaction.
-pub(in super::super) struct Copy<'c> {
+/// A COPY under way.
+pub(super) struct Copy<'c> {
     copy: PgCopyIn<&'c mut PgConnection>,
     unsent: PgArgumentBuffer,
     table: &'c TableSpec,
 }
 
 impl<'c> Copy<'c> {
-    /// Begins to copy rows of `table` to its physical table `physical`. `option` is one more of COPY's, or nothing.
-    pub(in super::super) async fn begin(
+    /// Begins to copy rows of `table` to its physical table `physical`, which this transaction has emptied: so they can be
+    /// frozen as they are written.
+    pub(super) async fn begin(
         connection: &'c mut PgConnection,
         table: &'c TableSpec,
         physical: &str,
-        option: &str,
     ) -> Result<Self, StoreError> {
-        let comma = if option.is_empty() { "" } else { ", " };
-        let columns = column_list(table.columns());
-        let text = format!("COPY {physical} ({columns}) FROM STDIN (FORMAT binary{comma}{option})");
+        let text = format!("COPY {physical} ({}) FROM STDIN (FORMAT binary, FREEZE)", column_list(table.columns()));
         let copy = connection.copy_in_raw(&text).await.map_err(at_rows(doing(table)))?;
         let mut unsent = PgArgumentBuffer::default();
         unsent.extend_from_slice(HEADER);
@@ -46,7 +47,7 @@ impl<'c> Copy<'c> {
     }
 
     /// Adds a row, its values in the order of the table's columns.
-    pub(in super::super) async fn add(&mut self, values: impl Iterator<Item = &Value>) -> Result<(), StoreError> {
+    pub(super) async fn add(&mut self, values: impl Iterator<Item = &Value>) -> Result<(), StoreError> {
         let columns = self.table.columns().len() as i16;
         self.unsent.extend_from_slice(&columns.to_be_bytes());
         for value in values {
@@ -59,33 +60,22 @@ impl<'c> Copy<'c> {
     }
 
     /// Ends it. How many rows it wrote.
-    pub(in super::super) async fn end(mut self) -> Result<u64, StoreError> {
+    pub(super) async fn end(mut self) -> Result<u64, StoreError> {
         self.unsent.extend_from_slice(&TRAILER);
         self.send().await?;
-        let doing = doing(self.table);
-        self.copy.finish().await.map_err(|error| match is_of_the_key(&error) {
-            true => StoreError::Unavailable { doing, reason: "another lane created a row at the same moment".into() },
-            false => at_rows(doing)(error),
-        })
+        self.copy.finish().await.map_err(at_rows(doing(self.table)))
     }
 
     /// Gives it up: nothing of it stays, and its transaction has failed.
-    pub(in super::super) async fn abort(self) -> Result<(), StoreError> {
+    pub(super) async fn abort(self) -> Result<(), StoreError> {
         self.copy.abort("given up").await.map_err(at_rows(doing(self.table)))
     }
 
     async fn send(&mut self) -> Result<(), StoreError> {
         self.copy.send(self.unsent.as_slice()).await.map_err(at_rows(doing(self.table)))?;
         self.unsent.clear();
-        failpoint::hit("during_copy");
         Ok(())
     }
-}
-
-/// Whether a row was there already.
-fn is_of_the_key(error: &sqlx::Error) -> bool {
-    let violated = error.as_database_error().filter(|error| error.is_unique_violation());
-    violated.and_then(|error| error.constraint()).is_some_and(|name| name.ends_with("_pkey"))
 }
 
 fn doing(table: &TableSpec) -> String {
