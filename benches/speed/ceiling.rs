@@ -1,5 +1,6 @@
 //! The ceiling: the rows of the live path, written by a loop that does nothing else. The log was read, planned and folded
-//! before the clock starts.
+//! before the clock starts. Either by one loop, which has the database to itself, or by as many at once as the live path
+//! has lanes, which leave nothing of the machine to anybody else.
 
 pub(crate) mod bare_sql;
 
@@ -23,9 +24,19 @@ const FIRST_GENERATION: Generation = Generation(1);
 /// How many records a commit may be made of.
 const SIZES: [usize; 5] = [2_000, 5_000, 10_000, 20_000, 50_000];
 
+/// How many loops write.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Loops {
+    /// One, table after table.
+    One,
+    /// One for each lane of each projection.
+    AsLanes,
+}
+
 /// What is written, in the commits that are written fastest.
 pub(crate) struct Ceiling {
     lanes: Vec<Arc<Lane>>,
+    loops: Loops,
     /// About how many records each commit is made of.
     pub(crate) records_a_commit: usize,
 }
@@ -39,10 +50,10 @@ struct Lane {
 
 impl Ceiling {
     /// Tries several sizes of a commit, each once, and keeps the best.
-    pub(crate) async fn best(batches: &[Batch], registry: &Registry, kind: Kind) -> Self {
+    pub(crate) async fn best(batches: &[Batch], registry: &Registry, kind: Kind, loops: Loops) -> Self {
         let mut best: Option<(f64, Self)> = None;
         for records_a_commit in SIZES {
-            let ceiling = Self { lanes: lanes(batches, registry, records_a_commit), records_a_commit };
+            let ceiling = Self { lanes: lanes(batches, registry, records_a_commit, loops), loops, records_a_commit };
             let database = kind.with_tables(registry).await;
             let seconds = ceiling.write(&database.open().await).await;
             if best.as_ref().is_none_or(|(least, _)| seconds < *least) {
@@ -52,7 +63,7 @@ impl Ceiling {
         best.expect("there are sizes").1
     }
 
-    /// Writes it all to a store with empty tables, each lane over a connection of its own. How many seconds that took.
+    /// Writes it all to a store with empty tables. How many seconds that took.
     pub(crate) async fn write(&self, store: &Arc<dyn Store>) -> f64 {
         let mut writers = Vec::new();
         for lane in &self.lanes {
@@ -68,17 +79,21 @@ impl Ceiling {
                     assert!(matches!(committed, Committed::Applied(_)), "nobody else writes here");
                 }
             });
+            if self.loops == Loops::One {
+                tasks.join_next().await.unwrap().unwrap();
+            }
         }
         tasks.join_all().await;
         begun.elapsed().as_secs_f64()
     }
 }
 
-/// Everything that the live path would write of `batches`: of each projection, as many lanes as it has.
-fn lanes(batches: &[Batch], registry: &Registry, records_a_commit: usize) -> Vec<Arc<Lane>> {
+/// Everything that the live path would write of `batches`.
+fn lanes(batches: &[Batch], registry: &Registry, records_a_commit: usize, loops: Loops) -> Vec<Arc<Lane>> {
     let config = defaults(registry);
     let of = |definition: &Definition| {
-        let shares = shares(batches, config.projection(definition.name()).lanes);
+        let lanes = if loops == Loops::One { 1 } else { config.projection(definition.name()).lanes };
+        let shares = shares(batches, lanes);
         let lane = |share: Vec<&Batch>| Arc::new(Lane::new(definition, &commits(&share, records_a_commit)));
         shares.into_iter().map(lane).collect::<Vec<_>>()
     };
