@@ -12,6 +12,7 @@ mod ledger;
 mod lifecycle;
 mod loads;
 mod operations;
+mod postgres;
 mod sequences;
 mod sqlite;
 mod subject;
