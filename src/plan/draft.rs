@@ -1,22 +1,22 @@
 //! What a plan has come to in one partition.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 
 use readcast_core::{Envelope, TopicPartition};
 
 use super::identity::{Identity, Judgement};
 use super::{Cause, DeadLetter, Memory, OutOfStep, SequenceId, Standing};
 use crate::source::{Batch, Record};
-use crate::store::{Advance, Entry, IdDigest, Page};
+use crate::store::{Advance, Entry, Page, Window};
 
 pub(super) struct Draft<'a> {
     pub(super) advance: Advance,
     pub(super) memory: &'a Memory,
     /// The sequences that this plan parks.
     parked: BTreeSet<SequenceId>,
-    /// The ids that this plan adds to the ledger, in order and by id.
+    /// The ids that this plan adds to the ledger, in order, and as far back as events are known.
     entries: Vec<Entry>,
-    seen: HashMap<IdDigest, u64>,
+    seen: Window,
 }
 
 impl<'a> Draft<'a> {
@@ -30,7 +30,13 @@ impl<'a> Draft<'a> {
             parking_epoch: memory.parking_epoch,
             leader_epoch: None,
         };
-        Self { advance, memory, parked: BTreeSet::new(), entries: Vec::new(), seen: HashMap::new() }
+        Self {
+            advance,
+            memory,
+            parked: BTreeSet::new(),
+            entries: Vec::new(),
+            seen: Window::new(memory.window.offsets()),
+        }
     }
 
     pub(super) fn partition(&self) -> &TopicPartition {
@@ -76,10 +82,11 @@ impl<'a> Draft<'a> {
         let Some(entry) = (window.offsets() > 0).then(|| identity.entry(record, event)).flatten() else {
             return Judgement::New;
         };
-        let last = self.seen.get(&entry.id).copied().or_else(|| window.last(&entry.id, entry.offset));
+        let earlier = || window.last(&entry.id, entry.offset);
+        let last = self.seen.last(&entry.id, entry.offset).or_else(earlier);
         let judgement = identity.judge(last, entry.content);
         if matches!(judgement, Judgement::New | Judgement::Gap) {
-            self.seen.insert(entry.id, entry.content);
+            self.seen.add(entry);
             self.entries.push(entry);
         }
         judgement

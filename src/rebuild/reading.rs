@@ -21,6 +21,8 @@ pub(super) fn places(status: &GenerationStatus) -> Places {
 pub(super) struct Reading {
     subscription: Box<dyn Subscription>,
     from: Places,
+    /// Partitions that are ours and not started yet.
+    starting: Vec<Start>,
     /// Where each partition ends that has not come there.
     left: Places,
 }
@@ -41,20 +43,22 @@ impl Reading {
         }
         let group = format!("{}.reading.{:016x}", conductor.group, fastrand::u64(..));
         let subscription = conductor.source.subscribe(&group, definition.topics()).await?;
-        Ok(Some(Self { subscription, from: from.clone(), left }))
+        Ok(Some(Self { subscription, from: from.clone(), starting: Vec::new(), left }))
     }
 
     /// The next records, none of them behind the end; `None` when all is read. May be cancelled without losing anything.
     pub(super) async fn next(&mut self) -> Result<Option<Batch>, Failure> {
         while !self.left.is_empty() {
+            // Nothing of them comes before that, so a start that was cancelled is made again.
+            if !self.starting.is_empty() {
+                self.subscription.start(&self.starting).await?;
+                self.starting.clear();
+            }
             match self.subscription.next().await? {
                 SourceEvent::Assigned(partitions) => {
                     let from = |partition: &TopicPartition| self.from.get(partition).copied().unwrap_or(0);
-                    let starts: Vec<_> = partitions
-                        .into_iter()
-                        .map(|partition| Start::at(partition.clone(), from(&partition)))
-                        .collect();
-                    self.subscription.start(&starts).await?;
+                    let start = |partition: TopicPartition| Start::at(partition.clone(), from(&partition));
+                    self.starting.extend(partitions.into_iter().map(start));
                 }
                 SourceEvent::Batch(batch) => {
                     if let Some(batch) = self.up_to_the_end(batch) {

@@ -108,7 +108,7 @@ async fn fault_09_a_restored_older_snapshot_is_projected_again_from_its_own_chec
 /// Orders of one customer and of one product are in all partitions, so that lanes and instances write the same rows.
 #[tokio::test]
 async fn fault_10_lanes_and_instances_that_write_the_same_rows_do_not_stop_each_other() {
-    const COUNT: usize = 40_000;
+    const COUNT: usize = 200_000;
     let shop = KafkaShop::journalled(8).await;
     shop.produce(events(COUNT));
     let settings = [("READCAST_LANES", "4"), ("READCAST_BATCH_RECORDS", "200")];
