@@ -76,7 +76,10 @@ impl KafkaSource {
 
     /// Our choices first, the operator's over them, and last those that are not theirs to make.
     fn config(&self, ours: &[(&str, &str)]) -> ClientConfig {
-        let queued_kilobytes = (self.buffer_bytes / 1024).max(1024).to_string();
+        // librdkafka looks at its queue before it asks for more, and one answer may bring as much again; and beside each
+        // record it keeps more than many a record is long.
+        let fetched_bytes = (self.buffer_bytes / 8).max(1 << 20);
+        let queued_kilobytes = (fetched_bytes / 1024).to_string();
         let mut config = ClientConfig::new();
         config
             .set("client.id", "readcast")
@@ -85,6 +88,7 @@ impl KafkaSource {
             // New partitions are otherwise noticed after up to five minutes.
             .set("topic.metadata.refresh.interval.ms", "10000")
             .set("queued.max.messages.kbytes", &queued_kilobytes)
+            .set("fetch.max.bytes", fetched_bytes.to_string())
             // A full queue otherwise puts the next fetch off by a whole second.
             .set("fetch.queue.backoff.ms", "20")
             .set("fetch.wait.max.ms", "100");
