@@ -4,10 +4,10 @@
 //! what the store says alone, so whoever has the right after it goes on where it stopped. The tables are filled by the
 //! same feeds that fill the live ones; here is only decided what comes after what.
 
-mod bulk;
 mod dead_letters;
 pub mod foresight;
 mod key;
+mod load;
 pub mod loss;
 pub mod reach;
 mod reading;
@@ -23,8 +23,8 @@ use readcast_core::{Definition, TopicPartition};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-pub use self::bulk::Bulk;
-use self::bulk::Loaded;
+pub use self::load::LoadLimits;
+use self::load::Loaded;
 use self::loss::losses;
 use self::reach::{off_the_log, truncated_history};
 pub(crate) use self::throttle::Throttle;
@@ -75,6 +75,16 @@ pub struct Policy {
     pub spool_directory: PathBuf,
 }
 
+impl Policy {
+    /// By how many records the live generation may lag while what `command` asks for goes on.
+    pub fn max_impact_of(&self, command: Option<&Command>) -> u64 {
+        match command {
+            Some(Command::Rebuild(rebuild)) => rebuild.max_impact,
+            _ => self.max_impact,
+        }
+    }
+}
+
 impl Default for Policy {
     fn default() -> Self {
         Self {
@@ -102,8 +112,8 @@ pub struct Conductor {
     pub group: String,
     /// How records are read, and what is done about those that can't be projected.
     pub handling: Arc<Handling>,
-    /// How a generation is loaded.
-    pub bulk: Bulk,
+    /// What a load may take.
+    pub load_limits: LoadLimits,
     /// Where dead letters are copied to, if anywhere.
     pub dead_letter_topic: Option<DeadLetterTopic>,
     /// What random waits are drawn from.
@@ -243,6 +253,15 @@ impl Pace {
         let from = operation.progress.as_ref().map_or(0, |progress| progress.done);
         let backoff = Backoff::new(seed, Duration::from_millis(50), Duration::from_secs(2));
         Self { operation: operation.id, since: Instant::now(), from, live_stood: None, backoff }
+    }
+
+    /// How many offsets a second it goes on by, now that so many are behind it.
+    fn measure(&mut self, done: u64) -> Option<f64> {
+        if self.from > done || self.from == 0 {
+            (self.from, self.since) = (done, Instant::now());
+        }
+        let seconds = self.since.elapsed().as_secs_f64();
+        (seconds > 1.0).then(|| (done - self.from) as f64 / seconds)
     }
 }
 
@@ -423,7 +442,7 @@ impl<'a> Work<'a> {
         self.note(status, &phase.to_string()).await?;
         match phase {
             Phase::Load if status.paused_since.is_some() => Ok(Next::Wait(PAUSE)),
-            Phase::Load => match bulk::load(self, status, definition).await? {
+            Phase::Load => match load::load(self, status, definition).await? {
                 Loaded::All => {
                     self.enter(status, Phase::Index).await?;
                     Ok(Next::Step)
@@ -598,11 +617,7 @@ impl<'a> Work<'a> {
             of.checkpoints.iter().map(|held| length(start(&held.partition), held.next_offset)).sum()
         };
         let (done, total) = (sum(status), sum(self.live));
-        if self.pace.from > done || self.pace.from == 0 {
-            (self.pace.from, self.pace.since) = (done, Instant::now());
-        }
-        let seconds = self.pace.since.elapsed().as_secs_f64();
-        let measured = (seconds > 1.0).then(|| (done - self.pace.from) as f64 / seconds);
+        let measured = self.pace.measure(done);
         let before = self.operation.progress.as_ref().and_then(|progress| progress.per_second);
         // The rate of the replay is what a later rebuild can be judged by: the rest waits for the live generation.
         let per_second = if status.phase == Some(Phase::Replay) { measured.or(before) } else { before.or(measured) };

@@ -16,7 +16,7 @@ use super::{Options, Shared};
 use crate::error::{Disposition, Failure};
 use crate::health::State;
 use crate::plan::Allowed;
-use crate::rebuild::{Bulk, Conductor, OnChange};
+use crate::rebuild::{Conductor, LoadLimits, OnChange};
 use crate::retry::Backoff;
 use crate::store::{
     Attendance, Command, Generation, GenerationState, GenerationStatus, Operation, OperationState, Phase, Rebuild,
@@ -264,10 +264,7 @@ impl Projection {
     fn start(&mut self, status: &GenerationStatus, serves: bool, bulk: bool, operations: &[Operation]) {
         let Some(definition) = self.version(&status.definition_hash).cloned() else { return };
         let asked = operations.iter().find(|operation| operation.generation == Some(status.generation));
-        let max_impact = match asked.map(|operation| &operation.command) {
-            Some(Command::Rebuild(rebuild)) => rebuild.max_impact,
-            _ => self.options.policy.max_impact,
-        };
+        let max_impact = self.options.policy.max_impact_of(asked.map(|operation| &operation.command));
         let feed = Feed {
             definition,
             generation: status.generation,
@@ -401,7 +398,7 @@ impl Projection {
             policy: self.options.policy.clone(),
             group: self.options.group.clone(),
             handling: self.options.handling.clone(),
-            bulk: Bulk { planners: self.options.lanes.max(1), memory: self.options.buffer_bytes },
+            load_limits: LoadLimits { planners: self.options.lanes.max(1), memory: self.options.buffer_bytes },
             dead_letter_topic: self.shared.dead_letter_topic.clone(),
             seed: self.options.seed,
             stop: self.shared.stop.clone(),

@@ -41,7 +41,7 @@ impl Planner {
             spool: spool.clone(),
             partitions: BTreeMap::new(),
             planned: Planned::default(),
-            most_parked_bytes: conductor.bulk.memory / 4,
+            most_parked_bytes: conductor.load_limits.memory / 4,
         }
     }
 

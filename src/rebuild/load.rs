@@ -11,8 +11,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use readcast_core::{Definition, TopicPartition};
+use tokio::sync::mpsc;
 use tokio::task::JoinSet;
-use tokio::time::Instant;
 
 use self::planner::{Planned, Planner};
 use super::reading::{Places, Reading, places};
@@ -22,7 +22,7 @@ use crate::error::Failure;
 use crate::failpoint;
 use crate::source::Batch;
 use crate::store::{
-    Command, Committed, GenerationState, GenerationStatus, Load, OperationProgress, RowSink, StoreError, row_stream,
+    Commit, Committed, GenerationState, GenerationStatus, Load, OperationProgress, RowSink, StoreError, row_stream,
 };
 
 /// How often progress is noted, and whether to go on is asked.
@@ -32,9 +32,9 @@ const PIECE: usize = 1_000;
 /// How many hands of records wait or are worked on, a planner.
 const HANDS: usize = 3;
 
-/// How a generation is loaded.
+/// What a load may take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Bulk {
+pub struct LoadLimits {
     /// How many threads decode and project.
     pub planners: usize,
     /// How many bytes of records, and how many of folded rows, stay in memory.
@@ -57,7 +57,7 @@ pub(super) async fn load(
     status: &GenerationStatus,
     definition: &Definition,
 ) -> Result<Loaded, Failure> {
-    match folded_and_written(work, status, definition).await {
+    match try_to_load(work, status, definition).await {
         // The lead's connection may be gone: whoever leads next begins again.
         Err(Failure::Store(error @ StoreError::Unavailable { .. })) => Err(error.into()),
         Err(failure) => Ok(Loaded::Nothing(failure.to_string())),
@@ -65,35 +65,19 @@ pub(super) async fn load(
     }
 }
 
-async fn folded_and_written(
+async fn try_to_load(
     work: &mut Work<'_>,
     status: &GenerationStatus,
     definition: &Definition,
 ) -> Result<Loaded, Failure> {
-    let (from, to) = (places(status), places(work.live));
-    let conductor = work.conductor;
-    let spool = Spool::new(definition.tables(), &conductor.policy.spool_directory, conductor.bulk.memory);
-    let spool = Arc::new(Mutex::new(spool));
-    let mut planners = Planners::begin(work, status, definition, &spool).await?;
-    if let Some(mut reading) = Reading::begin(conductor, definition, &from, &to).await? {
-        let all = read(work, status, &mut reading, &mut planners, &from).await;
-        reading.end().await;
-        if !all? {
-            return Ok(Loaded::NotYet);
-        }
-    }
-    let commit = planners.end().await?.commit(conductor.handling.parking);
+    let Some((commit, spool)) = fold(work, status, definition).await? else { return Ok(Loaded::NotYet) };
     if commit.advances.is_empty() {
         return Ok(Loaded::All);
     }
     failpoint::hit("load_folded");
-    let Some(spool) = Arc::into_inner(spool) else { unreachable!("the planners have ended") };
-    let spool = spool.into_inner().unwrap_or_else(PoisonError::into_inner);
     let Size { runs, file_bytes, .. } = spool.size();
     let (projection, generation) = (definition.name(), status.generation.0);
     tracing::info!(projection, generation, runs, file_bytes, "the log is folded");
-    let progress = OperationProgress { phase: "load: writing rows".into(), ..work.pace_of(&to, &from, &to) };
-    work.lead.progress(work.operation.id, &progress).await?;
     let (missed, tables) = (spool.missed(), spool.into_rows());
     let (sink, rows) = row_stream();
     let making = tokio::task::spawn_blocking(move || send(tables, missed, sink));
@@ -109,13 +93,38 @@ async fn folded_and_written(
     })
 }
 
+/// Reads the log and folds it: the rows, and what belongs to them. `None` when that was interrupted.
+async fn fold(
+    work: &mut Work<'_>,
+    status: &GenerationStatus,
+    definition: &Definition,
+) -> Result<Option<(Commit, Spool)>, Failure> {
+    let (from, to) = (places(status), places(work.live));
+    let conductor = work.conductor;
+    let spool = Spool::new(definition.tables(), &conductor.policy.spool_directory, conductor.load_limits.memory);
+    let spool = Arc::new(Mutex::new(spool));
+    let mut planners = Planners::begin(work, status, definition, &spool).await?;
+    if let Some(mut reading) = Reading::begin(conductor, definition, &from, &to).await? {
+        let all = read(work, status, definition, &mut reading, &mut planners).await;
+        reading.end().await;
+        if !all? {
+            return Ok(None);
+        }
+    }
+    let commit = planners.end().await?.commit(conductor.handling.parking);
+    let progress = OperationProgress { phase: "load: writing rows".into(), ..work.pace_of(status, &to) };
+    work.lead.progress(work.operation.id, &progress).await?;
+    let Some(spool) = Arc::into_inner(spool) else { unreachable!("the planners have ended") };
+    Ok(Some((commit, spool.into_inner().unwrap_or_else(PoisonError::into_inner))))
+}
+
 /// Gives what is read to the planners. `false` when that was interrupted.
 async fn read(
     work: &mut Work<'_>,
     status: &GenerationStatus,
+    definition: &Definition,
     reading: &mut Reading,
     planners: &mut Planners,
-    from: &Places,
 ) -> Result<bool, Failure> {
     let mut tick = tokio::time::interval(TICK);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -125,10 +134,13 @@ async fn read(
             biased;
             () = work.conductor.stop.cancelled() => return Ok(false),
             Some(ended) = planners.tasks.join_next() => drop(ended_well(ended)?),
-            _ = tick.tick() => match look(work, status, planners, from, &mut throttle).await? {
-                true => {}
-                false => return Ok(false),
-            },
+            _ = tick.tick() => {
+                let progress = work.pace_of(status, &planners.read);
+                work.lead.progress(work.operation.id, &progress).await?;
+                if !is_wanted(work, status, definition, &mut throttle).await? {
+                    return Ok(false);
+                }
+            }
             batch = reading.next(), if !throttle.closed => match batch? {
                 Some(batch) => planners.give(batch).await,
                 None => return Ok(true),
@@ -137,31 +149,22 @@ async fn read(
     }
 }
 
-/// Notes how far it is. `false` when the generation is not to be loaded any more.
-async fn look(
+/// Whether the generation is still to be loaded; and if it is, whether it gives way meanwhile.
+async fn is_wanted(
     work: &mut Work<'_>,
     status: &GenerationStatus,
-    planners: &Planners,
-    from: &Places,
+    definition: &Definition,
     throttle: &mut Throttle,
 ) -> Result<bool, Failure> {
-    let to = places(work.live);
-    let progress = work.pace_of(&planners.read, from, &to);
-    work.lead.progress(work.operation.id, &progress).await?;
     let statuses = work.conductor.statuses().await?;
-    let most = match &work.operation.command {
-        Command::Rebuild(rebuild) => rebuild.max_impact,
-        _ => work.conductor.policy.max_impact,
-    };
+    let most = work.conductor.policy.max_impact_of(Some(&work.operation.command));
     if most > 0 {
-        let topics: Vec<&str> = status.checkpoints.iter().map(|held| &*held.partition.topic).collect();
-        let extents = work.conductor.source.extents(&topics).await?;
+        let extents = work.conductor.source.extents(definition.topics()).await?;
         let live = statuses.iter().find(|status| status.state == GenerationState::Live);
         throttle.look(live, &extents, most);
     }
     let ours = statuses.iter().find(|found| found.generation == status.generation);
-    let is_wanted = |ours: &GenerationStatus| ours.state == GenerationState::Building && ours.paused_since.is_none();
-    Ok(ours.is_some_and(is_wanted))
+    Ok(ours.is_some_and(|ours| ours.state == GenerationState::Building && ours.paused_since.is_none()))
 }
 
 /// Makes the rows and sends them. `missed` is how many updates have met no row so far.
@@ -193,13 +196,21 @@ fn ended_well(ended: Result<Result<Planned, Failure>, tokio::task::JoinError>) -
     ended.unwrap_or_else(|panicked| Err(Failure::Panicked(panicked.to_string())))
 }
 
+/// Records for a planner.
+#[derive(Default)]
+struct Hand {
+    batches: Vec<Arc<Batch>>,
+    bytes: usize,
+}
+
 /// The tasks that make changes of records, each of some of the partitions.
 struct Planners {
     tasks: JoinSet<Result<Planned, Failure>>,
     of: BTreeMap<TopicPartition, usize>,
-    inboxes: Vec<tokio::sync::mpsc::Sender<Vec<Arc<Batch>>>>,
+    inboxes: Vec<mpsc::Sender<Vec<Arc<Batch>>>>,
     /// What each is given next.
-    hands: Vec<Vec<Arc<Batch>>>,
+    hands: Vec<Hand>,
+    /// How many bytes of records make a hand full.
     most_bytes: usize,
     /// Up to where records were given to them.
     read: Places,
@@ -213,7 +224,7 @@ impl Planners {
         spool: &Arc<Mutex<Spool>>,
     ) -> Result<Self, Failure> {
         let conductor = work.conductor;
-        let Bulk { planners, memory } = conductor.bulk;
+        let LoadLimits { planners, memory } = conductor.load_limits;
         let mut writer = conductor.store.writer(definition, status.generation).await?;
         let partitions: Vec<_> = status.checkpoints.iter().map(|held| held.partition.clone()).collect();
         let memories = writer.recall(&partitions, conductor.handling.duplicate_window).await?;
@@ -227,26 +238,35 @@ impl Planners {
         }
         let (mut tasks, mut inboxes) = (JoinSet::new(), Vec::new());
         for planner in shares {
-            let (sender, inbox) = tokio::sync::mpsc::channel(1);
+            let (sender, inbox) = mpsc::channel(1);
             inboxes.push(sender);
             tasks.spawn(planner.run(inbox));
         }
         let most_bytes = memory / (planners * HANDS);
-        Ok(Self { tasks, of, inboxes, hands: vec![Vec::new(); planners], most_bytes, read: places(status) })
+        Ok(Self {
+            tasks,
+            of,
+            inboxes,
+            hands: (0..planners).map(|_| Hand::default()).collect(),
+            most_bytes,
+            read: places(status),
+        })
     }
 
     async fn give(&mut self, batch: Batch) {
         let Some(planner) = self.of.get(&batch.partition).copied() else { return };
         self.read.insert(batch.partition.clone(), batch.to);
-        self.hands[planner].push(Arc::new(batch));
-        if self.hands[planner].iter().map(|batch| batch.bytes()).sum::<usize>() >= self.most_bytes {
+        let hand = &mut self.hands[planner];
+        hand.bytes += batch.bytes();
+        hand.batches.push(Arc::new(batch));
+        if hand.bytes >= self.most_bytes {
             self.hand_over(planner).await;
         }
     }
 
     async fn hand_over(&mut self, planner: usize) {
         // One that has ended says why by its task.
-        let _ = self.inboxes[planner].send(std::mem::take(&mut self.hands[planner])).await;
+        let _ = self.inboxes[planner].send(std::mem::take(&mut self.hands[planner]).batches).await;
     }
 
     /// Lets all of them come to their ends, and takes together what they have come to.
@@ -264,17 +284,14 @@ impl Planners {
 }
 
 impl Work<'_> {
-    /// How far the reading is.
-    fn pace_of(&mut self, read: &Places, from: &Places, to: &Places) -> OperationProgress {
+    /// How far the reading is that began where the generation stands.
+    fn pace_of(&mut self, status: &GenerationStatus, read: &Places) -> OperationProgress {
+        let from = places(status);
         let length = |ends: &Places| -> u64 {
             ends.iter().map(|(of, end)| (end - from.get(of).copied().unwrap_or(0)).max(0).unsigned_abs()).sum()
         };
         let done = length(read);
-        if self.pace.from > done || self.pace.from == 0 {
-            (self.pace.from, self.pace.since) = (done, Instant::now());
-        }
-        let seconds = self.pace.since.elapsed().as_secs_f64();
-        let per_second = (seconds > 1.0).then(|| (done - self.pace.from) as f64 / seconds);
-        OperationProgress { phase: "load".into(), done, total: length(to).max(done), per_second }
+        let per_second = self.pace.measure(done);
+        OperationProgress { phase: "load".into(), done, total: length(&places(self.live)).max(done), per_second }
     }
 }
