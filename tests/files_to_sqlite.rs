@@ -43,8 +43,7 @@ async fn fault_04_a_kill_at_any_failpoint_neither_loses_nor_doubles_an_event() {
             let armed = format!("{failpoint}:{count}");
             let envs = [("READCAST_FAILPOINT", armed.as_str()), ("READCAST_BATCH_RECORDS", "500")];
             let mut instance = shop.start(&["run", "--until-end"], &envs);
-            instance.wait_for_line(|line| line == format!("failpoint {failpoint}")).await;
-            instance.kill9();
+            instance.dies_at(failpoint).await;
         }
         let finished = shop.run(&["run", "--until-end"]).await;
         assert!(finished.status.success(), "{failpoint}: {}", finished.stderr);

@@ -152,8 +152,7 @@ async fn fault_28_a_crash_at_any_step_of_a_rebuild_and_its_swap_leaves_one_gener
         let before = deployment.live().await;
         let mut asking = deployment.shop.start(&["rebuild", NAME], &[]);
         assert!(asking.wait().await.success(), "{}", asking.stderr());
-        doomed.wait_for_line(|line| line == format!("failpoint {step}")).await;
-        doomed.kill9();
+        doomed.dies_at(step).await;
         let after = deployment.live().await;
         assert_eq!(after == before, step != "swap_after_commit", "{step}: generation {before} was live, now {after}");
         deployment.produce(200);
@@ -179,8 +178,7 @@ async fn fault_24_a_rebuild_keeps_to_its_budget_and_leaves_no_file_behind() {
     let mut doomed = deployment.start(&[settings[0], settings[1], ("READCAST_FAILPOINT", "load_folded")]);
     let mut asking = deployment.shop.start(&["rebuild", NAME], &[]);
     assert!(asking.wait().await.success());
-    doomed.wait_for_line(|line| line == "failpoint load_folded").await;
-    doomed.kill9();
+    doomed.dies_at("load_folded").await;
     assert_eq!(files(), 0);
     let mut instance = deployment.start(&settings);
     let folded = instance.wait_for_line(|line| line.contains("the log is folded")).await;
@@ -319,8 +317,7 @@ async fn fault_32_retention_that_passes_a_rebuild_stops_it_with_the_gap_and_read
     let mut doomed = deployment.start(&[("READCAST_FAILPOINT", "load_folded")]);
     let mut asking = deployment.shop.start(&["rebuild", NAME], &[]);
     assert!(asking.wait().await.success());
-    doomed.wait_for_line(|line| line == "failpoint load_folded").await;
-    doomed.kill9();
+    doomed.dies_at("load_folded").await;
     let stood: i64 = deployment.statuses().await[1].checkpoints.iter().map(|held| held.next_offset).sum();
     assert_eq!(stood, 0, "a checkpoint moves with the rows");
     let start = COUNT as i64 / 2;

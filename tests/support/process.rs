@@ -148,7 +148,8 @@ impl Readcast {
     /// SIGKILL: it ends at once, running or stopped, and does nothing more. Returns when it is gone.
     pub(crate) fn kill9(&mut self) {
         if self.try_wait().is_none() {
-            self.signal(signal::SIGKILL);
+            // One that dies by itself meanwhile keeps its pid until we reap it.
+            signal::send(self.child.id(), signal::SIGKILL);
             self.reaped(|child| child.wait().map(Some));
         }
     }
@@ -175,6 +176,12 @@ impl Readcast {
         self.terminate();
         let status = self.wait().await;
         assert!(status.success(), "{status}\n{}", self.stderr());
+    }
+
+    /// Waits until it dies at the failpoint it was armed with.
+    pub(crate) async fn dies_at(&mut self, failpoint: &str) {
+        self.wait_for_line(|line| line == format!("failpoint {failpoint}")).await;
+        self.wait().await;
     }
 
     /// Waits for its end, and that of its output.
