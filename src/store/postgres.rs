@@ -25,7 +25,7 @@ use sqlx::PgConnection;
 use sqlx::migrate::{Migration, MigrationType, Migrator};
 use sqlx::postgres::PgConnectOptions;
 
-use self::connection::{Asking, Turn, at, commit_transaction, connect, execute};
+use self::connection::{Asking, Turn, at, commit_transaction, connect, execute, roll_back};
 use self::lead::PostgresLead;
 use super::{
     Attendance, Checkpoint, Command, Commit, Committed, Generation, GenerationStatus, Lead, Memory, Operation,
@@ -232,6 +232,27 @@ fn migrator() -> Migrator {
     migrator
 }
 
+/// What every commit does before its rows: passes the guard, parks, remembers what it saw. What it comes to if it may not
+/// go on, and then its transaction is over.
+async fn pass(
+    connection: &mut PgConnection,
+    of: ParkedIn<'_>,
+    commit: &Commit,
+) -> Result<Option<Committed>, StoreError> {
+    let checkpoints = checkpoints::Of::new(of.projection, of.generation);
+    if !checkpoints.advance(connection, &commit.advances).await? {
+        roll_back(connection).await?;
+        return checkpoints.outcome(connection, &commit.advances).await.map(Some);
+    }
+    failpoint::hit("after_checkpoint");
+    if let Some(limit) = dead_letters::park(connection, of, commit).await? {
+        roll_back(connection).await?;
+        return Ok(Some(Committed::Full(limit)));
+    }
+    dead_letters::write_ledger(connection, of, commit).await?;
+    Ok(None)
+}
+
 /// One lane's connection.
 struct PostgresWriter {
     options: PgConnectOptions,
@@ -254,17 +275,9 @@ impl PostgresWriter {
     async fn transact(&self, connection: &mut PgConnection, commit: &Commit) -> Result<Committed, StoreError> {
         execute(connection, "BEGIN").await.map_err(at("beginning a transaction"))?;
         failpoint::hit("after_begin");
-        let checkpoints = checkpoints::Of::new(self.definition.name(), self.generation);
-        if !checkpoints.advance(connection, &commit.advances).await? {
-            execute(connection, "ROLLBACK").await.map_err(at("rolling back"))?;
-            return checkpoints.outcome(connection, &commit.advances).await;
+        if let Some(refused) = pass(connection, self.parked_in(), commit).await? {
+            return Ok(refused);
         }
-        failpoint::hit("after_checkpoint");
-        if let Some(limit) = dead_letters::park(connection, self.parked_in(), commit).await? {
-            execute(connection, "ROLLBACK").await.map_err(at("rolling back"))?;
-            return Ok(Committed::Full(limit));
-        }
-        dead_letters::write_ledger(connection, self.parked_in(), commit).await?;
         let written = self.write(connection, &commit.changes).await?;
         failpoint::hit("after_rows");
         commit_transaction(connection).await?;
@@ -291,7 +304,7 @@ impl PostgresWriter {
     ) -> Result<Option<Written>, StoreError> {
         execute(connection, "BEGIN").await.map_err(at("beginning a transaction"))?;
         if !dead_letters::raise_epoch(connection, self.parked_in(), settlement).await? {
-            execute(connection, "ROLLBACK").await.map_err(at("rolling back"))?;
+            roll_back(connection).await?;
             return Ok(None);
         }
         dead_letters::settle(connection, self.parked_in(), settlement).await?;

@@ -327,6 +327,32 @@ fn migrator() -> Migrator {
     migrator
 }
 
+/// What every commit does before its rows: passes the guard, parks, remembers what it saw. The transaction in which the
+/// rows belong, or what the commit comes to without one.
+async fn pass<'a>(
+    connection: &'a Connection,
+    of: ParkedIn<'_>,
+    commit: &Commit,
+) -> Result<Result<Turn<'a>, Committed>, StoreError> {
+    let checkpoints = checkpoints::Of::new(of.projection, of.generation);
+    let mut turn = connection.begin().await?;
+    failpoint::hit("after_begin");
+    if !checkpoints.advance(&mut turn, &commit.advances).await? {
+        turn.roll_back().await?;
+        let mut turn = connection.turn().await?;
+        let outcome = checkpoints.outcome(&mut turn, &commit.advances).await?;
+        turn.end();
+        return Ok(Err(outcome));
+    }
+    failpoint::hit("after_checkpoint");
+    if let Some(limit) = dead_letters::park(&mut turn, of, commit).await? {
+        turn.roll_back().await?;
+        return Ok(Err(Committed::Full(limit)));
+    }
+    dead_letters::write_ledger(&mut turn, of, commit).await?;
+    Ok(Ok(turn))
+}
+
 /// Writes one generation of one projection, in turns with the other writers of the file.
 struct SqliteWriter {
     writes: Arc<Writes>,
@@ -380,21 +406,10 @@ impl Writer for SqliteWriter {
 
     /// Any error leaves by `?`, which drops the turn and with it the transaction.
     async fn commit(&mut self, commit: &Commit) -> Result<Committed, StoreError> {
-        let mut turn = self.writes.connection.begin().await?;
-        failpoint::hit("after_begin");
-        if !self.checkpoints().advance(&mut turn, &commit.guarded()?.advances).await? {
-            turn.roll_back().await?;
-            let mut turn = self.writes.connection.turn().await?;
-            let outcome = self.checkpoints().outcome(&mut turn, &commit.advances).await?;
-            turn.end();
-            return Ok(outcome);
-        }
-        failpoint::hit("after_checkpoint");
-        if let Some(limit) = dead_letters::park(&mut turn, self.parked_in(), commit).await? {
-            turn.roll_back().await?;
-            return Ok(Committed::Full(limit));
-        }
-        dead_letters::write_ledger(&mut turn, self.parked_in(), commit).await?;
+        let mut turn = match pass(&self.writes.connection, self.parked_in(), commit.guarded()?).await? {
+            Ok(turn) => turn,
+            Err(refused) => return Ok(refused),
+        };
         let written = self.write(&mut turn, &commit.changes).await?;
         failpoint::hit("after_rows");
         turn.commit().await?;

@@ -3,6 +3,7 @@
 use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 
+use readcast_core::TableSpec;
 use sqlx::migrate::MigrateError;
 use sqlx::postgres::{PgConnectOptions, PgDatabaseError};
 use sqlx::{Connection, Executor, PgConnection};
@@ -88,6 +89,11 @@ pub(super) async fn commit_transaction(connection: &mut PgConnection) -> Result<
     execute(connection, "SELECT; COMMIT").await.map_err(at("committing"))
 }
 
+/// Takes the transaction back.
+pub(super) async fn roll_back(connection: &mut PgConnection) -> Result<(), StoreError> {
+    execute(connection, "ROLLBACK").await.map_err(at("rolling back"))
+}
+
 /// Turns a driver's error into ours, which says what was being done.
 pub(super) fn at(doing: impl Into<String>) -> impl FnOnce(sqlx::Error) -> StoreError {
     move |error| classify(doing.into(), &error)
@@ -96,8 +102,8 @@ pub(super) fn at(doing: impl Into<String>) -> impl FnOnce(sqlx::Error) -> StoreE
 /// The same for a statement that writes rows of read tables: what the database can't hold is the rows' fault.
 ///
 /// But a row that is there although it was not a moment ago is another writer's: the next try finds it.
-pub(super) fn at_rows(doing: impl Into<String>) -> impl FnOnce(sqlx::Error) -> StoreError {
-    move |error| match (classify(doing.into(), &error), sqlstate(&error)) {
+pub(super) fn at_rows(table: &TableSpec) -> impl FnOnce(sqlx::Error) -> StoreError {
+    move |error| match (classify(writing(table), &error), sqlstate(&error)) {
         (StoreError::Refused { doing, .. }, _) if is_of_the_key(&error) => {
             StoreError::Unavailable { doing, reason: "another lane created one of the rows at the same moment".into() }
         }
@@ -106,6 +112,11 @@ pub(super) fn at_rows(doing: impl Into<String>) -> impl FnOnce(sqlx::Error) -> S
         }
         (other, _) => other,
     }
+}
+
+/// What is being done where rows of a read table are written.
+pub(super) fn writing(table: &TableSpec) -> String {
+    format!("writing table `{}`", table.name())
 }
 
 /// Whether a row was there already that one of ours was to be.

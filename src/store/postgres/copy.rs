@@ -40,7 +40,7 @@ impl<'c> Copy<'c> {
         physical: &str,
     ) -> Result<Self, StoreError> {
         let text = format!("COPY {physical} ({}) FROM STDIN (FORMAT binary, FREEZE)", column_list(table.columns()));
-        let copy = connection.copy_in_raw(&text).await.map_err(at_rows(doing(table)))?;
+        let copy = connection.copy_in_raw(&text).await.map_err(at_rows(table))?;
         let mut unsent = PgArgumentBuffer::default();
         unsent.extend_from_slice(HEADER);
         Ok(Self { copy, unsent, table })
@@ -51,7 +51,7 @@ impl<'c> Copy<'c> {
         let columns = self.table.columns().len() as i16;
         self.unsent.extend_from_slice(&columns.to_be_bytes());
         for value in values {
-            put(&mut self.unsent, value).map_err(at_rows(doing(self.table)))?;
+            put(&mut self.unsent, value).map_err(at_rows(self.table))?;
         }
         if self.unsent.len() >= PIECE {
             self.send().await?;
@@ -63,23 +63,19 @@ impl<'c> Copy<'c> {
     pub(super) async fn end(mut self) -> Result<u64, StoreError> {
         self.unsent.extend_from_slice(&TRAILER);
         self.send().await?;
-        self.copy.finish().await.map_err(at_rows(doing(self.table)))
+        self.copy.finish().await.map_err(at_rows(self.table))
     }
 
     /// Gives it up: nothing of it stays, and its transaction has failed.
     pub(super) async fn abort(self) -> Result<(), StoreError> {
-        self.copy.abort("given up").await.map_err(at_rows(doing(self.table)))
+        self.copy.abort("given up").await.map_err(at_rows(self.table))
     }
 
     async fn send(&mut self) -> Result<(), StoreError> {
-        self.copy.send(self.unsent.as_slice()).await.map_err(at_rows(doing(self.table)))?;
+        self.copy.send(self.unsent.as_slice()).await.map_err(at_rows(self.table))?;
         self.unsent.clear();
         Ok(())
     }
-}
-
-fn doing(table: &TableSpec) -> String {
-    format!("writing table `{}`", table.name())
 }
 
 /// A value's length, or -1 for NULL, and its binary form.

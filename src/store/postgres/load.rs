@@ -4,46 +4,33 @@
 use readcast_core::TableSpec;
 use sqlx::{AssertSqlSafe, Executor, PgConnection};
 
-use super::connection::{at, commit_transaction, execute};
+use super::connection::{at, commit_transaction, execute, roll_back};
 use super::copy::Copy;
-use super::{checkpoints, dead_letters, sql};
+use super::{pass, sql};
 use crate::failpoint;
 use crate::store::{Committed, Load, ParkedIn, RowPiece, StoreError, Written};
 
-/// Loads it, or leaves everything as it was.
+/// Loads it, or leaves everything as it was, the connection too: it is the lead's.
 pub(super) async fn load(connection: &mut PgConnection, load: Load<'_>) -> Result<Committed, StoreError> {
     // To fill a table takes as long as it takes.
     let begin = "BEGIN; SET LOCAL statement_timeout = 0; SET LOCAL idle_in_transaction_session_timeout = 0";
     execute(connection, begin).await.map_err(at("beginning a transaction"))?;
-    let checkpoints = checkpoints::Of::new(load.definition.name(), load.generation);
-    let advances = load.commit.advances.clone();
     match within(connection, load).await {
-        Ok(Some(committed @ Committed::Applied(_))) => {
+        Ok(committed @ Committed::Applied(_)) => {
             failpoint::hit("load_before_commit");
             commit_transaction(connection).await?;
             Ok(committed)
         }
-        outcome => {
-            execute(connection, "ROLLBACK").await.map_err(at("rolling back"))?;
-            match outcome? {
-                Some(committed) => Ok(committed),
-                None => checkpoints.outcome(connection, &advances).await,
-            }
-        }
+        Ok(refused) => Ok(refused),
+        Err(error) => roll_back(connection).await.and(Err(error)),
     }
 }
 
-/// `None` when the guard has not passed.
-async fn within(connection: &mut PgConnection, mut load: Load<'_>) -> Result<Option<Committed>, StoreError> {
+async fn within(connection: &mut PgConnection, mut load: Load<'_>) -> Result<Committed, StoreError> {
     let of = ParkedIn { projection: load.definition.name(), generation: load.generation };
-    let commit = load.commit.guarded()?;
-    if !checkpoints::Of::new(of.projection, of.generation).advance(connection, &commit.advances).await? {
-        return Ok(None);
+    if let Some(refused) = pass(connection, of, load.commit.guarded()?).await? {
+        return Ok(refused);
     }
-    if let Some(limit) = dead_letters::park(connection, of, commit).await? {
-        return Ok(Some(Committed::Full(limit)));
-    }
-    dead_letters::write_ledger(connection, of, commit).await?;
     let mut written = Written::default();
     let mut piece = load.rows.next().await?;
     for (index, table) in load.definition.tables().iter().enumerate() {
@@ -64,19 +51,16 @@ async fn within(connection: &mut PgConnection, mut load: Load<'_>) -> Result<Opt
         run(connection, table, key).await?;
     }
     none_left(piece)?;
-    Ok(Some(Committed::Applied(written)))
+    Ok(Committed::Applied(written))
 }
 
 /// Empties a table and takes its primary key away; the statement that brings it back.
 async fn without_key(connection: &mut PgConnection, table: &TableSpec, physical: &str) -> Result<String, StoreError> {
     const KEY: &str = "SELECT conname FROM pg_constraint WHERE conrelid = $1::regclass AND contype = 'p'";
-    let name: sqlx::Result<Option<String>> =
-        sqlx::query_scalar(KEY).bind(physical).fetch_optional(&mut *connection).await;
-    let name = name.map_err(at(format!("looking at table `{}`", table.name())))?;
-    let name = sql::quoted(&name.unwrap_or_else(|| format!("{}_pkey", table.name())));
+    let name: sqlx::Result<String> = sqlx::query_scalar(KEY).bind(physical).fetch_one(&mut *connection).await;
+    let name = sql::quoted(&name.map_err(at(format!("looking for the primary key of table `{}`", table.name())))?);
     let columns = sql::column_list(table.key_columns());
-    let drop = format!("ALTER TABLE {physical} DROP CONSTRAINT IF EXISTS {name}; TRUNCATE {physical}");
-    run(connection, table, drop).await?;
+    run(connection, table, format!("ALTER TABLE {physical} DROP CONSTRAINT {name}; TRUNCATE {physical}")).await?;
     Ok(format!("ALTER TABLE {physical} ADD CONSTRAINT {name} PRIMARY KEY ({columns})"))
 }
 

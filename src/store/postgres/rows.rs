@@ -15,6 +15,7 @@ use sqlx::PgConnection;
 
 use self::shape::{ChangedRow, Operation, Shape, by_shape, shape_of};
 use self::statement::{Array, Statement, collated, incoming, matches, typed};
+use super::connection::writing;
 use super::sql::{column_list, initial, quoted};
 use crate::store::{StoreError, Written};
 
@@ -37,18 +38,12 @@ pub(super) async fn write(
             for parents in by_length(cleared) {
                 written.rows += target.delete(&parents).run(connection, table).await?;
             }
-            let deleted: Vec<&Key> =
-                rows.iter().filter(|(_, change)| **change == RowChange::Delete).map(|(key, _)| key).collect();
+            let (deleted, new, changed) = parted(cleared, rows);
             if !deleted.is_empty() {
                 written.rows += target.delete(&deleted).run(connection, table).await?;
             }
-            let (new, rows): (Vec<_>, Vec<_>) = rows.iter().partition(is_new(cleared));
-            let new = new.into_iter().filter_map(|(key, change)| match change {
-                RowChange::Upsert(cells) => Some((key, cells)),
-                RowChange::Update(_) | RowChange::Delete => None,
-            });
-            written.rows += target.insert(connection, &new.collect::<Vec<_>>()).await?;
-            for (shape, rows) in by_shape(&rows, table) {
+            written.rows += target.insert(connection, &new).await?;
+            for (shape, rows) in by_shape(&changed, table) {
                 let changed = target.change(connection, &shape, &rows).await?;
                 written.rows += changed;
                 if shape.existing_only {
@@ -60,16 +55,33 @@ pub(super) async fn write(
     Ok(())
 }
 
-/// Whether a change makes a whole row, which can't be there: the rows below one of the `cleared` keys are gone.
-fn is_new<'a>(cleared: &'a BTreeSet<Key>) -> impl FnMut(&(&'a Key, &'a RowChange)) -> bool {
-    // Keys come in order, so those below one parent stand together.
-    let mut parent: &[Value] = &[];
-    move |(key, change)| {
-        if parent.is_empty() || !key.starts_with(parent) {
-            let above = (1..key.len()).map(|length| &key[..length]).find(|above| cleared.contains(*above));
-            parent = above.unwrap_or_default();
+/// The rows that go, the whole rows that come where there are none, and all others.
+fn parted<'a>(
+    cleared: &BTreeSet<Key>,
+    rows: &'a BTreeMap<Key, RowChange>,
+) -> (Vec<&'a Key>, Vec<ChangedRow<'a>>, Vec<(&'a Key, &'a RowChange)>) {
+    let (mut deleted, mut new, mut changed) = (Vec::new(), Vec::new(), Vec::new());
+    let mut is_below = below(cleared);
+    for (key, change) in rows {
+        match change {
+            RowChange::Delete => deleted.push(key),
+            RowChange::Upsert(cells) if cells.whole().is_some() && is_below(key) => new.push((key, cells)),
+            RowChange::Upsert(_) | RowChange::Update(_) => changed.push((key, change)),
         }
-        !parent.is_empty() && matches!(change, RowChange::Upsert(cells) if cells.whole().is_some())
+    }
+    (deleted, new, changed)
+}
+
+/// Whether a row lies below one of the `cleared` keys, and so is gone. Asked of keys in order.
+fn below<'a>(cleared: &'a BTreeSet<Key>) -> impl FnMut(&Key) -> bool + 'a {
+    // Those below one parent stand together.
+    let mut parent: &[Value] = &[];
+    move |key| {
+        if parent.is_empty() || !key.starts_with(parent) {
+            let above = (1..key.len()).find_map(|length| cleared.get(&key[..length]));
+            parent = above.map(|above| &above[..]).unwrap_or_default();
+        }
+        !parent.is_empty()
     }
 }
 
@@ -263,8 +275,4 @@ fn operand(cell: Option<&Cell>) -> Cow<'_, Value> {
         Some(Cell::Append(items)) => Cow::Owned(Value::Json(Json::empty_array().extended(items))),
         Some(cell) => cell.value().map_or(Cow::Owned(Value::Null), Cow::Borrowed),
     }
-}
-
-fn writing(table: &TableSpec) -> String {
-    format!("writing table `{}`", table.name())
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use readcast_core::TableSpec;
 use sqlx::{AssertSqlSafe, Executor, PgConnection};
 
-use super::connection::{at, execute};
+use super::connection::{at, execute, roll_back};
 use super::sql::stable;
 use super::views::{self, View, execute_all};
 use crate::failpoint;
@@ -23,29 +23,20 @@ const DEADLOCK: &str = "40P01";
 pub(super) async fn swap(connection: &mut PgConnection, schema: &str, swap: &Swap<'_>) -> Result<Swapped, StoreError> {
     let statements = statements(connection, schema, swap).await?;
     execute(connection, "BEGIN").await.map_err(at("swapping"))?;
-    match within(connection, swap, &statements).await {
-        Ok(Swapped::Done) => {
-            failpoint::hit("swap_before_commit");
-            execute(connection, "COMMIT").await.map_err(at("swapping"))?;
-            failpoint::hit("swap_after_commit");
-            Ok(Swapped::Done)
-        }
-        Ok(other) => roll_back(connection, other).await,
-        Err(Trouble::Database(error)) if is_busy(&error) => roll_back(connection, Swapped::Busy).await,
-        Err(Trouble::Database(error)) => {
-            execute(connection, "ROLLBACK").await.map_err(at("swapping"))?;
-            Err(at("swapping")(error))
-        }
-        Err(Trouble::Refused(reason)) => {
-            execute(connection, "ROLLBACK").await.map_err(at("swapping"))?;
-            Err(StoreError::Refused { doing: "swapping".into(), reason })
-        }
+    let outcome = within(connection, swap, &statements).await;
+    if let Ok(Swapped::Done) = outcome {
+        failpoint::hit("swap_before_commit");
+        execute(connection, "COMMIT").await.map_err(at("swapping"))?;
+        failpoint::hit("swap_after_commit");
+        return Ok(Swapped::Done);
     }
-}
-
-async fn roll_back(connection: &mut PgConnection, swapped: Swapped) -> Result<Swapped, StoreError> {
-    execute(connection, "ROLLBACK").await.map_err(at("swapping"))?;
-    Ok(swapped)
+    roll_back(connection).await?;
+    match outcome {
+        Ok(other) => Ok(other),
+        Err(Trouble::Database(error)) if is_busy(&error) => Ok(Swapped::Busy),
+        Err(Trouble::Database(error)) => Err(at("swapping")(error)),
+        Err(Trouble::Refused(reason)) => Err(StoreError::Refused { doing: "swapping".into(), reason }),
+    }
 }
 
 enum Trouble {

@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use readcast_core::Definition;
 
 use super::connection::Connection;
-use super::{Writes, build, checkpoints, comparison, dead_letters, holds, lifecycle, operations, rows, swap};
+use super::{Writes, build, checkpoints, comparison, dead_letters, holds, lifecycle, operations, pass, rows, swap};
 use crate::failpoint;
 use crate::source::Extents;
 use crate::store::{
@@ -89,21 +89,10 @@ impl Lead for SqliteLead {
     /// Any error leaves by `?`, which drops the turn and with it the transaction.
     async fn load(&mut self, mut load: Load<'_>) -> Result<Committed, StoreError> {
         let of = ParkedIn { projection: &self.projection, generation: load.generation };
-        let checkpoints = checkpoints::Of::new(of.projection, of.generation);
-        let mut turn = self.writes.connection.begin().await?;
-        let commit = load.commit.guarded()?;
-        if !checkpoints.advance(&mut turn, &commit.advances).await? {
-            turn.roll_back().await?;
-            let mut turn = self.writes.connection.turn().await?;
-            let outcome = checkpoints.outcome(&mut turn, &commit.advances).await?;
-            turn.end();
-            return Ok(outcome);
-        }
-        if let Some(limit) = dead_letters::park(&mut turn, of, commit).await? {
-            turn.roll_back().await?;
-            return Ok(Committed::Full(limit));
-        }
-        dead_letters::write_ledger(&mut turn, of, commit).await?;
+        let mut turn = match pass(&self.writes.connection, of, load.commit.guarded()?).await? {
+            Ok(turn) => turn,
+            Err(refused) => return Ok(refused),
+        };
         let tables: Vec<rows::Table> =
             load.definition.tables().iter().map(|table| rows::Table::new(table, load.generation)).collect();
         let mut written = Written::default();

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use readcast_core::{Cell, Cells, Key, Row, RowChange, Segment, TableSpec};
+use readcast_core::{Cells, Key, Row, RowChange, Segment, TableSpec};
 use sqlx::{AssertSqlSafe, SqliteConnection};
 
 use super::connection::at_rows;
@@ -166,6 +166,6 @@ fn depends_on_row(change: &RowChange) -> bool {
     match change {
         RowChange::Delete => false,
         RowChange::Update(_) => true,
-        RowChange::Upsert(cells) => !cells.as_slice().iter().all(|cell| matches!(cell, Some(Cell::Set(_)))),
+        RowChange::Upsert(cells) => cells.whole().is_none(),
     }
 }

@@ -22,7 +22,7 @@ impl Statement<'_> {
     /// Runs it. How many rows it wrote.
     pub(super) async fn run(self, connection: &mut PgConnection, table: &TableSpec) -> Result<u64, StoreError> {
         let done = bound(self.text, &self.arrays).execute(connection).await;
-        Ok(done.map_err(at_rows(format!("writing table `{}`", table.name())))?.rows_affected())
+        Ok(done.map_err(at_rows(table))?.rows_affected())
     }
 
     /// Runs it. The places among the incoming rows, from 1, of those that found a row.
@@ -33,7 +33,7 @@ impl Statement<'_> {
     ) -> Result<BTreeSet<i64>, StoreError> {
         let rows = bound(self.text + " RETURNING new.place", &self.arrays).fetch_all(connection).await;
         let places = rows.and_then(|rows| rows.iter().map(|row| row.try_get(0)).collect());
-        places.map_err(at_rows(format!("writing table `{}`", table.name())))
+        places.map_err(at_rows(table))
     }
 }
 
