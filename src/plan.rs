@@ -6,6 +6,7 @@ mod pulse;
 mod replay;
 
 use std::collections::BTreeMap;
+use std::ops::AddAssign;
 
 use readcast_core::{Cell, Change, Definition, Envelope, Position, RowChange, TopicPartition, Unprojectable};
 
@@ -53,6 +54,19 @@ pub struct Tally {
     pub already_applied: u64,
     /// Not an end of its own: how many events were not the next of their key, where events are numbered.
     pub gaps: u64,
+}
+
+impl AddAssign for Tally {
+    fn add_assign(&mut self, next: Tally) {
+        let Tally { applied, not_subscribed, duplicates, parked, discarded, already_applied, gaps } = next;
+        self.applied += applied;
+        self.not_subscribed += not_subscribed;
+        self.duplicates += duplicates;
+        self.parked += parked;
+        self.discarded += discarded;
+        self.already_applied += already_applied;
+        self.gaps += gaps;
+    }
 }
 
 /// A record that can't be projected.

@@ -30,6 +30,7 @@ use self::reach::{off_the_log, truncated_history};
 pub(crate) use self::throttle::Throttle;
 use crate::error::Failure;
 use crate::failpoint;
+use crate::metrics::ProjectionMetrics;
 use crate::plan::Handling;
 use crate::retry::Backoff;
 use crate::source::Source;
@@ -112,6 +113,8 @@ pub struct Conductor {
     pub group: String,
     /// How records are read, and what is done about those that can't be projected.
     pub handling: Arc<Handling>,
+    /// What is counted.
+    pub metrics: ProjectionMetrics,
     /// What a load may take.
     pub load_limits: LoadLimits,
     /// Where dead letters are copied to, if anywhere.

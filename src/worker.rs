@@ -275,7 +275,7 @@ impl Lane {
     ) -> Result<(), Failure> {
         tracing::trace!(?written, "committed");
         self.metrics.recorded(&plan.tally);
-        self.tell_of_parked(&plan);
+        tell_of_parked(self.definition.name(), &plan.commit);
         trial.search.passed(plan.tally.applied);
         if self.backoff.attempt() > 0 {
             self.backoff.reset();
@@ -292,16 +292,6 @@ impl Lane {
             }
             (Some(poison), Some(limit)) => Err(Failure::Full { poison, limit }),
             (Some(poison), None) => Err(poison.into()),
-        }
-    }
-
-    /// Says which keys were parked; why stands beside them in the store, for it may hold something of a record.
-    fn tell_of_parked(&self, plan: &Plan) {
-        let projection = self.definition.name();
-        for letter in &plan.commit.dead_letters {
-            let Some(cause) = &letter.cause else { continue };
-            let position = letter.partition.at(letter.record.offset);
-            tracing::warn!(projection, %position, class = cause.class.name(), "parked, and what comes next of its key");
         }
     }
 
@@ -371,5 +361,14 @@ fn trim(hand: &mut Hand, partitions: &Partitions) {
             let next_offset = partition.standing.next_offset;
             Arc::make_mut(batch).records.retain(|record| record.offset >= next_offset);
         }
+    }
+}
+
+/// Says which keys were parked; why stands beside them in the store, for it may hold something of a record.
+pub(crate) fn tell_of_parked(projection: &str, commit: &Commit) {
+    for letter in &commit.dead_letters {
+        let Some(cause) = &letter.cause else { continue };
+        let position = letter.partition.at(letter.record.offset);
+        tracing::warn!(projection, %position, class = cause.class.name(), "parked, and what comes next of its key");
     }
 }

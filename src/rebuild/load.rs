@@ -13,17 +13,21 @@ use std::time::Duration;
 use readcast_core::{Definition, TopicPartition};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 
 use self::planner::{Planned, Planner};
 use super::reading::{Places, Reading, places};
-use super::spool::{Size, Spool, Tables};
+use super::spool::{Size, Spool, SpoolError, Tables};
 use super::{Throttle, Work};
 use crate::error::Failure;
 use crate::failpoint;
+use crate::plan::Tally;
 use crate::source::Batch;
 use crate::store::{
-    Commit, Committed, GenerationState, GenerationStatus, Load, OperationProgress, RowSink, StoreError, row_stream,
+    Commit, Committed, GenerationState, GenerationStatus, Load, OperationProgress, RowSink, StoreError, Written,
+    row_stream,
 };
+use crate::worker::tell_of_parked;
 
 /// How often progress is noted, and whether to go on is asked.
 const TICK: Duration = Duration::from_secs(1);
@@ -70,7 +74,9 @@ async fn try_to_load(
     status: &GenerationStatus,
     definition: &Definition,
 ) -> Result<Loaded, Failure> {
-    let Some((commit, spool)) = fold(work, status, definition).await? else { return Ok(Loaded::NotYet) };
+    let Some(Folded { commit, tally, spool }) = fold(work, status, definition).await? else {
+        return Ok(Loaded::NotYet);
+    };
     if commit.advances.is_empty() {
         return Ok(Loaded::All);
     }
@@ -80,25 +86,39 @@ async fn try_to_load(
     tracing::info!(projection, generation, runs, file_bytes, "the log is folded");
     let (missed, tables) = (spool.missed(), spool.into_rows());
     let (sink, rows) = row_stream();
-    let making = tokio::task::spawn_blocking(move || send(tables, missed, sink));
-    let load = Load { definition, generation: status.generation, commit, rows };
+    let making = tokio::task::spawn_blocking(move || missed + send(tables, sink));
+    let begun = Instant::now();
+    let load = Load { definition, generation: status.generation, commit: &commit, rows };
     let committed = work.lead.load(load).await;
     // Without a listener it ends at once.
-    making.await.map_err(|panicked| Failure::Panicked(panicked.to_string()))?;
+    let missed = making.await.map_err(|panicked| Failure::Panicked(panicked.to_string()))?;
     Ok(match committed? {
-        Committed::Applied(_) => Loaded::All,
+        Committed::Applied(written) => {
+            let metrics = &work.conductor.metrics;
+            metrics.recorded(&tally);
+            metrics.committed(begun.elapsed(), &Written { missed, ..written });
+            tell_of_parked(projection, &commit);
+            Loaded::All
+        }
         Committed::Full(limit) => Loaded::Nothing(format!("more would be parked than {limit}")),
         // An operator decided about a record meanwhile, or somebody else led.
         Committed::Outdated | Committed::Held(_) | Committed::Fenced => Loaded::NotYet,
     })
 }
 
-/// Reads the log and folds it: the rows, and what belongs to them. `None` when that was interrupted.
+/// What the log was folded to: the rows, and what belongs to them.
+struct Folded {
+    commit: Commit,
+    tally: Tally,
+    spool: Spool,
+}
+
+/// Reads the log and folds it. `None` when that was interrupted.
 async fn fold(
     work: &mut Work<'_>,
     status: &GenerationStatus,
     definition: &Definition,
-) -> Result<Option<(Commit, Spool)>, Failure> {
+) -> Result<Option<Folded>, Failure> {
     let (from, to) = (places(status), places(work.live));
     let conductor = work.conductor;
     let spool = Spool::new(definition.tables(), &conductor.policy.spool_directory, conductor.load_limits.memory);
@@ -111,11 +131,12 @@ async fn fold(
             return Ok(None);
         }
     }
-    let commit = planners.end().await?.commit(conductor.handling.parking);
+    let (commit, tally) = planners.end().await?.commit(conductor.handling.parking);
     let progress = OperationProgress { phase: "load: writing rows".into(), ..work.pace_of(status, &to) };
     work.lead.progress(work.operation.id, &progress).await?;
     let Some(spool) = Arc::into_inner(spool) else { unreachable!("the planners have ended") };
-    Ok(Some((commit, spool.into_inner().unwrap_or_else(PoisonError::into_inner))))
+    let spool = spool.into_inner().unwrap_or_else(PoisonError::into_inner);
+    Ok(Some(Folded { commit, tally, spool }))
 }
 
 /// Gives what is read to the planners. `false` when that was interrupted.
@@ -167,29 +188,36 @@ async fn is_wanted(
     Ok(ours.is_some_and(|ours| ours.state == GenerationState::Building && ours.paused_since.is_none()))
 }
 
-/// Makes the rows and sends them. `missed` is how many updates have met no row so far.
-fn send(tables: Tables, mut missed: u64, sink: RowSink) {
+/// Makes the rows and sends them. How many updates met no row.
+fn send(tables: Tables, sink: RowSink) -> u64 {
+    match send_all(tables, &sink) {
+        Ok(missed) => {
+            sink.end(Ok(()));
+            missed
+        }
+        Err(error) => {
+            sink.end(Err(error.to_string()));
+            0
+        }
+    }
+}
+
+fn send_all(tables: Tables, sink: &RowSink) -> Result<u64, SpoolError> {
+    let mut missed = 0;
     for (index, rows) in tables.enumerate() {
-        let mut rows = match rows {
-            Ok(rows) => rows,
-            Err(error) => return sink.end(Err(error.to_string())),
-        };
+        let mut rows = rows?;
         loop {
-            let piece: Vec<_> = match rows.by_ref().take(PIECE).collect() {
-                Ok(piece) => piece,
-                Err(error) => return sink.end(Err(error.to_string())),
-            };
+            let piece: Vec<_> = rows.by_ref().take(PIECE).collect::<Result<_, _>>()?;
             if piece.is_empty() {
                 break;
             }
             if !sink.send((index, piece)) {
-                return;
+                return Ok(missed);
             }
         }
         missed += rows.missed();
     }
-    tracing::debug!(missed, "all rows are made");
-    sink.end(Ok(()));
+    Ok(missed)
 }
 
 fn ended_well(ended: Result<Result<Planned, Failure>, tokio::task::JoinError>) -> Result<Planned, Failure> {

@@ -15,7 +15,7 @@ pub struct Load<'a> {
     /// Which generation. It is building, and in the phase `load`.
     pub generation: Generation,
     /// The checkpoints, dead letters and ledger that belong to the rows. Changes nothing by itself.
-    pub commit: Commit,
+    pub commit: &'a Commit,
     /// The rows.
     pub rows: RowStream,
 }

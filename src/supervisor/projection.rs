@@ -398,6 +398,7 @@ impl Projection {
             policy: self.options.policy.clone(),
             group: self.options.group.clone(),
             handling: self.options.handling.clone(),
+            metrics: self.shared.metrics.projection(&self.name),
             load_limits: LoadLimits { planners: self.options.lanes.max(1), memory: self.options.buffer_bytes },
             dead_letter_topic: self.shared.dead_letter_topic.clone(),
             seed: self.options.seed,

@@ -67,6 +67,10 @@ async fn a_rebuild_of_the_same_definition_swaps_to_the_same_rows(mut scene: Scen
     scene.projects_all(1).await;
     let operation = scene.does(&Command::Rebuild(rebuild(&Seen::first().definition()))).await;
     assert_eq!(operation.outcome.as_deref(), Some("generation 2 is live; generation 1 stands by"));
+    let counted = instance.metrics.encode();
+    // What was live has projected them once, and what is live now too.
+    let records = "readcast_records_total{projection=\"seen\",outcome=\"applied\"} 4000";
+    assert!(counted.lines().any(|line| line == records), "{counted}");
     let live = scene.live().await;
     assert_eq!(live.generation.0, 2);
     let proof = live.proof.expect("it was compared");

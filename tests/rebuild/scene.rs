@@ -110,6 +110,7 @@ pub(crate) struct Scene {
 /// What one process would be.
 pub(crate) struct Instance {
     pub(crate) health: Health,
+    pub(crate) metrics: Metrics,
     stop: CancellationToken,
     running: JoinHandle<Endings>,
 }
@@ -146,7 +147,7 @@ impl Instance {
             store,
             health: health.clone(),
             dead_letter_topic: None,
-            metrics,
+            metrics: metrics.clone(),
             goals,
             stop: stop.clone(),
         };
@@ -164,7 +165,7 @@ impl Instance {
         };
         let running =
             tokio::spawn(async move { supervisor::run(&registry, options, shared, Duration::from_secs(10)).await });
-        Instance { health, stop, running }
+        Instance { health, metrics, stop, running }
     }
 
     /// SIGTERM.

@@ -43,7 +43,7 @@ async fn load(
     commit: Commit,
     rows: RowStream,
 ) -> Result<Committed, StoreError> {
-    begun.lead.load(Load { definition, generation: begun.generation, commit, rows }).await
+    begun.lead.load(Load { definition, generation: begun.generation, commit: &commit, rows }).await
 }
 
 /// A step of five offsets.

@@ -9,7 +9,7 @@ use tokio::sync::mpsc;
 use super::super::Conductor;
 use super::super::spool::Spool;
 use crate::error::Failure;
-use crate::plan::{Allowed, Handling, Plan, Standing};
+use crate::plan::{Allowed, Handling, Plan, Standing, Tally};
 use crate::source::Batch;
 use crate::store::{Advance, Commit, DeadLetter, Memory, Page, ParkingLimits, RecordedCheckpoint, StoreError};
 use crate::worker::{Task, Unending};
@@ -31,6 +31,7 @@ pub(super) struct Planned {
     advances: BTreeMap<TopicPartition, Advance>,
     dead_letters: Vec<DeadLetter>,
     ledger: Vec<Page>,
+    tally: Tally,
 }
 
 impl Planner {
@@ -58,6 +59,7 @@ impl Planner {
             if let Some(poison) = plan.poison {
                 return Err(poison.into());
             }
+            self.planned.tally += plan.tally;
             let mut commit = plan.commit;
             self.spool(std::mem::take(&mut commit.changes)).await?;
             self.remember(commit)?;
@@ -109,6 +111,7 @@ impl Planner {
             advances: commit.advances.into_iter().map(|advance| (advance.partition.clone(), advance)).collect(),
             dead_letters: commit.dead_letters,
             ledger: commit.ledger,
+            tally: Tally::default(),
         });
         let parked: usize = self.planned.dead_letters.iter().map(|letter| letter.record.bytes()).sum();
         if parked > self.most_parked_bytes {
@@ -129,21 +132,23 @@ impl Planned {
             self.advances.insert(partition, Advance { from, ..advance });
         }
         self.dead_letters.extend(next.dead_letters);
+        self.tally += next.tally;
         for page in next.ledger {
             self.ledger.retain(|earlier| earlier.partition != page.partition || earlier.to > page.forget_to);
             self.ledger.push(page);
         }
     }
 
-    /// A commit that changes no rows.
-    pub(super) fn commit(self, parking_limits: ParkingLimits) -> Commit {
-        Commit {
+    /// A commit that changes no rows, and what its records ended as.
+    pub(super) fn commit(self, parking_limits: ParkingLimits) -> (Commit, Tally) {
+        let commit = Commit {
             advances: self.advances.into_values().collect(),
             dead_letters: self.dead_letters,
             parking_limits,
             ledger: self.ledger,
             ..Commit::default()
-        }
+        };
+        (commit, self.tally)
     }
 }
 
