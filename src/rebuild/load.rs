@@ -179,8 +179,10 @@ async fn is_wanted(
 ) -> Result<bool, Failure> {
     let statuses = work.conductor.statuses().await?;
     let most = work.conductor.policy.max_impact_of(Some(&work.operation.command));
-    if most > 0 {
-        let extents = work.conductor.source.extents(definition.topics()).await?;
+    // A question without an answer changes nothing: where the log can't be read, reading it fails.
+    if most > 0
+        && let Ok(extents) = work.conductor.source.extents(definition.topics()).await
+    {
         let live = statuses.iter().find(|status| status.state == GenerationState::Live);
         throttle.look(live, &extents, most);
     }
@@ -190,16 +192,10 @@ async fn is_wanted(
 
 /// Makes the rows and sends them. How many updates met no row.
 fn send(tables: Tables, sink: RowSink) -> u64 {
-    match send_all(tables, &sink) {
-        Ok(missed) => {
-            sink.end(Ok(()));
-            missed
-        }
-        Err(error) => {
-            sink.end(Err(error.to_string()));
-            0
-        }
-    }
+    let made = send_all(tables, &sink);
+    sink.end(made.as_ref().map(drop).map_err(ToString::to_string));
+    // Of a load that fails nothing is counted.
+    made.unwrap_or(0)
 }
 
 fn send_all(tables: Tables, sink: &RowSink) -> Result<u64, SpoolError> {
