@@ -12,7 +12,7 @@ use readcast::store::{
     Written,
 };
 use readcast_core::{ChangeSet, ColumnType, Json, TableSpec, TopicPartition};
-use tokio::sync::Notify;
+use tokio::sync::{Barrier, Notify};
 
 use super::commits::{assert_counts, counted, counters};
 use super::lane::{Lane, PROJECTION, changes, definition};
@@ -299,15 +299,17 @@ pub(super) async fn a_settlement_that_the_rows_prevent_settles_nothing(subject: 
 }
 
 /// Settles what is parked from its front, a few records at a time, until nothing is and `finished` says that nothing
-/// will be, and tells of each settlement. How many records it settled, and how often somebody else had been there.
+/// will be, and tells of each settlement. With the first it waits until all have come to the `meeting`. How many records
+/// it settled, and how often somebody else had been there.
 async fn operate(
     subject: &Subject,
     lane: &mut Lane,
     finished: impl Fn() -> bool,
     told: &Notify,
+    meeting: &Barrier,
     most: usize,
 ) -> (usize, usize) {
-    let (mut settled, mut late) = (0, 0);
+    let (mut settled, mut late, mut meeting) = (0, 0, Some(meeting));
     loop {
         let is_last_look = finished();
         let sequences = parked(subject).await;
@@ -320,6 +322,9 @@ async fn operate(
             let offsets = offsets(&read.records);
             let changes = seeing(offsets.iter().map(|offset| (key.as_str(), *offset)));
             let settlement = Settlement { changes, ..settlement(lane, read.parking_epoch, offsets.clone()) };
+            if let Some(meeting) = meeting.take() {
+                meeting.wait().await;
+            }
             match lane.settle(&settlement).await.expect("the rows can be written") {
                 Some(_) => {
                     settled += offsets.len();
@@ -341,8 +346,8 @@ pub(super) async fn fault_23_two_operators_at_once_settle_each_record_once(subje
     assert!(is_applied(&lane.step(RECORDS, parking(letters)).await));
     let mut operators = [Lane::claim(subject, &definition).await, Lane::claim(subject, &definition).await];
     let [one, other] = &mut operators;
-    let told = Notify::new();
-    let operate = async |lane| operate(subject, lane, || true, &told, 2).await;
+    let (told, meeting) = (Notify::new(), Barrier::new(2));
+    let operate = async |lane| operate(subject, lane, || true, &told, &meeting, 2).await;
     let (one, other) = tokio::join!(operate(one), operate(other));
     assert_eq!(i64::try_from(one.0 + other.0), Ok(RECORDS));
     assert!(one.1 + other.1 > 0, "they never met");
@@ -418,13 +423,13 @@ pub(super) async fn fault_23_settlements_that_race_commits_lose_nothing_and_repe
     let definition = definition(seen());
     let mut operator = Lane::claim(subject, &definition).await;
     let mut owner = Lane::claim(subject, &definition).await;
-    let (finished, told) = (Cell::new(false), Notify::new());
+    let (finished, told, nobody_else) = (Cell::new(false), Notify::new(), Barrier::new(1));
     let projected = async {
         let outdated = log.project(&mut owner, &told, &mut random).await;
         finished.set(true);
         outdated
     };
-    let operated = operate(subject, &mut operator, || finished.get(), &told, 3);
+    let operated = operate(subject, &mut operator, || finished.get(), &told, &nobody_else, 3);
     let (outdated, (settled, late)) = tokio::join!(projected, operated);
     assert!(outdated > 0 && settled > 0, "they never met: outdated {outdated} times, {settled} settled");
     assert_eq!(late, 0, "nobody else settles");
