@@ -61,7 +61,7 @@ async fn simple_reader(mut reader: PgConnection, seen: Arc<Seen>) {
     }
 }
 
-/// Reads and commits where no swap comes by. A swap too ends when the disk has its commit, however long that takes.
+/// Commits where no swap comes by. A swap too ends when the disk has its commit, however long that takes.
 async fn bystander(mut connection: PgConnection, seen: Arc<Seen>) {
     sqlx::raw_sql("CREATE TABLE elsewhere AS SELECT 1 AS commits").execute(&mut connection).await.unwrap();
     while seen.goes_on() {

@@ -59,10 +59,9 @@ impl Planner {
             if let Some(poison) = plan.poison {
                 return Err(poison.into());
             }
-            self.planned.tally += plan.tally;
             let mut commit = plan.commit;
             self.spool(std::mem::take(&mut commit.changes)).await?;
-            self.remember(commit)?;
+            self.remember(commit, plan.tally)?;
         }
         Ok(self.planned)
     }
@@ -98,7 +97,7 @@ impl Planner {
         added.map_err(|error| cannot_load(error.to_string()))
     }
 
-    fn remember(&mut self, commit: Commit) -> Result<(), Failure> {
+    fn remember(&mut self, commit: Commit, tally: Tally) -> Result<(), Failure> {
         for advance in &commit.advances {
             if let Some((standing, memory)) = self.partitions.get_mut(&advance.partition) {
                 standing.next_offset = advance.to;
@@ -111,7 +110,7 @@ impl Planner {
             advances: commit.advances.into_iter().map(|advance| (advance.partition.clone(), advance)).collect(),
             dead_letters: commit.dead_letters,
             ledger: commit.ledger,
-            tally: Tally::default(),
+            tally,
         });
         let parked: usize = self.planned.dead_letters.iter().map(|letter| letter.record.bytes()).sum();
         if parked > self.most_parked_bytes {
