@@ -4,6 +4,7 @@
 //! projection halted, 78 bad configuration (`EX_CONFIG` of sysexits.h).
 
 mod accept_loss;
+mod adopt;
 mod check;
 mod connect;
 mod dead_letters;
@@ -111,6 +112,8 @@ enum Command {
     DeadLetters(dead_letters::Command),
     /// Go on behind what the log has lost of what was still to be read
     AcceptLoss(accept_loss::Arguments),
+    /// Take the place of the deployment that the database belongs to, for good
+    Adopt(adopt::Arguments),
     /// Write made-up events into a log
     Generate(generate::Arguments),
     /// Print the completions of a shell
@@ -212,6 +215,7 @@ fn execute(command: Command, context: Context) -> Result<ExitCode, Refusal> {
             Command::Rename(arguments) => generations::rename(context, arguments).await,
             Command::DeadLetters(command) => dead_letters::run(context, command).await,
             Command::AcceptLoss(arguments) => accept_loss::run(context, arguments).await,
+            Command::Adopt(arguments) => adopt::run(context, arguments).await,
             Command::Generate(arguments) => generate::run(context, arguments).await,
             Command::Completions { shell } => {
                 clap_complete::generate(shell, &mut CommandLine::command(), "readcast", &mut std::io::stdout());

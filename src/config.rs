@@ -49,6 +49,8 @@ pub struct Config {
     pub logging: LogOptions,
     /// Who types the commands, as `user@host`: for the record of what was asked for.
     pub operator: String,
+    /// Where this process runs: for those who look for it.
+    pub host: String,
     source: Option<SourceOptions>,
     store: Option<StoreOptions>,
     projections: projector::ProjectorDraft,
@@ -82,6 +84,7 @@ impl Config {
             projector: draft.projector.options(),
             logging: LogOptions::read(environment)?,
             operator: environment.operator(),
+            host: environment.host(),
             source: draft.source.finish()?,
             store: draft.store.finish(environment)?,
             projections: draft.projector,

@@ -69,10 +69,18 @@ impl Failure {
             Failure::Store(StoreError::Unavailable { .. }) => {
                 (Retry, "check that the database can be reached and has room: `readcast check`")
             }
+            Failure::Store(StoreError::Denied { .. }) => {
+                (Retry, "check user, password and database name of the store, and that the role may log in and connect")
+            }
             Failure::Store(StoreError::Refused { .. }) => {
                 (Halt, "correct what the database refuses (see `readcast check`), then restart")
             }
             Failure::Store(StoreError::Unstorable { .. }) => (DeadLetter, PARKED),
+            Failure::Store(StoreError::Deployment { .. }) => (
+                Halt,
+                "give this deployment a database of its own, or run it with the recorded settings; if it takes the other \
+                 one's place for good, type `readcast adopt`",
+            ),
             Failure::Store(StoreError::Definition { .. }) => {
                 (Halt, "type `readcast rebuild` with the projection's name, or deploy the code that built the tables")
             }
@@ -153,7 +161,9 @@ mod tests {
             (SourceError::Refused { doing: text(), reason: text() }.into(), Disposition::Halt),
             (SourceError::Verdict { partition: partition.clone(), verdict }.into(), Disposition::Halt),
             (StoreError::Unavailable { doing: text(), reason: text() }.into(), Disposition::Retry),
+            (StoreError::Denied { doing: text(), reason: text() }.into(), Disposition::Retry),
             (StoreError::Refused { doing: text(), reason: text() }.into(), Disposition::Halt),
+            (StoreError::Deployment { reason: text() }.into(), Disposition::Halt),
             (StoreError::Definition { projection: text(), reason: text() }.into(), Disposition::Halt),
             (StoreError::Unstorable { doing: text(), reason: text() }.into(), Disposition::DeadLetter),
             (poison(PoisonClass::Undecodable).into(), Disposition::DeadLetter),

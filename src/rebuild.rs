@@ -156,12 +156,15 @@ impl Conductor {
 
     /// Does what there is to do, unless another instance does it.
     pub async fn conduct(&self) -> Result<(), Failure> {
-        let Some(mut lead) = self.store.lead(self.name()).await? else { return Ok(()) };
-        // What an earlier holder left behind in the middle of something.
-        lead.release().await?;
         let mut pace = None;
         while !self.stop.is_cancelled() {
-            match self.step(&mut *lead, &mut pace).await? {
+            // The right is for one step: who waits needs no connection, and what comes next follows from the store alone.
+            let Some(mut lead) = self.store.lead(self.name()).await? else { return Ok(()) };
+            // What an earlier holder left behind in the middle of something.
+            lead.release().await?;
+            let next = self.step(&mut *lead, &mut pace).await?;
+            lead.leave().await?;
+            match next {
                 Next::Nothing => break,
                 Next::Step => {}
                 Next::Wait(pause) => tokio::select! {

@@ -25,6 +25,11 @@ pub trait Source: Send + Sync {
     /// the whole answer unavailable: it is never left out, for what is left out counts as gone.
     async fn extents(&self, topics: &[&str]) -> Result<Extents, SourceError>;
 
+    /// The id of the cluster that the log is in, where it has one.
+    async fn cluster_id(&self) -> Result<Option<String>, SourceError> {
+        Ok(None)
+    }
+
     /// The offset of the first record at or after `at` in each partition of `topics`, or the end where there is none.
     /// Refused by a log that keeps no times.
     async fn offsets_at(&self, topics: &[&str], at: Timestamp) -> Result<BTreeMap<TopicPartition, i64>, SourceError>;

@@ -6,23 +6,29 @@
 pub mod postgres;
 pub mod sqlite;
 
+mod capacity;
 mod comparison;
 mod dead_letter;
+mod deployment;
 mod generation;
 mod ledger;
 mod load;
 mod operation;
+mod precedence;
+mod text;
 
 use std::time::Duration;
 
 use async_trait::async_trait;
 use readcast_core::{ChangeSet, Definition, TableSpec, TopicPartition};
 
+pub use self::capacity::Capacity;
 pub use self::comparison::{Comparison, Difference, Place, Sample, TableComparison};
 pub use self::dead_letter::{
     Amendment, Cause, DeadLetter, Memory, Parked, ParkedIn, ParkedRecord, ParkedSequence, ParkingLimits, PoisonClass,
     Selection, SequenceId, Settlement, Waiting,
 };
+pub use self::deployment::{Deployment, Instance};
 pub use self::generation::{
     Generation, GenerationState, GenerationStatus, Phase, RecordedCheckpoint, RecordedError, Trouble,
 };
@@ -31,6 +37,8 @@ pub use self::load::{Load, RowPiece, RowSink, RowStream, row_stream};
 pub use self::operation::{
     Attendance, Begin, Command, Operation, OperationProgress, OperationState, Rebuild, Resolution, Resolve, attends,
 };
+pub use self::precedence::{Precedence, SharedPrecedence};
+use self::text::{Encoding, from_stored_json};
 use crate::source::{Extent, Extents};
 
 /// A database that holds read tables.
@@ -50,8 +58,14 @@ pub trait Store: Send + Sync {
     /// Why [`Store::prepare`] would refuse to create the tables of `definition`: names that are taken, a sentence each.
     async fn taken_names(&self, definition: &Definition) -> Result<Vec<String>, StoreError>;
 
-    /// A connection that writes to one generation of a projection.
-    async fn writer(&self, definition: &Definition, generation: Generation) -> Result<Box<dyn Writer>, StoreError>;
+    /// Writes to one generation of a projection, in turns with all who write: `precedence` says who goes first when there
+    /// are more of them than connections, and may change at any time.
+    async fn writer(
+        &self,
+        definition: &Definition,
+        generation: Generation,
+        precedence: SharedPrecedence,
+    ) -> Result<Box<dyn Writer>, StoreError>;
 
     /// What is recorded of every generation, by projection and number, those that failed or retired included. Nothing
     /// before the first migration.
@@ -107,11 +121,30 @@ pub trait Store: Send + Sync {
     /// generations already, or the old one none.
     async fn rename(&self, from: &str, to: &str, by: &str) -> Result<(), StoreError>;
 
+    /// The deployment that the database belongs to. None before one has run.
+    async fn deployment(&self) -> Result<Option<Deployment>, StoreError>;
+
+    /// Goes on as `ours` in this database, which is recorded. The stable names move to its schema. With `adopt`, in the
+    /// place of another deployment, none of whose instances may run.
+    ///
+    /// # Errors
+    /// [`StoreError::Deployment`] when the database belongs to another deployment.
+    async fn deploy(&self, ours: &Deployment, adopt: bool) -> Result<(), StoreError>;
+
     /// Notes that `instance` runs with these definitions of a projection, or that it stops.
-    async fn attend(&self, instance: &str, projection: &str, hashes: &[&str], running: bool) -> Result<(), StoreError>;
+    async fn attend(
+        &self,
+        instance: &Instance,
+        projection: &str,
+        hashes: &[&str],
+        running: bool,
+    ) -> Result<(), StoreError>;
 
     /// Which definitions running instances have, or lately had. Nothing before the first migration.
     async fn attendance(&self) -> Result<Vec<Attendance>, StoreError>;
+
+    /// How many connections the server has, and who may take them. None where there is no server.
+    async fn capacity(&self) -> Result<Option<Capacity>, StoreError>;
 
     /// What replacing the live tables would meet: see [`Surroundings`].
     async fn surroundings(&self, live: &GenerationStatus, next: &Definition) -> Result<Surroundings, StoreError>;
@@ -192,6 +225,9 @@ pub trait Lead: Send {
 
     /// Ends an operation, if it is still open.
     async fn finish(&mut self, operation: i64, state: OperationState, outcome: &str) -> Result<(), StoreError>;
+
+    /// Gives the right back, so that its connection serves others. One that is dropped ends with its connection.
+    async fn leave(self: Box<Self>) -> Result<(), StoreError>;
 }
 
 /// Where a checkpoint goes that the log has left behind.
@@ -266,7 +302,7 @@ pub struct Surroundings {
     pub incompatible: Vec<String>,
 }
 
-/// One connection that writes to one generation of one projection.
+/// Writes to one generation of one projection.
 #[async_trait]
 pub trait Writer: Send + Sync {
     /// Takes over these partitions: raises each one's owner epoch, so that no earlier owner can commit any more, and
@@ -436,6 +472,14 @@ pub enum StoreError {
         /// SQLSTATE and message, never row data.
         reason: String,
     },
+    /// It does not let us in: worth another try, for passwords are replaced and roles granted while we run.
+    #[error("{doing}: {reason}")]
+    Denied {
+        /// What was being done.
+        doing: String,
+        /// SQLSTATE and message.
+        reason: String,
+    },
     /// It is there and refuses: another try gives the same.
     #[error("{doing}: {reason}")]
     Refused {
@@ -452,6 +496,12 @@ pub enum StoreError {
         /// SQLSTATE and message, never row data.
         reason: String,
     },
+    /// The database belongs to another deployment.
+    #[error("{reason}")]
+    Deployment {
+        /// Whose it is, and how that differs from ours.
+        reason: String,
+    },
     /// The tables are not as the projection declares them.
     #[error("projection `{projection}`: {reason}")]
     Definition {
@@ -460,6 +510,25 @@ pub enum StoreError {
         /// What differs.
         reason: String,
     },
+}
+
+impl StoreError {
+    /// Whether another try may succeed although nobody does anything about it here.
+    pub fn may_pass(&self) -> bool {
+        matches!(self, StoreError::Unavailable { .. } | StoreError::Denied { .. })
+    }
+
+    /// What is the matter, without what was being done.
+    fn reason(&self) -> &str {
+        match self {
+            StoreError::Unavailable { reason, .. }
+            | StoreError::Denied { reason, .. }
+            | StoreError::Refused { reason, .. }
+            | StoreError::Unstorable { reason, .. }
+            | StoreError::Deployment { reason }
+            | StoreError::Definition { reason, .. } => reason,
+        }
+    }
 }
 
 /// How a definition differs from the one that built a generation, a sentence each: nothing while the hash is the same.

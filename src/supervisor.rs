@@ -21,7 +21,7 @@ use crate::plan::Handling;
 use crate::rebuild::Policy;
 use crate::source::Source;
 use crate::source::kafka::DeadLetterTopic;
-use crate::store::Store;
+use crate::store::{Deployment, Instance, Store, StoreError};
 use crate::worker::Limits;
 
 /// How often liveness is shown.
@@ -57,6 +57,10 @@ pub struct Shared {
     pub source: Arc<dyn Source>,
     /// Where rows go.
     pub store: Arc<dyn Store>,
+    /// Whose positions and tables these are. Which cluster the log is in is asked of the source.
+    pub deployment: Deployment,
+    /// What this process says of itself.
+    pub instance: Instance,
     /// Where dead letters are copied to, if anywhere.
     pub dead_letter_topic: Option<DeadLetterTopic>,
     /// Where is counted.
@@ -67,6 +71,16 @@ pub struct Shared {
     pub goals: Goals,
     /// When this is cancelled, everything drains.
     pub stop: CancellationToken,
+}
+
+impl Shared {
+    /// Makes sure that the database is ours, and has our tables in it.
+    async fn deploy(&self) -> Result<(), StoreError> {
+        self.store.migrate().await?;
+        // While the log is away nobody knows in which cluster it is. Its positions are looked at before any is used.
+        let cluster_id = self.source.cluster_id().await.ok().flatten();
+        self.store.deploy(&Deployment { cluster_id, ..self.deployment.clone() }, false).await
+    }
 }
 
 /// How each projection ended, by name.

@@ -307,7 +307,7 @@ impl Lane {
 
     /// Waits after an error that may pass. Fails after too many, or with one that stays.
     async fn again_after(&mut self, error: StoreError) -> Result<(), Failure> {
-        if !matches!(error, StoreError::Unavailable { .. }) {
+        if !error.may_pass() {
             return Err(error.into());
         }
         let wait: Duration = self.backoff.next_wait();

@@ -11,8 +11,8 @@ use readcast::metrics::Metrics;
 use readcast::rebuild::Policy;
 use readcast::source::memory::MemorySource;
 use readcast::source::{Extents, Source, SourceError, Subscription};
-use readcast::store::Store;
 use readcast::store::sqlite::Sqlite;
+use readcast::store::{self, Deployment, Store};
 use readcast::supervisor::{self, Endings, Goals, Options, Shared};
 use readcast::worker::Limits;
 use readcast_core::{Timestamp, TopicPartition};
@@ -63,6 +63,8 @@ impl Group {
             store: self.store.clone(),
             health: Health::new(&metrics, PROJECTIONS),
             metrics,
+            deployment: Deployment::default(),
+            instance: store::Instance::default(),
             dead_letter_topic: None,
             goals: Goals::default(),
             stop: self.stop.clone(),

@@ -10,7 +10,7 @@ use std::time::Instant;
 
 use readcast::plan::{Allowed, Handling, Pulse, Rules, Standing, plan};
 use readcast::source::{Batch, Extent};
-use readcast::store::{Commit, Committed, Generation, Memory, Store};
+use readcast::store::{Commit, Committed, Generation, Memory, Precedence, Store};
 use readcast_core::{Definition, Registry, TopicPartition};
 use tokio::task::JoinSet;
 
@@ -67,7 +67,10 @@ impl Ceiling {
     pub(crate) async fn write(&self, store: &Arc<dyn Store>) -> f64 {
         let mut writers = Vec::new();
         for lane in &self.lanes {
-            writers.push((Arc::clone(lane), store.writer(&lane.definition, FIRST_GENERATION).await.unwrap()));
+            writers.push((
+                Arc::clone(lane),
+                store.writer(&lane.definition, FIRST_GENERATION, Precedence::Live.into()).await.unwrap(),
+            ));
         }
         let begun = Instant::now();
         let mut tasks = JoinSet::new();

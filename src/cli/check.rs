@@ -6,7 +6,7 @@ use comfy_table::Table;
 use readcast_core::Definition;
 use serde::Serialize;
 
-use super::connect::{self, Access};
+use super::connect::{self, Access, advised};
 use super::{Context, Output, Refusal};
 use crate::plan::{Handling, Identity};
 use crate::rebuild::reach::off_the_log;
@@ -28,16 +28,24 @@ struct Line {
     /// It is not refused, and hardly meant.
     warning: bool,
     finding: String,
+    /// The store gave no answer.
+    #[serde(skip)]
+    unanswered: bool,
 }
 
 impl Line {
     fn new(what: impl Into<String>, finding: Result<String, String>) -> Self {
         let ok = finding.is_ok();
-        Self { what: what.into(), ok, warning: false, finding: finding.unwrap_or_else(|problem| problem) }
+        let finding = finding.unwrap_or_else(|problem| problem);
+        Self { what: what.into(), ok, warning: false, finding, unanswered: false }
     }
 
     fn warning(what: impl Into<String>, finding: &str) -> Self {
-        Self { what: what.into(), ok: true, warning: true, finding: finding.to_owned() }
+        Self { warning: true, ..Self::new(what, Ok(finding.to_owned())) }
+    }
+
+    fn unanswered(what: impl Into<String>, error: &StoreError) -> Self {
+        Self { unanswered: error.may_pass(), ..Self::new(what, Err(error.to_string())) }
     }
 
     fn verdict(&self) -> &'static str {
@@ -61,6 +69,14 @@ pub(super) async fn run(context: Context, arguments: Arguments) -> Result<ExitCo
         }
         Err(refusal) => return Err(refusal),
     };
+    let mut store = store;
+    if let Some(asked) = &store {
+        let found = deployment_lines(&**asked, &context).await?;
+        let answers = found.iter().all(|line| line.ok || !line.unanswered);
+        lines.extend(found);
+        // It would not answer the next question either, and each takes until its time is out.
+        store = store.filter(|_| answers);
+    }
     for definition in context.app.registry.definitions() {
         let name = definition.name();
         handling_lines(name, &connect::handling(&context.config.projection(name)), &mut lines);
@@ -76,6 +92,28 @@ pub(super) async fn run(context: Context, arguments: Arguments) -> Result<ExitCo
     }
     print(&lines, arguments.output)?;
     Ok(if lines.iter().all(|line| line.ok) { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Whose database it is, and whether the server has enough connections.
+async fn deployment_lines(store: &dyn Store, context: &Context) -> Result<Vec<Line>, Refusal> {
+    let recorded = match store.deployment().await {
+        Ok(recorded) => recorded,
+        Err(error) => return Ok(vec![Line::unanswered("store: deployment", &error)]),
+    };
+    let ours = connect::deployment(context)?;
+    let mut lines = Vec::new();
+    let same = ours.is_that_of(recorded.as_ref());
+    lines.push(Line::new("store: deployment", same.map(|()| ours.to_string()).map_err(|error| advised(error.into()))));
+    let configured = connect::instance(context).max_connections.unwrap_or_default();
+    match store.capacity().await {
+        Ok(None) => {}
+        Ok(Some(capacity)) => lines.push(match capacity.suffices_for(configured) {
+            Ok(finding) => Line::new("store: connections", Ok(finding)),
+            Err(finding) => Line::warning("store: connections", &finding),
+        }),
+        Err(error) => lines.push(Line::new("store: connections", Err(error.to_string()))),
+    }
+    Ok(lines)
 }
 
 /// What is done about records that can't be projected, or were written twice, where it is not the default.

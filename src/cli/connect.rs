@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use super::{Context, Refusal};
-use crate::config::{DuplicateId, ProjectionOptions, SourceOptions, StoreOptions};
+use crate::config::{Config, DuplicateId, ProjectionOptions, SourceOptions, StoreOptions};
 use crate::decode::Format;
+use crate::error::Failure;
 use crate::plan::{Handling, Identity};
 use crate::rebuild::{OnChange, Policy};
 use crate::source::Source;
@@ -12,7 +13,7 @@ use crate::source::file::FileSource;
 use crate::source::kafka::{DeadLetterTopic, Dialect, KafkaSource};
 use crate::store::postgres::Postgres;
 use crate::store::sqlite::Sqlite;
-use crate::store::{ParkingLimits, Store};
+use crate::store::{Deployment, Instance, ParkingLimits, Store};
 use crate::supervisor::Options;
 use crate::worker::Limits;
 
@@ -49,15 +50,52 @@ pub(super) fn dead_letter_topic(context: &Context) -> Result<Option<DeadLetterTo
 
 pub(super) async fn store(context: &Context, access: Access) -> Result<Arc<dyn Store>, Refusal> {
     Ok(match (context.config.store()?, access) {
-        (StoreOptions::Postgres { url, schema }, _) => {
+        (StoreOptions::Postgres { url, schema, max_connections }, _) => {
             let options = url.expose().parse().map_err(|_| Refusal::failed("the URL of the store can't be read"))?;
-            Arc::new(Postgres::new(options, schema))
+            Arc::new(Postgres::new(options, schema).with_most_connections(*max_connections))
         }
         (StoreOptions::Sqlite { path }, Access::Write) => Arc::new(Sqlite::open(path).await.map_err(Refusal::failed)?),
         (StoreOptions::Sqlite { path }, Access::Read) => {
             Arc::new(Sqlite::open_read_only(path).await.map_err(Refusal::failed)?)
         }
     })
+}
+
+/// Whose positions and tables we mean, as far as the configuration says.
+pub(super) fn deployment(context: &Context) -> Result<Deployment, Refusal> {
+    let schema = match context.config.store()? {
+        StoreOptions::Postgres { schema, .. } => Some(schema.clone()),
+        StoreOptions::Sqlite { .. } => None,
+    };
+    let topic_prefix = match context.config.source()? {
+        SourceOptions::Kafka { topic_prefix, .. } => topic_prefix.clone(),
+        SourceOptions::File(_) => String::new(),
+    };
+    Ok(Deployment { app: context.config.projector.app.clone(), schema, topic_prefix, cluster_id: None })
+}
+
+/// What this process says of itself, whatever it does.
+pub(super) fn instance(context: &Context) -> Instance {
+    let max_connections = match context.config.store() {
+        Ok(StoreOptions::Postgres { max_connections, .. }) => u32::try_from(*max_connections).ok(),
+        _ => None,
+    };
+    let Config { projector, host, .. } = &context.config;
+    let (app, host) = (projector.app.clone(), host.clone());
+    Instance { id: String::new(), app, host, process: std::process::id(), max_connections }
+}
+
+/// Refuses to go on in a database that belongs to another deployment.
+pub(super) async fn same_deployment(context: &Context, store: &dyn Store) -> Result<(), Refusal> {
+    let recorded = store.deployment().await.map_err(Refusal::failed)?;
+    let same = deployment(context)?.is_that_of(recorded.as_ref());
+    same.map_err(|error| Refusal::Failed(advised(error.into())))
+}
+
+/// A failure, and what is to be done about it.
+pub(super) fn advised(failure: Failure) -> String {
+    let (_, advice) = failure.disposition();
+    format!("{failure}. Next: {advice}")
 }
 
 /// Who else may be at work in the store.
@@ -89,6 +127,7 @@ pub(super) async fn control(context: &Context) -> Result<(Arc<dyn Store>, Compan
         },
     };
     store.migrate().await.map_err(Refusal::failed)?;
+    same_deployment(context, &*store).await?;
     Ok((store, company))
 }
 

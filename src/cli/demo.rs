@@ -22,8 +22,8 @@ use crate::health::Health;
 use crate::metrics::Metrics;
 use crate::source::Source;
 use crate::source::file::{Appender, FileSource};
-use crate::store::GenerationState;
 use crate::store::sqlite::Sqlite;
+use crate::store::{Deployment, GenerationState};
 use crate::supervisor::{self, Endings, Goals, Options, Shared};
 
 #[derive(clap::Args)]
@@ -53,6 +53,8 @@ pub(super) async fn run(context: Context, arguments: Arguments) -> Result<ExitCo
         store: Arc::new(Sqlite::open(&place.database()).await.map_err(Refusal::failed)?),
         health: Health::new(&metrics, registry.definitions().iter().map(|definition| definition.name())),
         metrics,
+        deployment: Deployment { app: context.config.projector.app.clone(), ..Deployment::default() },
+        instance: connect::instance(&context),
         dead_letter_topic: None,
         goals: Goals::default(),
         stop: CancellationToken::new(),

@@ -129,6 +129,8 @@ impl<'a> Operator<'a> {
             store: self.store.clone(),
             health: Health::new(&metrics, [self.projection]),
             metrics,
+            deployment: connect::deployment(self.context)?,
+            instance: connect::instance(self.context),
             dead_letter_topic: None,
             goals: Goals::default(),
             stop: CancellationToken::new(),

@@ -36,6 +36,8 @@ pub(super) async fn run(context: Context, arguments: Arguments) -> Result<ExitCo
         store: connect::store(&context, Access::Write).await?,
         health: Health::new(&metrics, names.iter().copied()),
         metrics,
+        deployment: connect::deployment(&context)?,
+        instance: connect::instance(&context),
         dead_letter_topic: connect::dead_letter_topic(&context)?,
         goals: Goals::default(),
         stop: CancellationToken::new(),

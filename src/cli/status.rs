@@ -90,11 +90,16 @@ pub(super) async fn run(context: Context, arguments: Arguments) -> Result<ExitCo
             attendance: &attendance,
         });
     }
+    let recorded = store.deployment().await.map_err(Refusal::failed)?;
+    let another = connect::deployment(&context)?.is_that_of(recorded.as_ref()).err();
     let lines: Vec<Line> = known.iter().flat_map(lines_of).collect();
     match arguments.output {
         Output::Json => println!("{}", json(&lines)?),
         Output::Table => {
             print(&lines);
+            if let Some(another) = another {
+                println!("\n{}", connect::advised(another.into()));
+            }
             known.iter().flat_map(remarks).for_each(|remark| println!("\n{remark}"));
         }
     }

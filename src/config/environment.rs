@@ -39,6 +39,7 @@ const VARIABLES: &[(&str, &str)] = &[
     ("READCAST_SOURCE_DEAD_LETTER_HEADERS", "source.dead_letter_headers"),
     ("READCAST_STANDBY_SECONDS", "projector.standby_seconds"),
     ("READCAST_STORE_INSECURE", "store.insecure"),
+    ("READCAST_STORE_MAX_CONNECTIONS", "store.max_connections"),
     ("READCAST_STORE_SCHEMA", "store.schema"),
     ("READCAST_STORE_URL", "store.url"),
     ("READCAST_SWAP_LOCK_TIMEOUT_MS", "projector.swap_lock_timeout_ms"),
@@ -63,11 +64,16 @@ impl Environment {
     /// Who types the commands, as `user@host`, as far as that is known. Nothing depends on it being true.
     pub(super) fn operator(&self) -> String {
         let user = self.get("USER").or_else(|| self.get("LOGNAME"));
+        format!("{}@{}", user.unwrap_or("unknown"), self.host())
+    }
+
+    /// The name of this host, as far as that is known.
+    pub(super) fn host(&self) -> String {
         let host = self.get("HOSTNAME").map(str::to_owned).or_else(|| {
             let text = std::fs::read_to_string("/etc/hostname").ok()?;
             Some(text.trim().to_owned()).filter(|name| !name.is_empty())
         });
-        format!("{}@{}", user.unwrap_or("unknown"), host.as_deref().unwrap_or("unknown"))
+        host.unwrap_or_else(|| "unknown".into())
     }
 
     /// What the variables that begin with `READCAST_` say.

@@ -17,6 +17,8 @@ pub enum StoreOptions {
         url: PostgresUrl,
         /// The schema of the names that readers use.
         schema: String,
+        /// How many connections the process may have.
+        max_connections: usize,
     },
     /// A file of SQLite's.
     Sqlite {
@@ -30,6 +32,7 @@ pub(super) struct StoreDraft {
     /// The URL, and where it was written.
     url: Option<(Secret, String)>,
     schema: Option<String>,
+    max_connections: Option<usize>,
     insecure: bool,
 }
 
@@ -38,8 +41,9 @@ impl StoreDraft {
         match name {
             "url" => self.url = Some((setting.secret()?, setting.value_at.clone())),
             "schema" => self.schema = Some(setting.text_where("a name of letters, digits and `_`", is_identifier)?),
+            "max_connections" => self.max_connections = Some(setting.whole(5..=10_000)?),
             "insecure" => self.insecure = setting.boolean()?,
-            _ => return Err(setting.unknown(name, ["url", "schema", "insecure"])),
+            _ => return Err(setting.unknown(name, ["url", "schema", "max_connections", "insecure"])),
         }
         Ok(())
     }
@@ -59,7 +63,9 @@ impl StoreDraft {
         if !self.insecure {
             url.check_tls(environment).map_err(|problem| ConfigError::at(&place, problem))?;
         }
-        Ok(Some(StoreOptions::Postgres { url, schema: self.schema.unwrap_or_else(|| "public".into()) }))
+        let schema = self.schema.unwrap_or_else(|| "public".into());
+        let max_connections = self.max_connections.unwrap_or(20);
+        Ok(Some(StoreOptions::Postgres { url, schema, max_connections }))
     }
 }
 

@@ -16,7 +16,7 @@ use crate::plan::{Allowed, Pulse, Replay, Rules, replay};
 use crate::source::kafka::{Copy, DeadLetterTopic};
 use crate::store::{
     Amendment, Cause, GenerationState, GenerationStatus, Lead, Operation, OperationProgress, ParkedIn, ParkedRecord,
-    ParkedSequence, PoisonClass, Resolution, Resolve, Settlement, StoreError, Waiting, Writer,
+    ParkedSequence, PoisonClass, Precedence, Resolution, Resolve, Settlement, StoreError, Waiting, Writer,
 };
 use crate::worker::{Unending, watched};
 
@@ -83,7 +83,7 @@ pub(super) async fn resolve(
             allowed: if status.repeats { Allowed::Repeatable } else { Allowed::All },
             resolution: &resolve.resolution,
             by: &operation.requested_by,
-            writer: conductor.store.writer(definition, status.generation).await?,
+            writer: conductor.store.writer(definition, status.generation, Precedence::Operation.into()).await?,
             outcome: Outcome::default(),
         };
         for (done, sequence) in sequences.iter().enumerate() {

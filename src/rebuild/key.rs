@@ -9,7 +9,7 @@ use super::Conductor;
 use super::reading::{Places, Reading, places};
 use crate::error::Failure;
 use crate::source::{Record, SourceError};
-use crate::store::{Advance, Amendment, Commit, Committed, GenerationStatus, Lead, SequenceId, StoreError};
+use crate::store::{Advance, Amendment, Commit, Committed, GenerationStatus, Lead, Precedence, SequenceId, StoreError};
 
 /// Folds the records with this key again, up to where the live generation stands, and puts the rows that they make in
 /// place of those that are there. What it did, in a sentence.
@@ -55,7 +55,7 @@ async fn decided(
     definition: &Definition,
     key: &str,
 ) -> Result<BTreeMap<Position, Amendment>, Failure> {
-    let mut writer = conductor.store.writer(definition, live.generation).await?;
+    let mut writer = conductor.store.writer(definition, live.generation, Precedence::Operation.into()).await?;
     let partitions: Vec<_> = live.checkpoints.iter().map(|held| held.partition.clone()).collect();
     let sequence = SequenceId::of(&Record { key: Some(Bytes::copy_from_slice(key.as_bytes())), ..Record::default() });
     let mut decided = BTreeMap::new();
@@ -91,7 +91,8 @@ async fn write(
     };
     let advances = held.checkpoints.iter().map(advance).collect();
     let commit = Commit { advances, changes: folded.changes(scan), ..Commit::default() };
-    let mut writer = scan.conductor.store.writer(scan.definition, held.generation).await?;
+    let mut writer =
+        scan.conductor.store.writer(scan.definition, held.generation, Precedence::Operation.into()).await?;
     match writer.commit(&commit).await? {
         Committed::Applied(written) => Ok(format!(
             "{} records with the key `{key}` were folded again: {} rows written",

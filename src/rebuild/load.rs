@@ -24,7 +24,7 @@ use crate::failpoint;
 use crate::plan::Tally;
 use crate::source::Batch;
 use crate::store::{
-    Commit, Committed, GenerationState, GenerationStatus, Load, OperationProgress, RowSink, StoreError, Written,
+    Commit, Committed, GenerationState, GenerationStatus, Load, OperationProgress, Precedence, RowSink, Written,
     row_stream,
 };
 use crate::worker::tell_of_parked;
@@ -63,7 +63,7 @@ pub(super) async fn load(
 ) -> Result<Loaded, Failure> {
     match try_to_load(work, status, definition).await {
         // The lead's connection may be gone: whoever leads next begins again.
-        Err(Failure::Store(error @ StoreError::Unavailable { .. })) => Err(error.into()),
+        Err(Failure::Store(error)) if error.may_pass() => Err(error.into()),
         Err(failure) => Ok(Loaded::Nothing(failure.to_string())),
         loaded => loaded,
     }
@@ -249,7 +249,7 @@ impl Planners {
     ) -> Result<Self, Failure> {
         let conductor = work.conductor;
         let LoadLimits { planners, memory } = conductor.load_limits;
-        let mut writer = conductor.store.writer(definition, status.generation).await?;
+        let mut writer = conductor.store.writer(definition, status.generation, Precedence::Operation.into()).await?;
         let partitions: Vec<_> = status.checkpoints.iter().map(|held| held.partition.clone()).collect();
         let memories = writer.recall(&partitions, conductor.handling.duplicate_window).await?;
         let mut memories: BTreeMap<_, _> = memories.into_iter().collect();

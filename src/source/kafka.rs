@@ -135,6 +135,14 @@ impl Source for KafkaSource {
         .await
     }
 
+    async fn cluster_id(&self) -> Result<Option<String>, SourceError> {
+        let source = self.clone();
+        blocking("asking Kafka for the id of its cluster", move || {
+            Ok(source.client()?.client().fetch_cluster_id(ANSWER_TIMEOUT))
+        })
+        .await
+    }
+
     async fn offsets_at(&self, topics: &[&str], at: Timestamp) -> Result<BTreeMap<TopicPartition, i64>, SourceError> {
         let extents = self.extents(topics).await?;
         let source = self.clone();

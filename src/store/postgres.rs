@@ -1,23 +1,31 @@
 //! The Postgres store. Everything of ours lives in the schema `readcast`, the physical tables in `readcast_tables`;
 //! readers see views of theirs in a schema of the operator's choice.
 //!
-//! Each lane has a connection of its own. Session locks and prepared statements make a direct connection necessary: a
-//! pooler in transaction mode can't stand between.
+//! All that the process does shares a bounded number of connections. Session locks and prepared statements make a direct
+//! connection necessary: a pooler in transaction mode can't stand between.
 
 mod checkpoints;
 mod compare;
 mod connection;
+mod connections;
 mod copy;
 mod dead_letters;
 mod definition;
+mod deployment;
 mod generations;
 mod lead;
 mod load;
 mod operations;
+mod permits;
 mod rows;
+mod server;
 mod sql;
 mod swap;
 mod views;
+mod watched;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use async_trait::async_trait;
 use readcast_core::{ChangeSet, Definition, TableSpec, TopicPartition};
@@ -25,87 +33,137 @@ use sqlx::PgConnection;
 use sqlx::migrate::{Migration, MigrationType, Migrator};
 use sqlx::postgres::PgConnectOptions;
 
-use self::connection::{Asking, Turn, at, commit_transaction, connect, execute, roll_back};
+use self::connection::{at, commit_transaction, execute, roll_back};
+use self::connections::{Connections, Lease, limited};
+use self::dead_letters::Parking;
 use self::lead::PostgresLead;
+use self::permits::Rank;
+pub use self::server::{FindRoute, Route};
+use self::server::{Server, Use};
+use self::watched::WatchedLead;
 use super::{
-    Attendance, Checkpoint, Command, Commit, Committed, Generation, GenerationStatus, Lead, Memory, Operation,
-    ParkedIn, ParkedRecord, ParkedSequence, Peek, SequenceId, Settlement, Store, StoreError, Surroundings, Trouble,
-    Waiting, Writer, Written,
+    Attendance, Capacity, Checkpoint, Command, Commit, Committed, Deployment, Encoding, Generation, GenerationStatus,
+    Instance, Lead, Memory, Operation, ParkedIn, ParkedRecord, ParkedSequence, Peek, Precedence, SequenceId,
+    Settlement, SharedPrecedence, Store, StoreError, Surroundings, Trouble, Waiting, Writer, Written,
 };
 use crate::failpoint;
 use crate::source::Extent;
 
 /// A Postgres database that holds read tables.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Postgres {
-    options: PgConnectOptions,
+    connections: Connections,
     /// Where readers find the stable names.
     schema: String,
-    asking: Asking,
 }
 
 impl Postgres {
+    /// The most connections of a process, where nobody says otherwise.
+    pub const MOST_CONNECTIONS: usize = 20;
+    /// The fewest that everything goes on with.
+    pub const FEWEST_CONNECTIONS: usize = 5;
+
     /// The database that `options` lead to, with readers' names in `schema`. Connects to nothing yet.
     pub fn new(options: PgConnectOptions, schema: impl Into<String>) -> Self {
-        Self { options: connection::with_limits(options), schema: schema.into(), asking: Asking::default() }
+        let route = Route { endpoints: vec![options], connect_timeout: server::CONNECT_TIMEOUT, writable: false };
+        Self::by(Arc::new(move || Ok(route.clone())), schema)
     }
 
-    async fn connect(&self) -> Result<PgConnection, StoreError> {
-        connect(&self.options).await
+    /// The same, with at most `most` connections at a time.
+    #[must_use]
+    pub fn with_most_connections(self, most: usize) -> Self {
+        let most = most.max(Self::FEWEST_CONNECTIONS);
+        Self { connections: Connections::new(self.connections.server(), most), ..self }
     }
 
-    async fn turn(&self) -> Result<Turn<'_>, StoreError> {
-        self.asking.turn(&self.options).await
+    /// The database to which `find_route` leads, whenever a connection is made. Connects to nothing yet.
+    pub fn by(find_route: FindRoute, schema: impl Into<String>) -> Self {
+        let schema = schema.into();
+        let server = Server::new(find_route, schema.clone());
+        Self { connections: Connections::new(server, Self::MOST_CONNECTIONS), schema }
     }
+
+    /// A connection for a change that takes as long as it takes. It waits for other instances that make the same.
+    async fn to_change(&self) -> Result<Lease, StoreError> {
+        self.connections.lease(Use::Asking, Rank::Step, 0).await
+    }
+}
+
+/// Asks the store one question on the connection that all such questions share, within the time that one may take.
+macro_rules! ask {
+    ($store:ident, |$turn:ident| $question:expr) => {
+        ask!($store, |$turn, _encoding| $question)
+    };
+    ($store:ident, |$turn:ident, $encoding:ident| $question:expr) => {
+        limited(async {
+            let mut turn = $store.connections.turn().await?;
+            let $encoding = turn.encoding();
+            let $turn = &mut turn;
+            let answer = $question.await?;
+            turn.end();
+            Ok(answer)
+        })
+        .await
+    };
 }
 
 #[async_trait]
 impl Store for Postgres {
     async fn migrate(&self) -> Result<(), StoreError> {
-        let mut connection = self.connect().await?;
-        let migrated = migrator().run_direct(None, &mut connection, false).await;
-        migrated.map_err(connection::migration("creating readcast's own tables"))
+        let mut lease = self.to_change().await?;
+        let backend = lease.backend();
+        let migrated = async {
+            let migrated = migrator().run_direct(None, &mut *lease, false).await;
+            migrated.map_err(connection::migration("creating readcast's own tables"))
+        };
+        self.connections.watched(&backend, migrated).await?;
+        lease.give_back();
+        Ok(())
     }
 
     async fn prepare(&self, definition: &Definition) -> Result<(), StoreError> {
-        let mut connection = self.connect().await?;
-        execute(&mut connection, "BEGIN").await.map_err(at("preparing tables"))?;
-        definition::prepare(&mut connection, definition, &self.schema).await?;
-        execute(&mut connection, "COMMIT").await.map_err(at("preparing tables"))
+        let mut lease = self.to_change().await?;
+        let backend = lease.backend();
+        let prepared = async {
+            execute(&mut lease, "BEGIN").await.map_err(at("preparing tables"))?;
+            definition::prepare(&mut lease, definition, &self.schema).await?;
+            execute(&mut lease, "COMMIT").await.map_err(at("preparing tables"))
+        };
+        self.connections.watched(&backend, prepared).await?;
+        lease.give_back();
+        Ok(())
     }
 
     async fn alterations(&self, definition: &Definition, generation: Generation) -> Result<Vec<String>, StoreError> {
-        let mut turn = self.turn().await?;
-        let answer = definition::alterations(&mut turn, definition, generation, &self.schema).await?;
-        turn.end();
-        Ok(answer)
+        ask!(self, |turn| definition::alterations(turn, definition, generation, &self.schema))
     }
 
     async fn taken_names(&self, definition: &Definition) -> Result<Vec<String>, StoreError> {
-        let mut turn = self.turn().await?;
-        let answer = definition::taken_names(&mut turn, definition, &self.schema).await?;
-        turn.end();
-        Ok(answer)
+        ask!(self, |turn| definition::taken_names(turn, definition, &self.schema))
     }
 
-    async fn writer(&self, definition: &Definition, generation: Generation) -> Result<Box<dyn Writer>, StoreError> {
-        let options = connection::for_writing(&self.options);
-        let connection = Some(connect(&options).await?);
-        Ok(Box::new(PostgresWriter { options, connection, definition: definition.clone(), generation }))
+    async fn writer(
+        &self,
+        definition: &Definition,
+        generation: Generation,
+        precedence: SharedPrecedence,
+    ) -> Result<Box<dyn Writer>, StoreError> {
+        static WRITERS: AtomicU64 = AtomicU64::new(1);
+        Ok(Box::new(PostgresWriter {
+            connections: self.connections.clone(),
+            number: WRITERS.fetch_add(1, Ordering::Relaxed),
+            precedence,
+            definition: definition.clone(),
+            generation,
+        }))
     }
 
     async fn generations(&self) -> Result<Vec<GenerationStatus>, StoreError> {
-        let mut turn = self.turn().await?;
-        let answer = generations::all(&mut turn).await?;
-        turn.end();
-        Ok(answer)
+        ask!(self, |turn| generations::all(turn))
     }
 
     async fn peek(&self, table: &TableSpec, rows: usize) -> Result<Peek, StoreError> {
-        let mut turn = self.turn().await?;
-        let answer = definition::peek(&mut turn, table, &self.schema, rows).await?;
-        turn.end();
-        Ok(answer)
+        ask!(self, |turn| definition::peek(turn, table, &self.schema, rows))
     }
 
     async fn record_trouble(
@@ -114,17 +172,11 @@ impl Store for Postgres {
         generation: Generation,
         trouble: Option<&Trouble>,
     ) -> Result<(), StoreError> {
-        let mut turn = self.turn().await?;
-        let answer = generations::record_trouble(&mut turn, projection, generation, trouble).await?;
-        turn.end();
-        Ok(answer)
+        ask!(self, |turn, encoding| generations::record_trouble(turn, projection, generation, trouble, encoding))
     }
 
     async fn parked(&self, of: ParkedIn<'_>) -> Result<Vec<ParkedSequence>, StoreError> {
-        let mut turn = self.turn().await?;
-        let answer = dead_letters::parked(&mut turn, of).await?;
-        turn.end();
-        Ok(answer)
+        ask!(self, |turn| dead_letters::parked(turn, of))
     }
 
     async fn waiting(
@@ -135,93 +187,90 @@ impl Store for Postgres {
         from: i64,
         most: usize,
     ) -> Result<Waiting, StoreError> {
-        let mut turn = self.turn().await?;
-        let answer = dead_letters::waiting(&mut turn, of, partition, sequence, from, most).await?;
-        turn.end();
-        Ok(answer)
+        ask!(self, |turn| dead_letters::waiting(turn, of, partition, sequence, from, most))
     }
 
     async fn uncopied(&self, of: ParkedIn<'_>, most: usize) -> Result<Vec<ParkedRecord>, StoreError> {
-        let mut turn = self.turn().await?;
-        let answer = dead_letters::uncopied(&mut turn, of, most).await?;
-        turn.end();
-        Ok(answer)
+        ask!(self, |turn| dead_letters::uncopied(turn, of, most))
     }
 
     async fn note_copied(&self, of: ParkedIn<'_>, letters: &[(TopicPartition, i64)]) -> Result<(), StoreError> {
-        let mut turn = self.turn().await?;
-        let answer = dead_letters::note_copied(&mut turn, of, letters).await?;
-        turn.end();
-        Ok(answer)
+        ask!(self, |turn| dead_letters::note_copied(turn, of, letters))
     }
 
     async fn request(&self, projection: &str, command: &Command, by: &str) -> Result<i64, StoreError> {
-        let mut turn = self.turn().await?;
-        let answer = operations::request(&mut turn, projection, command, by).await?;
-        turn.end();
-        Ok(answer)
+        ask!(self, |turn, encoding| operations::request(turn, projection, command, by, encoding))
     }
 
     async fn operations(&self, projection: &str, finished: usize) -> Result<Vec<Operation>, StoreError> {
-        let mut turn = self.turn().await?;
-        let answer = operations::of(&mut turn, projection, finished).await?;
-        turn.end();
-        Ok(answer)
+        ask!(self, |turn| operations::of(turn, projection, finished))
     }
 
     async fn pause(&self, projection: &str, paused: bool, building: bool, by: &str) -> Result<u64, StoreError> {
-        let mut turn = self.turn().await?;
-        let answer = operations::pause(&mut turn, projection, paused, building, by).await?;
-        turn.end();
-        Ok(answer)
+        ask!(self, |turn, encoding| operations::pause(turn, projection, paused, building, by, encoding))
     }
 
     async fn cancel(&self, projection: &str, by: &str) -> Result<u64, StoreError> {
-        let mut turn = self.turn().await?;
-        let answer = operations::cancel(&mut turn, projection, by).await?;
-        turn.end();
-        Ok(answer)
+        ask!(self, |turn, encoding| operations::cancel(turn, projection, by, encoding))
     }
 
     async fn rename(&self, from: &str, to: &str, by: &str) -> Result<(), StoreError> {
-        let mut turn = self.turn().await?;
-        let answer = operations::rename(&mut turn, from, to, by).await?;
-        turn.end();
-        Ok(answer)
+        ask!(self, |turn, encoding| operations::rename(turn, from, to, by, encoding))
     }
 
-    async fn attend(&self, instance: &str, projection: &str, hashes: &[&str], running: bool) -> Result<(), StoreError> {
-        let mut turn = self.turn().await?;
-        let answer = operations::attend(&mut turn, instance, projection, hashes, running).await?;
-        turn.end();
-        Ok(answer)
+    async fn deployment(&self) -> Result<Option<Deployment>, StoreError> {
+        ask!(self, |turn| deployment::recorded(turn))
+    }
+
+    async fn deploy(&self, ours: &Deployment, adopt: bool) -> Result<(), StoreError> {
+        let mut lease = self.to_change().await?;
+        let backend = lease.backend();
+        self.connections.watched(&backend, deployment::deploy(&mut lease, ours, adopt)).await?;
+        lease.give_back();
+        Ok(())
+    }
+
+    async fn attend(
+        &self,
+        instance: &Instance,
+        projection: &str,
+        hashes: &[&str],
+        running: bool,
+    ) -> Result<(), StoreError> {
+        ask!(self, |turn| operations::attend(turn, instance, projection, hashes, running))
     }
 
     async fn attendance(&self) -> Result<Vec<Attendance>, StoreError> {
-        let mut turn = self.turn().await?;
-        let answer = operations::attendance(&mut turn).await?;
-        turn.end();
-        Ok(answer)
+        ask!(self, |turn| operations::attendance(turn))
+    }
+
+    async fn capacity(&self) -> Result<Option<Capacity>, StoreError> {
+        // A second connection shows whether it has a server process of its own.
+        let second = self.to_change().await?;
+        let capacity = ask!(self, |turn| operations::capacity(turn)).map(Some);
+        second.give_back();
+        capacity
     }
 
     async fn surroundings(&self, live: &GenerationStatus, next: &Definition) -> Result<Surroundings, StoreError> {
         let physical: Vec<String> = live.tables.iter().map(|table| sql::physical(table, live.generation)).collect();
-        let mut connection = self.connect().await?;
-        swap::surroundings(&mut connection, &self.schema, &live.tables, &physical, next.tables()).await
+        ask!(self, |turn| swap::surroundings(turn, &self.schema, &live.tables, &physical, next.tables()))
     }
 
     async fn lead(&self, projection: &str) -> Result<Option<Box<dyn Lead>>, StoreError> {
         let lead = PostgresLead::take(self, projection).await?;
-        Ok(lead.map(|lead| Box::new(lead) as Box<dyn Lead>))
+        let watched = |lead| Box::new(WatchedLead::new(self.connections.clone(), lead)) as Box<dyn Lead>;
+        Ok(lead.map(watched))
     }
 }
 
 fn migrator() -> Migrator {
-    const MIGRATIONS: [(i64, &str, &str); 4] = [
+    const MIGRATIONS: [(i64, &str, &str); 5] = [
         (1, "positions", include_str!("../../migrations/postgres/0001_positions.sql")),
         (2, "generations", include_str!("../../migrations/postgres/0002_generations.sql")),
         (3, "dead_letters", include_str!("../../migrations/postgres/0003_dead_letters.sql")),
         (4, "load", include_str!("../../migrations/postgres/0004_load.sql")),
+        (5, "deployment", include_str!("../../migrations/postgres/0005_deployment.sql")),
     ];
     let migration = |(version, name, sql): (i64, &'static str, &'static str)| {
         Migration::new(version, name.into(), MigrationType::Simple, sqlx::SqlStr::from_static(sql), false)
@@ -232,57 +281,95 @@ fn migrator() -> Migrator {
     migrator
 }
 
-/// What every commit does before its rows: passes the guard, parks, remembers what it saw. What it comes to if it may not
-/// go on, and then its transaction is over.
+/// How the reasons of dead letters are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Reasons {
+    /// As they are.
+    AsTold,
+    /// As one fixed text: whatever is wrong with them, it must not keep a record from being parked.
+    Withheld,
+}
+
+/// Whether a commit may go on to its rows.
+enum Passed {
+    Yes,
+    /// What it comes to. Its transaction is over.
+    No(Committed),
+    /// The database can't hold a reason. The transaction has failed.
+    ReasonsRefused,
+}
+
+/// What became of a transaction.
+enum Transacted {
+    Decided(Committed),
+    ReasonsRefused,
+}
+
+/// What every commit does before its rows: passes the guard, parks, remembers what it saw.
 async fn pass(
     connection: &mut PgConnection,
     of: ParkedIn<'_>,
     commit: &Commit,
-) -> Result<Option<Committed>, StoreError> {
+    encoding: Encoding,
+    reasons: Reasons,
+) -> Result<Passed, StoreError> {
     let checkpoints = checkpoints::Of::new(of.projection, of.generation);
     if !checkpoints.advance(connection, &commit.advances).await? {
         roll_back(connection).await?;
-        return checkpoints.outcome(connection, &commit.advances).await.map(Some);
+        return checkpoints.outcome(connection, &commit.advances).await.map(Passed::No);
     }
     failpoint::hit("after_checkpoint");
-    if let Some(limit) = dead_letters::park(connection, of, commit).await? {
-        roll_back(connection).await?;
-        return Ok(Some(Committed::Full(limit)));
+    match dead_letters::park(connection, of, commit, encoding, reasons).await? {
+        Parking::Done => {}
+        Parking::Full(limit) => {
+            roll_back(connection).await?;
+            return Ok(Passed::No(Committed::Full(limit)));
+        }
+        Parking::ReasonsRefused => return Ok(Passed::ReasonsRefused),
     }
     dead_letters::write_ledger(connection, of, commit).await?;
-    Ok(None)
+    Ok(Passed::Yes)
 }
 
-/// One lane's connection.
+/// Writes to one generation, each time on a connection of those that all share.
 struct PostgresWriter {
-    options: PgConnectOptions,
-    /// None while a call is under way, and after one that failed or was cancelled: the state of such a connection is
-    /// unknown, so it is dropped, and the server rolls back what it left open.
-    connection: Option<PgConnection>,
+    connections: Connections,
+    /// Tells this writer from the others, so that it gets the connection on which its statements are prepared.
+    number: u64,
+    precedence: SharedPrecedence,
     definition: Definition,
     generation: Generation,
 }
 
 impl PostgresWriter {
-    async fn take_connection(&mut self) -> Result<PgConnection, StoreError> {
-        match self.connection.take() {
-            Some(connection) => Ok(connection),
-            None => connect(&self.options).await,
+    async fn lease(&self, rank: Rank) -> Result<Lease, StoreError> {
+        self.connections.lease(Use::Writing, rank, self.number).await
+    }
+
+    fn rank(&self) -> Rank {
+        match self.precedence.get() {
+            Precedence::Operation => Rank::Step,
+            Precedence::Live => Rank::Live,
+            Precedence::Standby => Rank::Standby,
+            Precedence::Building => Rank::Building,
         }
     }
 
     /// The whole transaction. Any error leaves by `?`, so COMMIT is never sent after a statement that failed.
-    async fn transact(&self, connection: &mut PgConnection, commit: &Commit) -> Result<Committed, StoreError> {
-        execute(connection, "BEGIN").await.map_err(at("beginning a transaction"))?;
+    async fn transact(&self, lease: &mut Lease, commit: &Commit, reasons: Reasons) -> Result<Transacted, StoreError> {
+        execute(lease, "BEGIN").await.map_err(at("beginning a transaction"))?;
         failpoint::hit("after_begin");
-        if let Some(refused) = pass(connection, self.parked_in(), commit).await? {
-            return Ok(refused);
+        let encoding = lease.encoding();
+        match pass(lease, self.parked_in(), commit, encoding, reasons).await? {
+            Passed::Yes => {}
+            Passed::No(refused) => return Ok(Transacted::Decided(refused)),
+            Passed::ReasonsRefused => return Ok(Transacted::ReasonsRefused),
         }
-        let written = self.write(connection, &commit.changes).await?;
+        let written = self.write(lease, &commit.changes).await?;
         failpoint::hit("after_rows");
-        commit_transaction(connection).await?;
+        commit_transaction(lease).await?;
         failpoint::hit("after_commit");
-        Ok(Committed::Applied(written))
+        Ok(Transacted::Decided(Committed::Applied(written)))
     }
 
     async fn write(&self, connection: &mut PgConnection, changes: &ChangeSet) -> Result<Written, StoreError> {
@@ -297,20 +384,17 @@ impl PostgresWriter {
     }
 
     /// The same for a settlement, whose guard is the parking epoch.
-    async fn settle_within(
-        &self,
-        connection: &mut PgConnection,
-        settlement: &Settlement,
-    ) -> Result<Option<Written>, StoreError> {
-        execute(connection, "BEGIN").await.map_err(at("beginning a transaction"))?;
-        if !dead_letters::raise_epoch(connection, self.parked_in(), settlement).await? {
-            roll_back(connection).await?;
+    async fn settle_within(&self, lease: &mut Lease, settlement: &Settlement) -> Result<Option<Written>, StoreError> {
+        execute(lease, "BEGIN").await.map_err(at("beginning a transaction"))?;
+        if !dead_letters::raise_epoch(lease, self.parked_in(), settlement).await? {
+            roll_back(lease).await?;
             return Ok(None);
         }
-        dead_letters::settle(connection, self.parked_in(), settlement).await?;
-        let written = self.write(connection, &settlement.changes).await?;
+        let encoding = lease.encoding();
+        dead_letters::settle(lease, self.parked_in(), settlement, encoding).await?;
+        let written = self.write(lease, &settlement.changes).await?;
         failpoint::hit("settle_before_commit");
-        commit_transaction(connection).await?;
+        commit_transaction(lease).await?;
         Ok(Some(written))
     }
 
@@ -322,10 +406,11 @@ impl PostgresWriter {
 #[async_trait]
 impl Writer for PostgresWriter {
     async fn claim(&mut self, partitions: &[(TopicPartition, Extent)]) -> Result<Vec<Checkpoint>, StoreError> {
-        let mut connection = self.take_connection().await?;
+        let mut lease = self.lease(Rank::Step).await?;
         let checkpoints = checkpoints::Of::new(self.definition.name(), self.generation);
-        let claimed = checkpoints.claim(&mut connection, partitions).await?;
-        self.connection = Some(connection);
+        let backend = lease.backend();
+        let claimed = self.connections.watched(&backend, checkpoints.claim(&mut lease, partitions)).await?;
+        lease.give_back();
         Ok(claimed)
     }
 
@@ -334,23 +419,37 @@ impl Writer for PostgresWriter {
         partitions: &[TopicPartition],
         window: i64,
     ) -> Result<Vec<(TopicPartition, Memory)>, StoreError> {
-        let mut connection = self.take_connection().await?;
-        let recalled = dead_letters::recall(&mut connection, self.parked_in(), partitions, window).await?;
-        self.connection = Some(connection);
+        let mut lease = self.lease(self.rank()).await?;
+        let backend = lease.backend();
+        let recalled = dead_letters::recall(&mut lease, self.parked_in(), partitions, window);
+        let recalled = self.connections.watched(&backend, recalled).await?;
+        lease.give_back();
         Ok(recalled)
     }
 
     async fn commit(&mut self, commit: &Commit) -> Result<Committed, StoreError> {
-        let mut connection = self.take_connection().await?;
-        let committed = self.transact(&mut connection, commit.guarded()?).await?;
-        self.connection = Some(connection);
-        Ok(committed)
+        let commit = commit.guarded()?;
+        for reasons in [Reasons::AsTold, Reasons::Withheld] {
+            let mut lease = self.lease(self.rank()).await?;
+            let backend = lease.backend();
+            match self.connections.watched(&backend, self.transact(&mut lease, commit, reasons)).await? {
+                Transacted::Decided(committed) => {
+                    lease.give_back();
+                    return Ok(committed);
+                }
+                // Its transaction has failed; the next one begins on another connection.
+                Transacted::ReasonsRefused => {}
+            }
+        }
+        let reason = "the database refuses every reason".to_owned();
+        Err(StoreError::Refused { doing: "parking records".into(), reason })
     }
 
     async fn settle(&mut self, settlement: &Settlement) -> Result<Option<Written>, StoreError> {
-        let mut connection = self.take_connection().await?;
-        let settled = self.settle_within(&mut connection, settlement).await?;
-        self.connection = Some(connection);
+        let mut lease = self.lease(self.rank()).await?;
+        let backend = lease.backend();
+        let settled = self.connections.watched(&backend, self.settle_within(&mut lease, settlement)).await?;
+        lease.give_back();
         Ok(settled)
     }
 }

@@ -11,6 +11,7 @@ mod comparison;
 mod connection;
 mod dead_letters;
 mod definition;
+mod deployment;
 mod generations;
 mod holds;
 mod instances;
@@ -37,9 +38,9 @@ use self::connection::{Connection, Turn, at};
 use self::lead::{Led, SqliteLead};
 use self::lock::WriteLock;
 use super::{
-    Attendance, Checkpoint, Command, Commit, Committed, Generation, GenerationStatus, Lead, Memory, Operation,
-    ParkedIn, ParkedRecord, ParkedSequence, Peek, SequenceId, Settlement, Store, StoreError, Surroundings, Trouble,
-    Waiting, Writer, Written,
+    Attendance, Capacity, Checkpoint, Command, Commit, Committed, Deployment, Generation, GenerationStatus, Instance,
+    Lead, Memory, Operation, ParkedIn, ParkedRecord, ParkedSequence, Peek, SequenceId, Settlement, SharedPrecedence,
+    Store, StoreError, Surroundings, Trouble, Waiting, Writer, Written,
 };
 use crate::failpoint;
 use crate::source::Extent;
@@ -180,7 +181,13 @@ impl Store for Sqlite {
         Ok(taken)
     }
 
-    async fn writer(&self, definition: &Definition, generation: Generation) -> Result<Box<dyn Writer>, StoreError> {
+    /// There is one connection that writes, and everybody takes turns with it.
+    async fn writer(
+        &self,
+        definition: &Definition,
+        generation: Generation,
+        _precedence: SharedPrecedence,
+    ) -> Result<Box<dyn Writer>, StoreError> {
         Ok(Box::new(SqliteWriter {
             writes: Arc::clone(self.writes()?),
             projection: definition.name().to_owned(),
@@ -282,7 +289,27 @@ impl Store for Sqlite {
         turn.commit().await
     }
 
-    async fn attend(&self, instance: &str, projection: &str, hashes: &[&str], running: bool) -> Result<(), StoreError> {
+    async fn deployment(&self) -> Result<Option<Deployment>, StoreError> {
+        let mut turn = self.reads.begin().await?;
+        let recorded = deployment::recorded(&mut turn).await?;
+        turn.commit().await?;
+        Ok(recorded)
+    }
+
+    async fn deploy(&self, ours: &Deployment, adopt: bool) -> Result<(), StoreError> {
+        let mut turn = self.writes()?.connection.begin().await?;
+        deployment::deploy(&mut turn, ours, adopt).await?;
+        turn.commit().await
+    }
+
+    async fn attend(
+        &self,
+        instance: &Instance,
+        projection: &str,
+        hashes: &[&str],
+        running: bool,
+    ) -> Result<(), StoreError> {
+        let instance = instance.id.as_str();
         let mut turn = self.control().await?;
         if running {
             instances::seen(&mut turn, instance, projection, hashes).await?;
@@ -297,6 +324,10 @@ impl Store for Sqlite {
         let attendance = instances::attendance(&mut turn).await?;
         turn.commit().await?;
         Ok(attendance)
+    }
+
+    async fn capacity(&self) -> Result<Option<Capacity>, StoreError> {
+        Ok(None)
     }
 
     async fn surroundings(&self, live: &GenerationStatus, _next: &Definition) -> Result<Surroundings, StoreError> {
@@ -322,6 +353,7 @@ fn migrator() -> Migrator {
         migration(2, "generations", include_str!("../../migrations/sqlite/0002_generations.sql")),
         migration(3, "dead_letters", include_str!("../../migrations/sqlite/0003_dead_letters.sql")),
         migration(4, "load", include_str!("../../migrations/sqlite/0004_load.sql")),
+        migration(5, "deployment", include_str!("../../migrations/sqlite/0005_deployment.sql")),
     ]);
     migrator.dangerous_set_table_name("readcast_migrations");
     migrator

@@ -8,7 +8,6 @@ mod look;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use readcast_core::{Definition, TopicPartition};
@@ -28,7 +27,7 @@ use crate::plan::Allowed;
 use crate::rebuild::Throttle;
 use crate::retry::Backoff;
 use crate::source::{Batch, Extents, SourceError, SourceEvent, Start, Subscription, verify};
-use crate::store::{Checkpoint, Generation, StoreError, Trouble, Writer};
+use crate::store::{Checkpoint, Generation, Precedence, SharedPrecedence, StoreError, Trouble, Writer};
 use crate::worker::{Activity, Lane, LaneInput, Limits, Progress};
 
 /// How often lag is measured, positions are mirrored to the log, and other instances' progress is looked at.
@@ -53,8 +52,8 @@ pub(super) struct Feed {
     pub(super) allowed: Allowed,
     /// Stand still while the live generation lags by more than this many records; 0 for never.
     pub(super) max_impact: u64,
-    /// Whether readers see the generation at the moment: its lag is the projection's.
-    pub(super) serves: Arc<AtomicBool>,
+    /// For whom it is fed at the moment.
+    pub(super) precedence: SharedPrecedence,
     /// Cancelled to end the feeding.
     pub(super) stop: CancellationToken,
 }
@@ -74,8 +73,9 @@ impl Feed {
         Limits { records: options.limits.records * times, bytes: options.limits.bytes * times }
     }
 
+    /// Whether readers see the generation at the moment: its lag is the projection's.
     fn serves(&self) -> bool {
-        self.serves.load(Ordering::Relaxed)
+        self.precedence.get() == Precedence::Live
     }
 
     fn name(&self) -> &str {
@@ -237,7 +237,7 @@ impl<'a> Run<'a> {
             noted: true,
         };
         for number in 0..options.lanes.max(1) {
-            let writer = shared.store.writer(&feed.definition, feed.generation).await?;
+            let writer = shared.store.writer(&feed.definition, feed.generation, feed.precedence.clone()).await?;
             run.spawn_lane(number, writer, options, report.clone());
         }
         voice.say(State::Running);
@@ -361,8 +361,9 @@ impl<'a> Run<'a> {
                     .ok_or(SourceError::NoTopic(partition.topic.to_string()))
             })
             .collect::<Result<_, _>>()?;
-        // A connection of its own: a lane's would be busy with the batch in hand.
-        let mut writer = self.shared.store.writer(&self.feed.definition, self.feed.generation).await?;
+        // One of its own: a lane's would be busy with the batch in hand.
+        let Feed { definition, generation, precedence, .. } = self.feed;
+        let mut writer = self.shared.store.writer(definition, *generation, precedence.clone()).await?;
         let assignment = self.subscription.assignment();
         let mut starts = Vec::new();
         let claimed = writer.claim(&wanted).await?;

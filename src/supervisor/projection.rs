@@ -3,8 +3,6 @@
 //! The store says what there is to do; every instance looks there and does its part. No instance talks to another.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use readcast_core::Definition;
@@ -19,8 +17,8 @@ use crate::plan::Allowed;
 use crate::rebuild::{Conductor, LoadLimits, OnChange};
 use crate::retry::Backoff;
 use crate::store::{
-    Attendance, Command, Generation, GenerationState, GenerationStatus, Operation, OperationState, Phase, Rebuild,
-    StoreError, declaration_changes,
+    Attendance, Command, Generation, GenerationState, GenerationStatus, Instance, Operation, OperationState, Phase,
+    Precedence, Rebuild, StoreError, declaration_changes,
 };
 
 /// How often the store is asked what there is to do.
@@ -41,7 +39,7 @@ pub(super) async fn run(versions: Vec<Definition>, options: Options, shared: Sha
     let projection = Projection {
         name: current.name().to_owned(),
         current,
-        instance: format!("{:016x}", options.seed),
+        instance: Instance { id: format!("{:016x}", options.seed), ..shared.instance.clone() },
         backoff: Backoff::new(options.seed, Duration::from_millis(200), Duration::from_secs(15)),
         versions,
         options,
@@ -99,7 +97,7 @@ async fn bounded(
         bulk: false,
         allowed: Allowed::All,
         max_impact: 0,
-        serves: Arc::new(AtomicBool::new(true)),
+        precedence: Precedence::Live.into(),
         stop: shared.stop.clone(),
     };
     shared.health.serve(name, live.generation);
@@ -107,7 +105,7 @@ async fn bounded(
 }
 
 async fn live_generation(definition: &Definition, shared: &Shared) -> Result<GenerationStatus, StoreError> {
-    shared.store.migrate().await?;
+    shared.deploy().await?;
     shared.store.prepare(definition).await?;
     let statuses = shared.store.generations().await?;
     let is_live =
@@ -116,6 +114,15 @@ async fn live_generation(definition: &Definition, shared: &Shared) -> Result<Gen
         doing: format!("looking for the tables of `{}`", definition.name()),
         reason: "they are not there yet".into(),
     })
+}
+
+/// Who goes first when there are more generations to feed than connections.
+fn precedence(state: GenerationState) -> Precedence {
+    match state {
+        GenerationState::Live => Precedence::Live,
+        GenerationState::Standby | GenerationState::Ready => Precedence::Standby,
+        GenerationState::Building | GenerationState::Retired | GenerationState::Failed => Precedence::Building,
+    }
 }
 
 /// The definition is not the one that built what readers see.
@@ -136,7 +143,7 @@ struct Projection {
     options: Options,
     shared: Shared,
     /// By what this instance is known in the store.
-    instance: String,
+    instance: Instance,
     backoff: Backoff,
     /// Whether our own tables and a first generation are there.
     prepared: bool,
@@ -186,7 +193,7 @@ impl Projection {
     async fn look(&mut self) -> Result<(), StoreError> {
         let store = self.shared.store.clone();
         if !self.prepared {
-            store.migrate().await?;
+            self.shared.deploy().await?;
             store.prepare(&self.current).await?;
             self.prepared = true;
         }
@@ -249,19 +256,19 @@ impl Projection {
         // Whoever pauses and resumes one that has halted asks for another try.
         self.halted.retain(|generation, _| numbers.contains(generation));
         for status in wanted {
-            let serves = status.state == GenerationState::Live;
+            let precedence = precedence(status.state);
             let bulk = status.phase == Some(Phase::Replay);
             match self.feeds.get(&status.generation) {
-                Some(feed) if feed.bulk == bulk => feed.serves.store(serves, Ordering::Relaxed),
+                Some(feed) if feed.bulk == bulk => feed.precedence.set(precedence),
                 // It starts again, the other way, as soon as it has ended.
                 Some(feed) => feed.stop.cancel(),
                 None if self.halted.contains_key(&status.generation) => {}
-                None => self.start(status, serves, bulk, operations),
+                None => self.start(status, precedence, bulk, operations),
             }
         }
     }
 
-    fn start(&mut self, status: &GenerationStatus, serves: bool, bulk: bool, operations: &[Operation]) {
+    fn start(&mut self, status: &GenerationStatus, precedence: Precedence, bulk: bool, operations: &[Operation]) {
         let Some(definition) = self.version(&status.definition_hash).cloned() else { return };
         let asked = operations.iter().find(|operation| operation.generation == Some(status.generation));
         let max_impact = self.options.policy.max_impact_of(asked.map(|operation| &operation.command));
@@ -271,7 +278,7 @@ impl Projection {
             bulk,
             allowed: if status.repeats { Allowed::Repeatable } else { Allowed::All },
             max_impact,
-            serves: Arc::new(AtomicBool::new(serves)),
+            precedence: precedence.into(),
             stop: self.shared.stop.child_token(),
         };
         self.feeds.insert(status.generation, feed.clone());

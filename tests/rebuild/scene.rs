@@ -12,7 +12,9 @@ use readcast::source::Source;
 use readcast::source::memory::MemorySource;
 use readcast::store::postgres::Postgres;
 use readcast::store::sqlite::Sqlite;
-use readcast::store::{Command, GenerationState, GenerationStatus, Operation, OperationState, Rebuild, Store};
+use readcast::store::{
+    self, Command, Deployment, GenerationState, GenerationStatus, Operation, OperationState, Rebuild, Store,
+};
 use readcast::supervisor::{self, Endings, Goals, Options, Shared};
 use readcast::worker::Limits;
 use readcast_core::{Changes, ColumnType, Definition, Envelope, Projection, ProjectionError, Registry, TableSpec};
@@ -146,6 +148,8 @@ impl Instance {
             source,
             store,
             health: health.clone(),
+            deployment: Deployment::default(),
+            instance: store::Instance::default(),
             dead_letter_topic: None,
             metrics: metrics.clone(),
             goals,

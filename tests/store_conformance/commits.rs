@@ -1,7 +1,7 @@
 //! Rows and checkpoints, together or not at all, and for one owner.
 
 use readcast::source::Extent;
-use readcast::store::{Commit, Committed, Generation, StoreError, Written};
+use readcast::store::{Commit, Committed, Generation, Precedence, StoreError, Written};
 use readcast_core::{ChangeSet, ColumnType, TableSpec, TopicPartition};
 
 use super::lane::{Lane, changes, definition};
@@ -113,7 +113,7 @@ pub(super) async fn a_claim_raises_the_epoch_and_keeps_the_position(subject: &Su
 pub(super) async fn fault_16_a_checkpoint_keeps_the_first_log_that_is_known(subject: &Subject) {
     let definition = definition(counters());
     subject.store.prepare(&definition).await.expect("tables");
-    let mut writer = subject.store.writer(&definition, Generation(1)).await.expect("a writer");
+    let mut writer = subject.store.writer(&definition, Generation(1), Precedence::Live.into()).await.expect("a writer");
     let partition = |number| TopicPartition::new("log", number);
     let extent = |log_id: Option<&str>| Extent { start: 5, end: 9, log_id: log_id.map(str::to_owned) };
     let mut found = Vec::new();

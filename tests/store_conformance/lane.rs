@@ -2,7 +2,7 @@
 
 use readcast::source::Extent;
 use readcast::store::{
-    Advance, Checkpoint, Commit, Committed, Generation, Memory, Settlement, StoreError, Writer, Written,
+    Advance, Checkpoint, Commit, Committed, Generation, Memory, Precedence, Settlement, StoreError, Writer, Written,
 };
 use readcast_core::{
     ChangeSet, Changes, Definition, Envelope, Projection, ProjectionError, Registry, TableSpec, TopicPartition,
@@ -81,7 +81,7 @@ impl Lane {
         generation: Generation,
         partition: i32,
     ) -> Self {
-        let mut writer = subject.store.writer(definition, generation).await.expect("a writer");
+        let mut writer = subject.store.writer(definition, generation, Precedence::Live.into()).await.expect("a writer");
         let partition = TopicPartition::new("log", partition);
         let claimed = writer.claim(&[(partition.clone(), Extent::default())]).await.expect("a claim");
         let claimed = &claimed[0];

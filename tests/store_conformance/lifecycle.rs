@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use readcast::source::Extent;
 use readcast::store::{
-    Advance, Build, Command, Commit, Committed, Generation, GenerationState, Lead, OperationState, Phase, StoreError,
-    Swap, Swapped,
+    Advance, Build, Command, Commit, Committed, Generation, GenerationState, Lead, OperationState, Phase, Precedence,
+    StoreError, Swap, Swapped,
 };
 use readcast_core::{ColumnType, Definition, TableSpec, TopicPartition};
 
@@ -330,7 +330,8 @@ pub(super) async fn fault_31_a_generation_that_ended_is_dropped_and_its_number_n
     }
     let dropped = subject.generation(begun.generation).await;
     assert!(!dropped.has_tables && dropped.checkpoints.is_empty(), "{dropped:?}");
-    let mut writer = subject.store.writer(&definition, begun.generation).await.expect("a writer");
+    let mut writer =
+        subject.store.writer(&definition, begun.generation, Precedence::Live.into()).await.expect("a writer");
     let claimed = writer.claim(&[(TopicPartition::new("log", 0), Extent::default())]).await;
     assert!(matches!(claimed, Err(StoreError::Refused { .. })), "{claimed:?}");
     begun.lead.finish(begun.operation, OperationState::Refused, "failed").await.expect("an end");

@@ -11,7 +11,7 @@ use readcast_core::Definition;
 use super::commits::{counted, counters};
 use super::lane::{Lane, PROJECTION, definition};
 use super::lifecycle::{begin, empty};
-use super::subject::Subject;
+use super::subject::{Subject, instance};
 
 pub(super) fn rebuild(definition: &Definition) -> Command {
     Command::Rebuild(Rebuild::of(definition.hash()))
@@ -112,7 +112,7 @@ pub(super) async fn a_renamed_projection_keeps_all_that_it_has(subject: &Subject
     let asked = request(subject, &Command::Retire).await;
     assert!(subject.store.rename("nobody", "other", "me").await.is_err());
     assert!(subject.store.rename(PROJECTION, PROJECTION, "me").await.is_err());
-    subject.store.attend("instance", PROJECTION, &["hash"], true).await.expect("it is noted");
+    subject.store.attend(&instance("instance"), PROJECTION, &["hash"], true).await.expect("it is noted");
     subject.store.rename(PROJECTION, "other", "me").await.expect("another name");
     let renamed = subject.status().await;
     assert_eq!((renamed.projection.as_str(), renamed.generation), ("other", Generation(1)));
@@ -130,7 +130,11 @@ pub(super) async fn a_renamed_projection_keeps_all_that_it_has(subject: &Subject
 pub(super) async fn who_runs_which_definition_is_known_while_it_does(subject: &Subject) {
     assert_eq!(subject.store.attendance().await, Ok(vec![]));
     let attend = async |instance, hashes: &[&str], running| {
-        subject.store.attend(instance, PROJECTION, hashes, running).await.expect("it is noted");
+        subject
+            .store
+            .attend(&super::subject::instance(instance), PROJECTION, hashes, running)
+            .await
+            .expect("it is noted");
         let attendance = subject.store.attendance().await.expect("it can be read");
         let present = attendance.iter().map(|seen| (seen.definition_hash.clone(), seen.present));
         present.collect::<Vec<_>>()

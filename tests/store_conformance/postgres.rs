@@ -1,7 +1,7 @@
 //! What a server with many writers has to promise.
 
 use readcast::store::postgres::Postgres;
-use readcast::store::{Commit, Committed, Generation, Store, StoreError};
+use readcast::store::{Commit, Committed, Generation, Precedence, Store, StoreError};
 use readcast_core::{ColumnType, TableSpec, TopicPartition};
 use sqlx::{AssertSqlSafe, Executor};
 
@@ -22,7 +22,7 @@ async fn fault_10_a_row_that_another_writer_creates_at_the_same_moment_is_worth_
     let store = Postgres::new(database.options(), "public");
     store.migrate().await.expect("tables of ours");
     store.prepare(&definition).await.expect("tables");
-    let mut writer = store.writer(&definition, Generation(1)).await.expect("a writer");
+    let mut writer = store.writer(&definition, Generation(1), Precedence::Live.into()).await.expect("a writer");
     let partition = TopicPartition::new("log", 0);
     let claimed = writer.claim(&[(partition.clone(), Default::default())]).await.expect("a claim").remove(0);
     let advance = readcast::store::Advance {

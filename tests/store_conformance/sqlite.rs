@@ -4,13 +4,13 @@ use std::path::Path;
 use std::task::Poll;
 
 use readcast::store::sqlite::Sqlite;
-use readcast::store::{Command, Commit, Committed, Generation, Store, StoreError};
+use readcast::store::{Command, Commit, Committed, Generation, Precedence, Store, StoreError};
 use readcast_core::{ColumnType, Definition, TableSpec};
 use sqlx::Connection;
 
 use super::lane::{Lane, PROJECTION, changes, definition};
 use super::lifecycle::{begin, copied};
-use super::subject::Subject;
+use super::subject::{Subject, instance};
 
 fn counters() -> Vec<TableSpec> {
     vec![TableSpec::new("counters").key("id", ColumnType::Text).with_default("count", ColumnType::I64, 0)]
@@ -48,7 +48,7 @@ async fn a_writer_keeps_the_lock_of_its_store() {
     store.migrate().await.expect("tables of ours");
     let definition = definition(counters());
     store.prepare(&definition).await.expect("tables");
-    let writer = store.writer(&definition, Generation(1)).await.expect("a writer");
+    let writer = store.writer(&definition, Generation(1), Precedence::Live.into()).await.expect("a writer");
     drop(store);
     refusal(Sqlite::open(&path)).await;
     drop(writer);
@@ -87,7 +87,7 @@ async fn refuses_what_writers_do(store: &Sqlite, definition: &Definition, why: &
     let refusals = [
         refusal(store.migrate()).await,
         refusal(store.prepare(definition)).await,
-        refusal(store.writer(definition, Generation(1))).await,
+        refusal(store.writer(definition, Generation(1), Precedence::Live.into())).await,
         refusal(store.lead(PROJECTION)).await,
         refusal(store.record_trouble(PROJECTION, Generation(1), None)).await,
     ];
@@ -114,7 +114,7 @@ async fn operators_ask_beside_the_process_that_writes() {
     assert_eq!(control.pause(PROJECTION, true, false, "me").await, Ok(1));
     assert!(writing.generations().await.expect("statuses")[0].paused_since.is_some());
     assert_eq!(control.cancel(PROJECTION, "me").await, Ok(1));
-    control.attend("instance", PROJECTION, &["hash"], true).await.expect("it is noted");
+    control.attend(&instance("instance"), PROJECTION, &["hash"], true).await.expect("it is noted");
     control.rename(PROJECTION, "renamed", "me").await.expect("another name");
     assert_eq!(writing.generations().await.expect("statuses")[0].projection, "renamed");
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use readcast::store::postgres::Postgres;
 use readcast::store::sqlite::Sqlite;
-use readcast::store::{Generation, GenerationStatus, Store};
+use readcast::store::{Generation, GenerationStatus, Instance, Store};
 use readcast_core::{Column, ColumnType, Model, TableSpec, Value};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteRow};
 use sqlx::{AssertSqlSafe, Connection, Row, SqliteConnection};
@@ -17,6 +17,11 @@ use crate::support::postgres::Database;
 pub(super) struct Subject {
     pub(super) store: Arc<dyn Store>,
     client: Client,
+}
+
+/// An instance that calls itself `id`.
+pub(super) fn instance(id: &str) -> Instance {
+    Instance { id: id.into(), app: "shop".into(), host: "db1".into(), ..Instance::default() }
 }
 
 enum Client {

@@ -9,7 +9,7 @@ use readcast::health::Health;
 use readcast::metrics::Metrics;
 use readcast::rebuild::Policy;
 use readcast::source::Source;
-use readcast::store::{Command, OperationState, Rebuild, Store};
+use readcast::store::{Command, Deployment, Instance, OperationState, Rebuild, Store};
 use readcast::supervisor::{self, Endings, Goals, Options, Shared};
 use readcast::worker::Limits;
 use readcast_core::Registry;
@@ -102,6 +102,8 @@ impl Projector {
             store: Arc::clone(&self.store),
             health: Health::new(&metrics, names),
             metrics,
+            deployment: Deployment::default(),
+            instance: Instance::default(),
             dead_letter_topic: None,
             goals: Goals::default(),
             stop: self.stop.clone(),

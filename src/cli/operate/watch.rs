@@ -12,6 +12,8 @@ use crate::store::{GenerationState, Operation, OperationProgress, RecordedError,
 
 /// How often an operation is looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
+/// How long the store may fail to answer before the wait is given up. The operation is not.
+const LONGEST_SILENCE: Duration = Duration::from_secs(30);
 
 /// An operation that is waited for.
 pub(super) struct Watch {
@@ -21,11 +23,20 @@ pub(super) struct Watch {
     shown: Shown,
     /// When the errors began that an earlier run has left.
     past: Vec<String>,
+    /// Since when the store has not answered.
+    silent_since: Option<Instant>,
 }
 
 impl Watch {
     pub(super) fn new(store: Arc<dyn Store>, projection: &str, id: i64) -> Self {
-        Self { store, projection: projection.to_owned(), id, shown: Shown::new(projection), past: Vec::new() }
+        Self {
+            store,
+            projection: projection.to_owned(),
+            id,
+            shown: Shown::new(projection),
+            past: Vec::new(),
+            silent_since: None,
+        }
     }
 
     /// Errors that are recorded already are those of an earlier run: ours may do better.
@@ -41,7 +52,11 @@ impl Watch {
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tick.tick().await;
-            match self.look().await {
+            let looked = self.look().await;
+            if looked.is_ok() {
+                self.silent_since = None;
+            }
+            match looked {
                 Ok((operation, _)) if !operation.state.is_open() => return Ok(operation),
                 Ok((_, Some(error))) => {
                     let Self { projection, id, .. } = self;
@@ -53,8 +68,12 @@ impl Watch {
                 }
                 Ok((operation, None)) => self.shown.show(&operation.progress.unwrap_or_else(not_taken_yet)),
                 // Whoever carries it out waits for the store as well.
-                Err(StoreError::Unavailable { doing, reason }) => {
-                    let phase = format!("{doing}: {reason}");
+                Err(error) if error.may_pass() => {
+                    if self.silent_since.get_or_insert_with(Instant::now).elapsed() > LONGEST_SILENCE {
+                        let told = format!("the store has not answered for {} s: {error}", LONGEST_SILENCE.as_secs());
+                        return Err(Refusal::Failed(format!("{told}. Operation {} stays open", self.id)));
+                    }
+                    let phase = error.to_string();
                     self.shown.show(&OperationProgress { phase, ..OperationProgress::default() });
                 }
                 Err(refused) => return Err(Refusal::failed(refused)),

@@ -8,14 +8,14 @@ use super::sql::{self, column_list, quoted};
 use crate::store::comparison::{MOST_SAMPLES, Pair, pairs};
 use crate::store::{Comparison, Difference, Generation, GenerationStatus, Place, Sample, StoreError, TableComparison};
 
-/// Takes a snapshot of the database if both generations stand at the same place in it. It lasts as long as the
-/// connection.
+/// Takes a snapshot of the database, and says where both generations stand in it, if that is the same place. It lasts
+/// until the transaction that this begins is rolled back.
 pub(super) async fn snapshot(
     connection: &mut PgConnection,
     live: &GenerationStatus,
     other: &GenerationStatus,
 ) -> Result<Option<Vec<Place>>, StoreError> {
-    const BEGIN: &str = "SET statement_timeout = 0; BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
+    const BEGIN: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
     const PLACES: &str = "
         SELECT topic, partition, next_offset FROM readcast.checkpoints
         WHERE projection = $1 AND generation = $2 ORDER BY topic, partition";

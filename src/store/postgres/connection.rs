@@ -1,82 +1,18 @@
-//! Connections: their limits, and what their errors mean.
-
-use std::ops::{Deref, DerefMut};
-use std::sync::Arc;
+//! Transactions, and what the server's errors mean.
 
 use readcast_core::TableSpec;
 use sqlx::migrate::MigrateError;
-use sqlx::postgres::{PgConnectOptions, PgDatabaseError};
-use sqlx::{Connection, Executor, PgConnection};
-use tokio::sync::{Mutex, MutexGuard};
+use sqlx::postgres::PgDatabaseError;
+use sqlx::{Executor, PgConnection};
 
 use crate::store::StoreError;
 
-/// `options` with the limits under which we work. They stand on the server's side, where they hold even when our
-/// process is stopped or cut off: a transaction of a dead owner must not keep its locks from the next one.
-pub(super) fn with_limits(options: PgConnectOptions) -> PgConnectOptions {
-    options.application_name("readcast").options([
-        ("lock_timeout", "10s"),
-        ("statement_timeout", "120s"),
-        ("idle_in_transaction_session_timeout", "20s"),
-    ])
-}
+/// What is being done until a connection is there.
+pub(super) const CONNECTING: &str = "connecting to Postgres";
 
-/// `options` for a connection that writes rows. Its statements find rows by their keys, thousands at a time, and by the
-/// whole table where no index serves. For thousands the planner likes to read all of a table instead, and takes the longer
-/// the larger the table grows; so it may only where there is no other way.
-pub(super) fn for_writing(options: &PgConnectOptions) -> PgConnectOptions {
-    let keyed = [("enable_seqscan", "off"), ("enable_hashjoin", "off"), ("enable_mergejoin", "off")];
-    options.clone().options(keyed)
-}
-
-pub(super) async fn connect(options: &PgConnectOptions) -> Result<PgConnection, StoreError> {
-    PgConnection::connect_with(options).await.map_err(at("connecting to Postgres"))
-}
-
-/// One connection for short questions, with which tasks take turns.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Asking(Arc<Mutex<Option<PgConnection>>>);
-
-impl Asking {
-    /// Waits for the connection, which may have to be made.
-    pub(super) async fn turn(&self, options: &PgConnectOptions) -> Result<Turn<'_>, StoreError> {
-        let mut idle = self.0.lock().await;
-        // It may have died since the last question.
-        if let Some(mut connection) = idle.take()
-            && connection.ping().await.is_ok()
-        {
-            return Ok(Turn { idle, connection });
-        }
-        Ok(Turn { connection: connect(options).await?, idle })
-    }
-}
-
-/// One task's turn. A connection whose turn was dropped before its end is in a state that nobody knows, and is closed.
-pub(super) struct Turn<'a> {
-    idle: MutexGuard<'a, Option<PgConnection>>,
-    connection: PgConnection,
-}
-
-impl Turn<'_> {
-    /// Leaves the connection to the next task. No transaction may be open.
-    pub(super) fn end(mut self) {
-        *self.idle = Some(self.connection);
-    }
-}
-
-impl Deref for Turn<'_> {
-    type Target = PgConnection;
-
-    fn deref(&self) -> &PgConnection {
-        &self.connection
-    }
-}
-
-impl DerefMut for Turn<'_> {
-    fn deref_mut(&mut self) -> &mut PgConnection {
-        &mut self.connection
-    }
-}
+/// What is between us and the server when a session does not stay one.
+pub(super) const POOLER: &str = "a pooler in transaction or statement mode stands between this process and PostgreSQL. \
+                                 Connect to the server itself, or through a pool in session mode";
 
 /// Runs a statement without parameters.
 pub(super) async fn execute(connection: &mut PgConnection, sql: &'static str) -> sqlx::Result<()> {
@@ -133,6 +69,17 @@ pub(super) fn migration(doing: &'static str) -> impl FnOnce(MigrateError) -> Sto
     }
 }
 
+/// The same for an error on the way to a connection. All of them may pass: servers come back, roles are granted and
+/// passwords replaced while we run.
+pub(super) fn connecting(error: &sqlx::Error) -> StoreError {
+    let (doing, reason) = (CONNECTING.to_owned(), describe(error));
+    let refuses = |code: &str| code.starts_with("28") || ["3D000", "42501"].contains(&code);
+    match sqlstate(error) {
+        Some(code) if refuses(&code) => StoreError::Denied { doing, reason },
+        _ => StoreError::Unavailable { doing, reason },
+    }
+}
+
 fn classify(doing: String, error: &sqlx::Error) -> StoreError {
     let reason = describe(error);
     let worth_another_try = match error {
@@ -146,9 +93,18 @@ fn classify(doing: String, error: &sqlx::Error) -> StoreError {
 /// SQLSTATE and message. The server's DETAIL stays out of it: it holds row data.
 fn describe(error: &sqlx::Error) -> String {
     match error.as_database_error().and_then(|error| error.try_downcast_ref::<PgDatabaseError>()) {
+        Some(database) if is_of_a_pooler(database.code()) => {
+            format!("{} {}: {POOLER}", database.code(), database.message())
+        }
         Some(database) => format!("{} {}", database.code(), database.message()),
         None => error.to_string(),
     }
+}
+
+/// Whether a prepared statement is not where it was prepared, or there already, or a message is not expected: all of
+/// which a server alone never says to us.
+fn is_of_a_pooler(sqlstate: &str) -> bool {
+    ["08P01", "26000", "42P05"].contains(&sqlstate)
 }
 
 fn sqlstate(error: &sqlx::Error) -> Option<String> {
@@ -159,6 +115,11 @@ fn sqlstate(error: &sqlx::Error) -> Option<String> {
 /// such as the size of a row in an index (PostgreSQL documentation, appendix A).
 fn is_of_the_rows(sqlstate: &str) -> bool {
     ["22", "23", "54"].iter().any(|class| sqlstate.starts_with(class))
+}
+
+/// Whether the database can't hold a text that it was given: not its characters, or not its escapes.
+pub(super) fn is_of_a_text(error: &sqlx::Error) -> bool {
+    sqlstate(error).is_some_and(|code| code.starts_with("22"))
 }
 
 /// Whether another try of the whole transaction may succeed (PostgreSQL documentation, appendix A).

@@ -6,21 +6,36 @@ use readcast_core::TopicPartition;
 use sqlx::postgres::PgRow;
 use sqlx::{AssertSqlSafe, PgConnection, Row};
 
-use super::connection::at;
+use super::Reasons;
+use super::connection::{at, is_of_a_text};
 use super::sql::TIME;
 use crate::source::Record;
 use crate::store::dead_letter::{headers_from_bytes, headers_to_bytes};
 use crate::store::{
-    Amendment, Cause, Commit, DeadLetter, Generation, Memory, Page, Parked, ParkedIn, ParkedRecord, ParkedSequence,
-    ParkingLimits, PoisonClass, SequenceId, Settlement, StoreError, Waiting, Window, ledger,
+    Amendment, Cause, Commit, DeadLetter, Encoding, Generation, Memory, Page, Parked, ParkedIn, ParkedRecord,
+    ParkedSequence, ParkingLimits, PoisonClass, SequenceId, Settlement, StoreError, Waiting, Window, ledger,
 };
 
-/// Parks the dead letters of a commit, within its transaction. Which limit they go beyond, if any.
+/// What became of dead letters that were to be parked.
+pub(super) enum Parking {
+    Done,
+    /// They go beyond this limit.
+    Full(String),
+    /// The database can't hold the reason of one of them.
+    ReasonsRefused,
+}
+
+/// What is written where the database refuses the reason.
+const WITHHELD: &str = "the reason can't be stored in this database; the log of the process has the class";
+
+/// Parks the dead letters of a commit, within its transaction.
 pub(super) async fn park(
     connection: &mut PgConnection,
     of: ParkedIn<'_>,
     commit: &Commit,
-) -> Result<Option<String>, StoreError> {
+    encoding: Encoding,
+    reasons: Reasons,
+) -> Result<Parking, StoreError> {
     const PARK: &str = "
         INSERT INTO readcast.dead_letters
             (projection, generation, topic, partition, record_offset, sequence, record_key, record_value, headers,
@@ -29,10 +44,17 @@ pub(super) async fn park(
                                          $9::bytea[], $10::int8[], $11::text[], $12::text[]) AS new";
     let letters = &commit.dead_letters;
     if letters.is_empty() {
-        return Ok(None);
+        return Ok(Parking::Done);
     }
-    let cause = |letter: &DeadLetter| letter.cause.clone();
-    sqlx::query(PARK)
+    let class = |letter: &DeadLetter| letter.cause.as_ref().map(|cause| cause.class.name());
+    let reason = |letter: &DeadLetter| {
+        let cause = letter.cause.as_ref()?;
+        Some(match reasons {
+            Reasons::AsTold => encoding.fit(&cause.reason).into_owned(),
+            Reasons::Withheld => WITHHELD.to_owned(),
+        })
+    };
+    let parked = sqlx::query(PARK)
         .bind(of.projection)
         .bind(of.generation.0)
         .bind(column(letters, |letter| letter.partition.topic.to_string()))
@@ -43,13 +65,16 @@ pub(super) async fn park(
         .bind(column(letters, |letter| letter.record.value.as_ref().map(|value| value.to_vec())))
         .bind(column(letters, |letter| headers_to_bytes(&letter.record.headers)))
         .bind(column(letters, |letter| letter.record.timestamp))
-        .bind(column(letters, |letter| cause(letter).map(|cause| cause.class.name())))
-        // A text can't hold it.
-        .bind(column(letters, |letter| cause(letter).map(|cause| cause.reason.replace('\0', "\u{fffd}"))))
+        .bind(column(letters, class))
+        .bind(column(letters, reason))
         .execute(&mut *connection)
-        .await
-        .map_err(at("parking records"))?;
-    exceeded(connection, of, letters, commit.parking_limits).await
+        .await;
+    match parked {
+        Err(error) if is_of_a_text(&error) && reasons == Reasons::AsTold => return Ok(Parking::ReasonsRefused),
+        parked => parked.map_err(at("parking records"))?,
+    };
+    let exceeded = exceeded(connection, of, letters, commit.parking_limits).await?;
+    Ok(exceeded.map_or(Parking::Done, Parking::Full))
 }
 
 fn column<T>(letters: &[DeadLetter], value: impl FnMut(&DeadLetter) -> T) -> Vec<T> {
@@ -437,10 +462,11 @@ pub(super) async fn settle(
     connection: &mut PgConnection,
     of: ParkedIn<'_>,
     settlement: &Settlement,
+    encoding: Encoding,
 ) -> Result<(), StoreError> {
     let partition = &settlement.partition;
     let settled = async {
-        amend(connection, of, settlement).await?;
+        amend(connection, of, settlement, encoding).await?;
         const SETTLED: &str = "
             DELETE FROM readcast.dead_letters
             WHERE projection = $1 AND generation = $2 AND topic = $3 AND partition = $4 AND record_offset = ANY ($5)";
@@ -463,7 +489,7 @@ pub(super) async fn settle(
                 .bind(partition.partition)
                 .bind(offset)
                 .bind(cause.class.name())
-                .bind(cause.reason.replace('\0', "\u{fffd}"))
+                .bind(encoding.fit(&cause.reason))
                 .execute(connection)
                 .await?;
         }
@@ -472,7 +498,12 @@ pub(super) async fn settle(
     settled.await.map_err(at("settling what is parked"))
 }
 
-async fn amend(connection: &mut PgConnection, of: ParkedIn<'_>, settlement: &Settlement) -> sqlx::Result<()> {
+async fn amend(
+    connection: &mut PgConnection,
+    of: ParkedIn<'_>,
+    settlement: &Settlement,
+    encoding: Encoding,
+) -> sqlx::Result<()> {
     const AMEND: &str = "
         INSERT INTO readcast.amendments (projection, topic, partition, record_offset, action, value, original, made_by)
         SELECT $1, $3, $4, $5, $6, $7, (
@@ -489,7 +520,7 @@ async fn amend(connection: &mut PgConnection, of: ParkedIn<'_>, settlement: &Set
             .bind(offset)
             .bind(amendment.action())
             .bind(amendment.value().map(|value| value.to_vec()))
-            .bind(&settlement.by)
+            .bind(encoding.fit(&settlement.by))
             .execute(&mut *connection)
             .await?;
     }

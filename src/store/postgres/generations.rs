@@ -10,8 +10,8 @@ use super::connection::at;
 use super::dead_letters;
 use super::sql::{TIME, json};
 use crate::store::{
-    Generation, GenerationState, GenerationStatus, Parked, Phase, RecordedCheckpoint, RecordedError, StoreError,
-    Trouble,
+    Encoding, Generation, GenerationState, GenerationStatus, Parked, Phase, RecordedCheckpoint, RecordedError,
+    StoreError, Trouble,
 };
 
 /// The projection's live generation, if it has one.
@@ -58,6 +58,7 @@ pub(super) async fn record_trouble(
     projection: &str,
     generation: Generation,
     trouble: Option<&Trouble>,
+    encoding: Encoding,
 ) -> Result<(), StoreError> {
     const RECORD: &str = "
         UPDATE readcast.generations
@@ -71,7 +72,7 @@ pub(super) async fn record_trouble(
     let recorded = sqlx::query(RECORD)
         .bind(projection)
         .bind(generation.0)
-        .bind(trouble.map(|trouble| &trouble.text))
+        .bind(trouble.map(|trouble| encoding.fit(&trouble.text)))
         .bind(trouble.and_then(|trouble| trouble.attempt).map(u32::cast_signed))
         .execute(connection)
         .await;

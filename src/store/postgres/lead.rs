@@ -7,18 +7,23 @@ use async_trait::async_trait;
 use readcast_core::{Definition, TableSpec, TopicPartition};
 use sqlx::{AssertSqlSafe, Executor, PgConnection};
 
-use super::connection::{at, execute};
+use super::connection::{at, execute, roll_back};
+use super::connections::{Lease, limited};
+use super::permits::Rank;
+use super::server::{Backend, Use};
+use super::sql::storable;
 use super::{Postgres, checkpoints, compare, dead_letters, generations, load, sql, swap};
 use crate::source::Extents;
 use crate::store::comparison::pairs;
 use crate::store::{
-    Build, Committed, Comparison, Generation, GenerationState, GenerationStatus, HOLD_LIMIT, Lead, Load, Move,
-    OperationProgress, OperationState, ParkedIn, Phase, StoreError, Swap, Swapped,
+    Build, Committed, Comparison, Encoding, Generation, GenerationState, GenerationStatus, HOLD_LIMIT, Lead, Load,
+    Move, OperationProgress, OperationState, ParkedIn, Phase, StoreError, Swap, Swapped,
 };
 
 /// The right to change the generations of one projection.
 pub(super) struct PostgresLead {
-    connection: PgConnection,
+    connection: Lease,
+    encoding: Encoding,
     store: Postgres,
     projection: String,
 }
@@ -27,21 +32,28 @@ impl PostgresLead {
     /// Takes the right, unless somebody has it.
     pub(super) async fn take(store: &Postgres, projection: &str) -> Result<Option<Self>, StoreError> {
         const TAKE: &str = "SELECT pg_try_advisory_lock(hashtextextended('readcast lead ' || $1, 0))";
-        let mut connection = store.connect().await?;
-        // Copies, indexes and comparisons take as long as they take. Whoever holds the right asks the database now and
-        // then; a holder that was cut off without a word must not keep it for ever.
-        for limit in ["SET statement_timeout = 0", "SET idle_session_timeout = '15min'"] {
-            execute(&mut connection, limit).await.map_err(at("taking the lead"))?;
+        let mut connection = store.connections.lease(Use::Leading, Rank::Lead, 0).await?;
+        let taken = limited(async {
+            let taken = sqlx::query_scalar(TAKE).bind(projection).fetch_one(&mut *connection).await;
+            taken.map_err(at("taking the lead"))
+        });
+        if !taken.await? {
+            connection.give_back();
+            return Ok(None);
         }
-        let taken = sqlx::query_scalar(TAKE).bind(projection).fetch_one(&mut connection).await;
-        let taken: bool = taken.map_err(at("taking the lead"))?;
-        Ok(taken.then(|| Self { connection, store: store.clone(), projection: projection.to_owned() }))
+        let encoding = connection.encoding();
+        Ok(Some(Self { connection, encoding, store: store.clone(), projection: projection.to_owned() }))
+    }
+
+    /// The server's process behind its connection.
+    pub(super) fn backend(&self) -> Backend {
+        self.connection.backend()
     }
 
     /// Runs one statement about `generation`, which is its second parameter, the projection being its first.
     async fn change(&mut self, doing: &str, statement: &'static str, generation: Generation) -> Result<(), StoreError> {
         let query = sqlx::query(statement).bind(&self.projection).bind(generation.0);
-        query.execute(&mut self.connection).await.map(drop).map_err(at(doing))
+        query.execute(&mut *self.connection).await.map(drop).map_err(at(doing))
     }
 
     async fn execute(&mut self, doing: &str, statement: String) -> Result<(), StoreError> {
@@ -57,7 +69,7 @@ impl PostgresLead {
         let mut changed = Vec::new();
         for statement in [ENDED, CHECKPOINTS] {
             let query = sqlx::query(statement).bind(&self.projection).bind(ended.generation.0);
-            changed.push(query.execute(&mut self.connection).await?.rows_affected());
+            changed.push(query.execute(&mut *self.connection).await?.rows_affected());
         }
         let physical = |table: &TableSpec| sql::physical(table, ended.generation);
         let tables = ended.tables.iter().map(physical).collect::<Vec<_>>().join(", ");
@@ -89,7 +101,7 @@ impl PostgresLead {
             UPDATE readcast.generations SET scratch = $3, repeats = $4, phase = $5
             WHERE projection = $1 AND generation = $2";
         let doing = || at("beginning a generation");
-        let open = sqlx::query_scalar(OPERATION).bind(operation).fetch_optional(&mut self.connection).await;
+        let open = sqlx::query_scalar(OPERATION).bind(operation).fetch_optional(&mut *self.connection).await;
         let open: Option<Option<i32>> = open.map_err(doing())?;
         let begun = open.ok_or_else(|| StoreError::Refused {
             doing: "beginning a generation".into(),
@@ -104,7 +116,7 @@ impl PostgresLead {
         }
         let repeats = build.copy_from.as_ref().is_some_and(|offsets| !offsets.is_empty());
         let kind = sqlx::query(KIND).bind(&self.projection).bind(generation.0).bind(build.scratch).bind(repeats);
-        kind.bind(build.first_phase().name()).execute(&mut self.connection).await.map_err(doing())?;
+        kind.bind(build.first_phase().name()).execute(&mut *self.connection).await.map_err(doing())?;
         match &build.copy_from {
             Some(offsets) => self.copy(definition, generation, offsets).await?,
             // Claimed now: what retention removes from here on is a gap.
@@ -115,7 +127,7 @@ impl PostgresLead {
             }
         }
         let builds = sqlx::query(BUILDS).bind(operation).bind(generation.0);
-        builds.execute(&mut self.connection).await.map_err(doing())?;
+        builds.execute(&mut *self.connection).await.map_err(doing())?;
         Ok(generation)
     }
 
@@ -160,15 +172,35 @@ impl PostgresLead {
             .bind(offsets.iter().map(|(partition, _)| partition.topic.to_string()).collect::<Vec<_>>())
             .bind(offsets.iter().map(|(partition, _)| partition.partition).collect::<Vec<_>>())
             .bind(offsets.iter().map(|(_, offset)| *offset).collect::<Vec<_>>())
-            .execute(&mut self.connection)
+            .execute(&mut *self.connection)
             .await;
         copied.map_err(at("copying checkpoints"))?;
         dead_letters::copy(&mut self.connection, &self.projection, live.generation, generation).await
     }
 }
 
+/// Ends every hold on generations of the projection that are not building.
+async fn release(connection: &mut PgConnection, projection: &str) -> Result<(), StoreError> {
+    const RELEASE: &str = "
+        UPDATE readcast.checkpoints AS held SET hold_at = NULL, hold_until = NULL
+        FROM readcast.generations AS g
+        WHERE held.projection = $1 AND g.projection = $1 AND g.generation = held.generation
+          AND g.state <> 'building' AND held.hold_at IS NOT NULL";
+    let release = sqlx::query(RELEASE).bind(projection).execute(connection).await;
+    release.map(drop).map_err(at("releasing the live generation"))
+}
+
 #[async_trait]
 impl Lead for PostgresLead {
+    async fn leave(self: Box<Self>) -> Result<(), StoreError> {
+        const LEAVE: &str = "SELECT pg_advisory_unlock(hashtextextended('readcast lead ' || $1, 0))";
+        let Self { mut connection, projection, .. } = *self;
+        let left = sqlx::query(LEAVE).bind(projection).execute(&mut *connection).await;
+        left.map_err(at("giving the lead back"))?;
+        connection.give_back();
+        Ok(())
+    }
+
     async fn begin(
         &mut self,
         operation: i64,
@@ -189,7 +221,7 @@ impl Lead for PostgresLead {
         const ENTER: &str = "
             UPDATE readcast.generations SET phase = $3 WHERE projection = $1 AND generation = $2 AND state = 'building'";
         let enter = sqlx::query(ENTER).bind(&self.projection).bind(generation.0).bind(phase.name());
-        enter.execute(&mut self.connection).await.map(drop).map_err(at(format!("entering the phase `{phase}`")))
+        enter.execute(&mut *self.connection).await.map(drop).map_err(at(format!("entering the phase `{phase}`")))
     }
 
     async fn follow(&mut self, generation: Generation) -> Result<(), StoreError> {
@@ -231,22 +263,16 @@ impl Lead for PostgresLead {
         execute(&mut self.connection, "BEGIN").await.map_err(doing())?;
         self.change("holding the live generation", LOCK, generation).await?;
         let hold = sqlx::query(HOLD).bind(&self.projection).bind(generation.0).bind(HOLD_LIMIT.as_secs_f64());
-        hold.execute(&mut self.connection).await.map_err(doing())?;
+        hold.execute(&mut *self.connection).await.map_err(doing())?;
         execute(&mut self.connection, "COMMIT").await.map_err(doing())
     }
 
     async fn release(&mut self) -> Result<(), StoreError> {
-        const RELEASE: &str = "
-            UPDATE readcast.checkpoints AS held SET hold_at = NULL, hold_until = NULL
-            FROM readcast.generations AS g
-            WHERE held.projection = $1 AND g.projection = $1 AND g.generation = held.generation
-              AND g.state <> 'building' AND held.hold_at IS NOT NULL";
-        let release = sqlx::query(RELEASE).bind(&self.projection).execute(&mut self.connection).await;
-        release.map(drop).map_err(at("releasing the live generation"))
+        release(&mut self.connection, &self.projection).await
     }
 
     async fn load(&mut self, load: Load<'_>) -> Result<Committed, StoreError> {
-        load::load(&mut self.connection, load).await
+        load::load(&mut self.connection, load, self.encoding).await
     }
 
     async fn index(&mut self, definition: &Definition, generation: Generation) -> Result<(), StoreError> {
@@ -265,10 +291,19 @@ impl Lead for PostgresLead {
         live: &GenerationStatus,
         other: &GenerationStatus,
     ) -> Result<Option<Comparison>, StoreError> {
-        let mut connection = self.store.connect().await?;
-        let Some(at) = compare::snapshot(&mut connection, live, other).await? else { return Ok(None) };
-        self.release().await?;
-        Ok(Some(compare::compare(&mut connection, live, other, at).await?))
+        let places = compare::snapshot(&mut self.connection, live, other).await?;
+        let comparison = match places {
+            None => None,
+            Some(at) => {
+                // Our own connection is in the snapshot.
+                let mut turn = self.store.connections.turn().await?;
+                limited(release(&mut turn, &self.projection)).await?;
+                turn.end();
+                Some(compare::compare(&mut self.connection, live, other, at).await?)
+            }
+        };
+        roll_back(&mut self.connection).await?;
+        Ok(comparison)
     }
 
     async fn proven(&mut self, generation: Generation, proof: &Comparison) -> Result<(), StoreError> {
@@ -276,9 +311,9 @@ impl Lead for PostgresLead {
             UPDATE readcast.generations
             SET state = CASE WHEN scratch THEN 'retired' ELSE 'ready' END, phase = NULL, proof = $3::jsonb
             WHERE projection = $1 AND generation = $2 AND state = 'building'";
-        let proof = serde_json::to_string(proof).expect("texts and numbers are JSON");
-        let proven = sqlx::query(PROVEN).bind(&self.projection).bind(generation.0).bind(proof);
-        proven.execute(&mut self.connection).await.map_err(at("recording a comparison"))?;
+        let proven = sqlx::query(PROVEN).bind(&self.projection).bind(generation.0);
+        let proven = proven.bind(storable(proof, self.encoding));
+        proven.execute(&mut *self.connection).await.map_err(at("recording a comparison"))?;
         // It may go on by itself now.
         self.release().await
     }
@@ -295,8 +330,11 @@ impl Lead for PostgresLead {
                 last_error_at = CASE WHEN $3 IS NULL THEN last_error_at ELSE now() END
             WHERE projection = $1 AND generation = $2 AND state IN ('building', 'ready', 'standby')";
         let doing = "ending a generation";
-        let end = sqlx::query(END).bind(&self.projection).bind(generation.0).bind(failure);
-        end.execute(&mut self.connection).await.map_err(at(doing))?;
+        let end = sqlx::query(END)
+            .bind(&self.projection)
+            .bind(generation.0)
+            .bind(failure.map(|failure| self.encoding.fit(failure)));
+        end.execute(&mut *self.connection).await.map_err(at(doing))?;
         if generations::live(&mut self.connection, &self.projection).await? == Some(generation) {
             let reason = format!("generation {} is live", generation.0);
             return Err(StoreError::Refused { doing: doing.into(), reason });
@@ -334,8 +372,8 @@ impl Lead for PostgresLead {
         const PROGRESS: &str = "
             UPDATE readcast.operations SET progress = $2::jsonb, state = 'running'
             WHERE id = $1 AND finished_at IS NULL";
-        let progress = serde_json::to_string(progress).expect("texts and numbers are JSON");
-        let noted = sqlx::query(PROGRESS).bind(operation).bind(progress).execute(&mut self.connection).await;
+        let noted = sqlx::query(PROGRESS).bind(operation).bind(storable(progress, self.encoding));
+        let noted = noted.execute(&mut *self.connection).await;
         noted.map(drop).map_err(at("noting progress"))
     }
 
@@ -343,7 +381,7 @@ impl Lead for PostgresLead {
         const FINISH: &str = "
             UPDATE readcast.operations SET state = $2, outcome = $3, finished_at = now()
             WHERE id = $1 AND finished_at IS NULL";
-        let finish = sqlx::query(FINISH).bind(operation).bind(state.name()).bind(outcome);
-        finish.execute(&mut self.connection).await.map(drop).map_err(at("finishing an operation"))
+        let finish = sqlx::query(FINISH).bind(operation).bind(state.name()).bind(self.encoding.fit(outcome));
+        finish.execute(&mut *self.connection).await.map(drop).map_err(at("finishing an operation"))
     }
 }

@@ -6,16 +6,20 @@ use sqlx::{AssertSqlSafe, Executor, PgConnection};
 
 use super::connection::{at, commit_transaction, execute, roll_back};
 use super::copy::Copy;
-use super::{pass, sql};
+use super::{Passed, Reasons, pass, sql};
 use crate::failpoint;
-use crate::store::{Committed, Load, ParkedIn, RowPiece, StoreError, Written};
+use crate::store::{Committed, Encoding, Load, ParkedIn, RowPiece, StoreError, Written};
 
 /// Loads it, or leaves everything as it was, the connection too: it is the lead's.
-pub(super) async fn load(connection: &mut PgConnection, load: Load<'_>) -> Result<Committed, StoreError> {
+pub(super) async fn load(
+    connection: &mut PgConnection,
+    load: Load<'_>,
+    encoding: Encoding,
+) -> Result<Committed, StoreError> {
     // To fill a table takes as long as it takes.
     let begin = "BEGIN; SET LOCAL statement_timeout = 0; SET LOCAL idle_in_transaction_session_timeout = 0";
     execute(connection, begin).await.map_err(at("beginning a transaction"))?;
-    match within(connection, load).await {
+    match within(connection, load, encoding).await {
         Ok(committed @ Committed::Applied(_)) => {
             failpoint::hit("load_before_commit");
             commit_transaction(connection).await?;
@@ -26,10 +30,20 @@ pub(super) async fn load(connection: &mut PgConnection, load: Load<'_>) -> Resul
     }
 }
 
-async fn within(connection: &mut PgConnection, mut load: Load<'_>) -> Result<Committed, StoreError> {
+async fn within(
+    connection: &mut PgConnection,
+    mut load: Load<'_>,
+    encoding: Encoding,
+) -> Result<Committed, StoreError> {
     let of = ParkedIn { projection: load.definition.name(), generation: load.generation };
-    if let Some(refused) = pass(connection, of, load.commit.guarded()?).await? {
-        return Ok(refused);
+    match pass(connection, of, load.commit.guarded()?, encoding, Reasons::AsTold).await? {
+        Passed::Yes => {}
+        Passed::No(refused) => return Ok(refused),
+        // Lanes know what to do then.
+        Passed::ReasonsRefused => {
+            let reason = "the database can't hold the reason of a dead letter".into();
+            return Err(StoreError::Refused { doing: "parking records".into(), reason });
+        }
     }
     let mut written = Written::default();
     let mut piece = load.rows.next().await?;

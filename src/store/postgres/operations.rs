@@ -5,21 +5,20 @@ use sqlx::{AssertSqlSafe, PgConnection, Row};
 
 use super::connection::{at, execute};
 use super::generations;
-use super::sql::{TIME, json};
-use crate::store::{Attendance, Command, Generation, Operation, OperationState, StoreError};
+use super::sql::{TIME, json, storable};
+use crate::store::{
+    Attendance, Capacity, Command, Encoding, Generation, Instance, Operation, OperationState, StoreError,
+};
 
 /// How long an instance counts as running after it was last seen.
-const PRESENT: &str = "interval '10 seconds'";
-
-fn to_json(value: &impl serde::Serialize) -> String {
-    serde_json::to_string(value).expect("texts, numbers and truth values are JSON")
-}
+pub(super) const PRESENT: &str = "interval '10 seconds'";
 
 pub(super) async fn request(
     connection: &mut PgConnection,
     projection: &str,
     command: &Command,
     by: &str,
+    encoding: Encoding,
 ) -> Result<i64, StoreError> {
     // Two who ask for the same at once: the second waits for the first, and finds what it asked for.
     const LOCK: &str = "SELECT pg_advisory_xact_lock(hashtextextended('readcast operations ' || $1, 0))";
@@ -31,12 +30,12 @@ pub(super) async fn request(
     let asked = async {
         execute(connection, "BEGIN").await?;
         sqlx::query(LOCK).bind(projection).execute(&mut *connection).await?;
-        let command = to_json(command);
+        let command = storable(command, encoding);
         let open = sqlx::query_scalar(OPEN).bind(projection).bind(&command).fetch_optional(&mut *connection).await?;
         let id: i64 = match open {
             Some(id) => id,
             None => {
-                let request = sqlx::query_scalar(REQUEST).bind(projection).bind(&command).bind(by);
+                let request = sqlx::query_scalar(REQUEST).bind(projection).bind(&command).bind(encoding.fit(by));
                 request.fetch_one(&mut *connection).await?
             }
         };
@@ -53,11 +52,13 @@ async fn record(
     command: &Command,
     by: &str,
     outcome: &str,
+    encoding: Encoding,
 ) -> sqlx::Result<()> {
     const RECORD: &str = "
         INSERT INTO readcast.operations (projection, command, requested_by, state, outcome, finished_at)
         VALUES ($1, $2::jsonb, $3, 'done', $4, now())";
-    let record = sqlx::query(RECORD).bind(projection).bind(to_json(command)).bind(by).bind(outcome);
+    let record =
+        sqlx::query(RECORD).bind(projection).bind(storable(command, encoding)).bind(encoding.fit(by)).bind(outcome);
     record.execute(connection).await.map(drop)
 }
 
@@ -108,6 +109,7 @@ pub(super) async fn pause(
     paused: bool,
     building: bool,
     by: &str,
+    encoding: Encoding,
 ) -> Result<u64, StoreError> {
     const PAUSE: &str = "
         UPDATE readcast.generations SET paused_at = CASE WHEN $2 THEN now() END
@@ -119,14 +121,19 @@ pub(super) async fn pause(
         let pause = sqlx::query(PAUSE).bind(projection).bind(paused).bind(building);
         let changed = pause.execute(&mut *connection).await?.rows_affected();
         let outcome = format!("{changed} generations {}", if paused { "paused" } else { "resumed" });
-        record(connection, projection, &command, by, &outcome).await?;
+        record(connection, projection, &command, by, &outcome, encoding).await?;
         execute(connection, "COMMIT").await?;
         Ok(changed)
     };
     done.await.map_err(at(format!("{} `{projection}`", if paused { "pausing" } else { "resuming" })))
 }
 
-pub(super) async fn cancel(connection: &mut PgConnection, projection: &str, by: &str) -> Result<u64, StoreError> {
+pub(super) async fn cancel(
+    connection: &mut PgConnection,
+    projection: &str,
+    by: &str,
+    encoding: Encoding,
+) -> Result<u64, StoreError> {
     const OPERATIONS: &str = "
         UPDATE readcast.operations SET state = 'cancelled', finished_at = now(), outcome = 'cancelled by ' || $2
         WHERE projection = $1 AND finished_at IS NULL";
@@ -139,17 +146,23 @@ pub(super) async fn cancel(connection: &mut PgConnection, projection: &str, by: 
         let mut touched = 0;
         // In the order in which a swap takes its locks.
         for statement in [GENERATIONS, OPERATIONS] {
-            let statement = sqlx::query(statement).bind(projection).bind(by);
+            let statement = sqlx::query(statement).bind(projection).bind(encoding.fit(by));
             touched += statement.execute(&mut *connection).await?.rows_affected();
         }
-        record(connection, projection, &Command::Cancel, by, "done").await?;
+        record(connection, projection, &Command::Cancel, by, "done", encoding).await?;
         execute(connection, "COMMIT").await?;
         Ok(touched)
     };
     done.await.map_err(at(format!("cancelling what is under way for `{projection}`")))
 }
 
-pub(super) async fn rename(connection: &mut PgConnection, from: &str, to: &str, by: &str) -> Result<(), StoreError> {
+pub(super) async fn rename(
+    connection: &mut PgConnection,
+    from: &str,
+    to: &str,
+    by: &str,
+    encoding: Encoding,
+) -> Result<(), StoreError> {
     const COUNTS: &str = "
         SELECT count(*) FILTER (WHERE projection = $1), count(*) FILTER (WHERE projection = $2)
         FROM readcast.generations WHERE projection IN ($1, $2)";
@@ -174,7 +187,7 @@ pub(super) async fn rename(connection: &mut PgConnection, from: &str, to: &str, 
             .bind(from)
             .execute(&mut *connection)
             .await?;
-        record(connection, to, &Command::Rename { from: from.to_owned() }, by, "done").await?;
+        record(connection, to, &Command::Rename { from: from.to_owned() }, by, "done", encoding).await?;
         execute(connection, "COMMIT").await
     };
     moved.await.map_err(doing())
@@ -182,17 +195,26 @@ pub(super) async fn rename(connection: &mut PgConnection, from: &str, to: &str, 
 
 pub(super) async fn attend(
     connection: &mut PgConnection,
-    instance: &str,
+    instance: &Instance,
     projection: &str,
     hashes: &[&str],
     running: bool,
 ) -> Result<(), StoreError> {
     const FORGET: &str = "DELETE FROM readcast.instances WHERE seen_at < now() - interval '1 day'";
     const ATTEND: &str = "
-        INSERT INTO readcast.instances (instance, projection, definition_hash, running)
-        SELECT $1, $2, hash, $4 FROM unnest($3::text[]) AS hash
+        INSERT INTO readcast.instances
+            (instance, projection, definition_hash, running, app, host, process, max_connections)
+        SELECT $1, $2, hash, $4, $5, $6, $7, $8 FROM unnest($3::text[]) AS hash
         ON CONFLICT (instance, projection, definition_hash) DO UPDATE SET running = excluded.running, seen_at = now()";
-    let attend = sqlx::query(ATTEND).bind(instance).bind(projection).bind(hashes).bind(running);
+    let attend = sqlx::query(ATTEND)
+        .bind(&instance.id)
+        .bind(projection)
+        .bind(hashes)
+        .bind(running)
+        .bind(&instance.app)
+        .bind(&instance.host)
+        .bind(i64::from(instance.process))
+        .bind(instance.max_connections.map(u32::cast_signed));
     let attended = async {
         execute(&mut *connection, FORGET).await?;
         attend.execute(&mut *connection).await
@@ -220,4 +242,34 @@ pub(super) async fn attendance(connection: &mut PgConnection) -> Result<Vec<Atte
     };
     let rows = rows.and_then(|rows| rows.iter().map(attendance).collect::<sqlx::Result<_>>());
     rows.map_err(at("reading which instances run"))
+}
+
+/// Whether instances say how many connections they may have.
+async fn has_instances(connection: &mut PgConnection) -> sqlx::Result<bool> {
+    let has = sqlx::query_scalar("SELECT to_regclass('readcast.deployment') IS NOT NULL");
+    has.fetch_one(connection).await
+}
+
+/// How many connections the server has, and who may take them.
+pub(super) async fn capacity(connection: &mut PgConnection) -> Result<Capacity, StoreError> {
+    const SERVER: &str = "
+        SELECT current_setting('max_connections')::int4 - current_setting('superuser_reserved_connections')::int4,
+               (SELECT count(*)::int4 FROM pg_stat_activity
+                WHERE backend_type = 'client backend'
+                  AND application_name IS DISTINCT FROM current_setting('application_name'))";
+    let ours = format!(
+        "SELECT count(*)::int4, coalesce(sum(most), 0)::int4 FROM (
+             SELECT max(max_connections) AS most FROM readcast.instances
+             WHERE running AND seen_at > now() - {PRESENT} AND process IS NOT NULL GROUP BY host, process) AS processes"
+    );
+    let counted = async {
+        let (server, others): (i32, i32) = sqlx::query_as(SERVER).fetch_one(&mut *connection).await?;
+        let (processes, ours): (i32, i32) = match has_instances(connection).await? {
+            true => sqlx::query_as(AssertSqlSafe(ours)).fetch_one(connection).await?,
+            false => (0, 0),
+        };
+        let [server, others, processes, ours] = [server, others, processes, ours].map(i32::unsigned_abs);
+        Ok(Capacity { server, others, processes, ours })
+    };
+    counted.await.map_err(at("counting the server's connections"))
 }

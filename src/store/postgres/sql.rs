@@ -2,7 +2,7 @@
 
 use readcast_core::{Column, ColumnType, Presence, TableSpec, Value};
 
-use crate::store::Generation;
+use crate::store::{Encoding, Generation, from_stored_json};
 
 /// Where the physical tables live. A migration creates it.
 const TABLES_SCHEMA: &str = "readcast_tables";
@@ -12,8 +12,13 @@ pub(super) const TIME: &str = r#"'YYYY-MM-DD"T"HH24:MI:SS"Z"'"#;
 
 /// What we once wrote as JSON into `column`.
 pub(super) fn json<T: serde::de::DeserializeOwned>(column: &str, text: &str) -> sqlx::Result<T> {
-    serde_json::from_str(text)
+    serde_json::from_str(&from_stored_json(text))
         .map_err(|error| sqlx::Error::ColumnDecode { index: column.to_owned(), source: error.into() })
+}
+
+/// `value` as JSON for a column, whatever the texts in it hold.
+pub(super) fn storable(value: &impl serde::Serialize, encoding: Encoding) -> String {
+    encoding.fit_json(&serde_json::to_string(value).expect("texts, numbers and truth values are JSON"))
 }
 
 /// An identifier, quoted.

@@ -11,8 +11,8 @@ use super::recorded;
 use crate::source::Record;
 use crate::store::dead_letter::{headers_from_bytes, headers_to_bytes};
 use crate::store::{
-    Amendment, Cause, Commit, DeadLetter, Generation, Memory, Page, Parked, ParkedIn, ParkedRecord, ParkedSequence,
-    PoisonClass, SequenceId, Settlement, StoreError, Waiting, Window, ledger,
+    Amendment, Cause, Commit, DeadLetter, Encoding, Generation, Memory, Page, Parked, ParkedIn, ParkedRecord,
+    ParkedSequence, PoisonClass, SequenceId, Settlement, StoreError, Waiting, Window, ledger,
 };
 
 type Query = sqlx::query::Query<'static, Sqlite, SqliteArguments>;
@@ -25,7 +25,7 @@ fn about(statement: &'static str, of: ParkedIn<'_>, partition: &TopicPartition) 
 
 /// A reason as the other store can hold it too, and every client can show it.
 fn shown(reason: &str) -> String {
-    reason.replace('\0', "\u{fffd}")
+    Encoding::Utf8.fit(reason).into_owned()
 }
 
 /// Parks the dead letters of a commit, within its transaction. Which limit they go beyond, if any.

@@ -180,4 +180,8 @@ impl Lead for SqliteLead {
         operations::finish(&mut turn, operation, state, outcome).await?;
         turn.commit().await
     }
+
+    async fn leave(self: Box<Self>) -> Result<(), StoreError> {
+        Ok(())
+    }
 }

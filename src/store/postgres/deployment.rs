@@ -1,0 +1,121 @@
+//! Whose database this is, as it is recorded in it.
+
+use sqlx::{AssertSqlSafe, Executor, PgConnection, Row};
+
+use super::connection::{at, execute};
+use super::generations;
+use super::sql::{self, quoted, stable};
+use crate::store::deployment::{Running, Succession};
+use crate::store::{Deployment, GenerationState, StoreError};
+
+const DOING: &str = "looking whose database this is";
+
+/// The deployment that is recorded.
+pub(super) async fn recorded(connection: &mut PgConnection) -> Result<Option<Deployment>, StoreError> {
+    const RECORDED: &str = "SELECT app, schema, topic_prefix, cluster_id FROM readcast.deployment";
+    let is_migrated = sqlx::query_scalar("SELECT to_regclass('readcast.deployment') IS NOT NULL");
+    let is_migrated: bool = is_migrated.fetch_one(&mut *connection).await.map_err(at(DOING))?;
+    if !is_migrated {
+        return Ok(None);
+    }
+    let row = sqlx::query(RECORDED).fetch_optional(connection).await.map_err(at(DOING))?;
+    let deployment = row.map(|row| {
+        Ok(Deployment {
+            app: row.try_get("app")?,
+            schema: row.try_get("schema")?,
+            topic_prefix: row.try_get("topic_prefix")?,
+            cluster_id: row.try_get("cluster_id")?,
+        })
+    });
+    deployment.transpose().map_err(at(DOING))
+}
+
+/// Goes on as `ours` in this database, or says whose it is. See [`Deployment::succeed`].
+pub(super) async fn deploy(connection: &mut PgConnection, ours: &Deployment, adopt: bool) -> Result<(), StoreError> {
+    const LOCK: &str = "SELECT pg_advisory_xact_lock(hashtextextended('readcast deployment', 0))";
+    execute(connection, "BEGIN").await.map_err(at(DOING))?;
+    execute(connection, LOCK).await.map_err(at(DOING))?;
+    let recorded = match recorded(connection).await? {
+        Some(recorded) => Some(recorded),
+        // Earlier versions recorded nothing; their views show where readers look.
+        None => {
+            schema_of_the_views(connection).await?.map(|schema| Deployment { schema: Some(schema), ..ours.clone() })
+        }
+    };
+    let running = running(connection).await?;
+    if let Succession::Record { moved_from } = ours.succeed(recorded.as_ref(), &running, adopt)? {
+        if let Some(from) = moved_from.filter(|from| ours.schema.as_ref() != Some(from)) {
+            move_views(connection, &from, ours.schema.as_deref().unwrap_or("public")).await?;
+        }
+        record(connection, ours).await?;
+    }
+    execute(connection, "COMMIT").await.map_err(at(DOING))
+}
+
+async fn record(connection: &mut PgConnection, ours: &Deployment) -> Result<(), StoreError> {
+    const RECORD: &str = "
+        INSERT INTO readcast.deployment AS held (app, schema, topic_prefix, cluster_id) VALUES ($1, $2, $3, $4)
+        ON CONFLICT (only_one) DO UPDATE
+        SET app = excluded.app, schema = excluded.schema, topic_prefix = excluded.topic_prefix,
+            cluster_id = coalesce(excluded.cluster_id, held.cluster_id), recorded_at = now()";
+    let record = sqlx::query(RECORD).bind(&ours.app).bind(&ours.schema).bind(&ours.topic_prefix);
+    let recorded = record.bind(&ours.cluster_id).execute(connection).await;
+    recorded.map(drop).map_err(at("recording whose database this is"))
+}
+
+/// The instances that run at this moment and say of which app they are.
+async fn running(connection: &mut PgConnection) -> Result<Vec<Running>, StoreError> {
+    let running = format!(
+        "SELECT DISTINCT projection, app, coalesce(host, 'unknown') AS host FROM readcast.instances
+         WHERE running AND seen_at > now() - {} AND app IS NOT NULL ORDER BY app, host, projection",
+        super::operations::PRESENT
+    );
+    let rows = sqlx::query(AssertSqlSafe(running)).fetch_all(connection).await.map_err(at(DOING))?;
+    let running = rows.iter().map(|row| {
+        Ok(Running { projection: row.try_get("projection")?, app: row.try_get("app")?, host: row.try_get("host")? })
+    });
+    running.collect::<sqlx::Result<_>>().map_err(at(DOING))
+}
+
+/// The schema in which a view of a live generation stands.
+async fn schema_of_the_views(connection: &mut PgConnection) -> Result<Option<String>, StoreError> {
+    const SCHEMA: &str = "
+        SELECT n.nspname::text FROM pg_depend AS d
+        JOIN pg_rewrite AS r ON d.classid = 'pg_rewrite'::regclass AND d.objid = r.oid
+        JOIN pg_class AS v ON v.oid = r.ev_class AND v.relkind = 'v' AND v.relname = $2
+        JOIN pg_namespace AS n ON n.oid = v.relnamespace
+        WHERE d.refclassid = 'pg_class'::regclass AND d.refobjid = to_regclass($1) LIMIT 1";
+    for (physical, name) in live_tables(connection).await? {
+        let schema = sqlx::query_scalar(SCHEMA).bind(physical).bind(name).fetch_optional(&mut *connection).await;
+        if let Some(schema) = schema.map_err(at(DOING))? {
+            return Ok(Some(schema));
+        }
+    }
+    Ok(None)
+}
+
+/// Every table of a live generation, by its physical and its stable name.
+async fn live_tables(connection: &mut PgConnection) -> Result<Vec<(String, String)>, StoreError> {
+    let mut live = generations::all(connection).await?;
+    live.retain(|status| status.state == GenerationState::Live);
+    let tables = live.iter().flat_map(|status| {
+        let names = |table| (sql::physical(table, status.generation), table.name().to_owned());
+        status.tables.iter().map(names)
+    });
+    Ok(tables.collect())
+}
+
+/// Moves the stable names from one schema to another, with all that users have granted on them and built of them.
+async fn move_views(connection: &mut PgConnection, from: &str, to: &str) -> Result<(), StoreError> {
+    const IS_THERE: &str = "SELECT to_regclass($1) IS NOT NULL";
+    for (_, name) in live_tables(connection).await? {
+        let doing = || format!("moving {from}.{name} to schema {to}");
+        let is_there = sqlx::query_scalar(IS_THERE).bind(stable(from, &name)).fetch_one(&mut *connection).await;
+        if is_there.map_err(at(doing()))? {
+            let statement = format!("ALTER VIEW {} SET SCHEMA {}", stable(from, &name), quoted(to));
+            connection.execute(AssertSqlSafe(statement)).await.map_err(at(doing()))?;
+            tracing::info!("the view {name} moved from schema {from} to {to}");
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,113 @@
+//! A lead whose connection is watched: each step may take hours, and ends within seconds when the connection is dead
+//! without a word.
+
+use async_trait::async_trait;
+use readcast_core::Definition;
+
+use super::connections::Connections;
+use super::lead::PostgresLead;
+use super::server::Backend;
+use crate::source::Extents;
+use crate::store::{
+    Build, Committed, Comparison, Generation, GenerationStatus, Lead, Load, Move, OperationProgress, OperationState,
+    Phase, StoreError, Swap, Swapped,
+};
+
+/// A lead, and what its connection is asked after by.
+pub(super) struct WatchedLead {
+    connections: Connections,
+    backend: Backend,
+    lead: PostgresLead,
+}
+
+impl WatchedLead {
+    pub(super) fn new(connections: Connections, lead: PostgresLead) -> Self {
+        Self { connections, backend: lead.backend(), lead }
+    }
+}
+
+/// Makes one step while the connection is watched.
+macro_rules! watched {
+    ($self:ident, |$lead:ident| $step:expr) => {{
+        let Self { connections, backend, lead: $lead } = $self;
+        connections.watched(backend, $step).await
+    }};
+}
+
+#[async_trait]
+impl Lead for WatchedLead {
+    async fn begin(
+        &mut self,
+        operation: i64,
+        definition: &Definition,
+        build: &Build,
+        starts: &Extents,
+    ) -> Result<Generation, StoreError> {
+        watched!(self, |lead| lead.begin(operation, definition, build, starts))
+    }
+
+    async fn enter(&mut self, generation: Generation, phase: Phase) -> Result<(), StoreError> {
+        watched!(self, |lead| lead.enter(generation, phase))
+    }
+
+    async fn follow(&mut self, generation: Generation) -> Result<(), StoreError> {
+        watched!(self, |lead| lead.follow(generation))
+    }
+
+    async fn hold(&mut self, generation: Generation) -> Result<(), StoreError> {
+        watched!(self, |lead| lead.hold(generation))
+    }
+
+    async fn release(&mut self) -> Result<(), StoreError> {
+        watched!(self, |lead| lead.release())
+    }
+
+    async fn load(&mut self, load: Load<'_>) -> Result<Committed, StoreError> {
+        watched!(self, |lead| lead.load(load))
+    }
+
+    async fn index(&mut self, definition: &Definition, generation: Generation) -> Result<(), StoreError> {
+        watched!(self, |lead| lead.index(definition, generation))
+    }
+
+    async fn compare(
+        &mut self,
+        live: &GenerationStatus,
+        other: &GenerationStatus,
+    ) -> Result<Option<Comparison>, StoreError> {
+        watched!(self, |lead| lead.compare(live, other))
+    }
+
+    async fn proven(&mut self, generation: Generation, proof: &Comparison) -> Result<(), StoreError> {
+        watched!(self, |lead| lead.proven(generation, proof))
+    }
+
+    async fn swap(&mut self, swap: &Swap<'_>) -> Result<Swapped, StoreError> {
+        watched!(self, |lead| lead.swap(swap))
+    }
+
+    async fn end(&mut self, generation: Generation, failure: Option<&str>) -> Result<(), StoreError> {
+        watched!(self, |lead| lead.end(generation, failure))
+    }
+
+    async fn drop_tables(&mut self, ended: &GenerationStatus) -> Result<bool, StoreError> {
+        watched!(self, |lead| lead.drop_tables(ended))
+    }
+
+    async fn resume_at(&mut self, moves: &[Move], operation: i64, outcome: &str) -> Result<(), StoreError> {
+        watched!(self, |lead| lead.resume_at(moves, operation, outcome))
+    }
+
+    async fn progress(&mut self, operation: i64, progress: &OperationProgress) -> Result<(), StoreError> {
+        watched!(self, |lead| lead.progress(operation, progress))
+    }
+
+    async fn finish(&mut self, operation: i64, state: OperationState, outcome: &str) -> Result<(), StoreError> {
+        watched!(self, |lead| lead.finish(operation, state, outcome))
+    }
+
+    async fn leave(self: Box<Self>) -> Result<(), StoreError> {
+        let Self { connections, backend, lead } = *self;
+        connections.watched(&backend, Box::new(lead).leave()).await
+    }
+}
