@@ -5,8 +5,10 @@
 
 mod commits;
 mod comparisons;
+mod connections;
 mod dead_letters;
 mod definitions;
+mod deployments;
 mod lane;
 mod ledger;
 mod lifecycle;
@@ -54,6 +56,8 @@ on_every_store! {
     commits::fault_16_a_checkpoint_keeps_the_first_log_that_is_known,
     commits::fault_10_two_writers_of_the_same_rows_in_opposite_order_both_succeed,
     commits::fault_03_two_owners_of_one_partition_never_both_write,
+    deployments::a_database_belongs_to_the_first_deployment,
+    deployments::a_cluster_is_learnt_and_another_one_refused,
     definitions::tables_are_created_once_and_found_again,
     definitions::asking_for_taken_names_changes_nothing,
     definitions::a_changed_declaration_is_named_and_leaves_the_tables,

@@ -37,9 +37,25 @@ impl Subject {
     }
 
     pub(super) async fn postgres() -> Self {
-        let database = Database::create().await;
-        let store = Postgres::new(database.options(), "public");
-        Self::migrated(Arc::new(store), Client::Postgres(Box::new(database))).await
+        Self::on(Database::create().await).await
+    }
+
+    /// A Postgres store in this database.
+    pub(super) async fn on(database: Database) -> Self {
+        Self::of(Arc::new(Postgres::new(database.options(), "public")), database).await
+    }
+
+    /// This store, which is in this database.
+    pub(super) async fn of(store: Arc<dyn Store>, database: Database) -> Self {
+        Self::migrated(store, Client::Postgres(Box::new(database))).await
+    }
+
+    /// The database of a Postgres store.
+    pub(super) fn database(&self) -> &Database {
+        match &self.client {
+            Client::Postgres(database) => database,
+            Client::Sqlite(_) => panic!("this is no Postgres store"),
+        }
     }
 
     async fn migrated(store: Arc<dyn Store>, client: Client) -> Self {

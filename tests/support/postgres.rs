@@ -23,13 +23,22 @@ impl Database {
         Database::create_on(&servers::postgres().await.address).await
     }
 
+    /// A fresh database on the shared server, with these options of CREATE DATABASE.
+    pub(crate) async fn create_with(options: &str) -> Database {
+        Database::create_on_with(&servers::postgres().await.address, options).await
+    }
+
     /// A fresh database on the server with this URL, whose user must be allowed to create one.
     pub(crate) async fn create_on(server_url: &str) -> Database {
+        // The template is the one database that nobody is ever connected to, which CREATE DATABASE insists on.
+        Database::create_on_with(server_url, "TEMPLATE template0").await
+    }
+
+    async fn create_on_with(server_url: &str, how: &str) -> Database {
         let name = format!("test_{:016x}", fastrand::u64(..));
         let options = PgConnectOptions::from_str(server_url).expect("the server's URL is one of Postgres");
         let mut server = PgConnection::connect_with(&options).await.expect("the server answers");
-        // The template is the one database that nobody is ever connected to, which CREATE DATABASE insists on.
-        let create = format!("CREATE DATABASE {name} TEMPLATE template0");
+        let create = format!("CREATE DATABASE {name} {how}");
         sqlx::raw_sql(AssertSqlSafe(create))
             .execute(&mut server)
             .await

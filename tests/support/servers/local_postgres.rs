@@ -92,6 +92,11 @@ impl LocalPostgres {
         self.with_files(&["sh", "-c", "rm -rf data && cp -a copy data"]).await;
     }
 
+    /// Makes it a standby, which can be read and takes no writes.
+    pub(crate) async fn become_standby(&mut self) {
+        self.with_files(&["sh", "-c", "touch data/standby.signal"]).await;
+    }
+
     /// Runs a command in the server's directory while no server runs.
     async fn with_files(&mut self, command: &[&str]) {
         self.crash();
