@@ -7,6 +7,8 @@ use readcast_core::Definition;
 use serde::Serialize;
 
 use super::connect::{self, Access};
+use super::inert::inert;
+use super::status::OLD_SNAPSHOT;
 use super::{Context, Output, Refusal};
 use crate::plan::{Handling, Identity};
 use crate::rebuild::reach::off_the_log;
@@ -61,6 +63,11 @@ pub(super) async fn run(context: Context, arguments: Arguments) -> Result<ExitCo
         }
         Err(refusal) => return Err(refusal),
     };
+    if let Some(store) = &store
+        && let Ok(Some(held)) = store.held_back(OLD_SNAPSHOT).await
+    {
+        lines.push(Line::warning("store: oldest snapshot", &inert(&held.to_string())));
+    }
     for definition in context.app.registry.definitions() {
         let name = definition.name();
         handling_lines(name, &connect::handling(&context.config.projection(name)), &mut lines);

@@ -11,6 +11,8 @@ mod copy;
 mod dead_letters;
 mod definition;
 mod generations;
+mod held_back;
+mod hints;
 mod lead;
 mod load;
 mod operations;
@@ -19,6 +21,8 @@ mod sql;
 mod swap;
 mod views;
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 use readcast_core::{ChangeSet, Definition, TableSpec, TopicPartition};
 use sqlx::PgConnection;
@@ -26,11 +30,12 @@ use sqlx::migrate::{Migration, MigrationType, Migrator};
 use sqlx::postgres::PgConnectOptions;
 
 use self::connection::{Asking, Turn, at, commit_transaction, connect, execute, roll_back};
+use self::hints::Hints;
 use self::lead::PostgresLead;
 use super::{
-    Attendance, Checkpoint, Command, Commit, Committed, Generation, GenerationStatus, Lead, Memory, Operation,
-    ParkedIn, ParkedRecord, ParkedSequence, Peek, SequenceId, Settlement, Store, StoreError, Surroundings, Trouble,
-    Waiting, Writer, Written,
+    Attendance, Checkpoint, Command, Commit, Committed, Generation, GenerationStatus, HeldBack, Lead, Memory,
+    Operation, ParkedIn, ParkedRecord, ParkedSequence, Peek, Positions, SequenceId, Settlement, Store, StoreError,
+    Surroundings, Trouble, Waiting, Writer, Written,
 };
 use crate::failpoint;
 use crate::source::Extent;
@@ -91,12 +96,34 @@ impl Store for Postgres {
     async fn writer(&self, definition: &Definition, generation: Generation) -> Result<Box<dyn Writer>, StoreError> {
         let options = connection::for_writing(&self.options);
         let connection = Some(connect(&options).await?);
-        Ok(Box::new(PostgresWriter { options, connection, definition: definition.clone(), generation }))
+        let (definition, hints) = (definition.clone(), Hints::default());
+        Ok(Box::new(PostgresWriter { options, connection, definition, generation, hints }))
     }
 
     async fn generations(&self) -> Result<Vec<GenerationStatus>, StoreError> {
         let mut turn = self.turn().await?;
         let answer = generations::all(&mut turn).await?;
+        turn.end();
+        Ok(answer)
+    }
+
+    async fn generations_of(&self, projection: &str) -> Result<Vec<GenerationStatus>, StoreError> {
+        let mut turn = self.turn().await?;
+        let answer = generations::of(&mut turn, projection).await?;
+        turn.end();
+        Ok(answer)
+    }
+
+    async fn positions(&self, projection: &str, of: Option<Generation>) -> Result<Positions, StoreError> {
+        let mut turn = self.turn().await?;
+        let answer = checkpoints::positions(&mut turn, projection, of).await?;
+        turn.end();
+        Ok(answer)
+    }
+
+    async fn held_back(&self, age: Duration) -> Result<Option<HeldBack>, StoreError> {
+        let mut turn = self.turn().await?;
+        let answer = held_back::held_back(&mut turn, age).await?;
         turn.end();
         Ok(answer)
     }
@@ -217,11 +244,12 @@ impl Store for Postgres {
 }
 
 fn migrator() -> Migrator {
-    const MIGRATIONS: [(i64, &str, &str); 4] = [
+    const MIGRATIONS: [(i64, &str, &str); 5] = [
         (1, "positions", include_str!("../../migrations/postgres/0001_positions.sql")),
         (2, "generations", include_str!("../../migrations/postgres/0002_generations.sql")),
         (3, "dead_letters", include_str!("../../migrations/postgres/0003_dead_letters.sql")),
         (4, "load", include_str!("../../migrations/postgres/0004_load.sql")),
+        (7, "dead_versions", include_str!("../../migrations/postgres/0007_dead_versions.sql")),
     ];
     let migration = |(version, name, sql): (i64, &'static str, &'static str)| {
         Migration::new(version, name.into(), MigrationType::Simple, sqlx::SqlStr::from_static(sql), false)
@@ -238,9 +266,10 @@ async fn pass(
     connection: &mut PgConnection,
     of: ParkedIn<'_>,
     commit: &Commit,
+    hints: &mut Hints,
 ) -> Result<Option<Committed>, StoreError> {
     let checkpoints = checkpoints::Of::new(of.projection, of.generation);
-    if !checkpoints.advance(connection, &commit.advances).await? {
+    if !checkpoints.advance(connection, &commit.advances, hints).await? {
         roll_back(connection).await?;
         return checkpoints.outcome(connection, &commit.advances).await.map(Some);
     }
@@ -249,7 +278,7 @@ async fn pass(
         roll_back(connection).await?;
         return Ok(Some(Committed::Full(limit)));
     }
-    dead_letters::write_ledger(connection, of, commit).await?;
+    dead_letters::write_ledger(connection, of, commit, hints).await?;
     Ok(None)
 }
 
@@ -261,6 +290,7 @@ struct PostgresWriter {
     connection: Option<PgConnection>,
     definition: Definition,
     generation: Generation,
+    hints: Hints,
 }
 
 impl PostgresWriter {
@@ -272,10 +302,15 @@ impl PostgresWriter {
     }
 
     /// The whole transaction. Any error leaves by `?`, so COMMIT is never sent after a statement that failed.
-    async fn transact(&self, connection: &mut PgConnection, commit: &Commit) -> Result<Committed, StoreError> {
+    async fn transact(
+        &self,
+        connection: &mut PgConnection,
+        commit: &Commit,
+        hints: &mut Hints,
+    ) -> Result<Committed, StoreError> {
         execute(connection, "BEGIN").await.map_err(at("beginning a transaction"))?;
         failpoint::hit("after_begin");
-        if let Some(refused) = pass(connection, self.parked_in(), commit).await? {
+        if let Some(refused) = pass(connection, self.parked_in(), commit, hints).await? {
             return Ok(refused);
         }
         let written = self.write(connection, &commit.changes).await?;
@@ -342,8 +377,13 @@ impl Writer for PostgresWriter {
 
     async fn commit(&mut self, commit: &Commit) -> Result<Committed, StoreError> {
         let mut connection = self.take_connection().await?;
-        let committed = self.transact(&mut connection, commit.guarded()?).await?;
+        let mut hints = std::mem::take(&mut self.hints);
+        let committed = self.transact(&mut connection, commit.guarded()?, &mut hints).await?;
         self.connection = Some(connection);
+        // What was noted in a transaction that was rolled back is not true.
+        if matches!(committed, Committed::Applied(_)) {
+            self.hints = hints;
+        }
         Ok(committed)
     }
 

@@ -12,6 +12,7 @@ mod connection;
 mod dead_letters;
 mod definition;
 mod generations;
+mod held_back;
 mod holds;
 mod instances;
 mod lead;
@@ -27,6 +28,7 @@ mod values;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use readcast_core::{ChangeSet, Definition, TableSpec, TopicPartition};
@@ -37,9 +39,9 @@ use self::connection::{Connection, Turn, at};
 use self::lead::{Led, SqliteLead};
 use self::lock::WriteLock;
 use super::{
-    Attendance, Checkpoint, Command, Commit, Committed, Generation, GenerationStatus, Lead, Memory, Operation,
-    ParkedIn, ParkedRecord, ParkedSequence, Peek, SequenceId, Settlement, Store, StoreError, Surroundings, Trouble,
-    Waiting, Writer, Written,
+    Attendance, Checkpoint, Command, Commit, Committed, Generation, GenerationStatus, HeldBack, Lead, Memory,
+    Operation, ParkedIn, ParkedRecord, ParkedSequence, Peek, Positions, SequenceId, Settlement, Store, StoreError,
+    Surroundings, Trouble, Waiting, Writer, Written,
 };
 use crate::failpoint;
 use crate::source::Extent;
@@ -194,6 +196,24 @@ impl Store for Sqlite {
         let generations = generations::all(&mut turn).await?;
         turn.commit().await?;
         Ok(generations)
+    }
+
+    async fn generations_of(&self, projection: &str) -> Result<Vec<GenerationStatus>, StoreError> {
+        let mut turn = self.reads.begin().await?;
+        let generations = generations::of(&mut turn, projection).await?;
+        turn.commit().await?;
+        Ok(generations)
+    }
+
+    async fn positions(&self, projection: &str, of: Option<Generation>) -> Result<Positions, StoreError> {
+        let mut turn = self.reads.begin().await?;
+        let positions = checkpoints::positions(&mut turn, projection, of).await?;
+        turn.commit().await?;
+        Ok(positions)
+    }
+
+    async fn held_back(&self, _age: Duration) -> Result<Option<HeldBack>, StoreError> {
+        Ok(held_back::held_back(self.reads.path()))
     }
 
     async fn peek(&self, table: &TableSpec, rows: usize) -> Result<Peek, StoreError> {

@@ -62,6 +62,14 @@ impl Subject {
         }
     }
 
+    /// The database of a Postgres store.
+    pub(super) fn database(&self) -> &Database {
+        match &self.client {
+            Client::Postgres(database) => database,
+            Client::Sqlite(_) => panic!("this is no Postgres store"),
+        }
+    }
+
     /// The physical table of the first generation.
     pub(super) fn physical(&self, table: &TableSpec) -> String {
         self.physical_of(table, Generation(1))

@@ -6,6 +6,7 @@ use sqlx::{AssertSqlSafe, Executor, PgConnection};
 
 use super::connection::{at, commit_transaction, execute, roll_back};
 use super::copy::Copy;
+use super::hints::Hints;
 use super::{pass, sql};
 use crate::failpoint;
 use crate::store::{Committed, Load, ParkedIn, RowPiece, StoreError, Written};
@@ -28,7 +29,7 @@ pub(super) async fn load(connection: &mut PgConnection, load: Load<'_>) -> Resul
 
 async fn within(connection: &mut PgConnection, mut load: Load<'_>) -> Result<Committed, StoreError> {
     let of = ParkedIn { projection: load.definition.name(), generation: load.generation };
-    if let Some(refused) = pass(connection, of, load.commit.guarded()?).await? {
+    if let Some(refused) = pass(connection, of, load.commit.guarded()?, &mut Hints::default()).await? {
         return Ok(refused);
     }
     let mut written = Written::default();
