@@ -53,6 +53,11 @@ impl Metrics {
         projections.entry(name.to_owned()).or_insert_with(made).clone()
     }
 
+    /// The oldest snapshot in the database is this many seconds old.
+    pub fn oldest_snapshot(&self, seconds: u64) {
+        self.families.oldest_snapshot.set(i64::try_from(seconds).unwrap_or(i64::MAX));
+    }
+
     /// All of it as OpenMetrics text.
     pub fn encode(&self) -> String {
         let mut encoded = String::new();

@@ -11,12 +11,14 @@ mod comparison;
 mod dead_letter;
 mod deployment;
 mod generation;
+mod held_back;
 mod ledger;
 mod load;
 mod operation;
 mod precedence;
 mod text;
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -32,6 +34,7 @@ pub use self::deployment::{Deployment, Instance};
 pub use self::generation::{
     Generation, GenerationState, GenerationStatus, Phase, RecordedCheckpoint, RecordedError, Trouble,
 };
+pub use self::held_back::HeldBack;
 pub use self::ledger::{Entry, IdDigest, Page, Window};
 pub use self::load::{Load, RowPiece, RowSink, RowStream, row_stream};
 pub use self::operation::{
@@ -70,6 +73,17 @@ pub trait Store: Send + Sync {
     /// What is recorded of every generation, by projection and number, those that failed or retired included. Nothing
     /// before the first migration.
     async fn generations(&self) -> Result<Vec<GenerationStatus>, StoreError>;
+
+    /// The generations of one projection as [`Store::generations`] tells of them, but with no checkpoints: what may be
+    /// asked again and again, however many partitions there are. Refused before the first migration.
+    async fn generations_of(&self, projection: &str) -> Result<Vec<GenerationStatus>, StoreError>;
+
+    /// The next offset of every partition that a generation has a checkpoint in, or without a number the live one.
+    async fn positions(&self, projection: &str, of: Option<Generation>) -> Result<Positions, StoreError>;
+
+    /// Who has kept the store from removing old versions of rows for as long as `age`: the longest, if there is any. In
+    /// SQLite that has no age, and shows in the length of the write-ahead log.
+    async fn held_back(&self, age: Duration) -> Result<Option<HeldBack>, StoreError>;
 
     /// What readers see of a table under its stable name: how many rows there are, and the first of them.
     async fn peek(&self, table: &TableSpec, rows: usize) -> Result<Peek, StoreError>;
@@ -432,6 +446,9 @@ pub struct Written {
     /// Updates that met no row.
     pub missed: u64,
 }
+
+/// The next offset of some partitions.
+pub type Positions = BTreeMap<TopicPartition, i64>;
 
 /// How far a projection is in one partition, and for whom.
 #[derive(Clone, Debug, PartialEq, Eq)]

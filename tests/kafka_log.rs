@@ -218,6 +218,27 @@ async fn fault_27_a_corrupt_batch_is_refused_with_its_place_and_nothing_behind_i
     reader.subscription.close().await;
 }
 
+/// More of them than are asked about at once.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn how_far_many_partitions_reach_is_told_of_each() {
+    const PARTITIONS: i32 = 310;
+    let (topic, kafka) = (unique("many"), Kafka::shared().await);
+    kafka.create_topic(&topic, PARTITIONS as usize).await;
+    let records = (0..2 * PARTITIONS).map(|number| (Some(number % PARTITIONS), "key", "value"));
+    kafka.produce(&topic, records);
+    for trimmed in [0, 249, 250, 309] {
+        kafka.delete_records(&topic, trimmed, 1).await;
+    }
+    let extents = source(kafka.bootstrap(), 1 << 20).extents(&[&topic]).await.unwrap();
+    let found: Vec<_> = extents.iter().map(|(at, extent)| (at.partition, extent.start, extent.end)).collect();
+    let start = |partition| i64::from([0, 249, 250, 309].contains(&partition));
+    let expected: Vec<_> = (0..PARTITIONS).map(|partition| (partition, start(partition), 2)).collect();
+    assert_eq!(found, expected);
+    let ids: std::collections::BTreeSet<_> = extents.values().map(|extent| &extent.log_id).collect();
+    assert!(ids.len() == 1 && ids.iter().all(|id| id.is_some()), "{ids:?}");
+    kafka.delete_topic(&topic).await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_end_of_a_partition_is_told_with_its_topic() {
     let (topics, kafka) = ([unique("ends"), unique("ends")], Kafka::shared().await);

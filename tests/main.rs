@@ -14,6 +14,7 @@ mod members;
 mod oracle;
 mod poison;
 mod rebuild;
+mod rest;
 mod shop;
 mod store_conformance;
 mod tidy;

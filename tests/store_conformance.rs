@@ -52,6 +52,8 @@ on_every_store! {
     commits::fault_03_a_commit_of_an_earlier_owner_is_fenced_and_writes_nothing,
     commits::one_fenced_partition_keeps_the_others_where_they_are,
     commits::fault_01_a_commit_that_happened_is_not_repeated,
+    commits::a_commit_finds_checkpoints_that_somebody_else_has_rewritten_and_moves_each_once,
+    commits::positions_are_those_of_one_generation,
     commits::a_claim_raises_the_epoch_and_keeps_the_position,
     commits::fault_16_a_checkpoint_keeps_the_first_log_that_is_known,
     commits::fault_10_two_writers_of_the_same_rows_in_opposite_order_both_succeed,

@@ -7,6 +7,8 @@ use readcast_core::Definition;
 use serde::Serialize;
 
 use super::connect::{self, Access, advised};
+use super::inert::inert;
+use super::status::OLD_SNAPSHOT;
 use super::{Context, Output, Refusal};
 use crate::plan::{Handling, Identity};
 use crate::rebuild::reach::off_the_log;
@@ -76,6 +78,11 @@ pub(super) async fn run(context: Context, arguments: Arguments) -> Result<ExitCo
         lines.extend(found);
         // It would not answer the next question either, and each takes until its time is out.
         store = store.filter(|_| answers);
+    }
+    if let Some(store) = &store
+        && let Ok(Some(held)) = store.held_back(OLD_SNAPSHOT).await
+    {
+        lines.push(Line::warning("store: oldest snapshot", &inert(&held.to_string())));
     }
     for definition in context.app.registry.definitions() {
         let name = definition.name();

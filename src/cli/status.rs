@@ -4,6 +4,7 @@
 mod remarks;
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use comfy_table::{CellAlignment, Table};
 use readcast_core::{Definition, TopicPartition};
@@ -11,10 +12,13 @@ use serde::Serialize;
 
 use self::remarks::remarks;
 use super::connect::{self, Access};
-use super::inert::json;
+use super::inert::{inert, json};
 use super::{Context, Output, Refusal};
 use crate::source::{Extents, Source};
 use crate::store::{Attendance, GenerationStatus, Operation, Phase, RecordedCheckpoint};
+
+/// From this age on a snapshot is told of that keeps the store from removing old versions of rows.
+pub(super) const OLD_SNAPSHOT: Duration = Duration::from_secs(60);
 
 #[derive(clap::Args)]
 pub(super) struct Arguments {
@@ -92,6 +96,10 @@ pub(super) async fn run(context: Context, arguments: Arguments) -> Result<ExitCo
     }
     let recorded = store.deployment().await.map_err(Refusal::failed)?;
     let another = connect::deployment(&context)?.is_that_of(recorded.as_ref()).err();
+    let held_back = store.held_back(OLD_SNAPSHOT).await.unwrap_or_else(|error| {
+        eprintln!("readcast: the oldest snapshot is unknown: {error}");
+        None
+    });
     let lines: Vec<Line> = known.iter().flat_map(lines_of).collect();
     match arguments.output {
         Output::Json => println!("{}", json(&lines)?),
@@ -101,6 +109,8 @@ pub(super) async fn run(context: Context, arguments: Arguments) -> Result<ExitCo
                 println!("\n{}", connect::advised(another.into()));
             }
             known.iter().flat_map(remarks).for_each(|remark| println!("\n{remark}"));
+            // It names what others have named.
+            held_back.iter().for_each(|held| println!("\n{}", inert(&held.to_string())));
         }
     }
     Ok(ExitCode::SUCCESS)

@@ -52,6 +52,7 @@ pub(super) struct Families {
     pub(super) parked_records: Family<ProjectionLabels, Gauge>,
     pub(super) oldest_parked: Family<ProjectionLabels, Gauge>,
     pub(super) state: Family<StateLabels, Gauge>,
+    pub(super) oldest_snapshot: Gauge,
 }
 
 impl Default for Families {
@@ -76,6 +77,7 @@ impl Default for Families {
             parked_records: Family::default(),
             oldest_parked: Family::default(),
             state: Family::default(),
+            oldest_snapshot: Gauge::default(),
         }
     }
 }
@@ -116,6 +118,12 @@ impl Families {
             self.oldest_parked.clone(),
         );
         registry.register("projection_state", "1 for the state that the projection is in, else 0", self.state.clone());
+        registry.register_with_unit(
+            "oldest_snapshot",
+            "For how long a snapshot has kept the database from removing old versions of rows; 0 while none does",
+            Unit::Seconds,
+            self.oldest_snapshot.clone(),
+        );
         registry
     }
 }

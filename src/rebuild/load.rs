@@ -177,14 +177,15 @@ async fn is_wanted(
     definition: &Definition,
     throttle: &mut Throttle,
 ) -> Result<bool, Failure> {
-    let statuses = work.conductor.statuses().await?;
+    let (store, name) = (&work.conductor.store, work.conductor.name());
+    let statuses = store.generations_of(name).await?;
+    let live = store.positions(name, None).await?;
     let most = work.conductor.policy.max_impact_of(Some(&work.operation.command));
     // A question without an answer changes nothing: where the log can't be read, reading it fails.
     if most > 0
         && let Ok(extents) = work.conductor.source.extents(definition.topics()).await
     {
-        let live = statuses.iter().find(|status| status.state == GenerationState::Live);
-        throttle.look(live, &extents, most);
+        throttle.look(&live, &extents, most);
     }
     let ours = statuses.iter().find(|found| found.generation == status.generation);
     Ok(ours.is_some_and(|ours| ours.state == GenerationState::Building && ours.paused_since.is_none()))

@@ -1,7 +1,7 @@
 //! When a rebuild gives way.
 
 use crate::source::Extents;
-use crate::store::GenerationStatus;
+use crate::store::Positions;
 
 /// Whether a rebuild gives way to the live generation.
 #[derive(Debug, Default)]
@@ -14,13 +14,11 @@ pub(crate) struct Throttle {
 impl Throttle {
     /// Closed while the live generation lags by more than `most` records and moves: one that stands still is held up by
     /// something else, and would hold up the rebuild for ever.
-    pub(crate) fn look(&mut self, live: Option<&GenerationStatus>, extents: &Extents, most: u64) {
-        let Some(live) = live else { return self.closed = false };
+    pub(crate) fn look(&mut self, live: &Positions, extents: &Extents, most: u64) {
         let lag = live
-            .checkpoints
             .iter()
-            .filter_map(|held| Some((extents.get(&held.partition)?.end - held.next_offset).max(0).unsigned_abs()));
-        let stands: i64 = live.checkpoints.iter().map(|held| held.next_offset).sum();
+            .filter_map(|(partition, next)| Some((extents.get(partition)?.end - next).max(0).unsigned_abs()));
+        let stands: i64 = live.values().sum();
         self.closed = lag.sum::<u64>() > most && stands > self.live_stood;
         self.live_stood = stands;
     }
@@ -37,16 +35,16 @@ mod tests {
     fn a_rebuild_gives_way_to_a_live_generation_that_lags_and_moves() {
         let partition = TopicPartition::new("orders", 0);
         let extents = Extents::from([(partition.clone(), Extent { end: 100, ..Extent::default() })]);
-        let live = |next_offset| GenerationStatus::live_at(&[(0, next_offset)]);
+        let live = |next_offset| Positions::from([(partition.clone(), next_offset)]);
         let mut throttle = Throttle::default();
-        let mut look = |live: Option<GenerationStatus>| {
-            throttle.look(live.as_ref(), &extents, 50);
+        let mut look = |live: Positions| {
+            throttle.look(&live, &extents, 50);
             throttle.closed
         };
-        assert!(look(Some(live(10))), "it lags by 90, and has moved");
-        assert!(!look(Some(live(10))), "it stands still: somebody else is to blame");
-        assert!(look(Some(live(40))));
-        assert!(!look(Some(live(60))), "40 behind is close enough");
-        assert!(!look(None));
+        assert!(look(live(10)), "it lags by 90, and has moved");
+        assert!(!look(live(10)), "it stands still: somebody else is to blame");
+        assert!(look(live(40)));
+        assert!(!look(live(60)), "40 behind is close enough");
+        assert!(!look(Positions::new()), "there is none");
     }
 }

@@ -4,6 +4,7 @@
 //! records on; it stops taking more while the bytes that nobody has taken yet exceed a bound.
 
 mod dead_letters;
+mod extents;
 mod log;
 mod meaning;
 mod native;
@@ -30,7 +31,7 @@ use self::log::ToTracing;
 pub use self::produce::Producer;
 use self::pulse::Pulse;
 use self::rebalance::Member;
-use super::{Assignment, Extent, Extents, Source, SourceError, SourceEvent, Start, Subscription};
+use super::{Assignment, Extents, Source, SourceError, SourceEvent, Start, Subscription};
 
 /// How long one question to the brokers may take.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
@@ -128,7 +129,7 @@ impl Source for KafkaSource {
             let client = source.client()?;
             let mut extents = Extents::new();
             for topic in &topics {
-                topic_extents(client, &source.topics, topic, &mut extents)?;
+                extents::of_topic(client, &source.topics, topic, &mut extents)?;
             }
             Ok(extents)
         })
@@ -146,7 +147,10 @@ impl Source for KafkaSource {
     async fn offsets_at(&self, topics: &[&str], at: Timestamp) -> Result<BTreeMap<TopicPartition, i64>, SourceError> {
         let extents = self.extents(topics).await?;
         let source = self.clone();
-        blocking(ASKING_FOR_A_TIME, move || offsets_at(source.client()?, &source.topics, &extents, at)).await
+        blocking(extents::ASKING_FOR_A_TIME, move || {
+            extents::offsets_at(source.client()?, &source.topics, &extents, at)
+        })
+        .await
     }
 
     async fn subscribe(&self, group: &str, topics: &[&str]) -> Result<Box<dyn Subscription>, SourceError> {
@@ -192,55 +196,6 @@ impl Source for KafkaSource {
             failed: None,
         }))
     }
-}
-
-fn topic_extents(client: &Client, topics: &Topics, topic: &str, extents: &mut Extents) -> Result<(), SourceError> {
-    let name = topics.in_kafka(topic);
-    let doing = format!("asking Kafka how far topic `{name}` reaches");
-    let metadata = client.fetch_metadata(Some(&name), ANSWER_TIMEOUT).map_err(|error| classify(&doing, &error))?;
-    let found = metadata.topics().iter().find(|found| found.name() == name);
-    let found = found.ok_or_else(|| SourceError::NoTopic(name.clone()))?;
-    if let Some(error) = found.error() {
-        return Err(of_topic(&name, &doing, &KafkaError::MetadataFetch(error.into())));
-    }
-    let log_id = native::topic_id(client, &name, ANSWER_TIMEOUT);
-    for partition in found.partitions() {
-        // Asked for its ends it would not answer, and say nothing.
-        if partition.leader() < 0 {
-            let reason = format!("partition {} has no leader at the moment", partition.id());
-            return Err(SourceError::Unavailable { doing, reason });
-        }
-        let offsets = client.fetch_watermarks(&name, partition.id(), ANSWER_TIMEOUT);
-        let (start, end) = offsets.map_err(|error| of_topic(&name, &doing, &error))?;
-        extents.insert(TopicPartition::new(topic, partition.id()), Extent { start, end, log_id: log_id.clone() });
-    }
-    Ok(())
-}
-
-const ASKING_FOR_A_TIME: &str = "asking Kafka for the offsets at a time";
-
-fn offsets_at(
-    client: &Client,
-    topics: &Topics,
-    extents: &Extents,
-    at: Timestamp,
-) -> Result<BTreeMap<TopicPartition, i64>, SourceError> {
-    let failed = |error: &KafkaError| classify(ASKING_FOR_A_TIME, error);
-    // Kafka's times are milliseconds: a fraction of one belongs to the next.
-    let millis = (at.as_micros() + 999).div_euclid(1_000).max(0);
-    // The question has the form of its answer: a time where an offset will be.
-    let question: Vec<_> = extents.keys().map(|partition| (partition.clone(), millis)).collect();
-    let answer = client.offsets_for_times(topics.offsets(&question), ANSWER_TIMEOUT).map_err(|error| failed(&error))?;
-    let mut offsets = BTreeMap::new();
-    for element in answer.elements() {
-        element.error().map_err(|error| failed(&error))?;
-        let partition = topics.partition(element.topic(), element.partition());
-        let end = extents.get(&partition).map_or(0, |extent| extent.end);
-        // Where nothing is as late as that, the answer is "the end" and no number.
-        let offset = if let Offset::Offset(offset) = element.offset() { offset } else { end };
-        offsets.insert(partition, offset);
-    }
-    Ok(offsets)
 }
 
 struct KafkaSubscription {
@@ -354,8 +309,8 @@ impl Topics {
         let mut list = TopicPartitionList::new();
         for (partition, offset) in offsets {
             let name = self.in_kafka(&partition.topic);
-            // Fails for negative offsets alone, which no checkpoint has.
-            let _ = list.add_partition_offset(&name, partition.partition, Offset::Offset(*offset));
+            // Fails for negative offsets alone, which no checkpoint has. (`add_partition_offset` looks through the whole list.)
+            let _ = list.add_partition(&name, partition.partition).set_offset(Offset::Offset(*offset));
         }
         list
     }
@@ -399,14 +354,5 @@ fn classify(doing: &str, error: &KafkaError) -> SourceError {
             | Code::InvalidMessage,
         ) => SourceError::Refused { doing, reason },
         _ => SourceError::Unavailable { doing, reason },
-    }
-}
-
-/// What an error about this topic means.
-fn of_topic(topic: &str, doing: &str, error: &KafkaError) -> SourceError {
-    use RDKafkaErrorCode::{UnknownPartition, UnknownTopic, UnknownTopicOrPartition};
-    match error.rdkafka_error_code() {
-        Some(UnknownTopic | UnknownTopicOrPartition | UnknownPartition) => SourceError::NoTopic(topic.to_owned()),
-        _ => classify(doing, error),
     }
 }

@@ -13,6 +13,8 @@ mod dead_letters;
 mod definition;
 mod deployment;
 mod generations;
+mod held_back;
+mod hints;
 mod lead;
 mod load;
 mod operations;
@@ -26,6 +28,7 @@ mod watched;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use readcast_core::{ChangeSet, Definition, TableSpec, TopicPartition};
@@ -36,6 +39,7 @@ use sqlx::postgres::PgConnectOptions;
 use self::connection::{at, commit_transaction, execute, roll_back};
 use self::connections::{Connections, Lease, limited};
 use self::dead_letters::Parking;
+use self::hints::Hints;
 use self::lead::PostgresLead;
 use self::permits::Rank;
 pub use self::server::{FindRoute, Route};
@@ -43,8 +47,8 @@ use self::server::{Server, Use};
 use self::watched::WatchedLead;
 use super::{
     Attendance, Capacity, Checkpoint, Command, Commit, Committed, Deployment, Encoding, Generation, GenerationStatus,
-    Instance, Lead, Memory, Operation, ParkedIn, ParkedRecord, ParkedSequence, Peek, Precedence, SequenceId,
-    Settlement, SharedPrecedence, Store, StoreError, Surroundings, Trouble, Waiting, Writer, Written,
+    HeldBack, Instance, Lead, Memory, Operation, ParkedIn, ParkedRecord, ParkedSequence, Peek, Positions, Precedence,
+    SequenceId, Settlement, SharedPrecedence, Store, StoreError, Surroundings, Trouble, Waiting, Writer, Written,
 };
 use crate::failpoint;
 use crate::source::Extent;
@@ -155,11 +159,24 @@ impl Store for Postgres {
             precedence,
             definition: definition.clone(),
             generation,
+            hints: Hints::default(),
         }))
     }
 
     async fn generations(&self) -> Result<Vec<GenerationStatus>, StoreError> {
         ask!(self, |turn| generations::all(turn))
+    }
+
+    async fn generations_of(&self, projection: &str) -> Result<Vec<GenerationStatus>, StoreError> {
+        ask!(self, |turn| generations::of(turn, projection))
+    }
+
+    async fn positions(&self, projection: &str, of: Option<Generation>) -> Result<Positions, StoreError> {
+        ask!(self, |turn| checkpoints::positions(turn, projection, of))
+    }
+
+    async fn held_back(&self, age: Duration) -> Result<Option<HeldBack>, StoreError> {
+        ask!(self, |turn| held_back::held_back(turn, age))
     }
 
     async fn peek(&self, table: &TableSpec, rows: usize) -> Result<Peek, StoreError> {
@@ -265,17 +282,18 @@ impl Store for Postgres {
 }
 
 fn migrator() -> Migrator {
-    const MIGRATIONS: [(i64, &str, &str); 5] = [
+    const MIGRATIONS: &[(i64, &str, &str)] = &[
         (1, "positions", include_str!("../../migrations/postgres/0001_positions.sql")),
         (2, "generations", include_str!("../../migrations/postgres/0002_generations.sql")),
         (3, "dead_letters", include_str!("../../migrations/postgres/0003_dead_letters.sql")),
         (4, "load", include_str!("../../migrations/postgres/0004_load.sql")),
         (5, "deployment", include_str!("../../migrations/postgres/0005_deployment.sql")),
+        (7, "dead_versions", include_str!("../../migrations/postgres/0007_dead_versions.sql")),
     ];
-    let migration = |(version, name, sql): (i64, &'static str, &'static str)| {
+    let migration = |&(version, name, sql): &(i64, &'static str, &'static str)| {
         Migration::new(version, name.into(), MigrationType::Simple, sqlx::SqlStr::from_static(sql), false)
     };
-    let mut migrator = Migrator::with_migrations(MIGRATIONS.map(migration).into());
+    let mut migrator = Migrator::with_migrations(MIGRATIONS.iter().map(migration).collect());
     migrator.create_schema("readcast");
     migrator.dangerous_set_table_name("readcast.migrations");
     migrator
@@ -284,8 +302,8 @@ fn migrator() -> Migrator {
 /// How the reasons of dead letters are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Reasons {
-    /// As they are.
-    AsTold,
+    /// As they are, as far as the database's encoding holds them.
+    AsTold(Encoding),
     /// As one fixed text: whatever is wrong with them, it must not keep a record from being parked.
     Withheld,
 }
@@ -302,7 +320,20 @@ enum Passed {
 /// What became of a transaction.
 enum Transacted {
     Decided(Committed),
+    /// The database can't hold a reason. The transaction has failed.
     ReasonsRefused,
+}
+
+impl Transacted {
+    fn decided(self) -> Result<Committed, StoreError> {
+        match self {
+            Transacted::Decided(committed) => Ok(committed),
+            Transacted::ReasonsRefused => {
+                let reason = "the database refuses every reason".to_owned();
+                Err(StoreError::Refused { doing: "parking records".into(), reason })
+            }
+        }
+    }
 }
 
 /// What every commit does before its rows: passes the guard, parks, remembers what it saw.
@@ -310,16 +341,16 @@ async fn pass(
     connection: &mut PgConnection,
     of: ParkedIn<'_>,
     commit: &Commit,
-    encoding: Encoding,
     reasons: Reasons,
+    hints: &mut Hints,
 ) -> Result<Passed, StoreError> {
     let checkpoints = checkpoints::Of::new(of.projection, of.generation);
-    if !checkpoints.advance(connection, &commit.advances).await? {
+    if !checkpoints.advance(connection, &commit.advances, hints).await? {
         roll_back(connection).await?;
         return checkpoints.outcome(connection, &commit.advances).await.map(Passed::No);
     }
     failpoint::hit("after_checkpoint");
-    match dead_letters::park(connection, of, commit, encoding, reasons).await? {
+    match dead_letters::park(connection, of, commit, reasons).await? {
         Parking::Done => {}
         Parking::Full(limit) => {
             roll_back(connection).await?;
@@ -327,7 +358,7 @@ async fn pass(
         }
         Parking::ReasonsRefused => return Ok(Passed::ReasonsRefused),
     }
-    dead_letters::write_ledger(connection, of, commit).await?;
+    dead_letters::write_ledger(connection, of, commit, hints).await?;
     Ok(Passed::Yes)
 }
 
@@ -339,6 +370,7 @@ struct PostgresWriter {
     precedence: SharedPrecedence,
     definition: Definition,
     generation: Generation,
+    hints: Hints,
 }
 
 impl PostgresWriter {
@@ -356,11 +388,16 @@ impl PostgresWriter {
     }
 
     /// The whole transaction. Any error leaves by `?`, so COMMIT is never sent after a statement that failed.
-    async fn transact(&self, lease: &mut Lease, commit: &Commit, reasons: Reasons) -> Result<Transacted, StoreError> {
+    async fn transact(
+        &self,
+        lease: &mut Lease,
+        commit: &Commit,
+        reasons: Reasons,
+        hints: &mut Hints,
+    ) -> Result<Transacted, StoreError> {
         execute(lease, "BEGIN").await.map_err(at("beginning a transaction"))?;
         failpoint::hit("after_begin");
-        let encoding = lease.encoding();
-        match pass(lease, self.parked_in(), commit, encoding, reasons).await? {
+        match pass(lease, self.parked_in(), commit, reasons, hints).await? {
             Passed::Yes => {}
             Passed::No(refused) => return Ok(Transacted::Decided(refused)),
             Passed::ReasonsRefused => return Ok(Transacted::ReasonsRefused),
@@ -429,20 +466,25 @@ impl Writer for PostgresWriter {
 
     async fn commit(&mut self, commit: &Commit) -> Result<Committed, StoreError> {
         let commit = commit.guarded()?;
-        for reasons in [Reasons::AsTold, Reasons::Withheld] {
-            let mut lease = self.lease(self.rank()).await?;
-            let backend = lease.backend();
-            match self.connections.watched(&backend, self.transact(&mut lease, commit, reasons)).await? {
-                Transacted::Decided(committed) => {
-                    lease.give_back();
-                    return Ok(committed);
-                }
-                // Its transaction has failed; the next one begins on another connection.
-                Transacted::ReasonsRefused => {}
+        let mut hints = std::mem::take(&mut self.hints);
+        let mut lease = self.lease(self.rank()).await?;
+        let (backend, encoding) = (lease.backend(), lease.encoding());
+        let told = self.transact(&mut lease, commit, Reasons::AsTold(encoding), &mut hints);
+        let committed = match self.connections.watched(&backend, told).await? {
+            Transacted::Decided(committed) => committed,
+            Transacted::ReasonsRefused => {
+                roll_back(&mut lease).await?;
+                hints = Hints::default();
+                let withheld = self.transact(&mut lease, commit, Reasons::Withheld, &mut hints);
+                self.connections.watched(&backend, withheld).await?.decided()?
             }
+        };
+        lease.give_back();
+        // What was noted in a transaction that was rolled back is not true.
+        if matches!(committed, Committed::Applied(_)) {
+            self.hints = hints;
         }
-        let reason = "the database refuses every reason".to_owned();
-        Err(StoreError::Refused { doing: "parking records".into(), reason })
+        Ok(committed)
     }
 
     async fn settle(&mut self, settlement: &Settlement) -> Result<Option<Written>, StoreError> {

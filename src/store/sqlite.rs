@@ -13,6 +13,7 @@ mod dead_letters;
 mod definition;
 mod deployment;
 mod generations;
+mod held_back;
 mod holds;
 mod instances;
 mod lead;
@@ -28,6 +29,7 @@ mod values;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use readcast_core::{ChangeSet, Definition, TableSpec, TopicPartition};
@@ -38,9 +40,9 @@ use self::connection::{Connection, Turn, at};
 use self::lead::{Led, SqliteLead};
 use self::lock::WriteLock;
 use super::{
-    Attendance, Capacity, Checkpoint, Command, Commit, Committed, Deployment, Generation, GenerationStatus, Instance,
-    Lead, Memory, Operation, ParkedIn, ParkedRecord, ParkedSequence, Peek, SequenceId, Settlement, SharedPrecedence,
-    Store, StoreError, Surroundings, Trouble, Waiting, Writer, Written,
+    Attendance, Capacity, Checkpoint, Command, Commit, Committed, Deployment, Generation, GenerationStatus, HeldBack,
+    Instance, Lead, Memory, Operation, ParkedIn, ParkedRecord, ParkedSequence, Peek, Positions, SequenceId, Settlement,
+    SharedPrecedence, Store, StoreError, Surroundings, Trouble, Waiting, Writer, Written,
 };
 use crate::failpoint;
 use crate::source::Extent;
@@ -201,6 +203,24 @@ impl Store for Sqlite {
         let generations = generations::all(&mut turn).await?;
         turn.commit().await?;
         Ok(generations)
+    }
+
+    async fn generations_of(&self, projection: &str) -> Result<Vec<GenerationStatus>, StoreError> {
+        let mut turn = self.reads.begin().await?;
+        let generations = generations::of(&mut turn, projection).await?;
+        turn.commit().await?;
+        Ok(generations)
+    }
+
+    async fn positions(&self, projection: &str, of: Option<Generation>) -> Result<Positions, StoreError> {
+        let mut turn = self.reads.begin().await?;
+        let positions = checkpoints::positions(&mut turn, projection, of).await?;
+        turn.commit().await?;
+        Ok(positions)
+    }
+
+    async fn held_back(&self, _age: Duration) -> Result<Option<HeldBack>, StoreError> {
+        Ok(held_back::held_back(self.reads.path()))
     }
 
     async fn peek(&self, table: &TableSpec, rows: usize) -> Result<Peek, StoreError> {

@@ -5,6 +5,7 @@
 //! group, no open transaction.
 
 mod look;
+mod pace;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -16,7 +17,8 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use self::look::{note, same_log};
+use self::look::{Mirror, note, same_log};
+use self::pace::Pace;
 use super::goal::Goal;
 use super::watch::Watch;
 use super::{Options, Shared};
@@ -30,7 +32,7 @@ use crate::source::{Batch, Extents, SourceError, SourceEvent, Start, Subscriptio
 use crate::store::{Checkpoint, Generation, Precedence, SharedPrecedence, StoreError, Trouble, Writer};
 use crate::worker::{Activity, Lane, LaneInput, Limits, Progress};
 
-/// How often lag is measured, positions are mirrored to the log, and other instances' progress is looked at.
+/// How long one question of a look may take.
 const TICK: Duration = Duration::from_secs(1);
 /// How long a run must last for the waits after its failure to begin anew.
 const A_GOOD_RUN: Duration = Duration::from_secs(60);
@@ -76,6 +78,11 @@ impl Feed {
     /// Whether readers see the generation at the moment: its lag is the projection's.
     fn serves(&self) -> bool {
         self.precedence.get() == Precedence::Live
+    }
+
+    /// Whether it stands still while the live generation falls behind.
+    fn gives_way(&self) -> bool {
+        self.max_impact > 0 && !self.serves()
     }
 
     fn name(&self) -> &str {
@@ -188,6 +195,10 @@ struct Run<'a> {
     /// What each lane is at.
     activities: Vec<Activity>,
     watch: &'a mut Watch,
+    /// When lag is measured, positions are mirrored to the log, and other instances' progress is looked at.
+    pace: Pace,
+    /// When the log was last told all positions.
+    mirrored_all: Instant,
     /// Whether the store may say that something keeps the generation from going on.
     noted: bool,
 }
@@ -199,6 +210,8 @@ struct Partition {
     delivered: i64,
     /// Up to here, they are in the database.
     next_offset: i64,
+    /// Up to here, the log was told that they are.
+    mirrored: Option<i64>,
     /// Which log they are of, where that is known.
     log_id: Option<String>,
 }
@@ -234,6 +247,8 @@ impl<'a> Run<'a> {
             throttle: Throttle::default(),
             activities: Vec::new(),
             watch,
+            pace: Pace::new(Instant::now()),
+            mirrored_all: Instant::now(),
             noted: true,
         };
         for number in 0..options.lanes.max(1) {
@@ -275,8 +290,6 @@ impl<'a> Run<'a> {
     }
 
     async fn work(&mut self) -> Result<(), Failure> {
-        let mut tick = tokio::time::interval(TICK);
-        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         // A batch that waits for memory. Nothing more is taken from the source meanwhile.
         let mut waiting: Option<Batch> = None;
         while !self.goal.as_ref().is_some_and(Goal::is_reached) {
@@ -294,7 +307,7 @@ impl<'a> Run<'a> {
                     }
                 }
                 event = self.subscription.next(), if waiting.is_none() && !self.throttle.closed => waiting = self.happened(event?).await?,
-                _ = tick.tick() => self.look_around().await?,
+                () = tokio::time::sleep_until(self.pace.due()) => self.look_around().await?,
             }
         }
         Ok(())
@@ -311,7 +324,7 @@ impl<'a> Run<'a> {
         while let Ok(progress) = self.progress.try_recv() {
             self.progressed(progress);
         }
-        self.mirror();
+        self.mirror(Mirror::All);
         self.subscription.close().await;
         if self.feed.serves() {
             self.metrics.forget_all();
@@ -320,6 +333,7 @@ impl<'a> Run<'a> {
     }
 
     async fn happened(&mut self, event: SourceEvent) -> Result<Option<Batch>, Failure> {
+        self.pace.hurry();
         match event {
             SourceEvent::Assigned(partitions) => self.take_over(partitions).await?,
             SourceEvent::Batch(batch) => return Ok(Some(batch)),
@@ -393,7 +407,8 @@ impl<'a> Run<'a> {
         let Checkpoint { partition, next_offset, owner_epoch, log_id, .. } = checkpoint.clone();
         let (projection, generation) = (self.feed.name(), self.feed.generation.0);
         tracing::info!(projection, generation, %partition, next_offset, owner_epoch, lane, "took over");
-        self.partitions.insert(partition.clone(), Partition { lane, delivered: next_offset, next_offset, log_id });
+        let held = Partition { lane, delivered: next_offset, next_offset, mirrored: None, log_id };
+        self.partitions.insert(partition.clone(), held);
         self.stands(&partition, next_offset);
         // A lane that has ended says why through its task.
         let _ = self.lanes[lane].send(LaneInput::Own(checkpoint, epoch));
@@ -415,6 +430,7 @@ impl<'a> Run<'a> {
     }
 
     fn progressed(&mut self, progress: Progress) {
+        self.pace.hurry();
         for (partition, next_offset) in progress {
             if let Some(held) = self.partitions.get_mut(&partition) {
                 held.next_offset = next_offset;

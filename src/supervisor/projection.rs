@@ -25,6 +25,8 @@ use crate::store::{
 const TICK: Duration = Duration::from_millis(500);
 /// How often an instance shows that it runs.
 const TICKS_BETWEEN_SIGNS: u32 = 4;
+/// How often it asks how old the oldest snapshot in the store is.
+const TICKS_BETWEEN_SNAPSHOTS: u32 = 20;
 /// How many finished operations are looked at, to know what was refused or cancelled.
 const REMEMBERED: usize = 10;
 
@@ -200,9 +202,13 @@ impl Projection {
         if self.ticks.is_multiple_of(TICKS_BETWEEN_SIGNS) {
             self.attend(true).await?;
         }
+        if self.ticks.is_multiple_of(TICKS_BETWEEN_SNAPSHOTS) {
+            // No answer is needed to go on.
+            let held_back = store.held_back(Duration::ZERO).await.ok().flatten();
+            self.shared.metrics.oldest_snapshot(held_back.and_then(|held| held.seconds).unwrap_or(0));
+        }
         self.ticks = self.ticks.wrapping_add(1);
-        let mut statuses = store.generations().await?;
-        statuses.retain(|status| status.projection == self.name);
+        let statuses = store.generations_of(&self.name).await?;
         let operations = store.operations(&self.name, REMEMBERED).await?;
         self.try_again_after(&operations);
         self.feed(&statuses, &operations);
@@ -303,6 +309,11 @@ impl Projection {
             health.serve(&self.name, live.generation);
         } else {
             let attendance = self.shared.store.attendance().await?;
+            let all = self.shared.store.generations().await?;
+            let ours =
+                |status: &&GenerationStatus| status.projection == self.name && status.generation == live.generation;
+            // With its checkpoints, which tell when it last moved.
+            let live = all.iter().find(ours).unwrap_or(live);
             health.set(&self.name, self.without_the_live_code(live, statuses, operations, &attendance));
         }
         Ok(())

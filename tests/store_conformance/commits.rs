@@ -100,6 +100,47 @@ pub(super) async fn fault_01_a_commit_that_happened_is_not_repeated(subject: &Su
     assert_counts(subject.rows(&counters()[0]).await, &[("a", 1)]);
 }
 
+/// A hold, its release or another's repair rewrites a row without changing what the guard asks for.
+pub(super) async fn a_commit_finds_checkpoints_that_somebody_else_has_rewritten_and_moves_each_once(subject: &Subject) {
+    let mut lane = Lane::claim_partition(subject, &definition(counters()), 0).await;
+    let mut other = Lane::claim_partition(subject, &definition(counters()), 1).await;
+    let rewritten = ["", "partition = 1", "partition = 0", "partition IN (0, 1)", "partition = 7"];
+    for (round, rewritten) in rewritten.iter().cycle().take(20).enumerate() {
+        if !rewritten.is_empty() {
+            let checkpoints = subject.own("checkpoints");
+            subject.execute(&format!("UPDATE {checkpoints} SET hold_at = NULL WHERE {rewritten}")).await;
+        }
+        let advances = vec![lane.advance(), other.advance()];
+        let commit = Commit { advances, changes: counted(&["a"]), ..Commit::default() };
+        let committed = lane.try_commit(&commit).await;
+        assert_eq!(committed, Ok(Committed::Applied(Written { rows: 1, missed: 0 })), "round {round}: {rewritten}");
+        (lane.next_offset, other.next_offset) = (lane.next_offset + 1, other.next_offset + 1);
+    }
+    assert_eq!(subject.positions().await, [(0, 20), (1, 20)]);
+    assert_counts(subject.rows(&counters()[0]).await, &[("a", 20)]);
+}
+
+pub(super) async fn positions_are_those_of_one_generation(subject: &Subject) {
+    let definition = definition(counters());
+    let of = async |of| {
+        let positions = subject.store.positions(definition.name(), of).await.expect("they can be read");
+        positions.into_iter().map(|(at, next)| (at.partition, next)).collect::<Vec<_>>()
+    };
+    let mut lane = Lane::claim(subject, &definition).await;
+    let mut other = Lane::claim_partition(subject, &definition, 1).await;
+    for lane in [&mut lane, &mut other] {
+        assert!(matches!(lane.commit(counted(&["a"])).await, Ok(Committed::Applied(_))));
+    }
+    assert!(matches!(lane.commit(counted(&["a"])).await, Ok(Committed::Applied(_))));
+    assert_eq!(of(Some(Generation(1))).await, [(0, 2), (1, 1)]);
+    assert_eq!(of(None).await, [(0, 2), (1, 1)], "it is the live one");
+    assert_eq!(of(Some(Generation(2))).await, []);
+    let mut all = subject.store.generations().await.expect("generations can be read");
+    all.iter_mut().for_each(|status| status.checkpoints.clear());
+    assert_eq!(subject.store.generations_of(definition.name()).await, Ok(all));
+    assert_eq!(subject.store.generations_of("another").await, Ok(vec![]));
+}
+
 pub(super) async fn a_claim_raises_the_epoch_and_keeps_the_position(subject: &Subject) {
     let definition = definition(counters());
     let mut first = Lane::claim(subject, &definition).await;

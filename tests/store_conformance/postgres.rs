@@ -1,11 +1,15 @@
 //! What a server with many writers has to promise.
 
+use std::time::Duration;
+
 use readcast::store::postgres::Postgres;
-use readcast::store::{Commit, Committed, Generation, Precedence, Store, StoreError};
+use readcast::store::{Commit, Committed, Entry, Generation, Page, Precedence, Store, StoreError};
 use readcast_core::{ColumnType, TableSpec, TopicPartition};
 use sqlx::{AssertSqlSafe, Executor};
 
-use super::lane::{changes, definition};
+use super::commits::{assert_counts, counted, counters};
+use super::lane::{Lane, changes, definition};
+use super::subject::Subject;
 use crate::support::eventually::{PATIENCE, eventually};
 use crate::support::postgres::Database;
 
@@ -59,4 +63,136 @@ async fn fault_10_a_row_that_another_writer_creates_at_the_same_moment_is_worth_
     assert!(matches!(again, Ok(Committed::Applied(_))), "{again:?}");
     let rows = database.rows("SELECT line, writer FROM lines ORDER BY line").await;
     assert_eq!(rows, ["0|1", "1|1", "2|1"]);
+}
+
+/// A report, a dump, an abandoned session: no version of a row that is replaced meanwhile can be removed, and an index
+/// leads to all of them. What a commit costs must not grow with their number: work is counted here, not time.
+#[tokio::test]
+async fn a_commit_does_not_walk_through_the_versions_that_an_open_transaction_keeps() {
+    const COMMITS: i64 = 300;
+    let subject = Subject::postgres().await;
+    let database = subject.database();
+    let mut lane = Lane::claim(&subject, &definition(counters())).await;
+    let mut reader = database.connect().await;
+    reader.execute("BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT count(*) FROM counters").await.expect("a snapshot");
+    for offset in 0..COMMITS {
+        let entries = vec![Entry::of_event(offset, &offset.to_be_bytes(), b"content")];
+        let page = Page { partition: lane.partition.clone(), to: offset + 1, entries, forget_to: offset - 4 };
+        let commit = Commit { changes: counted(&[&format!("c{offset}")]), ledger: vec![page], ..Commit::default() };
+        assert!(matches!(lane.step(1, commit).await, Ok(Committed::Applied(_))));
+    }
+    // Its connection ends, and with it the server's counting.
+    drop(lane);
+    let counted = |name: &str| format!("SELECT {name} FROM pg_stat_all_indexes WHERE schemaname = 'readcast' AND ");
+    eventually("all commits are counted", PATIENCE, async || {
+        let updates =
+            "SELECT n_tup_upd FROM pg_stat_all_tables WHERE schemaname = 'readcast' AND relname = 'checkpoints'";
+        let updates: i64 = database.value(updates).await.parse().expect("a number");
+        if updates >= COMMITS { Ok(()) } else { Err(updates) }
+    })
+    .await;
+    let of = async |name: &str, index: &str| -> i64 {
+        let value = database.value(&format!("{} indexrelname = '{index}'", counted(name))).await;
+        value.parse().expect("a number")
+    };
+    let looked_up = of("idx_scan", "checkpoints_pkey").await;
+    assert!(looked_up < 10, "a checkpoint was looked up by its key {looked_up} times in {COMMITS} commits");
+    let pages = of("idx_tup_read", "ledger_pkey").await;
+    assert!(pages < 3 * COMMITS, "{pages} entries of the ledger's index were read in {COMMITS} commits");
+    assert_eq!(database.value("SELECT count(*) FROM readcast.ledger").await, "5", "those out of reach are gone");
+    reader.execute("COMMIT").await.expect("the reader ends");
+}
+
+/// The row of a checkpoint goes elsewhere, and something else comes to be where it was.
+#[tokio::test]
+async fn a_commit_finds_a_checkpoint_that_vacuum_has_moved_and_takes_no_other_row_for_it() {
+    let subject = Subject::postgres().await;
+    let mut lane = Lane::claim_partition(&subject, &definition(counters()), 0).await;
+    let mut other = Lane::claim_partition(&subject, &definition(counters()), 1).await;
+    let moves = [
+        "VACUUM FULL readcast.checkpoints",
+        "VACUUM readcast.checkpoints",
+        "CLUSTER readcast.checkpoints USING checkpoints_pkey",
+        // The places of the two are exchanged.
+        "CREATE TEMP TABLE kept AS SELECT * FROM readcast.checkpoints;
+         TRUNCATE readcast.checkpoints CASCADE;
+         INSERT INTO readcast.checkpoints SELECT * FROM kept ORDER BY partition DESC",
+    ];
+    for moved in moves.iter().cycle().take(12) {
+        for lane in [&mut lane, &mut other] {
+            assert!(matches!(lane.commit(counted(&["a"])).await, Ok(Committed::Applied(_))), "before {moved}");
+        }
+        subject.execute(moved).await;
+        for lane in [&mut lane, &mut other] {
+            assert!(matches!(lane.commit(counted(&["a"])).await, Ok(Committed::Applied(_))), "after {moved}");
+        }
+    }
+    assert_eq!(subject.positions().await, [(0, 24), (1, 24)]);
+    assert_counts(subject.rows(&counters()[0]).await, &[("a", 48)]);
+}
+
+/// A commit that waits for somebody who is just holding its checkpoint decides by what stands there afterwards.
+#[tokio::test]
+async fn a_commit_that_waits_for_a_hold_respects_it_and_goes_on_before_it() {
+    let subject = Subject::postgres().await;
+    let database = subject.database();
+    let mut lane = Lane::claim(&subject, &definition(counters())).await;
+    for (hold_at, expected) in [(9, None), (1, Some(1))] {
+        // The first commit of all, and one that knows where the row is.
+        assert!(lane.next_offset < 2);
+        let mut holder = database.connect().await;
+        let hold = format!("BEGIN; UPDATE readcast.checkpoints SET hold_at = {hold_at}, hold_until = 'infinity'");
+        holder.execute(AssertSqlSafe(hold)).await.expect("a hold that nobody sees yet");
+        let meeting = async {
+            let waits = "SELECT count(*) FROM pg_stat_activity
+                         WHERE datname = current_database() AND wait_event_type = 'Lock'";
+            eventually("the commit waits for the row", PATIENCE, async || match database.value(waits).await.as_str() {
+                "1" => Ok(()),
+                count => Err(format!("{count} wait")),
+            })
+            .await;
+            holder.execute("COMMIT").await.expect("it is held");
+        };
+        let (met, ()) = tokio::join!(lane.commit(counted(&["a"])), meeting);
+        match expected {
+            None => assert!(matches!(met, Ok(Committed::Applied(_))), "{met:?}"),
+            Some(at) => assert_eq!(met, Ok(Committed::Held(vec![(lane.partition.clone(), at)]))),
+        }
+    }
+    assert_eq!(subject.positions().await, [(0, 1)]);
+    subject.execute("UPDATE readcast.checkpoints SET hold_at = NULL").await;
+    assert!(matches!(lane.commit(counted(&["a"])).await, Ok(Committed::Applied(_))));
+    assert_counts(subject.rows(&counters()[0]).await, &[("a", 2)]);
+}
+
+#[tokio::test]
+async fn who_holds_the_oldest_snapshot_is_told_with_what_to_do() {
+    let subject = Subject::postgres().await;
+    let database = subject.database();
+    let held = async |seconds| {
+        let held = subject.store.held_back(Duration::from_secs(seconds)).await.expect("it can be asked");
+        held.map(|held| held.to_string())
+    };
+    let mut reader = database.connect().await;
+    reader.execute("SET application_name = 'weekly report'").await.expect("a name");
+    reader.execute("BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT 1").await.expect("a snapshot");
+    let process = database.value("SELECT pid FROM pg_stat_activity WHERE application_name = 'weekly report'").await;
+    // Younger ones, of all kinds, that hold nothing more back.
+    let mut writer = database.connect().await;
+    writer.execute("BEGIN; CREATE TABLE somebodys (id int)").await.expect("a transaction that writes");
+    let told = held(0).await.expect("somebody holds");
+    assert!(
+        told.contains("by `weekly report` (user \"") && told.contains(&format!("process {process}, from")),
+        "{told}"
+    );
+    assert!(told.ends_with("ends such sessions by itself") && told.contains("pg_terminate_backend"), "{told}");
+    assert_eq!(held(3600).await, None, "it is not that old");
+    reader.execute("COMMIT").await.expect("an end");
+    let told = held(0).await.expect("the one that writes is left");
+    assert!(told.contains("by a session without a name") && told.contains("whose transaction is open"), "{told}");
+    writer.execute("SET application_name = 'readcast'").await.expect("a name");
+    let told = held(0).await.expect("it is ours");
+    assert!(told.contains("by readcast itself") && told.ends_with("wait: it ends with that"), "{told}");
+    writer.execute("ROLLBACK").await.expect("an end");
+    assert_eq!(held(0).await, None);
 }

@@ -50,14 +50,6 @@ impl Subject {
         Self::migrated(store, Client::Postgres(Box::new(database))).await
     }
 
-    /// The database of a Postgres store.
-    pub(super) fn database(&self) -> &Database {
-        match &self.client {
-            Client::Postgres(database) => database,
-            Client::Sqlite(_) => panic!("this is no Postgres store"),
-        }
-    }
-
     async fn migrated(store: Arc<dyn Store>, client: Client) -> Self {
         store.migrate().await.expect("an empty database can be migrated");
         store.migrate().await.expect("and a migrated one");
@@ -80,6 +72,14 @@ impl Subject {
         match &self.client {
             Client::Sqlite(dir) => sqlite_client(dir).await,
             Client::Postgres(_) => panic!("this is no SQLite store"),
+        }
+    }
+
+    /// The database of a Postgres store.
+    pub(super) fn database(&self) -> &Database {
+        match &self.client {
+            Client::Postgres(database) => database,
+            Client::Sqlite(_) => panic!("this is no Postgres store"),
         }
     }
 

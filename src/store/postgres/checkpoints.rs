@@ -1,11 +1,13 @@
 //! The checkpoints of one generation.
 
 use readcast_core::TopicPartition;
+use sqlx::postgres::PgRow;
 use sqlx::{PgConnection, Row};
 
-use super::connection::at;
+use super::connection::{at, execute};
+use super::hints::Hints;
 use crate::source::Extent;
-use crate::store::{Advance, Checkpoint, Committed, Generation, StoreError};
+use crate::store::{Advance, Checkpoint, Committed, Generation, Positions, StoreError};
 
 /// The checkpoints of one generation of one projection.
 pub(super) struct Of<'a> {
@@ -69,23 +71,73 @@ impl<'a> Of<'a> {
 
     /// The guard of every commit: moves each checkpoint, provided that all of them stand exactly where the commit
     /// begins, belong to the owner that it names, have parked what it was planned with and are held at no offset before
-    /// its end. `false` when any is not.
+    /// its end. `false` when any is not: some may have been moved, so the transaction must be rolled back.
+    ///
+    /// Begins the transaction anew when the checkpoints are not where `hints` say, so it must be the first to change
+    /// anything in it.
     pub(super) async fn advance(
         &self,
         connection: &mut PgConnection,
         advances: &[Advance],
+        hints: &mut Hints,
     ) -> Result<bool, StoreError> {
-        const ADVANCE: &str = "
-            UPDATE readcast.checkpoints AS held
-            SET next_offset = step.next_offset, leader_epoch = step.leader_epoch, updated_at = now()
-            FROM unnest($3::text[], $4::int4[], $5::int8[], $6::int8[], $7::int8[], $8::int8[], $9::int4[])
-                AS step(topic, partition, expected, next_offset, owner_epoch, parking_epoch, leader_epoch)
-            WHERE held.projection = $1 AND held.generation = $2
-              AND held.topic = step.topic AND held.partition = step.partition
-              AND held.next_offset = step.expected AND held.owner_epoch = step.owner_epoch
-              AND held.parking_epoch = step.parking_epoch
-              AND (held.hold_at IS NULL OR step.next_offset <= held.hold_at OR held.hold_until < clock_timestamp())";
-        let moved = sqlx::query(ADVANCE)
+        let mut places = hints.take_places(advances);
+        loop {
+            let moved =
+                self.move_all(connection, advances, places.as_deref()).await.map_err(at("moving checkpoints"))?;
+            if moved.len() == advances.len() {
+                hints.note_places(moved);
+                return Ok(true);
+            }
+            // Somebody else has updated a row since, and it has gone elsewhere. By their keys all are found.
+            if places.take().is_none() {
+                return Ok(false);
+            }
+            execute(connection, "ROLLBACK AND CHAIN").await.map_err(at("moving checkpoints"))?;
+        }
+    }
+
+    /// Moves those that meet the conditions of the guard, found by their `places` or else by their keys. Which those are,
+    /// and their places from now on.
+    async fn move_all(
+        &self,
+        connection: &mut PgConnection,
+        advances: &[Advance],
+        places: Option<&[String]>,
+    ) -> sqlx::Result<Vec<(TopicPartition, String)>> {
+        macro_rules! advance {
+            ($step:literal, $given:literal, $found:literal) => {
+                concat!(
+                    "UPDATE readcast.checkpoints AS held
+                     SET next_offset = step.next_offset, leader_epoch = step.leader_epoch, updated_at = now()
+                     FROM unnest($3::text[], $4::int4[], $5::int8[], $6::int8[], $7::int8[], $8::int8[], $9::int4[]",
+                    $given,
+                    ") AS step(topic, partition, expected, next_offset, owner_epoch, parking_epoch, leader_epoch",
+                    $step,
+                    ") WHERE held.next_offset = step.expected AND held.owner_epoch = step.owner_epoch
+                         AND held.parking_epoch = step.parking_epoch
+                         AND (held.hold_at IS NULL OR step.next_offset <= held.hold_at
+                              OR held.hold_until < clock_timestamp()) AND ",
+                    $found,
+                    " RETURNING held.topic, held.partition, held.ctid::text AS place"
+                )
+            };
+        }
+        const BY_KEY: &str = advance!(
+            "",
+            "",
+            "held.projection = $1 AND held.generation = $2
+             AND held.topic = step.topic AND held.partition = step.partition"
+        );
+        // Columns as they are would let the planner take the index, which it does for a table that is small but for
+        // versions that it does not count.
+        const BY_PLACE: &str = advance!(
+            ", place",
+            ", $10::text[]::tid[]",
+            "held.ctid = step.place AND held.projection || '' = $1 AND held.generation + 0 = $2
+             AND held.topic || '' = step.topic AND held.partition + 0 = step.partition"
+        );
+        let query = sqlx::query(if places.is_some() { BY_PLACE } else { BY_KEY })
             .bind(self.projection)
             .bind(self.generation.0)
             .bind(advances.iter().map(|advance| advance.partition.topic.to_string()).collect::<Vec<_>>())
@@ -94,11 +146,14 @@ impl<'a> Of<'a> {
             .bind(advances.iter().map(|advance| advance.to).collect::<Vec<_>>())
             .bind(advances.iter().map(|advance| advance.owner_epoch).collect::<Vec<_>>())
             .bind(advances.iter().map(|advance| advance.parking_epoch).collect::<Vec<_>>())
-            .bind(advances.iter().map(|advance| advance.leader_epoch).collect::<Vec<_>>())
-            .execute(connection)
-            .await
-            .map_err(at("moving checkpoints"))?;
-        Ok(moved.rows_affected() == advances.len() as u64)
+            .bind(advances.iter().map(|advance| advance.leader_epoch).collect::<Vec<_>>());
+        let query = match places {
+            Some(places) => query.bind(places),
+            None => query,
+        };
+        let moved = query.fetch_all(connection).await?;
+        let moved = moved.iter().map(|row| Ok((partition(row)?, row.try_get("place")?)));
+        moved.collect()
     }
 
     /// Moves a checkpoint to where the log can be read again, under a new owner epoch, or deletes it. See
@@ -127,7 +182,17 @@ impl<'a> Of<'a> {
             Some((next_offset, log_id)) => statement.bind(next_offset).bind(log_id),
             None => statement,
         };
-        statement.execute(connection).await.map(drop).map_err(doing())
+        statement.execute(&mut *connection).await.map_err(doing())?;
+        if to.is_none() { self.forget_ledger(connection, partition).await } else { Ok(()) }
+    }
+
+    /// Deletes the ledger of a partition whose checkpoint was deleted: behind it, so that no commit adds a page meanwhile.
+    async fn forget_ledger(&self, connection: &mut PgConnection, partition: &TopicPartition) -> Result<(), StoreError> {
+        const FORGET: &str = "
+            DELETE FROM readcast.ledger WHERE projection = $1 AND generation = $2 AND topic = $3 AND partition = $4";
+        let forget = sqlx::query(FORGET).bind(self.projection).bind(self.generation.0).bind(&*partition.topic);
+        let forgotten = forget.bind(partition.partition).execute(connection).await;
+        forgotten.map(drop).map_err(at("deleting the ledger of a partition"))
     }
 
     /// Where a checkpoint goes back, or into another log, other records come to stand at the offsets from there on: what
@@ -184,9 +249,29 @@ impl<'a> Of<'a> {
     }
 }
 
-fn checkpoint(row: &sqlx::postgres::PgRow) -> sqlx::Result<Checkpoint> {
+/// The next offset of every partition of a generation, or of the live one.
+pub(super) async fn positions(
+    connection: &mut PgConnection,
+    projection: &str,
+    of: Option<Generation>,
+) -> Result<Positions, StoreError> {
+    const POSITIONS: &str = "
+        SELECT topic, partition, next_offset FROM readcast.checkpoints
+        WHERE projection = $1 AND generation = coalesce(
+            $2, (SELECT generation FROM readcast.generations WHERE projection = $1 AND state = 'live'))";
+    let rows = sqlx::query(POSITIONS).bind(projection).bind(of.map(|of| of.0)).fetch_all(connection).await;
+    let position = |row: &PgRow| Ok((partition(row)?, row.try_get("next_offset")?));
+    let positions = rows.and_then(|rows| rows.iter().map(position).collect());
+    positions.map_err(at("reading checkpoints"))
+}
+
+fn partition(row: &PgRow) -> sqlx::Result<TopicPartition> {
+    Ok(TopicPartition::new(row.try_get::<&str, _>("topic")?, row.try_get("partition")?))
+}
+
+fn checkpoint(row: &PgRow) -> sqlx::Result<Checkpoint> {
     Ok(Checkpoint {
-        partition: TopicPartition::new(row.try_get::<&str, _>("topic")?, row.try_get("partition")?),
+        partition: partition(row)?,
         next_offset: row.try_get("next_offset")?,
         owner_epoch: row.try_get("owner_epoch")?,
         parking_epoch: row.try_get("parking_epoch")?,

@@ -8,6 +8,7 @@ use sqlx::{AssertSqlSafe, PgConnection, Row};
 
 use super::Reasons;
 use super::connection::{at, is_of_a_text};
+use super::hints::Hints;
 use super::sql::TIME;
 use crate::source::Record;
 use crate::store::dead_letter::{headers_from_bytes, headers_to_bytes};
@@ -33,7 +34,6 @@ pub(super) async fn park(
     connection: &mut PgConnection,
     of: ParkedIn<'_>,
     commit: &Commit,
-    encoding: Encoding,
     reasons: Reasons,
 ) -> Result<Parking, StoreError> {
     const PARK: &str = "
@@ -50,7 +50,7 @@ pub(super) async fn park(
     let reason = |letter: &DeadLetter| {
         let cause = letter.cause.as_ref()?;
         Some(match reasons {
-            Reasons::AsTold => encoding.fit(&cause.reason).into_owned(),
+            Reasons::AsTold(encoding) => encoding.fit(&cause.reason).into_owned(),
             Reasons::Withheld => WITHHELD.to_owned(),
         })
     };
@@ -70,7 +70,7 @@ pub(super) async fn park(
         .execute(&mut *connection)
         .await;
     match parked {
-        Err(error) if is_of_a_text(&error) && reasons == Reasons::AsTold => return Ok(Parking::ReasonsRefused),
+        Err(error) if is_of_a_text(&error) && reasons != Reasons::Withheld => return Ok(Parking::ReasonsRefused),
         parked => parked.map_err(at("parking records"))?,
     };
     let exceeded = exceeded(connection, of, letters, commit.parking_limits).await?;
@@ -111,24 +111,36 @@ pub(super) async fn write_ledger(
     connection: &mut PgConnection,
     of: ParkedIn<'_>,
     commit: &Commit,
+    hints: &mut Hints,
 ) -> Result<(), StoreError> {
     if commit.ledger.is_empty() {
         return Ok(());
     }
-    write_pages(connection, of, &commit.ledger).await.map_err(at("writing the ledger"))
+    let forgotten: Vec<i64> = commit.ledger.iter().map(|page| hints.forget(page)).collect();
+    write_pages(connection, of, &commit.ledger, &forgotten).await.map_err(at("writing the ledger"))
 }
 
-async fn write_pages(connection: &mut PgConnection, of: ParkedIn<'_>, pages: &[Page]) -> sqlx::Result<()> {
+/// Writes pages, and forgets those before them; up to `forgotten` there are none. (An index leads to deleted ones as well,
+/// as long as anybody might still see them. So each is looked up by all columns of it: what the planner does not know the
+/// value of, it can't choose to look through.)
+async fn write_pages(
+    connection: &mut PgConnection,
+    of: ParkedIn<'_>,
+    pages: &[Page],
+    forgotten: &[i64],
+) -> sqlx::Result<()> {
     const WRITE: &str = "
-        WITH pages AS (
-            SELECT * FROM unnest($3::text[], $4::int4[], $5::int8[], $6::bytea[], $7::int8[])
-                AS page(topic, partition, to_offset, entries, forget_to)),
+        WITH pages AS MATERIALIZED (
+            SELECT $1::text AS projection, $2::int4 AS generation, page.*
+            FROM unnest($3::text[], $4::int4[], $5::int8[], $6::bytea[], $7::int8[], $8::int8[])
+                AS page(topic, partition, to_offset, entries, forget_to, forgotten)),
         forgotten AS (
             DELETE FROM readcast.ledger AS held USING pages
-            WHERE held.projection = $1 AND held.generation = $2 AND held.topic = pages.topic
-              AND held.partition = pages.partition AND held.to_offset <= pages.forget_to)
+            WHERE held.projection = pages.projection AND held.generation = pages.generation
+              AND held.topic = pages.topic AND held.partition = pages.partition
+              AND held.to_offset > pages.forgotten AND held.to_offset <= pages.forget_to)
         INSERT INTO readcast.ledger (projection, generation, topic, partition, to_offset, entries)
-        SELECT $1, $2, topic, partition, to_offset, entries FROM pages";
+        SELECT projection, generation, topic, partition, to_offset, entries FROM pages";
     sqlx::query(WRITE)
         .bind(of.projection)
         .bind(of.generation.0)
@@ -137,6 +149,7 @@ async fn write_pages(connection: &mut PgConnection, of: ParkedIn<'_>, pages: &[P
         .bind(pages.iter().map(|page| page.to).collect::<Vec<_>>())
         .bind(pages.iter().map(Page::to_bytes).collect::<Vec<_>>())
         .bind(pages.iter().map(|page| page.forget_to).collect::<Vec<_>>())
+        .bind(forgotten)
         .execute(connection)
         .await
         .map(drop)
@@ -159,7 +172,7 @@ pub(super) async fn cut_ledger(connection: &mut PgConnection, of: ParkedIn<'_>) 
             before.push(Page { partition: partition(&row)?, to, entries, forget_to: i64::MIN });
         }
         before.retain(|page| !page.entries.is_empty());
-        write_pages(connection, of, &before).await
+        write_pages(connection, of, &before, &vec![i64::MIN; before.len()]).await
     };
     cut.await.map_err(at("cutting the ledger"))
 }
@@ -257,13 +270,17 @@ async fn add_ledger(
     Ok(())
 }
 
-/// How much is parked, by projection and generation.
-pub(super) async fn counts(connection: &mut PgConnection) -> sqlx::Result<BTreeMap<(String, i32), Parked>> {
+/// How much is parked, by projection and generation: of one projection, or of all.
+pub(super) async fn counts(
+    connection: &mut PgConnection,
+    of: Option<&str>,
+) -> sqlx::Result<BTreeMap<(String, i32), Parked>> {
+    let filter = if of.is_some() { "WHERE projection = $1" } else { "" };
     let counts = format!(
         "SELECT projection, generation, count(DISTINCT (topic, partition, sequence)) AS keys, count(*) AS records,
                 count(*) FILTER (WHERE copied_at IS NULL) AS uncopied,
                 to_char(min(parked_at) AT TIME ZONE 'UTC', {TIME}) AS oldest
-         FROM readcast.dead_letters GROUP BY projection, generation"
+         FROM readcast.dead_letters {filter} GROUP BY projection, generation"
     );
     let count = |row: &PgRow| {
         let parked = Parked {
@@ -274,7 +291,12 @@ pub(super) async fn counts(connection: &mut PgConnection) -> sqlx::Result<BTreeM
         };
         Ok(((row.try_get("projection")?, row.try_get("generation")?), parked))
     };
-    sqlx::query(AssertSqlSafe(counts)).fetch_all(connection).await?.iter().map(count).collect()
+    let counts = sqlx::query(AssertSqlSafe(counts));
+    let counts = match of {
+        Some(projection) => counts.bind(projection),
+        None => counts,
+    };
+    counts.fetch_all(connection).await?.iter().map(count).collect()
 }
 
 /// The sequences that are parked.

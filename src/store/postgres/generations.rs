@@ -88,15 +88,31 @@ pub(super) async fn all(connection: &mut PgConnection) -> Result<Vec<GenerationS
     statuses.map_err(at("reading generations and checkpoints"))
 }
 
-async fn read_all(connection: &mut PgConnection) -> sqlx::Result<Vec<GenerationStatus>> {
-    let time = |column: &str| format!("to_char({column} AT TIME ZONE 'UTC', {TIME}) AS {column}");
+/// The generations of one projection, without their checkpoints.
+pub(super) async fn of(connection: &mut PgConnection, projection: &str) -> Result<Vec<GenerationStatus>, StoreError> {
+    read(connection, Some(projection)).await.map_err(at("reading generations"))
+}
+
+/// The generations of one projection or of all, without their checkpoints.
+async fn read(connection: &mut PgConnection, projection: Option<&str>) -> sqlx::Result<Vec<GenerationStatus>> {
     let times = ["last_error_at", "paused_at", "created_at", "activated_at", "standby_until"].map(time).join(", ");
     let generations = format!(
         "SELECT projection, generation, state, phase, definition_hash, version, definition::text AS definition,
                 scratch, repeats, proof::text AS proof, last_error, last_attempt, dropped_at IS NULL AS has_tables,
                 coalesce(standby_until < now(), false) AS standby_is_over, {times}
-         FROM readcast.generations ORDER BY projection, generation"
+         FROM readcast.generations WHERE projection = coalesce($1, projection) ORDER BY projection, generation"
     );
+    let mut parked = dead_letters::counts(&mut *connection, projection).await?;
+    let rows = sqlx::query(AssertSqlSafe(generations)).bind(projection).fetch_all(connection).await?;
+    let statuses = rows.iter().map(|row| {
+        let mut status = status(row)?;
+        status.parked = parked.remove(&(status.projection.clone(), status.generation.0)).unwrap_or_default();
+        Ok(status)
+    });
+    statuses.collect()
+}
+
+async fn read_all(connection: &mut PgConnection) -> sqlx::Result<Vec<GenerationStatus>> {
     let checkpoints = format!(
         "SELECT projection, generation, topic, partition, start_offset, next_offset, owner_epoch, parking_epoch,
                 leader_epoch, topic_id, {}
@@ -108,16 +124,16 @@ async fn read_all(connection: &mut PgConnection) -> sqlx::Result<Vec<GenerationS
         let of = (row.try_get("projection")?, row.try_get("generation")?);
         held.entry(of).or_default().push(checkpoint(&row)?);
     }
-    let mut parked = dead_letters::counts(&mut *connection).await?;
-    let rows = sqlx::query(AssertSqlSafe(generations)).fetch_all(connection).await?;
-    let statuses = rows.iter().map(|row| {
-        let mut status = status(row)?;
+    let mut statuses = read(connection, None).await?;
+    for status in &mut statuses {
         let of = (status.projection.clone(), status.generation.0);
         status.checkpoints = held.remove(&of).unwrap_or_default();
-        status.parked = parked.remove(&of).unwrap_or_default();
-        Ok(status)
-    });
-    statuses.collect()
+    }
+    Ok(statuses)
+}
+
+fn time(column: &str) -> String {
+    format!("to_char({column} AT TIME ZONE 'UTC', {TIME}) AS {column}")
 }
 
 fn checkpoint(row: &PgRow) -> sqlx::Result<RecordedCheckpoint> {

@@ -66,8 +66,10 @@ impl PostgresLead {
             UPDATE readcast.generations SET dropped_at = now()
             WHERE projection = $1 AND generation = $2 AND state IN ('retired', 'failed')";
         const CHECKPOINTS: &str = "DELETE FROM readcast.checkpoints WHERE projection = $1 AND generation = $2";
+        // Behind the checkpoints, which no commit can pass any more.
+        const LEDGER: &str = "DELETE FROM readcast.ledger WHERE projection = $1 AND generation = $2";
         let mut changed = Vec::new();
-        for statement in [ENDED, CHECKPOINTS] {
+        for statement in [ENDED, CHECKPOINTS, LEDGER] {
             let query = sqlx::query(statement).bind(&self.projection).bind(ended.generation.0);
             changed.push(query.execute(&mut *self.connection).await?.rows_affected());
         }

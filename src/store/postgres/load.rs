@@ -6,6 +6,7 @@ use sqlx::{AssertSqlSafe, Executor, PgConnection};
 
 use super::connection::{at, commit_transaction, execute, roll_back};
 use super::copy::Copy;
+use super::hints::Hints;
 use super::{Passed, Reasons, pass, sql};
 use crate::failpoint;
 use crate::store::{Committed, Encoding, Load, ParkedIn, RowPiece, StoreError, Written};
@@ -36,7 +37,8 @@ async fn within(
     encoding: Encoding,
 ) -> Result<Committed, StoreError> {
     let of = ParkedIn { projection: load.definition.name(), generation: load.generation };
-    match pass(connection, of, load.commit.guarded()?, encoding, Reasons::AsTold).await? {
+    let reasons = Reasons::AsTold(encoding);
+    match pass(connection, of, load.commit.guarded()?, reasons, &mut Hints::default()).await? {
         Passed::Yes => {}
         Passed::No(refused) => return Ok(refused),
         // Lanes know what to do then.

@@ -178,8 +178,8 @@ pub(super) async fn rename(
         return Err(refused(format!("`{to}` has tables of its own already")));
     }
     let moved = async {
-        // The foreign key of the checkpoints follows.
-        for table in ["generations", "operations", "amendments"] {
+        // The foreign key of the checkpoints follows. It also waits for commits under way, which the ledger must not miss.
+        for table in ["generations", "ledger", "operations", "amendments"] {
             let rename = format!("UPDATE readcast.{table} SET projection = $2 WHERE projection = $1");
             sqlx::query(AssertSqlSafe(rename)).bind(from).bind(to).execute(&mut *connection).await?;
         }

@@ -7,7 +7,7 @@ use sqlx::{Row, SqliteConnection};
 use super::connection::at;
 use super::refused;
 use crate::source::Extent;
-use crate::store::{Advance, Checkpoint, Committed, Generation, RecordedCheckpoint, StoreError};
+use crate::store::{Advance, Checkpoint, Committed, Generation, Positions, RecordedCheckpoint, StoreError};
 
 /// The checkpoints of one generation of one projection. Runs within a transaction.
 pub(super) struct Of<'a> {
@@ -202,6 +202,22 @@ impl<'a> Of<'a> {
         };
         rows.and_then(|rows| rows.iter().map(recorded).collect()).map_err(at("reading checkpoints"))
     }
+}
+
+/// The next offset of every partition of a generation, or of the live one.
+pub(super) async fn positions(
+    connection: &mut SqliteConnection,
+    projection: &str,
+    of: Option<Generation>,
+) -> Result<Positions, StoreError> {
+    const POSITIONS: &str = "
+        SELECT topic, partition, next_offset FROM readcast_checkpoints
+        WHERE projection = ?1 AND generation = coalesce(
+            ?2, (SELECT generation FROM readcast_generations WHERE projection = ?1 AND state = 'live'))";
+    let rows = sqlx::query(POSITIONS).bind(projection).bind(of.map(|of| of.0)).fetch_all(connection).await;
+    let position = |row: &SqliteRow| Ok((partition(row)?, row.try_get("next_offset")?));
+    let positions = rows.and_then(|rows| rows.iter().map(position).collect());
+    positions.map_err(at("reading checkpoints"))
 }
 
 fn checkpoint(row: &SqliteRow) -> sqlx::Result<Checkpoint> {

@@ -75,6 +75,11 @@ impl Connection {
         Ok(connection)
     }
 
+    /// The file.
+    pub(super) fn path(&self) -> &Path {
+        self.options.get_filename()
+    }
+
     async fn connect(&self) -> sqlx::Result<SqliteConnection> {
         let mut connection = self.options.connect().await?;
         execute(&mut connection, self.setup).await?;

@@ -128,21 +128,40 @@ pub(super) async fn record_trouble(
 
 /// All generations, with their checkpoints and how much is parked.
 pub(super) async fn all(connection: &mut SqliteConnection) -> Result<Vec<GenerationStatus>, StoreError> {
+    if !is_migrated(connection).await? {
+        return Ok(Vec::new());
+    }
+    let mut statuses = read(connection, None).await?;
+    for status in &mut statuses {
+        let checkpoints = checkpoints::Of::new(&status.projection, status.generation);
+        status.checkpoints = checkpoints.recorded(connection).await?;
+    }
+    Ok(statuses)
+}
+
+/// The generations of one projection, without their checkpoints.
+pub(super) async fn of(
+    connection: &mut SqliteConnection,
+    projection: &str,
+) -> Result<Vec<GenerationStatus>, StoreError> {
+    read(connection, Some(projection)).await
+}
+
+/// The generations of one projection or of all, without their checkpoints.
+async fn read(
+    connection: &mut SqliteConnection,
+    projection: Option<&str>,
+) -> Result<Vec<GenerationStatus>, StoreError> {
     const ALL: &str = "
         SELECT projection, generation, state, phase, definition_hash, version, definition, scratch, repeats,
             paused_at, created_at, activated_at, standby_until, proof, last_error, last_error_at, last_attempt,
             coalesce(standby_until <= strftime('%Y-%m-%dT%H:%M:%fZ', 'now'), false) AS standby_is_over,
             dropped_at IS NULL AS has_tables
-        FROM readcast_generations ORDER BY projection, generation";
-    if !is_migrated(connection).await? {
-        return Ok(Vec::new());
-    }
-    let rows = sqlx::query(ALL).fetch_all(&mut *connection).await;
+        FROM readcast_generations WHERE projection = coalesce(?1, projection) ORDER BY projection, generation";
+    let rows = sqlx::query(ALL).bind(projection).fetch_all(&mut *connection).await;
     let statuses = rows.and_then(|rows| rows.iter().map(status).collect::<sqlx::Result<Vec<_>>>());
     let mut statuses = statuses.map_err(at("reading generations"))?;
     for status in &mut statuses {
-        let checkpoints = checkpoints::Of::new(&status.projection, status.generation);
-        status.checkpoints = checkpoints.recorded(connection).await?;
         let of = ParkedIn { projection: &status.projection, generation: status.generation };
         status.parked = dead_letters::count(connection, of).await?;
     }

@@ -1,13 +1,16 @@
 //! What a feed finds when it looks around: how far the log and the store are, whether they still are what they were, and
 //! what does not go on although nothing fails. It says so, and ends the run where that is the cure.
 
+use std::time::Duration;
+
+use readcast_core::TopicPartition;
 use tokio::time::Instant;
 
-use super::{Feed, Run, TICK};
+use super::{Feed, Partition, Run, TICK};
 use crate::error::Failure;
 use crate::health::State;
 use crate::source::{Extents, Known, SourceError, Verdict, added, examine, verify};
-use crate::store::{GenerationState, GenerationStatus, Trouble};
+use crate::store::{GenerationStatus, Positions, StoreError, Trouble};
 use crate::supervisor::Shared;
 use crate::supervisor::watch::{self, Sight};
 
@@ -47,13 +50,48 @@ pub(super) async fn note(shared: &Shared, feed: &Feed, trouble: Option<&Trouble>
     }
 }
 
+/// Which positions the log's own tools are told.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Mirror {
+    /// Those that have changed since.
+    Changed,
+    /// Each, for nobody waits for the answer to those before.
+    All,
+}
+
+/// How often all positions are told.
+const MIRROR_ALL: Duration = Duration::from_secs(300);
+
+/// What the store says of positions.
+struct Standing {
+    ours: Positions,
+    /// Those of the live generation, where it goes before ours.
+    live: Option<Positions>,
+}
+
+impl Standing {
+    async fn read(feed: &Feed, shared: &Shared) -> Result<Self, StoreError> {
+        let ours = shared.store.positions(feed.name(), Some(feed.generation)).await?;
+        let live = match feed.gives_way() {
+            true => Some(shared.store.positions(feed.name(), None).await?),
+            false => None,
+        };
+        Ok(Self { ours, live })
+    }
+}
+
 impl Run<'_> {
     pub(super) async fn look_around(&mut self) -> Result<(), Failure> {
-        self.mirror();
+        let all = self.mirrored_all.elapsed() >= MIRROR_ALL;
+        self.mirror(if all { Mirror::All } else { Mirror::Changed });
+        let each_time = self.goal.is_some() || self.feed.gives_way();
+        let at_store = self.pace.looks_at_store(Instant::now(), each_time);
         // No answer is needed to go on; what is wrong shows where it hurts.
         let extents = tokio::time::timeout(TICK, self.shared.source.extents(self.feed.definition.topics()));
-        let statuses = tokio::time::timeout(TICK, self.shared.store.generations());
-        let (extents, statuses) = tokio::join!(extents, statuses);
+        let standing = tokio::time::timeout(TICK, async {
+            if at_store { Standing::read(self.feed, self.shared).await.map(Some) } else { Ok(None) }
+        });
+        let (extents, standing) = tokio::join!(extents, standing);
         let mut stalled = self.stalled_lane()?;
         let extents = extents.ok().and_then(Result::ok);
         if let Some(extents) = &extents {
@@ -61,38 +99,43 @@ impl Run<'_> {
             self.still_the_same_log(extents)?;
             stalled = stalled.or(self.silent_partition(extents)?);
         }
-        if let Ok(Ok(mut statuses)) = statuses {
-            statuses.retain(|status| status.projection == self.feed.name());
-            self.give_way(&statuses, extents.as_ref());
-            self.still_the_same_store(&statuses)?;
+        let standing = standing.ok().and_then(Result::ok);
+        if let Some(Some(standing)) = &standing {
+            self.give_way(standing.live.as_ref(), extents.as_ref());
+            self.still_the_same_store(&standing.ours)?;
         }
+        let runs = stalled.is_none() && self.voice.state() == Some(State::Running) && !self.throttle.closed;
+        let has_all = extents.is_some_and(|extents| self.has_all_of(&extents));
         self.tell(stalled).await;
+        // A bounded run waits for what others do.
+        self.pace.looked(Instant::now(), runs && has_all && standing.is_some() && self.goal.is_none());
         Ok(())
     }
 
+    /// Whether everything that the log holds of our partitions is in the database.
+    fn has_all_of(&self, extents: &Extents) -> bool {
+        let has_all = |(partition, held): (&TopicPartition, &Partition)| {
+            extents.get(partition).is_some_and(|extent| extent.end <= held.next_offset)
+        };
+        self.partitions.iter().all(has_all)
+    }
+
     /// A rebuild stands still while the live generation falls behind.
-    fn give_way(&mut self, statuses: &[GenerationStatus], extents: Option<&Extents>) {
-        if self.feed.max_impact == 0 || self.feed.serves() {
-            return;
-        }
-        if let Some(extents) = extents {
-            let live = statuses.iter().find(|status| status.state == GenerationState::Live);
+    fn give_way(&mut self, live: Option<&Positions>, extents: Option<&Extents>) {
+        if let (Some(live), Some(extents)) = (live, extents) {
             self.throttle.look(live, extents, self.feed.max_impact);
         }
     }
 
     /// Takes note of how far other instances are, and fails when what we have committed is gone: the database was put
     /// back to an earlier state, which a quiet log would not tell before its next record.
-    fn still_the_same_store(&mut self, statuses: &[GenerationStatus]) -> Result<(), Failure> {
-        let Some(ours) = statuses.iter().find(|status| status.generation == self.feed.generation) else {
-            return Ok(());
-        };
+    fn still_the_same_store(&mut self, positions: &Positions) -> Result<(), Failure> {
         let mut back = Vec::new();
-        for held in &ours.checkpoints {
-            match self.partitions.get(&held.partition) {
-                Some(partition) if held.next_offset < partition.next_offset => back.push(held.partition.clone()),
+        for (partition, next_offset) in positions {
+            match self.partitions.get(partition) {
+                Some(held) if *next_offset < held.next_offset => back.push(partition.clone()),
                 Some(_) => {}
-                None => self.stands(&held.partition, held.next_offset),
+                None => self.stands(partition, *next_offset),
             }
         }
         if back.is_empty() { Ok(()) } else { Err(Failure::Fenced(back)) }
@@ -169,9 +212,20 @@ impl Run<'_> {
         }
     }
 
-    pub(super) fn mirror(&mut self) {
-        let positions: Vec<_> =
-            self.partitions.iter().map(|(partition, held)| (partition.clone(), held.next_offset)).collect();
-        self.subscription.mirror(&positions);
+    /// Tells the log how far we are, for its consoles.
+    pub(super) fn mirror(&mut self, which: Mirror) {
+        if which == Mirror::All {
+            self.mirrored_all = Instant::now();
+        }
+        let mut positions = Vec::new();
+        for (partition, held) in &mut self.partitions {
+            if which == Mirror::All || held.mirrored != Some(held.next_offset) {
+                held.mirrored = Some(held.next_offset);
+                positions.push((partition.clone(), held.next_offset));
+            }
+        }
+        if !positions.is_empty() {
+            self.subscription.mirror(&positions);
+        }
     }
 }
