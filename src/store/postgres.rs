@@ -4,6 +4,7 @@
 //! Each lane has a connection of its own. Session locks and prepared statements make a direct connection necessary: a
 //! pooler in transaction mode can't stand between.
 
+mod additions;
 mod checkpoints;
 mod compare;
 mod connection;
@@ -11,6 +12,7 @@ mod copy;
 mod dead_letters;
 mod definition;
 mod generations;
+mod indexes;
 mod lead;
 mod load;
 mod operations;
@@ -28,9 +30,9 @@ use sqlx::postgres::PgConnectOptions;
 use self::connection::{Asking, Turn, at, commit_transaction, connect, execute, roll_back};
 use self::lead::PostgresLead;
 use super::{
-    Attendance, Checkpoint, Command, Commit, Committed, Generation, GenerationStatus, Lead, Memory, Operation,
-    ParkedIn, ParkedRecord, ParkedSequence, Peek, SequenceId, Settlement, Store, StoreError, Surroundings, Trouble,
-    Waiting, Writer, Written,
+    Addition, Attendance, Checkpoint, Command, Commit, Committed, Generation, GenerationStatus, Lead, Memory,
+    Operation, ParkedIn, ParkedRecord, ParkedSequence, Peek, SequenceId, Settlement, Store, StoreError, Surroundings,
+    Trouble, Waiting, Writer, Written,
 };
 use crate::failpoint;
 use crate::source::Extent;
@@ -208,6 +210,13 @@ impl Store for Postgres {
         let physical: Vec<String> = live.tables.iter().map(|table| sql::physical(table, live.generation)).collect();
         let mut connection = self.connect().await?;
         swap::surroundings(&mut connection, &self.schema, &live.tables, &physical, next.tables()).await
+    }
+
+    async fn additions(&self, live: &GenerationStatus, next: &Definition) -> Result<Vec<Addition>, StoreError> {
+        let mut turn = self.turn().await?;
+        let answer = additions::additions(&mut turn, &self.schema, live, next).await?;
+        turn.end();
+        Ok(answer)
     }
 
     async fn lead(&self, projection: &str) -> Result<Option<Box<dyn Lead>>, StoreError> {

@@ -8,7 +8,7 @@ use readcast_core::{Definition, TableSpec, TopicPartition};
 use sqlx::{AssertSqlSafe, Executor, PgConnection};
 
 use super::connection::{at, execute};
-use super::{Postgres, checkpoints, compare, dead_letters, generations, load, sql, swap};
+use super::{Postgres, checkpoints, compare, dead_letters, generations, indexes, load, sql, swap};
 use crate::source::Extents;
 use crate::store::comparison::pairs;
 use crate::store::{
@@ -258,6 +258,14 @@ impl Lead for PostgresLead {
             }
         }
         Ok(())
+    }
+
+    async fn carry_indexes(
+        &mut self,
+        live: &GenerationStatus,
+        next: &GenerationStatus,
+    ) -> Result<Vec<String>, StoreError> {
+        indexes::carry(&mut self.connection, live, next).await
     }
 
     async fn compare(
