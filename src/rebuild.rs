@@ -72,6 +72,8 @@ pub struct Policy {
     pub most_lost_percent: u64,
     /// A rebuild stands still while the live generation lags by more than this many records; 0 for never.
     pub max_impact: u64,
+    /// A rebuild that nobody typed keeps the indexes that users made.
+    pub keep_indexes: bool,
     /// Where a rebuild keeps what does not fit into its memory.
     pub spool_directory: PathBuf,
 }
@@ -94,6 +96,7 @@ impl Default for Policy {
             lock_timeout: Duration::from_millis(100),
             most_lost_percent: 5,
             max_impact: 10_000,
+            keep_indexes: false,
             spool_directory: "/tmp".into(),
         }
     }
@@ -316,6 +319,11 @@ impl<'a> Work<'a> {
             return self.begin_rebuild(rebuild, definition).await;
         };
         let number = status.generation.0;
+        if status.state == GenerationState::Ready
+            && let Some(lost) = self.lost_indexes(rebuild, status).await?
+        {
+            return self.finish(OperationState::Refused, &lost).await;
+        }
         match status.state {
             GenerationState::Building => self.build(status).await,
             GenerationState::Ready if rebuild.no_activate => {
@@ -371,6 +379,26 @@ impl<'a> Work<'a> {
         failpoint::hit("rebuild_begun");
         tracing::info!(projection = definition.name(), generation = generation.0, "building");
         Ok(Next::Step)
+    }
+
+    /// What to say when the rebuild is to keep indexes, and one can't be made. Those that were made since the others were
+    /// carried are carried now.
+    async fn lost_indexes(
+        &mut self,
+        rebuild: &Rebuild,
+        ready: &GenerationStatus,
+    ) -> Result<Option<String>, StoreError> {
+        if !rebuild.keep_indexes {
+            return Ok(None);
+        }
+        let lost = self.lead.carry_indexes(self.live, ready).await?;
+        let (name, number) = (&self.live.projection, ready.generation.0);
+        Ok((!lost.is_empty()).then(|| {
+            format!(
+                "generation {number} is ready but was not activated, for it can't have all indexes: {}. Drop them and                  rebuild once more, or do without: `readcast activate {name}`, or `readcast cancel {name}`",
+                lost.join("; ")
+            )
+        }))
     }
 
     async fn accept_loss(&mut self) -> Result<Next, Failure> {
@@ -468,6 +496,10 @@ impl<'a> Work<'a> {
             Phase::Index => {
                 failpoint::hit("rebuild_index");
                 self.lead.index(definition, status.generation).await?;
+                if matches!(&self.operation.command, Command::Rebuild(rebuild) if rebuild.keep_indexes) {
+                    // What can't be made is told when everything else is done.
+                    self.lead.carry_indexes(self.live, status).await?;
+                }
                 self.enter(status, Phase::CatchUp).await?;
                 Ok(Next::Step)
             }

@@ -6,6 +6,7 @@
 pub mod postgres;
 pub mod sqlite;
 
+mod addition;
 mod capacity;
 mod comparison;
 mod dead_letter;
@@ -24,6 +25,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use readcast_core::{ChangeSet, Definition, TableSpec, TopicPartition};
 
+pub use self::addition::{Addition, Fate};
 pub use self::capacity::Capacity;
 pub use self::comparison::{Comparison, Difference, Place, Sample, TableComparison};
 pub use self::dead_letter::{
@@ -163,6 +165,10 @@ pub trait Store: Send + Sync {
     /// What replacing the live tables would meet: see [`Surroundings`].
     async fn surroundings(&self, live: &GenerationStatus, next: &Definition) -> Result<Surroundings, StoreError>;
 
+    /// What users added to the live tables and to their stable names, and what a swap to the tables of `next` makes of
+    /// it.
+    async fn additions(&self, live: &GenerationStatus, next: &Definition) -> Result<Vec<Addition>, StoreError>;
+
     /// The right to change the generations of a projection, which one instance has at a time. `None` while another
     /// has it. It ends when the value is dropped, or its holder dies.
     async fn lead(&self, projection: &str) -> Result<Option<Box<dyn Lead>>, StoreError>;
@@ -206,6 +212,14 @@ pub trait Lead: Send {
 
     /// Creates the secondary indexes that are missing, and gathers statistics.
     async fn index(&mut self, definition: &Definition, generation: Generation) -> Result<(), StoreError>;
+
+    /// Gives the tables of `next` the indexes that users made on those of `live`, those that they have excepted, under
+    /// names of their own. Why one could not be made, a sentence each.
+    async fn carry_indexes(
+        &mut self,
+        live: &GenerationStatus,
+        next: &GenerationStatus,
+    ) -> Result<Vec<String>, StoreError>;
 
     /// Compares a generation with the live one in one snapshot of both, and ends the hold as soon as that is taken.
     /// `None`, and no comparison, unless both stand at the same place in every partition.

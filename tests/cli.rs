@@ -164,6 +164,35 @@ async fn a_plan_says_what_a_rebuild_takes_and_asks_for_nothing() {
 }
 
 #[tokio::test]
+async fn what_users_added_is_named_before_it_is_lost_and_indexes_are_kept_on_demand() {
+    let shop = shop_that_ran().await;
+    for statement in [
+        "CREATE INDEX by_email ON order_summary_g1 (lower(customer_email)) WHERE status <> 'order_summary_g1'",
+        "CREATE TRIGGER tell AFTER INSERT ON order_summary_g1 BEGIN SELECT 1; END",
+    ] {
+        shop.rows(statement).await.unwrap();
+    }
+    let plan = shop.run(&["rebuild", "order_summary", "--plan"]).await;
+    assert!(plan.status.success(), "{}", plan.stderr);
+    let checked = shop.run(&["check"]).await;
+    assert!(checked.status.success(), "what is lost later is no fault now: {}", checked.stdout);
+    for told in [plan.stdout, checked.stdout] {
+        for part in ["by_email", "--keep-indexes", "lower(customer_email)", "tell", "CREATE TRIGGER tell"] {
+            assert!(told.contains(part), "{part}: {told}");
+        }
+    }
+    let keeping = ["rebuild", "order_summary", "--keep-indexes"];
+    let plan = json(&shop, &[keeping.as_slice(), &["--plan", "--output", "json"]].concat()).await;
+    let fates = plan["additions"].as_array().unwrap().iter().map(|added| added["fate"].clone());
+    assert_eq!(fates.collect::<Vec<_>>(), ["carried", "lost"]);
+    let rebuilt = shop.run(&[keeping.as_slice(), &["--wait"]].concat()).await;
+    assert!(rebuilt.status.success(), "{}", rebuilt.stderr);
+    const INDEXES: &str = "SELECT sql FROM sqlite_schema WHERE type = 'index' AND name = 'by_email_g2'";
+    let kept = r#"CREATE INDEX "by_email_g2" ON "order_summary_g2" (lower(customer_email)) WHERE status <> 'order_summary_g1'"#;
+    assert_eq!(shop.rows(INDEXES).await.unwrap(), [kept]);
+}
+
+#[tokio::test]
 async fn a_rebuild_that_nobody_takes_yet_is_noted_once_shown_and_taken_back() {
     let shop = shop_that_ran().await;
     for _ in 0..2 {

@@ -3,6 +3,7 @@
 //! The tests speak to a store through its traits, and read what readers read: the stable names, with a client of their
 //! own. The measure is core's in-memory model.
 
+mod additions;
 mod commits;
 mod comparisons;
 mod connections;
@@ -85,6 +86,12 @@ on_every_store! {
     loads::fault_08_a_load_that_does_not_succeed_leaves_nothing,
     loads::fault_33_a_load_keeps_every_type_exactly,
     lifecycle::views_of_users_are_named_and_survive_a_swap,
+    additions::what_readcast_made_is_no_addition,
+    additions::indexes_of_users_survive_rebuilds_and_rollbacks,
+    additions::a_carried_index_does_what_it_did,
+    additions::an_index_that_is_declared_meanwhile_is_not_made_twice,
+    additions::an_index_that_cannot_be_made_is_named_and_the_others_are_there,
+    additions::triggers_are_named_on_tables_and_on_views,
     comparisons::generations_compare_at_equal_checkpoints_alone,
     comparisons::a_comparison_sees_one_state_while_rows_go_on,
     comparisons::every_kind_of_difference_is_named,

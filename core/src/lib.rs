@@ -15,6 +15,7 @@ mod json;
 mod model;
 mod position;
 mod projection;
+mod storage;
 mod table;
 pub mod testing;
 mod timestamp;

@@ -320,6 +320,50 @@ mod tests {
         assert_eq!(hash("first"), renamed.definitions()[0].hash());
     }
 
+    /// A projection of one table with all that a table can declare, as databases have it since before storage parameters.
+    struct Whole(TableSpec);
+
+    impl Whole {
+        fn table() -> TableSpec {
+            TableSpec::new("t")
+                .key("id", ColumnType::Text)
+                .column("a", ColumnType::Decimal { scale: 2 })
+                .nullable("at", ColumnType::Timestamp)
+                .with_default("tie", ColumnType::I64, 0)
+                .index(["a", "at"])
+                .newer_by("at", "tie")
+        }
+    }
+
+    impl Projection for Whole {
+        fn name(&self) -> &str {
+            "whole"
+        }
+
+        fn topics(&self) -> &[&str] {
+            &["log"]
+        }
+
+        fn event_types(&self) -> &[&str] {
+            &["HAPPENED"]
+        }
+
+        fn tables(&self) -> Vec<TableSpec> {
+            vec![self.0.clone()]
+        }
+
+        fn project(&self, _event: &Envelope<'_>, _changes: &mut Changes<'_>) -> Result<(), ProjectionError> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_declaration_keeps_the_hash_that_databases_have_of_it() {
+        let hash = |table| Registry::new().register(Whole(table)).definitions()[0].hash().to_owned();
+        assert_eq!(hash(Whole::table()), "d0a5c82ccf6119e70897c5872523adc2");
+        assert_ne!(hash(Whole::table()), hash(Whole::table().storage("fillfactor", 70)));
+    }
+
     #[test]
     fn the_highest_version_is_the_current_one_and_the_others_are_there() {
         let registry = [2, 3, 1].into_iter().fold(Registry::new(), |registry, number| {

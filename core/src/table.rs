@@ -5,7 +5,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::Value;
+use crate::{Value, storage};
 
 /// The type of a column.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -111,6 +111,9 @@ pub struct TableSpec {
     key_len: usize,
     indexes: Vec<Vec<String>>,
     newer_by: Option<(String, String)>,
+    /// Left out where there are none: what was recorded and hashed before there were any is the same as ever.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    storage: Vec<(String, String)>,
 }
 
 impl TableSpec {
@@ -122,7 +125,14 @@ impl TableSpec {
 
     /// A table without columns.
     pub fn new(name: impl Into<String>) -> Self {
-        Self { name: name.into(), columns: Vec::new(), key_len: 0, indexes: Vec::new(), newer_by: None }
+        Self {
+            name: name.into(),
+            columns: Vec::new(),
+            key_len: 0,
+            indexes: Vec::new(),
+            newer_by: None,
+            storage: Vec::new(),
+        }
     }
 
     /// Adds a column to the key. Key columns come before all others.
@@ -170,6 +180,14 @@ impl TableSpec {
         self
     }
 
+    /// Sets a storage parameter of the table in Postgres, such as `fillfactor` or `autovacuum_vacuum_scale_factor`; with
+    /// `toast.` before its name, of what the table keeps elsewhere. SQLite has nothing like it, and ignores it.
+    #[must_use]
+    pub fn storage(mut self, parameter: impl Into<String>, value: impl fmt::Display) -> Self {
+        self.storage.push((parameter.into(), value.to_string()));
+        self
+    }
+
     fn with(mut self, column: Column) -> Self {
         self.columns.push(column);
         self
@@ -198,6 +216,11 @@ impl TableSpec {
     /// The columns of each secondary index.
     pub fn indexes(&self) -> &[Vec<String>] {
         &self.indexes
+    }
+
+    /// The storage parameters for Postgres, each with its value.
+    pub fn storage_parameters(&self) -> &[(String, String)] {
+        &self.storage
     }
 
     /// Where `newer` finds its `at` and `tie` among the data columns.
@@ -263,6 +286,12 @@ impl TableSpec {
             let defaulted = column.is_some_and(|column| matches!(column.presence, Presence::Default(_)));
             check(!defaulted, format!("column `{at}`, which newer_by compares first, has a default"));
         }
+        for (place, (parameter, value)) in self.storage.iter().enumerate() {
+            let first = self.storage.iter().position(|(other, _)| other == parameter);
+            check(first == Some(place), format!("the storage parameter `{parameter}` is declared twice"));
+            let fault = storage::fault(parameter, value);
+            check(fault.is_none(), fault.unwrap_or_default());
+        }
         if wrong.is_empty() { Ok(()) } else { Err(wrong) }
     }
 }
@@ -319,6 +348,9 @@ fn table_differences(old: &TableSpec, new: &TableSpec) -> Vec<String> {
     if old.indexes != new.indexes {
         say("its indexes changed".into());
     }
+    if old.storage != new.storage {
+        say("its storage parameters changed".into());
+    }
     if old.newer_by != new.newer_by {
         say("the columns that `newer` compares changed".into());
     }
@@ -340,11 +372,22 @@ mod tests {
             .with_default("d", ColumnType::I32, "text")
             .nullable("d", ColumnType::Decimal { scale: 29 })
             .index(["nowhere"])
+            .storage("fillfactor", 5)
+            .storage("fillfactor", 70)
             .newer_by("d", "e");
         let wrong = faulty.validate().expect_err("it is faulty");
-        for part in
-            ["49 bytes", "no key", "`A`", "default of column `d`", "twice", "scale of 29", "nowhere", "newer_by"]
-        {
+        for part in [
+            "49 bytes",
+            "no key",
+            "`A`",
+            "default of column `d`",
+            "column `d` is declared twice",
+            "scale of 29",
+            "nowhere",
+            "`fillfactor` is 5",
+            "`fillfactor` is declared twice",
+            "newer_by",
+        ] {
             assert!(wrong.iter().any(|sentence| sentence.contains(part)), "nothing about {part} in {wrong:#?}");
         }
         assert_eq!(table().validate(), Ok(()));
@@ -361,6 +404,8 @@ mod tests {
     #[test]
     fn a_changed_definition_is_told_in_sentences() {
         let new = TableSpec::new("t").key("id", ColumnType::Text).column("a", ColumnType::I64).index(["a"]);
+        let stored = table().storage("fillfactor", 70);
+        assert_eq!(differences(&[table()], &[stored]), ["table `t`: its storage parameters changed"]);
         assert_eq!(
             differences(&[table()], &[new]),
             ["table `t`: column `a` changed from i32 to i64", "table `t`: its indexes changed"]

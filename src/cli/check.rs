@@ -7,7 +7,7 @@ use readcast_core::Definition;
 use serde::Serialize;
 
 use super::connect::{self, Access, advised};
-use super::inert::inert;
+use super::inert::{inert, inert_lines};
 use super::status::OLD_SNAPSHOT;
 use super::{Context, Output, Refusal};
 use crate::plan::{Handling, Identity};
@@ -186,6 +186,30 @@ async fn store_lines(
     for generation in found.iter().flatten().filter(|generation| generation.state.is_fed()) {
         let number = generation.generation.0;
         lines.push(Line::new(format!("{name}: positions of generation {number}"), positions(generation, extents)));
+    }
+    let live = found.iter().flatten().find(|found| found.state == GenerationState::Live);
+    if let Some(live) = live {
+        addition_lines(store, context, definition, live, lines).await;
+    }
+}
+
+/// What users added to what readers see, with a warning where the next swap takes it away.
+async fn addition_lines(
+    store: &dyn Store,
+    context: &Context,
+    definition: &Definition,
+    live: &GenerationStatus,
+    lines: &mut Vec<Line>,
+) {
+    let what = format!("{}: added", definition.name());
+    let keep_indexes = context.config.projection(definition.name()).keep_indexes;
+    match store.additions(live, definition).await {
+        Err(error) => lines.push(Line::new(what, Err(error.to_string()))),
+        Ok(found) => lines.extend(found.into_iter().map(|added| {
+            let added = added.in_a_rebuild(keep_indexes);
+            let warning = added.is_lost();
+            Line { warning, ..Line::new(&*what, Ok(inert_lines(&added.sentence()))) }
+        })),
     }
 }
 

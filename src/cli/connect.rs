@@ -157,6 +157,7 @@ pub(super) fn options(context: &Context, projection: &str, until_end: bool) -> O
             lock_timeout: options.swap_lock_timeout,
             most_lost_percent: options.most_lost_percent as u64,
             max_impact: options.max_impact as u64,
+            keep_indexes: options.keep_indexes,
             spool_directory: options.spool_directory,
         },
     }

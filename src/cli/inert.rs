@@ -14,6 +14,11 @@ pub(super) fn inert(text: &str) -> String {
     shown
 }
 
+/// The same of a text of several lines, which stay lines.
+pub(super) fn inert_lines(text: &str) -> String {
+    text.lines().map(inert).collect::<Vec<_>>().join("\n")
+}
+
 /// The beginning of `bytes` as text, harmless, of at most `most` characters before they are spelled out.
 pub(super) fn glimpse(bytes: &[u8], most: usize) -> String {
     // No character takes more bytes than four.

@@ -29,6 +29,9 @@ pub(super) struct Arguments {
     /// Activate whatever the comparison with the live generation says
     #[arg(long)]
     accept_difference: bool,
+    /// Make the indexes again on the new tables that somebody made on the live ones
+    #[arg(long)]
+    keep_indexes: bool,
     /// Where in the log it begins: `earliest`, with empty tables; or with a copy of the live rows at `live`, a time such
     /// as 2024-05-20T14:30:00Z, or TOPIC/PARTITION=OFFSET,…
     #[arg(long, value_name = "PLACE", default_value = "earliest")]
@@ -37,7 +40,7 @@ pub(super) struct Arguments {
     #[arg(
         long,
         value_name = "KEY",
-        conflicts_with_all = ["no_activate", "plan", "accept_truncated", "accept_difference", "from", "max_impact"]
+        conflicts_with_all = ["no_activate", "plan", "accept_truncated", "accept_difference", "keep_indexes", "from", "max_impact"]
     )]
     key: Option<String>,
     /// Stand still while the live generation lags by more than this; 0 for never [default: `max_impact` as configured]
@@ -90,13 +93,14 @@ async fn asked(context: &Context, arguments: &Arguments, live: &GenerationStatus
         Place::Live => Begin::Live,
         place => place.resolve(&*connect::source(context)?, definition.topics(), live).await?,
     };
-    let configured = context.config.projection(&arguments.name).max_impact as u64;
+    let configured = context.config.projection(&arguments.name);
     Ok(Rebuild {
         definition_hash: definition.hash().to_owned(),
         begin,
         no_activate: arguments.no_activate,
         accept_truncated: arguments.accept_truncated,
         accept_difference: arguments.accept_difference,
-        max_impact: arguments.max_impact.unwrap_or(configured),
+        keep_indexes: arguments.keep_indexes || configured.keep_indexes,
+        max_impact: arguments.max_impact.unwrap_or(configured.max_impact as u64),
     })
 }

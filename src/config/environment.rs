@@ -23,6 +23,7 @@ const VARIABLES: &[(&str, &str)] = &[
     ("READCAST_LANES", "projector.lanes"),
     ("READCAST_MAX_IMPACT", "projector.max_impact"),
     ("READCAST_STALL_SECONDS", "projector.stall_seconds"),
+    ("READCAST_KEEP_INDEXES", "projector.keep_indexes"),
     ("READCAST_MAX_PARKED", "projector.max_parked"),
     ("READCAST_MAX_PARKED_PER_KEY", "projector.max_parked_per_key"),
     ("READCAST_MAX_RECORD_BYTES", "projector.max_record_bytes"),

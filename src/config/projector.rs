@@ -39,6 +39,8 @@ pub struct ProjectionOptions {
     pub most_lost_percent: usize,
     /// How many records the live generation may lag before a rebuild stands still; 0 for any number.
     pub max_impact: usize,
+    /// Whether a rebuild makes the indexes again that users made on the live tables.
+    pub keep_indexes: bool,
     /// How long a partition may deliver nothing of what there is before something is done about it.
     pub stall_after: Duration,
     /// How many records may be parked before the projection halts; with 0, at the first that would have to be.
@@ -95,6 +97,7 @@ struct Tuning {
     swap_lock_timeout_ms: Option<usize>,
     most_lost_percent: Option<usize>,
     max_impact: Option<usize>,
+    keep_indexes: Option<bool>,
     stall_seconds: Option<usize>,
     max_parked: Option<usize>,
     max_parked_per_key: Option<usize>,
@@ -105,7 +108,7 @@ struct Tuning {
     spool_directory: Option<PathBuf>,
 }
 
-const TUNING: [&str; 17] = [
+const TUNING: [&str; 18] = [
     "lanes",
     "batch_records",
     "batch_bytes",
@@ -115,6 +118,7 @@ const TUNING: [&str; 17] = [
     "swap_lock_timeout_ms",
     "most_lost_percent",
     "max_impact",
+    "keep_indexes",
     "stall_seconds",
     "max_parked",
     "max_parked_per_key",
@@ -170,6 +174,7 @@ impl ProjectorDraft {
         let pick = |of: fn(&Tuning) -> Option<usize>, default| of(&own.tuning).or(of(&self.tuning)).unwrap_or(default);
         let duplicate_id = own.tuning.duplicate_id.as_ref().or(self.tuning.duplicate_id.as_ref());
         let spool_directory = own.tuning.spool_directory.as_ref().or(self.tuning.spool_directory.as_ref());
+        let keep_indexes = own.tuning.keep_indexes.or(self.tuning.keep_indexes);
         let rebuild_on_change = own.tuning.rebuild_on_change.or(self.tuning.rebuild_on_change);
         ProjectionOptions {
             group: own.group.clone().unwrap_or_else(|| format!("{}.{name}", self.app())),
@@ -182,6 +187,7 @@ impl ProjectorDraft {
             swap_lock_timeout: Duration::from_millis(pick(|tuning| tuning.swap_lock_timeout_ms, 100) as u64),
             most_lost_percent: pick(|tuning| tuning.most_lost_percent, 5),
             max_impact: pick(|tuning| tuning.max_impact, 10_000),
+            keep_indexes: keep_indexes.unwrap_or(false),
             stall_after: Duration::from_secs(pick(|tuning| tuning.stall_seconds, 60) as u64),
             max_parked: pick(|tuning| tuning.max_parked, 10_000),
             max_parked_per_key: pick(|tuning| tuning.max_parked_per_key, 1_000),
@@ -230,6 +236,7 @@ impl Tuning {
             "swap_lock_timeout_ms" => self.swap_lock_timeout_ms = Some(setting.whole(10..=10_000)?),
             "most_lost_percent" => self.most_lost_percent = Some(setting.whole(0..=100)?),
             "max_impact" => self.max_impact = Some(setting.whole(0..=1_000_000_000_000)?),
+            "keep_indexes" => self.keep_indexes = Some(setting.boolean()?),
             "stall_seconds" => self.stall_seconds = Some(setting.whole(1..=DAY)?),
             "max_parked" => self.max_parked = Some(setting.whole(0..=1_000_000_000)?),
             "max_parked_per_key" => self.max_parked_per_key = Some(setting.whole(1..=1_000_000_000)?),

@@ -72,6 +72,7 @@ fn the_defaults_need_nothing() {
         swap_lock_timeout: Duration::from_millis(100),
         most_lost_percent: 5,
         max_impact: 10_000,
+        keep_indexes: false,
         stall_after: Duration::from_secs(60),
         max_parked: 10_000,
         max_parked_per_key: 1_000,

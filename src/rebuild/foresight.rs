@@ -6,7 +6,7 @@ use serde::Serialize;
 use super::reach::forgotten;
 use crate::source::{Extent, Extents};
 use crate::store::{
-    Begin, Command, GenerationStatus, Operation, OperationState, Rebuild, Surroundings, declaration_changes,
+    Addition, Begin, Command, GenerationStatus, Operation, OperationState, Rebuild, Surroundings, declaration_changes,
 };
 
 /// What a rebuild would take, as far as it can be known beforehand.
@@ -36,6 +36,8 @@ pub struct Foresight {
     pub dependents: Vec<String>,
     /// Why the stable names can't be changed in place, a sentence each.
     pub incompatible: Vec<String>,
+    /// What users added to the live tables and the stable names, and what becomes of it.
+    pub additions: Vec<Addition>,
     /// Why the rebuild would be refused, a sentence each.
     pub refusals: Vec<String>,
 }
@@ -76,12 +78,14 @@ pub struct Found<'a> {
     pub operations: &'a [Operation],
     /// What is around the live tables.
     pub surroundings: &'a Surroundings,
+    /// What users added to them.
+    pub additions: &'a [Addition],
 }
 
 impl Foresight {
     /// What the rebuild that `asked` describes would take, with `definition`.
     pub fn of(asked: &Rebuild, definition: &Definition, found: Found<'_>) -> Self {
-        let Found { live, extents, operations, surroundings } = found;
+        let Found { live, extents, operations, surroundings, additions } = found;
         let changes = declaration_changes(definition, live);
         let version_changed = i64::from(live.version) != i64::from(definition.version());
         let reads = stretches(&asked.begin, extents, live);
@@ -102,6 +106,7 @@ impl Foresight {
             grants: surroundings.grants.clone(),
             dependents: surroundings.dependents.clone(),
             incompatible: surroundings.incompatible.clone(),
+            additions: additions.iter().cloned().map(|added| added.in_a_rebuild(asked.keep_indexes)).collect(),
         }
     }
 }
@@ -116,8 +121,8 @@ pub fn need(changes: &[String], old: &[TableSpec], new: &[TableSpec], version_ch
             Need::CopyIsEnough(format!("`--from live` is enough if only new events set {}", added.join(", ")))
         }
         // Without a difference in the tables it is topics or event types that changed, of which nothing is recorded.
-        Some(_) if !version_changed && indexes_changed(old, new) => {
-            Need::CopyIsEnough("`--from live` is enough if nothing but indexes changed".into())
+        Some(_) if !version_changed && storage_changed(old, new) => {
+            Need::CopyIsEnough("`--from live` is enough if nothing but indexes or storage parameters changed".into())
         }
         _ => Need::Full,
     }
@@ -148,8 +153,10 @@ fn compared_by_newer(table: &TableSpec) -> Option<(&Column, &Column)> {
     Some((&table.data_columns()[at], &table.data_columns()[tie]))
 }
 
-fn indexes_changed(old: &[TableSpec], new: &[TableSpec]) -> bool {
-    new.iter().any(|table| old.iter().any(|old| old.name() == table.name() && old.indexes() != table.indexes()))
+/// Whether a table has other indexes or storage parameters.
+fn storage_changed(old: &[TableSpec], new: &[TableSpec]) -> bool {
+    let storage = |table: &TableSpec| (table.indexes().to_vec(), table.storage_parameters().to_vec());
+    new.iter().any(|table| old.iter().any(|old| old.name() == table.name() && storage(old) != storage(table)))
 }
 
 /// What a rebuild that begins there reads of each partition.
@@ -217,6 +224,7 @@ pub(crate) mod tests {
         assert!(copy(table().nullable("b", ColumnType::Text)));
         assert!(copy(table().with_default("b", ColumnType::I64, 0).index(["b"])));
         assert!(copy(table().index(["a"])));
+        assert!(copy(table().storage("fillfactor", 70)));
         let said = needed(table(), table().nullable("b", ColumnType::Text).nullable("c", ColumnType::Text));
         assert_eq!(said, Need::CopyIsEnough("`--from live` is enough if only new events set `t.b`, `t.c`".into()));
     }

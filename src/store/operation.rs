@@ -130,6 +130,9 @@ pub struct Rebuild {
     /// Activate whatever the comparison says.
     #[serde(default)]
     pub accept_difference: bool,
+    /// Give the new tables the indexes that users made on the live ones, and activate nothing that lacks one.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub keep_indexes: bool,
     /// Stand still while the live generation lags by more than this many records; 0 for never.
     pub max_impact: u64,
 }
@@ -144,6 +147,7 @@ impl Rebuild {
             no_activate: false,
             accept_truncated: false,
             accept_difference: false,
+            keep_indexes: false,
             max_impact: 0,
         }
     }

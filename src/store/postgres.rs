@@ -4,6 +4,7 @@
 //! All that the process does shares a bounded number of connections. Session locks and prepared statements make a direct
 //! connection necessary: a pooler in transaction mode can't stand between.
 
+mod additions;
 mod checkpoints;
 mod compare;
 mod connection;
@@ -15,6 +16,7 @@ mod deployment;
 mod generations;
 mod held_back;
 mod hints;
+mod indexes;
 mod lead;
 mod load;
 mod operations;
@@ -46,9 +48,10 @@ pub use self::server::{FindRoute, Route};
 use self::server::{Server, Use};
 use self::watched::WatchedLead;
 use super::{
-    Attendance, Capacity, Checkpoint, Command, Commit, Committed, Deployment, Encoding, Generation, GenerationStatus,
-    HeldBack, Instance, Lead, Memory, Operation, ParkedIn, ParkedRecord, ParkedSequence, Peek, Positions, Precedence,
-    SequenceId, Settlement, SharedPrecedence, Store, StoreError, Surroundings, Trouble, Waiting, Writer, Written,
+    Addition, Attendance, Capacity, Checkpoint, Command, Commit, Committed, Deployment, Encoding, Generation,
+    GenerationStatus, HeldBack, Instance, Lead, Memory, Operation, ParkedIn, ParkedRecord, ParkedSequence, Peek,
+    Positions, Precedence, SequenceId, Settlement, SharedPrecedence, Store, StoreError, Surroundings, Trouble, Waiting,
+    Writer, Written,
 };
 use crate::failpoint;
 use crate::source::Extent;
@@ -272,6 +275,10 @@ impl Store for Postgres {
     async fn surroundings(&self, live: &GenerationStatus, next: &Definition) -> Result<Surroundings, StoreError> {
         let physical: Vec<String> = live.tables.iter().map(|table| sql::physical(table, live.generation)).collect();
         ask!(self, |turn| swap::surroundings(turn, &self.schema, &live.tables, &physical, next.tables()))
+    }
+
+    async fn additions(&self, live: &GenerationStatus, next: &Definition) -> Result<Vec<Addition>, StoreError> {
+        ask!(self, |turn| additions::additions(turn, &self.schema, live, next))
     }
 
     async fn lead(&self, projection: &str) -> Result<Option<Box<dyn Lead>>, StoreError> {

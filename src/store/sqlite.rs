@@ -4,6 +4,7 @@
 //! the file, with any client, sees whole commits and waits for none. The command line may note beside that process what
 //! operators ask for, and nothing else.
 
+mod additions;
 mod build;
 mod checkpoints;
 mod commands;
@@ -40,9 +41,9 @@ use self::connection::{Connection, Turn, at};
 use self::lead::{Led, SqliteLead};
 use self::lock::WriteLock;
 use super::{
-    Attendance, Capacity, Checkpoint, Command, Commit, Committed, Deployment, Generation, GenerationStatus, HeldBack,
-    Instance, Lead, Memory, Operation, ParkedIn, ParkedRecord, ParkedSequence, Peek, Positions, SequenceId, Settlement,
-    SharedPrecedence, Store, StoreError, Surroundings, Trouble, Waiting, Writer, Written,
+    Addition, Attendance, Capacity, Checkpoint, Command, Commit, Committed, Deployment, Generation, GenerationStatus,
+    HeldBack, Instance, Lead, Memory, Operation, ParkedIn, ParkedRecord, ParkedSequence, Peek, Positions, SequenceId,
+    Settlement, SharedPrecedence, Store, StoreError, Surroundings, Trouble, Waiting, Writer, Written,
 };
 use crate::failpoint;
 use crate::source::Extent;
@@ -354,6 +355,13 @@ impl Store for Sqlite {
         // To measure a table is to look at all its pages: nobody else waits for that.
         let mut connection = self.reads.apart().await?;
         surroundings::surroundings(&mut connection, live).await
+    }
+
+    async fn additions(&self, live: &GenerationStatus, next: &Definition) -> Result<Vec<Addition>, StoreError> {
+        let mut turn = self.reads.begin().await?;
+        let additions = additions::additions(&mut turn, live, next).await?;
+        turn.commit().await?;
+        Ok(additions)
     }
 
     async fn lead(&self, projection: &str) -> Result<Option<Box<dyn Lead>>, StoreError> {

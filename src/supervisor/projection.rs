@@ -338,7 +338,11 @@ impl Projection {
         if built || self.unfinished_business(operations).is_some() {
             return Ok(());
         }
-        let rebuild = Command::Rebuild(Rebuild { max_impact: self.options.policy.max_impact, ..Rebuild::of(hash) });
+        let rebuild = Command::Rebuild(Rebuild {
+            max_impact: self.options.policy.max_impact,
+            keep_indexes: self.options.policy.keep_indexes,
+            ..Rebuild::of(hash)
+        });
         let changes = declaration_changes(&self.current, live).join("; ");
         tracing::info!(projection = self.name, "the definition changed, so it is rebuilt: {changes}");
         self.shared.store.request(&self.name, &rebuild, "on_change").await.map(drop)

@@ -43,6 +43,8 @@ on_both_stores!(
     a_key_whose_rows_others_share_is_not_folded_again,
     a_rebuild_that_comes_out_empty_is_not_activated,
     a_log_that_forgot_its_beginning_refuses_a_rebuild_with_the_counts,
+    a_rebuild_that_is_to_keep_indexes_is_not_activated_without_them,
+    indexes_that_users_made_are_kept_by_a_copy_too,
     a_copy_replays_what_can_be_repeated_and_refuses_the_rest,
     pause_resume_and_cancel_work_in_the_middle_of_a_rebuild,
     a_standby_whose_time_is_over_is_dropped,
@@ -87,6 +89,48 @@ async fn a_rebuild_of_the_same_definition_swaps_to_the_same_rows(mut scene: Scen
     scene.projects_all(2).await;
     scene.shows_every_count().await;
     assert!(instance.stop().await.iter().all(|(_, ending)| ending.is_ok()));
+}
+
+/// The indexes that users made on what readers see.
+async fn indexes(scene: &Scene, of: &Seen) -> Vec<String> {
+    let additions = scene.store.additions(&scene.live().await, &of.definition()).await.unwrap();
+    additions.into_iter().map(|added| added.what).collect()
+}
+
+async fn a_rebuild_that_is_to_keep_indexes_is_not_activated_without_them(mut scene: Scene) {
+    scene.write(300);
+    let next = Seen::next(2, vec![with_status()], set_status);
+    let instance = scene.continues([Seen::first(), next.clone()]).await;
+    let physical = scene.physical("seen", 1);
+    scene.execute(&format!("CREATE INDEX by_length ON {physical} (length(order_id))")).await;
+    scene.execute(&format!("CREATE INDEX by_both ON {physical} (order_id, events)")).await;
+    let keeping = Rebuild { keep_indexes: true, ..rebuild(&next.definition()) };
+    let refused = scene.is_refused(&Command::Rebuild(keeping.clone())).await;
+    assert!(refused.contains("by_both") && refused.contains("events") && !refused.contains("by_length"), "{refused}");
+    assert!(refused.contains("`readcast activate seen`"), "{refused}");
+    assert_eq!((scene.live().await.generation.0, scene.state(2).await), (1, Some(GenerationState::Ready)));
+    scene.does(&Command::Activate { accept_difference: false }).await;
+    assert_eq!(indexes(&scene, &next).await, [r#"index "by_length_g2""#], "an operator did without the other");
+    instance.stop().await;
+}
+
+async fn indexes_that_users_made_are_kept_by_a_copy_too(mut scene: Scene) {
+    scene.write(300);
+    let instance = scene.start([Seen::first()]);
+    scene.projects_all(1).await;
+    let physical = scene.physical("seen", 1);
+    let condition = format!("order_id <> '{physical}'");
+    scene
+        .execute(&format!("CREATE UNIQUE INDEX \"by \"\"id\"\"\" ON {physical} (lower(order_id)) WHERE {condition}"))
+        .await;
+    let copy = Rebuild { begin: Begin::Live, keep_indexes: true, ..rebuild(&Seen::first().definition()) };
+    scene.does(&Command::Rebuild(copy)).await;
+    assert_eq!(indexes(&scene, &Seen::first()).await, [r#"index "by ""id""_g2""#]);
+    scene.does(&Command::Rollback).await;
+    assert_eq!(indexes(&scene, &Seen::first()).await, [r#"index "by ""id""""#], "it has its own");
+    scene.does(&Command::Rebuild(rebuild(&Seen::first().definition()))).await;
+    assert_eq!(indexes(&scene, &Seen::first()).await, [""; 0], "nobody asked to keep it");
+    instance.stop().await;
 }
 
 async fn what_cannot_be_folded_outside_of_the_tables_is_replayed_into_them(mut scene: Scene) {

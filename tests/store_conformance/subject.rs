@@ -83,6 +83,11 @@ impl Subject {
         }
     }
 
+    /// Which of the two languages its clients speak.
+    pub(super) fn is_postgres(&self) -> bool {
+        matches!(self.client, Client::Postgres(_))
+    }
+
     /// The physical table of the first generation.
     pub(super) fn physical(&self, table: &TableSpec) -> String {
         self.physical_of(table, Generation(1))

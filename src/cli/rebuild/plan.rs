@@ -8,6 +8,7 @@ use indicatif::{HumanBytes, HumanCount, HumanDuration};
 
 use super::{Arguments, asked};
 use crate::cli::connect::{self, Access};
+use crate::cli::inert::inert_lines;
 use crate::cli::operate::live;
 use crate::cli::{Context, Output, Refusal, registered};
 use crate::rebuild::foresight::{Foresight, Found, Need};
@@ -27,6 +28,7 @@ pub(super) async fn run(context: &Context, arguments: &Arguments) -> Result<Exit
         extents: &source.extents(definition.topics()).await.map_err(Refusal::failed)?,
         operations: &store.operations(name, HISTORY).await.map_err(Refusal::failed)?,
         surroundings: &store.surroundings(live, definition).await.map_err(Refusal::failed)?,
+        additions: &store.additions(live, definition).await.map_err(Refusal::failed)?,
     };
     let foresight = Foresight::of(&asked(context, arguments, live).await?, definition, found);
     match arguments.output {
@@ -58,7 +60,6 @@ fn sections(foresight: &Foresight) -> Vec<(&'static str, Vec<String>)> {
     });
     let total = format!("{} offsets in all", HumanCount(foresight.records));
     let disk = format!("about {} more, until the old generation is dropped", HumanBytes(foresight.bytes));
-    let grants = foresight.grants.iter().map(|grant| format!("{grant} (survives)"));
     vec![
         ("PROJECTION", vec![format!("{projection}; readers see generation {live_generation}")]),
         ("CHANGED", foresight.changes.clone()),
@@ -67,9 +68,9 @@ fn sections(foresight: &Foresight) -> Vec<(&'static str, Vec<String>)> {
         ("TAKES", vec![time(foresight.seconds)]),
         ("DISK", vec![disk]),
         ("GONE", foresight.forgotten.clone()),
-        ("GRANTS", grants.collect()),
         ("DEPENDENTS", foresight.dependents.clone()),
         ("VIEWS", foresight.incompatible.clone()),
+        ("ADDED", foresight.additions.iter().map(|added| inert_lines(&added.sentence())).collect()),
         ("REFUSED", foresight.refusals.clone()),
     ]
 }

@@ -12,7 +12,7 @@ use super::connections::{Lease, limited};
 use super::permits::Rank;
 use super::server::{Backend, Use};
 use super::sql::storable;
-use super::{Postgres, checkpoints, compare, dead_letters, generations, load, sql, swap};
+use super::{Postgres, checkpoints, compare, dead_letters, generations, indexes, load, sql, swap};
 use crate::source::Extents;
 use crate::store::comparison::pairs;
 use crate::store::{
@@ -286,6 +286,14 @@ impl Lead for PostgresLead {
             }
         }
         Ok(())
+    }
+
+    async fn carry_indexes(
+        &mut self,
+        live: &GenerationStatus,
+        next: &GenerationStatus,
+    ) -> Result<Vec<String>, StoreError> {
+        indexes::carry(&mut self.connection, live, next).await
     }
 
     async fn compare(

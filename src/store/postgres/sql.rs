@@ -5,7 +5,7 @@ use readcast_core::{Column, ColumnType, Presence, TableSpec, Value};
 use crate::store::{Encoding, Generation, from_stored_json};
 
 /// Where the physical tables live. A migration creates it.
-const TABLES_SCHEMA: &str = "readcast_tables";
+pub(super) const TABLES_SCHEMA: &str = "readcast_tables";
 
 /// How a time is written as text, in RFC 3339, in `to_char`.
 pub(super) const TIME: &str = r#"'YYYY-MM-DD"T"HH24:MI:SS"Z"'"#;
@@ -45,12 +45,17 @@ pub(super) fn stable(schema: &str, table: &str) -> String {
 /// The secondary indexes of a generation's physical table.
 pub(super) fn create_indexes(table: &TableSpec, generation: Generation) -> Vec<String> {
     let physical = physical(table, generation);
-    let index = |(number, columns): (usize, &Vec<String>)| {
-        let name = quoted(&format!("{}_ix{}", physical_name(table, generation), number + 1));
+    let index = |(name, columns): (String, &Vec<String>)| {
         let columns: Vec<_> = columns.iter().map(|column| quoted(column)).collect();
-        format!("CREATE INDEX IF NOT EXISTS {name} ON {physical} ({})", columns.join(", "))
+        format!("CREATE INDEX IF NOT EXISTS {} ON {physical} ({})", quoted(&name), columns.join(", "))
     };
-    table.indexes().iter().enumerate().map(index).collect()
+    index_names(table, generation).zip(table.indexes()).map(index).collect()
+}
+
+/// The names of the secondary indexes that a table declares.
+pub(super) fn index_names(table: &TableSpec, generation: Generation) -> impl Iterator<Item = String> {
+    let physical = physical_name(table, generation);
+    (1..=table.indexes().len()).map(move |number| format!("{physical}_ix{number}"))
 }
 
 /// A generation's physical table, without secondary indexes.
@@ -65,7 +70,15 @@ pub(super) fn create_table(table: &TableSpec, generation: Generation) -> String 
     };
     let columns: Vec<_> = table.columns().iter().map(column).collect();
     let key = column_list(table.key_columns());
-    format!("CREATE TABLE {} ({}, PRIMARY KEY ({key}))", physical(table, generation), columns.join(", "))
+    let (physical, columns, storage) = (physical(table, generation), columns.join(", "), storage(table));
+    format!("CREATE TABLE {physical} ({columns}, PRIMARY KEY ({key})){storage}")
+}
+
+/// The storage parameters as they stand behind CREATE TABLE. Their names are those of a fixed list.
+fn storage(table: &TableSpec) -> String {
+    let parameters = table.storage_parameters().iter();
+    let parameters: Vec<_> = parameters.map(|(parameter, value)| format!("{parameter} = '{value}'")).collect();
+    if parameters.is_empty() { String::new() } else { format!(" WITH ({})", parameters.join(", ")) }
 }
 
 /// The column names, quoted, separated by commas.

@@ -70,6 +70,14 @@ impl Lead for WatchedLead {
         watched!(self, |lead| lead.index(definition, generation))
     }
 
+    async fn carry_indexes(
+        &mut self,
+        live: &GenerationStatus,
+        next: &GenerationStatus,
+    ) -> Result<Vec<String>, StoreError> {
+        watched!(self, |lead| lead.carry_indexes(live, next))
+    }
+
     async fn compare(
         &mut self,
         live: &GenerationStatus,

@@ -8,7 +8,9 @@ use async_trait::async_trait;
 use readcast_core::Definition;
 
 use super::connection::Connection;
-use super::{Writes, build, checkpoints, comparison, dead_letters, holds, lifecycle, operations, pass, rows, swap};
+use super::{
+    Writes, additions, build, checkpoints, comparison, dead_letters, holds, lifecycle, operations, pass, rows, swap,
+};
 use crate::failpoint;
 use crate::source::Extents;
 use crate::store::{
@@ -110,6 +112,14 @@ impl Lead for SqliteLead {
 
     async fn index(&mut self, definition: &Definition, generation: Generation) -> Result<(), StoreError> {
         lifecycle::index(&self.writes.connection, definition.tables(), generation).await
+    }
+
+    async fn carry_indexes(
+        &mut self,
+        live: &GenerationStatus,
+        next: &GenerationStatus,
+    ) -> Result<Vec<String>, StoreError> {
+        additions::carry(&self.writes.connection, live, next).await
     }
 
     async fn compare(

@@ -7,7 +7,7 @@ use crate::store::Generation;
 
 /// An identifier, quoted.
 pub(super) fn quoted(name: &str) -> String {
-    format!("\"{name}\"")
+    format!("\"{}\"", name.replace('"', "\"\""))
 }
 
 /// The name of a generation's physical table.
@@ -43,12 +43,17 @@ pub(super) fn create_table(table: &TableSpec, generation: Generation) -> String 
 
 /// The secondary indexes of the physical table, those that are there already excepted.
 pub(super) fn create_indexes(table: &TableSpec, generation: Generation) -> impl Iterator<Item = String> {
-    let physical = physical(table, generation);
-    table.indexes().iter().zip(1..).map(move |(columns, number)| {
-        let name = quoted(&format!("{physical}_ix{number}"));
+    let physical = quoted(&physical(table, generation));
+    index_names(table, generation).zip(table.indexes()).map(move |(name, columns)| {
         let columns: Vec<_> = columns.iter().map(|column| quoted(column)).collect();
-        format!("CREATE INDEX IF NOT EXISTS {name} ON {} ({})", quoted(&physical), columns.join(", "))
+        format!("CREATE INDEX IF NOT EXISTS {} ON {physical} ({})", quoted(&name), columns.join(", "))
     })
+}
+
+/// The names of the secondary indexes that a table declares.
+pub(super) fn index_names(table: &TableSpec, generation: Generation) -> impl Iterator<Item = String> + use<> {
+    let physical = physical(table, generation);
+    (1..=table.indexes().len()).map(move |number| format!("{physical}_ix{number}"))
 }
 
 /// Gathers statistics on the physical table, from a thousand entries of each index: to read them whole would keep

@@ -1,0 +1,146 @@
+//! What users added to what readers see, and what becomes of it when readers come to see other tables. Pure.
+
+use serde::Serialize;
+
+use super::Generation;
+
+/// Something that a user made on a live table or on the view of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Addition {
+    /// The table or view, as the store names it.
+    pub on: String,
+    /// What it is, such as `index by_email`.
+    pub what: String,
+    /// The statement that made it.
+    pub statement: String,
+    /// How the table would declare it, where it could.
+    pub declaration: Option<String>,
+    /// What becomes of it.
+    pub fate: Fate,
+}
+
+/// What becomes of an addition with the next swap.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Fate {
+    /// It is still there.
+    Kept,
+    /// The new table has one like it.
+    Carried,
+    /// It is lost, unless the rebuild is asked to keep indexes.
+    Carriable,
+    /// It is lost.
+    Lost,
+}
+
+impl Addition {
+    /// What becomes of it in a rebuild that keeps indexes, or does not.
+    #[must_use]
+    pub fn in_a_rebuild(mut self, keep_indexes: bool) -> Self {
+        if keep_indexes && self.fate == Fate::Carriable {
+            self.fate = Fate::Carried;
+        }
+        self
+    }
+
+    /// Whether the next swap takes it away.
+    pub fn is_lost(&self) -> bool {
+        matches!(self.fate, Fate::Carriable | Fate::Lost)
+    }
+
+    /// All of it in a sentence, with what to do about it.
+    pub fn sentence(&self) -> String {
+        let Self { on, what, statement, declaration, fate } = self;
+        let declare = declaration.as_ref().map(|text| format!("declare it (`{text}`), or ")).unwrap_or_default();
+        let becomes = match fate {
+            Fate::Kept => "is kept".to_owned(),
+            Fate::Carried => "is made again on the new table".to_owned(),
+            Fate::Carriable => {
+                format!("is lost at the next swap: {declare}rebuild with `--keep-indexes`, which makes it again")
+            }
+            Fate::Lost => format!("is lost at the next swap: {declare}type it again afterwards, for what replaces it"),
+        };
+        format!("{what} on {on} {becomes}: {statement}")
+    }
+}
+
+/// Names that an index `name` of generation `from` of `table` may have in generation `to`, the best first. No name
+/// grows from one rebuild to the next, and none is longer than Postgres allows.
+pub(super) fn carried_names(
+    name: &str,
+    table: &str,
+    from: Generation,
+    to: Generation,
+) -> impl Iterator<Item = String> + use<> {
+    const MOST_BYTES: usize = 63;
+    let named_by_the_table = name.strip_prefix(&format!("{table}_g{}_", from.0));
+    // Names with `_ix` behind that of the table are for the indexes that are declared.
+    let (stem, tail) = match named_by_the_table.filter(|rest| !rest.starts_with("ix")) {
+        Some(rest) => (format!("{table}_g{}_{rest}", to.0), String::new()),
+        None => (without_generation(name, from).to_owned(), format!("_g{}", to.0)),
+    };
+    (1_u32..).map(move |number| {
+        let end = if number == 1 { tail.clone() } else { format!("{tail}_{number}") };
+        format!("{}{end}", &stem[..stem.floor_char_boundary(MOST_BYTES - end.len())])
+    })
+}
+
+/// The name without what [`carried_names`] once put behind it.
+fn without_generation(name: &str, from: Generation) -> &str {
+    let suffix = format!("_g{}", from.0);
+    let unnumbered = name.trim_end_matches(|last: char| last.is_ascii_digit()).strip_suffix('_');
+    let stripped = name.strip_suffix(&suffix).or_else(|| unnumbered?.strip_suffix(&suffix));
+    stripped.filter(|stem| !stem.is_empty()).unwrap_or(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn first(name: &str, from: i32, to: i32) -> String {
+        carried_names(name, "orders", Generation(from), Generation(to)).next().expect("a name")
+    }
+
+    #[test]
+    fn an_index_has_a_name_in_each_generation_and_none_grows() {
+        assert_eq!(first("by_email", 1, 2), "by_email_g2");
+        assert_eq!(first("by_email_g2", 2, 3), "by_email_g3");
+        assert_eq!(first("by_email_g2_4", 2, 3), "by_email_g3");
+        assert_eq!(first("by_email", 1, 4), "by_email_g4", "after a rollback");
+        assert_eq!(first("orders_g1_lower_idx", 1, 2), "orders_g2_lower_idx");
+        assert_eq!(first("orders_g1_ix7", 1, 2), "orders_g1_ix7_g2", "orders_g2_ix7 may be one that is declared");
+        assert_eq!(first("_g1", 1, 2), "_g1_g2");
+    }
+
+    #[test]
+    fn a_name_that_is_taken_has_a_next_one_and_all_fit() {
+        let long = "é".repeat(40);
+        let names: Vec<_> = carried_names(&long, "orders", Generation(1), Generation(2)).take(3).collect();
+        assert_eq!(
+            names,
+            [format!("{}_g2", "é".repeat(30)), format!("{}_g2_2", "é".repeat(29)), format!("{}_g2_3", "é".repeat(29))]
+        );
+        let names: Vec<_> = carried_names("by_email", "orders", Generation(1), Generation(2)).take(2).collect();
+        assert_eq!(names, ["by_email_g2", "by_email_g2_2"]);
+    }
+
+    #[test]
+    fn what_becomes_of_an_addition_is_said_with_what_to_do() {
+        let addition = Addition {
+            on: "t_g1".into(),
+            what: "index by_a".into(),
+            statement: "CREATE INDEX by_a ON t_g1 (a)".into(),
+            declaration: Some(".index([\"a\"])".into()),
+            fate: Fate::Carriable,
+        };
+        assert!(addition.is_lost() && addition.sentence().contains("`--keep-indexes`"), "{}", addition.sentence());
+        let carried = addition.clone().in_a_rebuild(true);
+        assert!(
+            !carried.is_lost() && carried.sentence().contains("made again on the new table"),
+            "{}",
+            carried.sentence()
+        );
+        let lost = Addition { fate: Fate::Lost, ..addition }.in_a_rebuild(true);
+        assert!(lost.is_lost() && lost.sentence().contains("declare it (`.index([\"a\"])`)"), "{}", lost.sentence());
+    }
+}
