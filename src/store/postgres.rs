@@ -14,6 +14,7 @@ mod generations;
 mod lead;
 mod load;
 mod operations;
+mod options;
 mod rows;
 mod sql;
 mod swap;

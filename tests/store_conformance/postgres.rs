@@ -1,5 +1,6 @@
 //! What a server with many writers has to promise.
 
+use readcast::config::{Config, Environment, Overrides, StoreOptions};
 use readcast::store::postgres::Postgres;
 use readcast::store::{Commit, Committed, Generation, Store, StoreError};
 use readcast_core::{ColumnType, TableSpec, TopicPartition};
@@ -59,4 +60,30 @@ async fn fault_10_a_row_that_another_writer_creates_at_the_same_moment_is_worth_
     assert!(matches!(again, Ok(Committed::Applied(_))), "{again:?}");
     let rows = database.rows("SELECT line, writer FROM lines ORDER BY line").await;
     assert_eq!(rows, ["0|1", "1|1", "2|1"]);
+}
+
+/// The store as the command line makes it of a URL.
+fn store_of(url: &str) -> Postgres {
+    let flags = Overrides { store: Some(url.to_owned()), ..Overrides::default() };
+    let config = Config::load(&flags, &Environment::default(), &[]).expect("a URL that is taken");
+    match config.store() {
+        Ok(StoreOptions::Postgres { url, schema }) => Postgres::of_url(url, schema).expect("a URL that can be read"),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn a_url_names_the_sessions_and_sets_what_its_options_say() {
+    let database = Database::create().await;
+    let server = database.options();
+    let (name, port) = (server.get_database().expect("a name"), server.get_port());
+    let parameters =
+        "sslmode=disable&application_name=shop%20projector&options=-c%20work_mem%3D3MB%20-c%20my.note%3Da%5C%20b";
+    let (user, host) = (server.get_username(), server.get_host());
+    let store = store_of(&format!("postgres:///?host={host}&port={port}&user={user}&dbname={name}&{parameters}"));
+    store.migrate().await.expect("tables of ours");
+    store.generations().await.expect("an answer");
+    let sessions = "SELECT DISTINCT application_name FROM pg_stat_activity WHERE datname = current_database()
+                    AND application_name <> ''";
+    assert_eq!(database.rows(sessions).await, ["shop projector"]);
 }
