@@ -24,7 +24,7 @@ use sha2::{Digest, Sha256};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use crate::config::Secret;
+use crate::config::SecretSource;
 use crate::health::{Detail, Health};
 use crate::metrics::Metrics;
 
@@ -43,7 +43,7 @@ pub struct BindError {
 struct Admin {
     health: Health,
     metrics: Metrics,
-    token: Option<Secret>,
+    token: Option<SecretSource>,
 }
 
 /// Takes the address, so that a conflict is known before anything starts.
@@ -52,7 +52,7 @@ pub async fn bind(listen: SocketAddr) -> Result<TcpListener, BindError> {
 }
 
 /// Every route.
-pub fn router(health: Health, metrics: Metrics, token: Option<Secret>) -> Router {
+pub fn router(health: Health, metrics: Metrics, token: Option<SecretSource>) -> Router {
     let admin = Admin { health, metrics, token };
     let guarded = Router::new()
         .route("/metrics", get(metrics_text))
@@ -118,11 +118,18 @@ fn unauthorized() -> Response {
 }
 
 impl Admin {
-    /// Whether the caller presents the token, if there is one to present.
+    /// Whether the caller presents the token, if there is one to present. While its file can't be read, nobody does.
     fn allows(&self, headers: &HeaderMap) -> bool {
         let Some(token) = &self.token else { return true };
         let presented = headers.get(header::AUTHORIZATION).map(HeaderValue::as_bytes).and_then(bearer);
-        presented.is_some_and(|presented| same(presented, token.expose().as_bytes()))
+        let Some(presented) = presented else { return false };
+        match token.current() {
+            Ok(token) => same(presented, token.expose().as_bytes()),
+            Err(problem) => {
+                tracing::warn!("the admin server refuses a request, because its token can't be read: {problem}");
+                false
+            }
+        }
     }
 }
 
@@ -156,6 +163,7 @@ mod tests {
     use tokio::net::TcpStream;
 
     use super::*;
+    use crate::config::Secret;
     use crate::health::State as ProjectionState;
 
     struct Answer {
@@ -187,7 +195,7 @@ mod tests {
     fn with(token: Option<&str>) -> (Health, Router) {
         let metrics = Metrics::new();
         let health = Health::new(&metrics, ["orders"]);
-        (health.clone(), router(health, metrics, token.map(Secret::new)))
+        (health.clone(), router(health, metrics, token.map(|token| SecretSource::Fixed(Secret::new(token)))))
     }
 
     #[tokio::test]
@@ -224,6 +232,22 @@ mod tests {
         }
         let (open, guarded) = ([200; 4], [401, 401, 401, 200]);
         assert_eq!(statuses, [open, open, guarded, guarded].concat());
+    }
+
+    #[tokio::test]
+    async fn a_token_in_a_file_is_read_again_for_each_request() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let metrics = Metrics::new();
+        let router =
+            router(Health::new(&metrics, ["orders"]), metrics, Some(SecretSource::File(file.path().to_owned())));
+        let mut statuses = Vec::new();
+        for token in ["old\n", "new\n", ""] {
+            std::fs::write(file.path(), token).unwrap();
+            for authorization in ["Bearer old", "Bearer new", "Bearer "] {
+                statuses.push(ask(router.clone(), "/metrics", Some(authorization)).await.status);
+            }
+        }
+        assert_eq!(statuses, [200, 401, 401, 401, 200, 401, 401, 401, 401]);
     }
 
     #[tokio::test]

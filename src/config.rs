@@ -27,11 +27,11 @@ pub use self::environment::Environment;
 pub use self::error::ConfigError;
 pub use self::kafka::KafkaProperties;
 pub use self::logging::{LogFormat, LogOptions};
-pub use self::postgres_url::PostgresUrl;
+pub use self::postgres_url::{Endpoint, PostgresUrl, SslMode, TargetSessionAttrs, Tls};
 pub use self::projector::{DuplicateId, ProjectionOptions, ProjectorOptions};
-pub use self::secret::Secret;
+pub use self::secret::{Secret, SecretSource};
 pub use self::source::SourceOptions;
-pub use self::store::StoreOptions;
+pub use self::store::{PostgresUrlSource, StoreOptions};
 
 use self::setting::Setting;
 

@@ -21,6 +21,9 @@ pub enum DecodeError {
     /// Its value is not in the form that was expected.
     #[error(transparent)]
     Envelope(#[from] EnvelopeError),
+    /// The same of a record of which the source has something to say.
+    #[error("{0}; {1}")]
+    Remarked(EnvelopeError, &'static str),
 }
 
 impl Format {
@@ -28,7 +31,31 @@ impl Format {
     pub fn decode<'a>(self, position: &Position, record: &'a Record) -> Result<Envelope<'a>, DecodeError> {
         let value = record.value.as_ref().ok_or(DecodeError::Tombstone)?;
         match self {
-            Format::PlainJson => Ok(Envelope::from_plain_json(position.clone(), record.key.as_deref(), value)?),
+            Format::PlainJson => {
+                let event = Envelope::from_plain_json(position.clone(), record.key.as_deref(), value);
+                event.map_err(|error| match record.remark {
+                    Some(remark) => DecodeError::Remarked(error, remark),
+                    None => error.into(),
+                })
+            }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use readcast_core::TopicPartition;
+
+    use super::*;
+
+    #[test]
+    fn what_the_source_found_odd_is_told_with_what_can_not_be_decoded() {
+        let position = TopicPartition::new("orders", 0).at(0);
+        let reason = |remark| {
+            let record = Record { value: Some("neither".into()), remark, ..Record::default() };
+            Format::PlainJson.decode(&position, &record).map(drop).unwrap_err().to_string()
+        };
+        let plain = reason(None);
+        assert_eq!(reason(Some("the line has no tab")), format!("{plain}; the line has no tab"));
     }
 }

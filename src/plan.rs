@@ -278,7 +278,7 @@ impl Rules<'_> {
         let replaced;
         let decoded = match amendment {
             Some(Amendment::Replace(value)) => {
-                replaced = Record { value: Some(value.clone()), ..record.clone() };
+                replaced = Record { value: Some(value.clone()), remark: None, ..record.clone() };
                 self.decode(&replaced, position)
             }
             _ => decoded,

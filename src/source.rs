@@ -34,6 +34,12 @@ pub trait Source: Send + Sync {
     /// Refused by a log that keeps no times.
     async fn offsets_at(&self, topics: &[&str], at: Timestamp) -> Result<BTreeMap<TopicPartition, i64>, SourceError>;
 
+    /// As what the records of `topics` are read, where that is judged by the records themselves: a line for an operator of
+    /// each topic that has any.
+    async fn forms(&self, _topics: &[&str]) -> Result<Vec<String>, SourceError> {
+        Ok(Vec::new())
+    }
+
     /// Joins the group `group` as one more member reading `topics`.
     async fn subscribe(&self, group: &str, topics: &[&str]) -> Result<Box<dyn Subscription>, SourceError>;
 }
@@ -139,6 +145,8 @@ pub struct Record {
     pub headers: Vec<Header>,
     /// When it was written, in milliseconds since 1970, where the log keeps times.
     pub timestamp: Option<i64>,
+    /// What the source found odd about it, which may be why it can't be decoded. Not part of what the log holds.
+    pub remark: Option<&'static str>,
 }
 
 /// A header of a record: its name, and its value if it has one.

@@ -255,3 +255,28 @@ async fn fault_25_sigterm_drains_within_its_deadline() {
     assert!(shop.run(&["run", "--until-end"]).await.status.success());
     assert_same(&shop.tables().await, &expected(200_000));
 }
+
+#[tokio::test]
+async fn a_topic_that_kcat_wrote_with_keys_of_json_is_projected_and_a_line_of_another_form_is_told() {
+    let shop = FileShop::new();
+    std::fs::create_dir_all(shop.events_dir().join("orders")).unwrap();
+    for (key, event) in events(20) {
+        append(&shop.partition(0), &format!("{{\"order_id\":\"{key}\"}}\t{event}\n"));
+    }
+    let marked = std::fs::read_to_string(shop.partition(0)).unwrap();
+    std::fs::write(shop.partition(0), format!("\u{feff}{marked}")).unwrap();
+    let finished = shop.run(&["run", "--until-end"]).await;
+    assert!(finished.status.success(), "{}", finished.stderr);
+    let folder = shop.events_dir().join("orders").display().to_string();
+    assert!(finished.stderr.contains(&format!("{folder}: key, tab, value")), "{}", finished.stderr);
+    assert_same(&shop.tables().await, &expected(20));
+
+    let odd = std::fs::read_to_string(shop.partition(0)).unwrap().lines().count();
+    append(&shop.partition(0), "neither\n");
+    let finished = shop.run(&["run", "--until-end"]).await;
+    assert!(finished.status.success(), "{}", finished.stderr);
+    let parked = shop.run(&["dead-letters", "show", "order_summary", &format!("orders/0@{odd}")]).await.stdout;
+    assert!(parked.contains("the file's lines are key, tab, value, and this one has no tab"), "{parked}");
+    let checked = shop.run(&["check", "--output", "json"]).await.stdout;
+    assert!(checked.contains(&format!("{folder}: key, tab, value")), "{checked}");
+}

@@ -298,6 +298,7 @@ async fn records_arrive_with_headers_and_time_byte_for_byte() {
         value: Some(Bytes::new()),
         headers,
         timestamp: Some(1_700_000_000_123),
+        remark: None,
     };
     let second = Record { offset: 1, timestamp: Some(1), ..Record::default() };
     assert_eq!(found, [first, second]);

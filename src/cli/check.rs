@@ -161,6 +161,9 @@ async fn source_line(source: &dyn Source, definition: &Definition, lines: &mut V
         format!("{} partitions, {records} offsets", extents.len())
     });
     lines.push(Line::new(format!("{}: log", definition.name()), finding));
+    for form in source.forms(definition.topics()).await.unwrap_or_default() {
+        lines.push(Line::new(format!("{}: lines", definition.name()), Ok(form)));
+    }
     found.unwrap_or_default()
 }
 

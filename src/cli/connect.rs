@@ -3,14 +3,14 @@
 use std::sync::Arc;
 
 use super::{Context, Refusal};
-use crate::config::{Config, DuplicateId, ProjectionOptions, SourceOptions, StoreOptions};
+use crate::config::{Config, DuplicateId, KafkaProperties, ProjectionOptions, SourceOptions, StoreOptions};
 use crate::decode::Format;
 use crate::error::Failure;
 use crate::plan::{Handling, Identity};
 use crate::rebuild::{OnChange, Policy};
 use crate::source::Source;
 use crate::source::file::FileSource;
-use crate::source::kafka::{DeadLetterTopic, Dialect, KafkaSource};
+use crate::source::kafka::{DeadLetterTopic, Dialect, KafkaSource, Properties};
 use crate::store::postgres::Postgres;
 use crate::store::sqlite::Sqlite;
 use crate::store::{Deployment, Instance, ParkingLimits, Store};
@@ -30,10 +30,15 @@ pub(super) fn source(context: &Context) -> Result<Arc<dyn Source>, Refusal> {
     Ok(match context.config.source()? {
         SourceOptions::File(directory) => Arc::new(FileSource::new(directory)),
         SourceOptions::Kafka { properties, topic_prefix, .. } => {
-            let properties = properties.iter().map(|(key, value)| (key.to_owned(), value.to_owned()));
-            Arc::new(KafkaSource::new(properties, topic_prefix, buffer_bytes))
+            Arc::new(KafkaSource::new(read_again(properties), topic_prefix, buffer_bytes))
         }
     })
+}
+
+/// The properties, read again for each client that is made.
+fn read_again(properties: &KafkaProperties) -> Properties {
+    let properties = properties.clone();
+    Properties::read_by(move || properties.current())
 }
 
 /// Where dead letters are copied to, if anywhere.
@@ -44,15 +49,13 @@ pub(super) fn dead_letter_topic(context: &Context) -> Result<Option<DeadLetterTo
         return Ok(None);
     };
     let dialect = if *spring_headers { Dialect::Spring } else { Dialect::Connect };
-    let properties = properties.iter().map(|(key, value)| (key.to_owned(), value.to_owned()));
-    DeadLetterTopic::new(properties, topic, dialect).map(Some).map_err(Refusal::failed)
+    DeadLetterTopic::new(read_again(properties), topic, dialect).map(Some).map_err(Refusal::failed)
 }
 
 pub(super) async fn store(context: &Context, access: Access) -> Result<Arc<dyn Store>, Refusal> {
     Ok(match (context.config.store()?, access) {
         (StoreOptions::Postgres { url, schema, max_connections }, _) => {
-            let options = url.expose().parse().map_err(|_| Refusal::failed("the URL of the store can't be read"))?;
-            Arc::new(Postgres::new(options, schema).with_most_connections(*max_connections))
+            Arc::new(Postgres::of_url(url.clone(), schema).with_most_connections(*max_connections))
         }
         (StoreOptions::Sqlite { path }, Access::Write) => Arc::new(Sqlite::open(path).await.map_err(Refusal::failed)?),
         (StoreOptions::Sqlite { path }, Access::Read) => {

@@ -35,7 +35,7 @@ pub(super) async fn run(context: Context, arguments: Arguments) -> Result<ExitCo
             Log::File(Appender::open(directory, topic, arguments.partitions).map_err(Refusal::failed)?)
         }
         SourceOptions::Kafka { properties, topic_prefix, .. } => {
-            let properties = properties.iter().map(|(key, value)| (key.to_owned(), value.to_owned()));
+            let properties = properties.current().map_err(Refusal::failed)?;
             let producer = Producer::open(properties, format!("{topic_prefix}{topic}"), arguments.partitions).await;
             Log::Kafka(producer.map_err(Refusal::failed)?)
         }

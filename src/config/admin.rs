@@ -3,7 +3,7 @@
 use std::net::{Ipv4Addr, SocketAddr};
 
 use super::error::ConfigError;
-use super::secret::Secret;
+use super::secret::SecretSource;
 use super::setting::Setting;
 
 /// Where the admin server listens, and who may read from it.
@@ -12,14 +12,14 @@ pub struct AdminOptions {
     /// The address; of this machine alone, unless there is a token.
     pub listen: SocketAddr,
     /// What callers must present as a bearer token, probes excepted.
-    pub token: Option<Secret>,
+    pub token: Option<SecretSource>,
 }
 
 #[derive(Default)]
 pub(super) struct AdminDraft {
     /// The address, and where it was written.
     listen: Option<(SocketAddr, String)>,
-    token: Option<Secret>,
+    token: Option<SecretSource>,
 }
 
 impl AdminDraft {

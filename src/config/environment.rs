@@ -2,9 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::path::Path;
 
 use super::error::{ConfigError, unknown};
 use super::kafka;
+use super::secret;
 use super::setting::Setting;
 
 /// Environment variables by name. `Debug` shows the names alone.
@@ -41,6 +43,7 @@ const VARIABLES: &[(&str, &str)] = &[
     ("READCAST_STANDBY_SECONDS", "projector.standby_seconds"),
     ("READCAST_STORE_INSECURE", "store.insecure"),
     ("READCAST_STORE_MAX_CONNECTIONS", "store.max_connections"),
+    ("READCAST_STORE_PASSWORD", "store.password"),
     ("READCAST_STORE_SCHEMA", "store.schema"),
     ("READCAST_STORE_URL", "store.url"),
     ("READCAST_SWAP_LOCK_TIMEOUT_MS", "projector.swap_lock_timeout_ms"),
@@ -97,15 +100,15 @@ impl Environment {
         if let Some(key) = key(name) {
             return Ok(Setting::text_at(name, key, value));
         }
-        let of_file = name.strip_suffix("_FILE").and_then(|plain| Some((plain, key(plain).filter(|key| secret(key))?)));
+        let of_file =
+            name.strip_suffix("_FILE").and_then(|plain| Some((plain, key(plain).filter(|key| is_secret(key))?)));
         match of_file {
             Some((plain, _)) if self.get(plain).is_some() => {
                 Err(ConfigError::at(name, format!("`{plain}` is set too; keep one of them")))
             }
             Some((_, key)) => {
-                let text = std::fs::read_to_string(value);
-                let text = text.map_err(|error| ConfigError::at(name, format!("can't read `{value}`: {error}")))?;
-                Ok(Setting::text_at(name, key, text.trim_end_matches(['\r', '\n'])))
+                let text = secret::read(Path::new(value)).map_err(|problem| ConfigError::at(name, problem))?;
+                Ok(Setting::text_at(name, key, text).held_by(value))
             }
             None => {
                 let names = names();
@@ -148,15 +151,16 @@ fn kafka_variable(property: &str) -> String {
     format!("{PREFIX}KAFKA_{}", property.replace('.', "_").to_ascii_uppercase())
 }
 
-fn secret(key: &str) -> bool {
-    matches!(key, "store.url" | "admin.token") || key.strip_prefix(PROPERTIES).is_some_and(kafka::is_secret)
+fn is_secret(key: &str) -> bool {
+    matches!(key, "store.url" | "store.password" | "admin.token")
+        || key.strip_prefix(PROPERTIES).is_some_and(kafka::is_secret)
 }
 
 /// Every variable that has a meaning.
 fn names() -> Vec<String> {
     let plain = VARIABLES.iter().map(|(name, _)| (*name).to_owned()).chain(kafka::known().map(kafka_variable));
     let with_files = plain.flat_map(|name| {
-        let file = key(&name).filter(|key| secret(key)).map(|_| format!("{name}_FILE"));
+        let file = key(&name).filter(|key| is_secret(key)).map(|_| format!("{name}_FILE"));
         [Some(name), file].into_iter().flatten()
     });
     with_files.chain(["READCAST_CONFIG".to_owned()]).collect()

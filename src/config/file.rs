@@ -36,6 +36,7 @@ impl Document<'_> {
                 key,
                 key_at: self.place(name.span().start),
                 value_at: self.place(value.span().start),
+                file: None,
             };
             found.push((name.span().start, setting));
         }

@@ -6,22 +6,30 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use super::error::{ConfigError, unknown};
-use super::secret::MASK;
+use super::secret::{MASK, Secret, SecretSource};
 use super::setting::{Setting, Value};
 
 /// librdkafka properties, each of them allowed.
 #[derive(Clone, Default, PartialEq, Eq)]
-pub struct KafkaProperties(BTreeMap<&'static str, String>);
+pub struct KafkaProperties(BTreeMap<&'static str, SecretSource>);
 
 impl KafkaProperties {
-    /// Every property that was set, with its value. The values hold secrets.
-    pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.0.iter().map(|(name, value)| (*name, value.as_str()))
+    /// Every property that was set, with its value at this moment: what a file holds is read from it. The values hold
+    /// secrets; an error names the property and its file alone.
+    pub fn current(&self) -> Result<Vec<(String, String)>, String> {
+        let value = |(name, source): (&&str, &SecretSource)| match source.current() {
+            Ok(value) => Ok(((*name).to_owned(), value.expose().to_owned())),
+            Err(problem) => Err(format!("property `{name}`: {problem}")),
+        };
+        self.0.iter().map(value).collect()
     }
 
-    /// The value of one property, if it was set.
+    /// The value of one property, if it was set, and not to what a file holds.
     pub fn get(&self, name: &str) -> Option<&str> {
-        self.0.get(name).map(String::as_str)
+        match self.0.get(name)? {
+            SecretSource::Fixed(value) => Some(value.expose()),
+            SecretSource::File(_) => None,
+        }
     }
 
     pub(super) fn set(&mut self, name: &str, setting: &Setting) -> Result<(), ConfigError> {
@@ -37,9 +45,9 @@ impl KafkaProperties {
             return Err(ConfigError::at(&setting.key_at, problem));
         };
         let value = match &setting.value {
-            Value::Integer(number) => number.to_string(),
-            Value::Boolean(value) => value.to_string(),
-            _ => setting.text()?.to_owned(),
+            Value::Integer(number) => SecretSource::Fixed(Secret::new(number.to_string())),
+            Value::Boolean(value) => SecretSource::Fixed(Secret::new(value.to_string())),
+            _ => setting.secret()?,
         };
         self.0.insert(known, value);
         Ok(())
@@ -48,7 +56,7 @@ impl KafkaProperties {
 
 impl fmt::Debug for KafkaProperties {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let shown = self.iter().map(|(name, value)| (name, if is_secret(name) { MASK } else { value }));
+        let shown = self.0.keys().map(|name| (name, self.get(name).filter(|_| !is_secret(name)).unwrap_or(MASK)));
         f.debug_map().entries(shown).finish()
     }
 }

@@ -1,129 +1,194 @@
-//! A Postgres URL: shown without its password, and held to TLS once it leaves this machine.
+//! A Postgres URL, read as libpq reads it: shown without its password, and held to TLS once it leaves this machine.
 //!
-//! Connecting is the store's. What is read here is only what the two rules need: hosts, parameters, and what to hide.
+//! It becomes plain data here, with `PG*` variables in place of what it leaves out. Connecting is the store's. How the
+//! text comes apart is known to `syntax`, what is honoured and what is refused to `parameters`.
+
+mod hosts;
+mod parameters;
+mod passfile;
+mod session;
+mod syntax;
+#[cfg(test)]
+mod tests;
 
 use std::fmt;
-use std::net::IpAddr;
+use std::path::PathBuf;
+use std::time::Duration;
 
+pub use self::hosts::Endpoint;
+
+use self::hosts::Place;
+use self::parameters::Given;
 use super::environment::Environment;
-use super::secret::MASK;
+use super::secret::Secret;
 
-/// `postgres://user:password@host:port/database?parameters`. `Debug` and `Display` hide the password.
+/// How long one server may take to accept a connection when nothing else is said.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// What `connect_timeout` can extend that to. Zero and less stand for it: libpq waits for ever then, and we never do.
+const LONGEST_CONNECT_TIMEOUT: Duration = Duration::from_secs(60);
+/// libpq takes one second for two, since the clock may be about to tick.
+const SHORTEST_CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+/// How many prepared statements a connection keeps, which is the driver's own default.
+const STATEMENT_CACHE_CAPACITY: usize = 100;
+
+/// `postgres://user:password@host:port,host:port/database?parameters`. `Debug` and `Display` hide the password.
 #[derive(Clone, PartialEq, Eq)]
 pub struct PostgresUrl {
-    url: String,
-    user: String,
-    has_password: bool,
-    host: String,
-    /// Host and port, as written.
-    address: String,
-    /// With the slash before it.
-    database: String,
-    parameters: Vec<(String, String)>,
+    /// As it was written, without the password.
+    shown: String,
+    places: Vec<Place>,
+    user: Option<String>,
+    password: Option<Secret>,
+    passfile: Option<PathBuf>,
+    database: Option<String>,
+    application_name: Option<String>,
+    options: Vec<(String, String)>,
+    connect_timeout: Duration,
+    target_session_attrs: TargetSessionAttrs,
+    load_balance_hosts: bool,
+    tls: Tls,
+    statement_cache_capacity: usize,
 }
 
-/// What the Postgres client takes. It ignores anything else, and logs the value of what it ignores.
-const PARAMETERS: &[&str] = &[
-    "application_name",
-    "dbname",
-    "host",
-    "hostaddr",
-    "options",
-    "password",
-    "port",
-    "ssl-ca",
-    "ssl-cert",
-    "ssl-key",
-    "ssl-mode",
-    "ssl-root-cert",
-    "sslcert",
-    "sslkey",
-    "sslmode",
-    "sslrootcert",
-    "statement-cache-capacity",
-    "user",
-];
+/// Which of several servers will do. Those that never take a write are refused where the URL is read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum TargetSessionAttrs {
+    /// Any that accepts the connection.
+    #[default]
+    Any,
+    /// One whose sessions can write: neither in recovery nor with `default_transaction_read_only`.
+    ReadWrite,
+    /// One that is not in recovery.
+    Primary,
+}
+
+/// How the connection is encrypted, and how the server proves who it is. On a socket of this machine it is not.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tls {
+    /// What is asked of the server.
+    pub mode: SslMode,
+    /// The authorities to trust beside those of the system: a file of PEM texts.
+    pub root_cert: Option<PathBuf>,
+    /// The certificate and the key with which we prove who we are: files of PEM texts.
+    pub client: Option<(PathBuf, PathBuf)>,
+}
+
+/// What is asked of the server's TLS. libpq's `allow` is `Prefer`: neither promises anything, and both connect.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SslMode {
+    /// None.
+    Disable,
+    /// TLS where the server has it, whoever it is.
+    Prefer,
+    /// TLS, whoever the server is.
+    Require,
+    /// TLS with a certificate that an authority signed.
+    VerifyCa,
+    /// TLS with a certificate that an authority signed for the host's name.
+    VerifyFull,
+}
 
 impl PostgresUrl {
-    /// The whole URL, password and all.
-    pub fn expose(&self) -> &str {
-        &self.url
-    }
-
-    /// Reads a URL. The error never shows it.
-    pub(super) fn parse(url: &str) -> Result<Self, String> {
-        let rest = url.strip_prefix("postgres://").or_else(|| url.strip_prefix("postgresql://"));
-        let Some(rest) = rest else { return Err("must be `postgres://…` or `sqlite:PATH`".into()) };
-        if url.contains(|c: char| c.is_whitespace() || c.is_control() || c == '#') {
-            return Err("holds a space or a `#`; write it as %20 or %23".into());
-        }
-        let (authority, rest) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
-        // What is taken for the database or a parameter here may be the end of a password, and would be shown.
-        if rest.contains('@') {
-            return Err("holds a `/` or `?` before an `@`; write them as %2F, %3F and %40".into());
-        }
-        let (database, query) = rest.split_once('?').unwrap_or((rest, ""));
-        let (credentials, address) = authority.rsplit_once('@').unwrap_or(("", authority));
-        let (user, password) = credentials.split_once(':').unwrap_or((credentials, ""));
-        let parameters: Vec<_> = query.split('&').filter(|pair| !pair.is_empty()).map(parameter).collect();
-        if let Some((name, _)) = parameters.iter().find(|(name, _)| !PARAMETERS.contains(&name.as_str())) {
-            return Err(format!("the URL's parameter `{}` is not one that is known", name.escape_debug()));
-        }
+    /// Reads a URL, and a password that was configured beside it, which must not be another than the URL holds. The error
+    /// shows neither.
+    pub(super) fn parse(url: &str, environment: &Environment, beside: Option<&Secret>) -> Result<Self, String> {
+        let written = syntax::read(url)?;
+        let given = Given::collect(&written, environment)?;
+        let tls = tls(&given)?;
+        let text = |name| given.get(name).map(str::to_owned);
         Ok(Self {
-            url: url.to_owned(),
-            user: user.to_owned(),
-            has_password: !password.is_empty(),
-            host: host(address)?.to_owned(),
-            address: address.to_owned(),
-            database: database.to_owned(),
-            parameters,
+            shown: written.shown,
+            places: hosts::places(&given, tls.mode)?,
+            user: text("user"),
+            password: password(&given, beside)?,
+            passfile: passfile::path(&given, environment),
+            database: text("dbname"),
+            application_name: text("application_name").or_else(|| text("fallback_application_name")),
+            options: session::settings(given.get("options").unwrap_or_default())
+                .map_err(|problem| given.wrong("options", &problem))?,
+            connect_timeout: connect_timeout(&given)?,
+            target_session_attrs: target_session_attrs(&given)?,
+            load_balance_hosts: load_balance_hosts(&given)?,
+            tls,
+            statement_cache_capacity: statement_cache_capacity(&given)?,
         })
     }
 
-    /// Refuses a connection that leaves this machine without a server certificate checked for its host's name.
-    pub(super) fn check_tls(&self, environment: &Environment) -> Result<(), String> {
-        let hosts = self.hosts(environment);
-        let Some(far) = hosts.iter().find(|host| !is_local(host)) else { return Ok(()) };
-        if self.sslmode(environment).is_some_and(|mode| mode.eq_ignore_ascii_case("verify-full")) {
-            return Ok(());
-        }
+    /// Refuses a connection that leaves this machine without a server certificate checked for its host's name. Every
+    /// server that may be picked is held to it.
+    pub(super) fn check_tls(&self) -> Result<(), String> {
+        let far = self.places.iter().find_map(Place::far);
+        let Some(far) = far.filter(|_| self.tls.mode != SslMode::VerifyFull) else { return Ok(()) };
         Err(format!(
             "`{far}` is not this machine: add `sslmode=verify-full` to the URL's parameters, or write `insecure = \
              true` under `[store]` to send rows and password where others may read them"
         ))
     }
 
-    /// Every host that is named, so that all of them are held to the rule, whichever the client picks.
-    fn hosts(&self, environment: &Environment) -> Vec<String> {
-        let in_url = (!self.host.is_empty()).then(|| decode(&self.host));
-        let named = self.parameters.iter().filter(|(name, _)| name.starts_with("host")).map(|(_, host)| host.clone());
-        let hosts: Vec<String> = in_url.into_iter().chain(named).collect();
-        if !hosts.is_empty() {
-            return hosts;
-        }
-        ["PGHOSTADDR", "PGHOST"].iter().filter_map(|name| environment.get(name)).map(str::to_owned).collect()
+    /// The servers to try, in the order in which they were written. Never empty.
+    pub fn endpoints(&self) -> Vec<Endpoint> {
+        self.places.iter().map(Place::endpoint).collect()
     }
 
-    /// The last one counts, as for the client.
-    fn sslmode<'a>(&'a self, environment: &'a Environment) -> Option<&'a str> {
-        let named = self.parameters.iter().rev().find(|(name, _)| matches!(name.as_str(), "sslmode" | "ssl-mode"));
-        named.map(|(_, mode)| mode.as_str()).or_else(|| environment.get("PGSSLMODE"))
+    /// Who logs in; the user of this process when none.
+    pub fn user(&self) -> Option<&str> {
+        self.user.as_deref()
+    }
+
+    /// The password with which `user` logs in at `endpoint`: the one that was given, or else what the password file says
+    /// at this moment.
+    pub fn password(&self, endpoint: &Endpoint, user: &str) -> Option<Secret> {
+        self.password.clone().or_else(|| {
+            let place = self.places.iter().find(|place| place.endpoint() == *endpoint)?;
+            let database = self.database.as_deref().unwrap_or(user);
+            passfile::password(self.passfile.as_deref()?, &place.in_passfile(), place.port(), database, user)
+        })
+    }
+
+    /// The database; the one named as the user when none.
+    pub fn database(&self) -> Option<&str> {
+        self.database.as_deref()
+    }
+
+    /// What the sessions are to be called, where that was said.
+    pub fn application_name(&self) -> Option<&str> {
+        self.application_name.as_deref()
+    }
+
+    /// The server settings that `options` asks for, in order; a name may come more than once, and the last counts.
+    pub fn options(&self) -> &[(String, String)] {
+        &self.options
+    }
+
+    /// How long one server may take to accept a connection, login and all: from 2 to 60 seconds.
+    pub fn connect_timeout(&self) -> Duration {
+        self.connect_timeout
+    }
+
+    /// Which of several servers will do.
+    pub fn target_session_attrs(&self) -> TargetSessionAttrs {
+        self.target_session_attrs
+    }
+
+    /// Whether the servers are to be tried in an order drawn anew for each connection.
+    pub fn load_balance_hosts(&self) -> bool {
+        self.load_balance_hosts
+    }
+
+    /// How the connection is encrypted.
+    pub fn tls(&self) -> &Tls {
+        &self.tls
+    }
+
+    /// How many prepared statements a connection keeps.
+    pub fn statement_cache_capacity(&self) -> usize {
+        self.statement_cache_capacity
     }
 }
 
 impl fmt::Display for PostgresUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "postgres://{}", self.user)?;
-        if self.has_password {
-            write!(f, ":{MASK}")?;
-        }
-        let at = if self.user.is_empty() && !self.has_password { "" } else { "@" };
-        write!(f, "{at}{}{}", self.address, self.database)?;
-        for (place, (name, value)) in self.parameters.iter().enumerate() {
-            let shown = if matches!(name.as_str(), "password" | "sslkey" | "ssl-key") { MASK } else { value };
-            write!(f, "{}{name}={shown}", if place == 0 { '?' } else { '&' })?;
-        }
-        Ok(())
+        f.write_str(&self.shown)
     }
 }
 
@@ -133,120 +198,80 @@ impl fmt::Debug for PostgresUrl {
     }
 }
 
-/// The host of `host:port`, `host` or `[address]:port`.
-fn host(address: &str) -> Result<&str, String> {
-    match address.rsplit_once(':') {
-        Some(_) if address.ends_with(']') => Ok(address),
-        Some((host, port)) if port.chars().all(|c| c.is_ascii_digit()) => Ok(host),
-        // Not shown: without its `@`, a password stands here.
-        Some(_) => Err("has a port that is not a number".into()),
-        None => Ok(address),
-    }
-}
-
-fn parameter(pair: &str) -> (String, String) {
-    let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-    (decode(name), decode(value))
-}
-
-/// Without the `%XX` of a URL.
-fn decode(text: &str) -> String {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let Some((&first, after)) = rest.split_first() {
-        let escaped = after.get(..2).filter(|_| first == b'%').and_then(|hex| std::str::from_utf8(hex).ok());
-        match escaped.and_then(|hex| u8::from_str_radix(hex, 16).ok()) {
-            Some(byte) => {
-                bytes.push(byte);
-                rest = &after[2..];
-            }
-            None => {
-                bytes.push(first);
-                rest = after;
-            }
+/// What was configured beside the URL goes before the environment, which other programs may share.
+fn password(given: &Given, beside: Option<&Secret>) -> Result<Option<Secret>, String> {
+    let held = given.get("password").map(Secret::new);
+    match beside {
+        Some(beside) if !given.is_of_environment("password") && held.as_ref().is_some_and(|held| held != beside) => {
+            Err("the URL and `store.password` hold different passwords; keep one of them".into())
         }
+        Some(beside) => Ok(Some(beside.clone())),
+        None => Ok(held),
     }
-    String::from_utf8_lossy(&bytes).into_owned()
 }
 
-/// A Unix socket, or an address of this machine.
-fn is_local(host: &str) -> bool {
-    let address = host.trim_start_matches('[').trim_end_matches(']');
-    host.starts_with('/')
-        || host.eq_ignore_ascii_case("localhost")
-        || address.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+fn tls(given: &Given) -> Result<Tls, String> {
+    let root_cert = given.get("sslrootcert");
+    let of_the_system = root_cert == Some("system");
+    let mode = match given.get("sslmode").map(str::to_ascii_lowercase).as_deref() {
+        None if of_the_system => SslMode::VerifyFull,
+        None | Some("allow" | "prefer") => SslMode::Prefer,
+        Some("disable") => SslMode::Disable,
+        // As in libpq: with authorities at hand, the certificate is checked.
+        Some("require") if root_cert.is_some() => SslMode::VerifyCa,
+        Some("require") => SslMode::Require,
+        Some("verify-ca") => SslMode::VerifyCa,
+        Some("verify-full") => SslMode::VerifyFull,
+        Some(_) => {
+            let modes = "must be `disable`, `allow`, `prefer`, `require`, `verify-ca` or `verify-full`";
+            return Err(given.wrong("sslmode", modes));
+        }
+    };
+    if of_the_system && mode != SslMode::VerifyFull {
+        return Err(given.wrong("sslmode", "must be `verify-full` with `sslrootcert=system`"));
+    }
+    let client = match (given.get("sslcert"), given.get("sslkey")) {
+        (Some(certificate), Some(key)) => Some((certificate.into(), key.into())),
+        (None, None) => None,
+        (Some(_), None) => return Err(given.wrong("sslcert", "needs `sslkey`, the file of its key")),
+        (None, Some(_)) => return Err(given.wrong("sslkey", "needs `sslcert`, the file of its certificate")),
+    };
+    Ok(Tls { mode, root_cert: root_cert.filter(|_| !of_the_system).map(PathBuf::from), client })
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+fn connect_timeout(given: &Given) -> Result<Duration, String> {
+    let Some(text) = given.get("connect_timeout") else { return Ok(CONNECT_TIMEOUT) };
+    let seconds: i64 =
+        text.trim().parse().map_err(|_| given.wrong("connect_timeout", "must be a whole number of seconds"))?;
+    let limit = u64::try_from(seconds).ok().filter(|seconds| *seconds > 0).map(Duration::from_secs);
+    Ok(limit.map_or(LONGEST_CONNECT_TIMEOUT, |limit| limit.clamp(SHORTEST_CONNECT_TIMEOUT, LONGEST_CONNECT_TIMEOUT)))
+}
 
-    fn tls(url: &str, environment: &[(&str, &str)]) -> Result<(), String> {
-        PostgresUrl::parse(url).unwrap().check_tls(&environment.iter().copied().collect())
+fn target_session_attrs(given: &Given) -> Result<TargetSessionAttrs, String> {
+    match given.get("target_session_attrs") {
+        None | Some("any") => Ok(TargetSessionAttrs::Any),
+        Some("read-write") => Ok(TargetSessionAttrs::ReadWrite),
+        Some("primary") => Ok(TargetSessionAttrs::Primary),
+        Some("read-only" | "standby" | "prefer-standby") => {
+            let problem = "asks for a server that takes no writes, and readcast writes; write \
+                           `target_session_attrs=read-write`";
+            Err(given.wrong("target_session_attrs", problem))
+        }
+        Some(_) => Err(given.wrong("target_session_attrs", "must be `any`, `read-write` or `primary`")),
     }
+}
 
-    #[test]
-    fn the_password_is_hidden_wherever_it_stands() {
-        let url = "postgres://app:hunter2@db.example:5432/shop?sslmode=verify-full&password=hunter2&sslkey=hunter2";
-        let shown = "postgres://app:***@db.example:5432/shop?sslmode=verify-full&password=***&sslkey=***";
-        let parsed = PostgresUrl::parse(url).unwrap();
-        assert_eq!([parsed.to_string(), format!("{parsed:?}")], [shown; 2]);
-        assert_eq!(parsed.expose(), url);
+fn load_balance_hosts(given: &Given) -> Result<bool, String> {
+    match given.get("load_balance_hosts") {
+        None | Some("disable") => Ok(false),
+        Some("random") => Ok(true),
+        Some(_) => Err(given.wrong("load_balance_hosts", "must be `disable` or `random`")),
     }
+}
 
-    #[test]
-    fn a_password_with_an_at_sign_is_hidden_whole() {
-        let parsed = PostgresUrl::parse("postgres://app:hun@ter:2@localhost/shop").unwrap();
-        assert_eq!(parsed.to_string(), "postgres://app:***@localhost/shop");
-    }
-
-    #[test]
-    fn this_machine_needs_no_tls() {
-        let urls = [
-            "postgres://localhost/shop",
-            "postgres://app:x@127.0.0.1:5432/shop",
-            "postgres://[::1]:5432/shop",
-            "postgres://%2Fvar%2Frun%2Fpostgresql/shop",
-            "postgres:///shop?host=/var/run/postgresql",
-            "postgres:///shop",
-        ];
-        assert_eq!(urls.map(|url| tls(url, &[])), urls.map(|_| Ok(())));
-    }
-
-    #[test]
-    fn another_machine_needs_a_verified_certificate() {
-        let modes = ["", "?sslmode=disable", "?sslmode=prefer", "?sslmode=require", "?sslmode=verify-ca"];
-        assert!(modes.iter().all(|mode| tls(&format!("postgres://db.example/shop{mode}"), &[]).is_err()));
-        assert_eq!(tls("postgres://db.example/shop?sslmode=verify-full", &[]), Ok(()));
-        assert_eq!(tls("postgres://db.example/shop?ssl-mode=VERIFY-FULL", &[]), Ok(()));
-    }
-
-    #[test]
-    fn no_way_of_naming_a_host_escapes_the_rule() {
-        let urls = [
-            "postgres://localhost/shop?host=db.example",
-            "postgres://localhost/shop?%68ostaddr=192.0.2.1",
-            "postgres://localhost@db.example/shop",
-            "postgres://127.0.0.1,db.example/shop",
-            "postgres://db.example/shop?sslmode=verify-full&%73slmode=disable",
-        ];
-        assert!(urls.iter().all(|url| tls(url, &[]).is_err()));
-        assert!(tls("postgres:///shop", &[("PGHOST", "db.example")]).is_err());
-        assert_eq!(tls("postgres:///shop", &[("PGHOST", "db.example"), ("PGSSLMODE", "verify-full")]), Ok(()));
-    }
-
-    #[test]
-    fn an_error_never_shows_the_url() {
-        let broken = [
-            "hunter2",
-            "mysql://app:hunter2@db/shop",
-            "postgres://app:hunter2@db/a b",
-            "postgres://app:hunter2",
-            "postgres://app:x/hunter2@db/shop",
-            "postgres://app:x?hunter2=@db/shop",
-            "postgres://db/shop?sslpassword=hunter2",
-        ];
-        assert!(broken.iter().all(|url| !PostgresUrl::parse(url).unwrap_err().contains("hunter2")));
-        assert!(!tls("postgres://app:hunter2@db/shop", &[]).unwrap_err().contains("hunter2"));
-    }
+fn statement_cache_capacity(given: &Given) -> Result<usize, String> {
+    const NAME: &str = "statement-cache-capacity";
+    given.get(NAME).map_or(Ok(STATEMENT_CACHE_CAPACITY), |text| {
+        text.parse().map_err(|_| given.wrong(NAME, "must be a whole number of statements"))
+    })
 }

@@ -1,6 +1,7 @@
-//! A text that nobody may read by accident.
+//! A text that nobody may read by accident, and where it is read again.
 
 use std::fmt;
+use std::path::{Path, PathBuf};
 
 /// A password or token. It has no `Display`, and its `Debug` shows three asterisks.
 #[derive(Clone, PartialEq, Eq)]
@@ -24,5 +25,59 @@ impl fmt::Debug for Secret {
     }
 }
 
+/// Where a secret stands. What rotates credentials writes the new ones over a file, so a file is read each time.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SecretSource {
+    /// It was given as it is.
+    Fixed(Secret),
+    /// A file holds it, perhaps with line ends behind it.
+    File(PathBuf),
+}
+
+impl SecretSource {
+    /// The secret at this moment. The error names the file and shows nothing of what it holds; a file that is gone, empty
+    /// or half written may be whole a moment later.
+    pub fn current(&self) -> Result<Secret, String> {
+        match self {
+            Self::Fixed(secret) => Ok(secret.clone()),
+            Self::File(path) => read(path).map(Secret),
+        }
+    }
+}
+
+/// The text of the file `path` that holds a secret.
+pub(super) fn read(path: &Path) -> Result<String, String> {
+    let name = path.display();
+    let bytes = std::fs::read(path).map_err(|error| format!("can't read `{name}`: {error}"))?;
+    let text = String::from_utf8(bytes).map_err(|_| format!("`{name}` is not UTF-8"))?;
+    match text.trim_end_matches(['\r', '\n']) {
+        "" => Err(format!("`{name}` is empty")),
+        secret => Ok(secret.to_owned()),
+    }
+}
+
 /// What stands where a secret would.
 pub(super) const MASK: &str = "***";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_is_read_again_and_never_shown() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let source = SecretSource::File(file.path().into());
+        let current = |bytes: &[u8]| {
+            std::fs::write(file.path(), bytes).unwrap();
+            source.current().map(|secret| secret.expose().to_owned())
+        };
+        assert_eq!(current(b"old\n").as_deref(), Ok("old"));
+        assert_eq!(current(b" new \r\n").as_deref(), Ok(" new "));
+        let path = file.path().display().to_string();
+        assert_eq!(current(b"\n"), Err(format!("`{path}` is empty")));
+        assert_eq!(current(b"hunter2\xff"), Err(format!("`{path}` is not UTF-8")));
+        std::fs::remove_file(file.path()).unwrap();
+        assert!(source.current().unwrap_err().starts_with(&format!("can't read `{path}`: ")));
+        assert!(!format!("{:?}", SecretSource::Fixed(Secret::new("hunter2"))).contains("hunter2"));
+    }
+}

@@ -5,9 +5,10 @@
 
 use std::fmt::Display;
 use std::ops::RangeInclusive;
+use std::path::PathBuf;
 
 use super::error::{ConfigError, unknown};
-use super::secret::Secret;
+use super::secret::{Secret, SecretSource};
 
 /// One value that somebody wrote.
 pub(super) struct Setting {
@@ -19,6 +20,8 @@ pub(super) struct Setting {
     pub(super) key_at: String,
     /// Where the value stands.
     pub(super) value_at: String,
+    /// The file that holds the value, and is read again; only of secrets.
+    pub(super) file: Option<PathBuf>,
 }
 
 /// What was written. Variables and flags are always text.
@@ -36,7 +39,12 @@ impl Setting {
     /// A text from a variable or a flag.
     pub(super) fn text_at(place: impl Into<String>, key: impl Into<String>, text: impl Into<String>) -> Self {
         let place = place.into();
-        Self { key: key.into(), value: Value::Text(text.into()), key_at: place.clone(), value_at: place }
+        Self { key: key.into(), value: Value::Text(text.into()), key_at: place.clone(), value_at: place, file: None }
+    }
+
+    /// The same, the text being what the file `path` holds at this moment.
+    pub(super) fn held_by(self, path: impl Into<PathBuf>) -> Self {
+        Self { file: Some(path.into()), ..self }
     }
 
     pub(super) fn is_table(&self) -> bool {
@@ -57,8 +65,9 @@ impl Setting {
         if valid(text) { Ok(text.to_owned()) } else { Err(self.not(expected)) }
     }
 
-    pub(super) fn secret(&self) -> Result<Secret, ConfigError> {
-        self.text().map(Secret::new)
+    pub(super) fn secret(&self) -> Result<SecretSource, ConfigError> {
+        let text = self.text()?;
+        Ok(self.file.clone().map_or_else(|| SecretSource::Fixed(Secret::new(text)), SecretSource::File))
     }
 
     pub(super) fn boolean(&self) -> Result<bool, ConfigError> {

@@ -1,11 +1,12 @@
 //! The section `[store]`: which database holds the read tables.
 
+use std::fmt;
 use std::path::PathBuf;
 
 use super::environment::Environment;
 use super::error::ConfigError;
 use super::postgres_url::PostgresUrl;
-use super::secret::Secret;
+use super::secret::SecretSource;
 use super::setting::Setting;
 
 /// Which database holds the read tables.
@@ -14,7 +15,7 @@ pub enum StoreOptions {
     /// A Postgres database.
     Postgres {
         /// How to reach it, with TLS as it was asked for.
-        url: PostgresUrl,
+        url: PostgresUrlSource,
         /// The schema of the names that readers use.
         schema: String,
         /// How many connections the process may have.
@@ -27,10 +28,75 @@ pub enum StoreOptions {
     },
 }
 
+/// Where the URL of the database stands, to be read for each connection: a file that holds it, or its password, may have
+/// other credentials each time. `Debug` shows no secret.
+#[derive(Clone, PartialEq, Eq)]
+pub struct PostgresUrlSource {
+    url: SecretSource,
+    password: Option<SecretSource>,
+    insecure: bool,
+    environment: Environment,
+    /// What it was when the configuration was read.
+    first: Box<PostgresUrl>,
+}
+
+impl PostgresUrlSource {
+    /// Reads it for the first time, and holds it to what must be true of it each time.
+    fn new(
+        url: SecretSource,
+        password: Option<SecretSource>,
+        insecure: bool,
+        environment: &Environment,
+    ) -> Result<Self, String> {
+        let first = Box::new(read(&url, password.as_ref(), insecure, environment)?);
+        Ok(Self { url, password, insecure, environment: environment.clone(), first })
+    }
+
+    /// The URL at this moment, for one connection. An error may pass, for a file can be gone, half written or ahead of the
+    /// other for a moment; it shows nothing of what the files hold. Credentials and servers may change while the process
+    /// runs, the database may not: half of the connections would write into the other.
+    pub fn current(&self) -> Result<PostgresUrl, String> {
+        let url = read(&self.url, self.password.as_ref(), self.insecure, &self.environment)?;
+        // Without a name it is the user's.
+        let database = |url: &PostgresUrl| url.database().or(url.user()).map(str::to_owned);
+        if database(&url) != database(&self.first) {
+            return Err("the URL of the store names another database than at the start; start readcast again".into());
+        }
+        Ok(url)
+    }
+
+    /// What it was when the configuration was read.
+    pub fn first(&self) -> &PostgresUrl {
+        &self.first
+    }
+}
+
+impl fmt::Debug for PostgresUrlSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PostgresUrlSource").field("url", &self.first).field("password", &self.password).finish()
+    }
+}
+
+fn read(
+    url: &SecretSource,
+    password: Option<&SecretSource>,
+    insecure: bool,
+    environment: &Environment,
+) -> Result<PostgresUrl, String> {
+    let password = password.map(SecretSource::current).transpose()?;
+    let url = PostgresUrl::parse(url.current()?.expose(), environment, password.as_ref())?;
+    if !insecure {
+        url.check_tls()?;
+    }
+    Ok(url)
+}
+
 #[derive(Default)]
 pub(super) struct StoreDraft {
     /// The URL, and where it was written.
-    url: Option<(Secret, String)>,
+    url: Option<(SecretSource, String)>,
+    /// The password beside it, and where it was written.
+    password: Option<(SecretSource, String)>,
     schema: Option<String>,
     max_connections: Option<usize>,
     insecure: bool,
@@ -40,10 +106,11 @@ impl StoreDraft {
     pub(super) fn set(&mut self, name: &str, setting: &Setting) -> Result<(), ConfigError> {
         match name {
             "url" => self.url = Some((setting.secret()?, setting.value_at.clone())),
+            "password" => self.password = Some((setting.secret()?, setting.value_at.clone())),
             "schema" => self.schema = Some(setting.text_where("a name of letters, digits and `_`", is_identifier)?),
             "max_connections" => self.max_connections = Some(setting.whole(5..=10_000)?),
             "insecure" => self.insecure = setting.boolean()?,
-            _ => return Err(setting.unknown(name, ["url", "schema", "max_connections", "insecure"])),
+            _ => return Err(setting.unknown(name, ["url", "password", "schema", "max_connections", "insecure"])),
         }
         Ok(())
     }
@@ -54,15 +121,19 @@ impl StoreDraft {
 
     pub(super) fn finish(self, environment: &Environment) -> Result<Option<StoreOptions>, ConfigError> {
         let Some((url, place)) = self.url else { return Ok(None) };
-        let url = url.expose();
-        if let Some(path) = url.strip_prefix("sqlite:") {
+        let at_url = |problem| ConfigError::at(&place, problem);
+        if let Some(path) = url.current().map_err(at_url)?.expose().strip_prefix("sqlite:") {
+            if let Some((_, place)) = self.password {
+                return Err(ConfigError::at(
+                    place,
+                    "`store.password` is for Postgres, and the store is a file of SQLite",
+                ));
+            }
             let path = sqlite_path(path).map_err(|problem| ConfigError::at(place, problem))?;
             return Ok(Some(StoreOptions::Sqlite { path }));
         }
-        let url = PostgresUrl::parse(url).map_err(|problem| ConfigError::at(&place, problem))?;
-        if !self.insecure {
-            url.check_tls(environment).map_err(|problem| ConfigError::at(&place, problem))?;
-        }
+        let password = self.password.map(|(password, _)| password);
+        let url = PostgresUrlSource::new(url, password, self.insecure, environment).map_err(at_url)?;
         let schema = self.schema.unwrap_or_else(|| "public".into());
         let max_connections = self.max_connections.unwrap_or(20);
         Ok(Some(StoreOptions::Postgres { url, schema, max_connections }))

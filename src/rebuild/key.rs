@@ -225,7 +225,9 @@ impl Scan<'_> {
         let position = partition.at(record.offset);
         let amended = match self.decided.get(&position) {
             Some(Amendment::Discard) => return Ok(Vec::new()),
-            Some(Amendment::Replace(value)) => Some(Record { value: Some(value.clone()), ..record.clone() }),
+            Some(Amendment::Replace(value)) => {
+                Some(Record { value: Some(value.clone()), remark: None, ..record.clone() })
+            }
             Some(Amendment::Accept) | None => None,
         };
         let record = amended.as_ref().unwrap_or(record);

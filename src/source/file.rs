@@ -1,7 +1,7 @@
 //! The log in a folder: `<dir>/<topic>/<partition>.ndjson`, one record a line, the offset being the line's number from 0.
 //!
 //! This file owns the subscription: which partitions there are, whose turn it is, and when to look again. How a line is
-//! written is known to `lines`, how one file is followed to `tail`, what a folder holds to `folder`. There are no groups
+//! written is known to `lines` and `form`, how one file is followed to `tail`, what a folder holds to `folder`. There are no groups
 //! in files: every subscription gets every partition, and only the store's fence keeps two of one group apart.
 //!
 //! What is noticed while running: a file that became shorter than what was read of it, was removed, or was replaced by
@@ -11,6 +11,7 @@
 
 mod append;
 mod folder;
+mod form;
 mod lines;
 mod tail;
 #[cfg(test)]
@@ -60,6 +61,12 @@ impl Source for FileSource {
     async fn offsets_at(&self, _topics: &[&str], at: Timestamp) -> Result<BTreeMap<TopicPartition, i64>, SourceError> {
         let reason = "a folder of files keeps no times".to_owned();
         Err(SourceError::Refused { doing: format!("looking for what was written at {at}"), reason })
+    }
+
+    async fn forms(&self, topics: &[&str]) -> Result<Vec<String>, SourceError> {
+        let folder = Arc::clone(&self.folder);
+        let topics = owned(topics);
+        blocking("reading first lines", move || folder.forms(&topics)).await
     }
 
     async fn subscribe(&self, _group: &str, topics: &[&str]) -> Result<Box<dyn Subscription>, SourceError> {
@@ -115,6 +122,7 @@ impl Subscription for FileSubscription {
             if let Some(tail) = self.tails.iter_mut().find(|tail| *tail.partition() == start.partition) {
                 let seek = tail.seek(start.next_offset);
                 tail.start(blocking("looking for a line", seek).await?)?;
+                self.folder.tell(tail.partition(), tail.form());
             }
         }
         Ok(())
@@ -149,7 +157,11 @@ impl FileSubscription {
     fn poll(&mut self) -> Result<Option<SourceEvent>, SourceError> {
         for _ in 0..self.tails.len() {
             self.turn = (self.turn + 1) % self.tails.len();
-            if let Some(event) = self.tails[self.turn].poll()? {
+            let tail = &mut self.tails[self.turn];
+            if let Some(event) = tail.poll()? {
+                if matches!(event, SourceEvent::Batch(_)) {
+                    self.folder.tell(tail.partition(), tail.form());
+                }
                 return Ok(Some(event));
             }
         }

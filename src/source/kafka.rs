@@ -11,12 +11,13 @@ mod native;
 mod poll;
 mod pool;
 mod produce;
+mod properties;
 mod pulse;
 mod rebalance;
 mod room;
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -29,6 +30,8 @@ use tokio::sync::{mpsc, oneshot};
 pub use self::dead_letters::{Copy, DeadLetterTopic, Dialect};
 use self::log::ToTracing;
 pub use self::produce::Producer;
+use self::properties::Kept;
+pub use self::properties::Properties;
 use self::pulse::Pulse;
 use self::rebalance::Member;
 use super::{Assignment, Extents, Source, SourceError, SourceEvent, Start, Subscription};
@@ -44,39 +47,31 @@ type Client = BaseConsumer<ToTracing>;
 /// A Kafka cluster.
 #[derive(Clone)]
 pub struct KafkaSource {
-    properties: Vec<(String, String)>,
+    properties: Properties,
     topics: Topics,
     buffer_bytes: usize,
     /// For questions to the brokers.
-    client: Arc<OnceLock<Client>>,
+    client: Arc<Kept<Client>>,
 }
 
 impl KafkaSource {
     /// The cluster that librdkafka's own `properties` lead to, where every topic's name begins with `topic_prefix`. A
     /// subscription holds at most about `buffer_bytes` of records that nobody has taken yet, and as much again inside
     /// of librdkafka.
-    pub fn new(
-        properties: impl IntoIterator<Item = (String, String)>,
-        topic_prefix: &str,
-        buffer_bytes: usize,
-    ) -> Self {
-        let properties = properties.into_iter().collect();
-        Self { properties, topics: Topics { prefix: topic_prefix.into() }, buffer_bytes, client: Arc::default() }
+    pub fn new(properties: impl Into<Properties>, topic_prefix: &str, buffer_bytes: usize) -> Self {
+        let topics = Topics { prefix: topic_prefix.into() };
+        Self { properties: properties.into(), topics, buffer_bytes, client: Arc::default() }
     }
 
-    fn client(&self) -> Result<&Client, SourceError> {
-        if let Some(client) = self.client.get() {
-            return Ok(client);
-        }
-        let client = self
-            .config(&[])
-            .create_with_context(ToTracing)
-            .map_err(|error| refused("configuring the Kafka client", &error))?;
-        Ok(self.client.get_or_init(|| client))
+    fn client(&self) -> Result<Arc<Client>, SourceError> {
+        self.client.client(&self.properties, |properties| {
+            let made = self.config(properties, &[]).create_with_context(ToTracing);
+            made.map_err(|error| refused("configuring the Kafka client", &error))
+        })
     }
 
-    /// Our choices first, the operator's over them, and last those that are not theirs to make.
-    fn config(&self, ours: &[(&str, &str)]) -> ClientConfig {
+    /// Our choices first, the operator's `properties` over them, and last those that are not theirs to make.
+    fn config(&self, properties: Vec<(String, String)>, ours: &[(&str, &str)]) -> ClientConfig {
         // librdkafka looks at its queue before it asks for more, and one answer may bring as much again; and beside each
         // record it keeps more than many a record is long.
         let fetched_bytes = (self.buffer_bytes / 8).max(1 << 20);
@@ -93,17 +88,15 @@ impl KafkaSource {
             // A full queue otherwise puts the next fetch off by a whole second.
             .set("fetch.queue.backoff.ms", "20")
             .set("fetch.wait.max.ms", "100");
-        for (key, value) in &self.properties {
-            config.set(key, value);
-        }
+        let mut config = properties::over(config, properties);
         for (key, value) in ours {
             config.set(*key, *value);
         }
         config
     }
 
-    fn consumer_config(&self, group: &str) -> ClientConfig {
-        let mut config = self.config(&[
+    fn consumer_config(&self, group: &str) -> Result<ClientConfig, SourceError> {
+        let ours = [
             ("group.id", group),
             // Positions of record are ours. A position that the log no longer has is an error, never a jump: the
             // default `latest` and also `earliest` would skip records in silence.
@@ -111,12 +104,13 @@ impl KafkaSource {
             ("enable.auto.offset.store", "false"),
             ("auto.offset.reset", "error"),
             ("enable.partition.eof", "true"),
-        ]);
+        ];
+        let mut config = self.config(self.properties.current()?, &ours);
         // The consumer protocol of KIP-848 assigns on the broker and refuses this property.
         if config.get("group.protocol") != Some("consumer") {
             config.set("partition.assignment.strategy", "cooperative-sticky");
         }
-        config
+        Ok(config)
     }
 }
 
@@ -129,7 +123,7 @@ impl Source for KafkaSource {
             let client = source.client()?;
             let mut extents = Extents::new();
             for topic in &topics {
-                extents::of_topic(client, &source.topics, topic, &mut extents)?;
+                extents::of_topic(&client, &source.topics, topic, &mut extents)?;
             }
             Ok(extents)
         })
@@ -148,7 +142,8 @@ impl Source for KafkaSource {
         let extents = self.extents(topics).await?;
         let source = self.clone();
         blocking(extents::ASKING_FOR_A_TIME, move || {
-            extents::offsets_at(source.client()?, &source.topics, &extents, at)
+            let client = source.client()?;
+            extents::offsets_at(&client, &source.topics, &extents, at)
         })
         .await
     }
@@ -158,7 +153,7 @@ impl Source for KafkaSource {
         let assignment = Arc::new(Assignment::default());
         let member = Member::new(self.topics.clone(), assignment.clone(), sender.clone());
         let consumer: BaseConsumer<Member> = self
-            .consumer_config(group)
+            .consumer_config(group)?
             .create_with_context(member)
             .map_err(|error| refused("configuring the Kafka consumer", &error))?;
         let names: Vec<String> = topics.iter().map(|topic| self.topics.in_kafka(topic)).collect();
@@ -344,8 +339,6 @@ fn classify(doing: &str, error: &KafkaError) -> SourceError {
             Code::TopicAuthorizationFailed
             | Code::GroupAuthorizationFailed
             | Code::ClusterAuthorizationFailed
-            | Code::SaslAuthenticationFailed
-            | Code::Authentication
             | Code::UnsupportedVersion
             | Code::InvalidTopic
             | Code::InvalidGroupId

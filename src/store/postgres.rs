@@ -20,6 +20,7 @@ mod indexes;
 mod lead;
 mod load;
 mod operations;
+mod options;
 mod permits;
 mod rows;
 mod server;

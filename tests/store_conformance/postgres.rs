@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use readcast::config::{Config, Environment, Overrides, StoreOptions};
 use readcast::store::postgres::Postgres;
 use readcast::store::{Commit, Committed, Entry, Generation, Page, Precedence, Store, StoreError};
 use readcast_core::{ColumnType, TableSpec, TopicPartition};
@@ -195,4 +196,30 @@ async fn who_holds_the_oldest_snapshot_is_told_with_what_to_do() {
     assert!(told.contains("by readcast itself") && told.ends_with("wait: it ends with that"), "{told}");
     writer.execute("ROLLBACK").await.expect("an end");
     assert_eq!(held(0).await, None);
+}
+
+/// The store as the command line makes it of a URL.
+fn store_of(url: &str) -> Postgres {
+    let flags = Overrides { store: Some(url.to_owned()), ..Overrides::default() };
+    let config = Config::load(&flags, &Environment::default(), &[]).expect("a URL that is taken");
+    match config.store() {
+        Ok(StoreOptions::Postgres { url, schema, .. }) => Postgres::of_url(url.clone(), schema),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn a_url_names_the_sessions_and_sets_what_its_options_say() {
+    let database = Database::create().await;
+    let server = database.options();
+    let (name, port) = (server.get_database().expect("a name"), server.get_port());
+    let parameters =
+        "sslmode=disable&application_name=shop%20projector&options=-c%20work_mem%3D3MB%20-c%20my.note%3Da%5C%20b";
+    let (user, host) = (server.get_username(), server.get_host());
+    let store = store_of(&format!("postgres:///?host={host}&port={port}&user={user}&dbname={name}&{parameters}"));
+    store.migrate().await.expect("tables of ours");
+    store.generations().await.expect("an answer");
+    let sessions = "SELECT DISTINCT application_name FROM pg_stat_activity WHERE datname = current_database()
+                    AND application_name <> ''";
+    assert_eq!(database.rows(sessions).await, ["shop projector"]);
 }

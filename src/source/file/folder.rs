@@ -11,6 +11,7 @@ use std::sync::{Mutex, PoisonError};
 
 use readcast_core::TopicPartition;
 
+use super::form::Form;
 use super::lines::{self, Place};
 use crate::source::{Extent, Extents, SourceError};
 
@@ -36,6 +37,8 @@ pub(super) struct Folder {
     dir: PathBuf,
     /// How far each file was counted, so that asking again reads only what was added.
     counted: Mutex<BTreeMap<PathBuf, Counted>>,
+    /// Of which partitions the form was told already.
+    told: Mutex<BTreeMap<TopicPartition, Form>>,
 }
 
 #[derive(Debug)]
@@ -47,7 +50,7 @@ struct Counted {
 
 impl Folder {
     pub(super) fn new(dir: PathBuf) -> Self {
-        Self { dir, counted: Mutex::default() }
+        Self { dir, counted: Mutex::default(), told: Mutex::default() }
     }
 
     /// The partitions of `topics` and their files, sorted. Files with other names are no business of ours.
@@ -74,10 +77,52 @@ impl Folder {
 
     fn extent(&self, path: PathBuf) -> Result<Extent, SourceError> {
         let (file, metadata) = open(&path)?;
+        refuse_foreign(&path, &file)?;
         let counted = self.count(&path, &file, &metadata).map_err(|error| read_error(&path, &error))?;
         let extent = Extent { start: 0, end: counted.end.next_offset, log_id: counted.log_id.clone() };
         self.counted.lock().unwrap_or_else(PoisonError::into_inner).insert(path, counted);
         Ok(extent)
+    }
+
+    /// Which form the files of each of `topics` have, for an operator. Reads each up to the line that tells.
+    pub(super) fn forms(&self, topics: &[String]) -> Result<Vec<String>, SourceError> {
+        let mut found = BTreeMap::<String, BTreeMap<Form, Vec<String>>>::new();
+        for (partition, path) in self.partitions(topics)? {
+            let (file, _) = open(&path)?;
+            let form = lines::form_before(&file, Place::END).map_err(|error| read_error(&path, &error))?;
+            let forms = found.entry(partition.topic.to_string()).or_default();
+            forms.entry(form).or_default().push(partition.partition.to_string());
+        }
+        Ok(found.into_iter().map(|(topic, forms)| self.describe(&topic, &forms)).collect())
+    }
+
+    /// `events/orders: key, tab, value`, or each form with its partitions where there are several.
+    fn describe(&self, topic: &str, forms: &BTreeMap<Form, Vec<String>>) -> String {
+        let of_partitions = |(form, partitions): (&Form, &Vec<String>)| match forms.len() {
+            1 => form.to_string(),
+            _ => format!("{form} in {}", partitions.join(", ")),
+        };
+        let forms: Vec<_> = forms.iter().map(of_partitions).collect();
+        format!("{}: {}", self.dir.join(topic).display(), forms.join("; "))
+    }
+
+    /// Logs the form of a partition's file once it is decided: of the first of each topic, and of those that differ from it.
+    pub(super) fn tell(&self, partition: &TopicPartition, form: Form) {
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        if form == Form::Undecided || told.contains_key(partition) {
+            return;
+        }
+        let folder = self.dir.join(&*partition.topic);
+        let first = told.iter().find(|(other, _)| other.topic == partition.topic).map(|(_, form)| *form);
+        match first {
+            None => tracing::info!("{}: {form}", folder.display()),
+            Some(first) if first != form => {
+                let file = folder.join(format!("{}.ndjson", partition.partition));
+                tracing::warn!("{}: {form}, and other files of the topic: {first}", file.display());
+            }
+            Some(_) => {}
+        }
+        told.insert(partition.clone(), form);
     }
 
     fn count(&self, path: &Path, file: &File, metadata: &Metadata) -> io::Result<Counted> {
@@ -122,6 +167,17 @@ pub(super) fn open(path: &Path) -> Result<(File, Metadata), SourceError> {
     let file = File::open(path).map_err(failed)?;
     let metadata = file.metadata().map_err(failed)?;
     Ok((file, metadata))
+}
+
+/// Refuses a file whose beginning says that it is not UTF-8: none of its lines could be read.
+pub(super) fn refuse_foreign(path: &Path, file: &File) -> Result<(), SourceError> {
+    match lines::foreign_encoding(file).map_err(|error| read_error(path, &error))? {
+        Some(encoding) => {
+            let reason = format!("it begins with the byte order mark of {encoding}; write it again as UTF-8");
+            Err(refused(path, reason))
+        }
+        None => Ok(()),
+    }
 }
 
 /// A failure to read `path` as an error of the source.

@@ -1,15 +1,16 @@
-//! Lines as records: where they begin in a file, and what key and value they hold.
+//! Lines as records: where they begin in a file and where they end. What key and value they hold is known to `form`.
 //!
 //! A line ends with its newline; what follows the last one is not an event yet. This file reads what it is told to and
 //! knows nothing of topics, of following a file, or of what its absence means.
 
 use std::fs::File;
-use std::io::{self, BufRead, ErrorKind};
+use std::io::{self, BufRead, BufReader, ErrorKind, Read};
 use std::os::unix::fs::FileExt;
 
 use bytes::Bytes;
 use sha2::{Digest, Sha256};
 
+use super::form::{self, Form, Parts};
 use crate::source::Record;
 
 /// What is read at once: large enough that reading costs little, small enough to do between two other tasks.
@@ -25,6 +26,9 @@ pub(super) struct Place {
 }
 
 impl Place {
+    /// Behind whatever a file holds.
+    pub(super) const END: Self = Self { next_offset: i64::MAX, byte: u64::MAX };
+
     fn pass(&mut self, line: usize) {
         self.next_offset += 1;
         self.byte += line as u64;
@@ -92,34 +96,59 @@ pub(super) fn log_id(file: &File) -> io::Result<Option<String>> {
     Ok(Some(digest.finalize()[..16].iter().map(|byte| format!("{byte:02x}")).collect()))
 }
 
-/// The complete lines of `block`, which begins at `place`, as records; `place` moves behind them.
+/// The complete lines of `block`, which begins at `place`, as records; `place` moves behind them, and `form` becomes what
+/// they tell.
 ///
 /// Keys and values are slices of the block: no copy a line, and the block lives as long as any record of it.
-pub(super) fn records(block: &Bytes, place: &mut Place) -> Vec<Record> {
+pub(super) fn records(block: &Bytes, place: &mut Place, form: &mut Form) -> Vec<Record> {
     let mut records = Vec::new();
     let mut start = 0;
     while let Some(line) = first_line(&block[start..]) {
-        let text = &block[start..start + line - 1];
-        let text = text.strip_suffix(b"\r").unwrap_or(text);
-        records.push(record(place.next_offset, block.slice(start..start + text.len())));
+        let text = text(&block[start..start + line], place.byte == 0);
+        *form = form.after(text);
+        let Parts { key, value, remark } = form.split(block.slice_ref(text));
+        records.push(Record { offset: place.next_offset, key, value: Some(value), remark, ..Record::default() });
         place.pass(line);
         start += line;
     }
     records
 }
 
-/// `KEY`, a tab and the value, as `kcat -K '\t'` writes it (nothing before the tab where there is no key), or a JSON
-/// object alone. Whatever else a line may be is a value too: it is for the decoder to say what is wrong with it.
-fn record(offset: i64, line: Bytes) -> Record {
-    let tab = if line.starts_with(b"{") { None } else { line.iter().position(|&byte| byte == b'\t') };
-    match tab {
-        Some(tab) => Record {
-            offset,
-            key: Some(line.slice(..tab)).filter(|key| !key.is_empty()),
-            value: Some(line.slice(tab + 1..)),
-            ..Record::default()
-        },
-        None => Record { offset, value: Some(line), ..Record::default() },
+/// The form that the lines of `file` before `place` tell.
+pub(super) fn form_before(file: &File, place: Place) -> io::Result<Form> {
+    let mut lines = BufReader::with_capacity(BLOCK_BYTES, Reader { file, byte: 0 }.take(place.byte));
+    let (mut form, mut line, mut is_first) = (Form::default(), Vec::new(), true);
+    while form == Form::Undecided && lines.read_until(b'\n', &mut line)? > 0 && line.ends_with(b"\n") {
+        form = form.after(text(&line, is_first));
+        is_first = false;
+        line.clear();
+    }
+    Ok(form)
+}
+
+/// What the whole of `file` is written in, if that is not UTF-8.
+pub(super) fn foreign_encoding(file: &File) -> io::Result<Option<&'static str>> {
+    read(file, 0, 4).map(|beginning| form::foreign_encoding(&beginning))
+}
+
+/// What a line says, without its end, and without the mark before the first of a file.
+fn text(line: &[u8], is_first: bool) -> &[u8] {
+    let text = line.strip_suffix(b"\n").unwrap_or(line);
+    let text = text.strip_suffix(b"\r").unwrap_or(text);
+    if is_first { form::without_mark(text) } else { text }
+}
+
+/// Reads a file that others read too, from a place of its own.
+struct Reader<'a> {
+    file: &'a File,
+    byte: u64,
+}
+
+impl Read for Reader<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.file.read_at(buffer, self.byte)?;
+        self.byte += count as u64;
+        Ok(count)
     }
 }
 
@@ -138,7 +167,7 @@ mod tests {
     fn parse(text: &str) -> (Vec<(i64, Option<String>, String)>, Place) {
         let text_of = |bytes: &Bytes| String::from_utf8(bytes.to_vec()).unwrap();
         let mut place = Place::default();
-        let records = records(&Bytes::copy_from_slice(text.as_bytes()), &mut place);
+        let records = records(&Bytes::copy_from_slice(text.as_bytes()), &mut place, &mut Form::default());
         let row = |r: &Record| (r.offset, r.key.as_ref().map(text_of), text_of(r.value.as_ref().unwrap()));
         (records.iter().map(row).collect(), place)
     }
@@ -170,6 +199,29 @@ mod tests {
         let (rows, place) = parse("k\t{}\r\n\r\n{}\r");
         assert_eq!(rows, [(0, Some("k".into()), "{}".into()), (1, None, String::new())]);
         assert_eq!(place, Place { next_offset: 2, byte: 8 });
+    }
+
+    #[test]
+    fn a_byte_order_mark_is_passed_over_at_the_beginning_of_a_file_alone() {
+        let (rows, place) = parse("\u{feff}k\t{}\n\u{feff}k\t{}\n");
+        let row = |offset, key: &str| (offset, Some(key.to_owned()), "{}".to_owned());
+        assert_eq!(rows, [row(0, "k"), row(1, "\u{feff}k")]);
+        assert_eq!(place, Place { next_offset: 2, byte: 16 });
+        assert_eq!(parse("\u{feff}\n{}\n").0, [(0, None, String::new()), (1, None, "{}".to_owned())]);
+        assert_eq!(foreign_encoding(&file("\u{feff}{}\n")).unwrap(), None);
+    }
+
+    #[test]
+    fn the_form_before_a_place_is_the_one_that_reading_up_to_there_told() {
+        let json_keys = "\n\u{feff}\nneither\r\n{\"k\":1}\t{}\r\n{}\n";
+        for text in [json_keys, "\u{feff}{}\nk\t{}\n", "", "a\nb\n", "{\"k\":1}\t{}"] {
+            let (file, block) = (file(text), Bytes::copy_from_slice(text.as_bytes()));
+            for ends in (0..=text.len()).filter(|ends| *ends == 0 || text.as_bytes()[ends - 1] == b'\n') {
+                let (mut place, mut form) = (Place::default(), Form::default());
+                records(&block.slice(..ends), &mut place, &mut form);
+                assert_eq!(form_before(&file, place).unwrap(), form, "{text:?} up to {ends}");
+            }
+        }
     }
 
     #[test]

@@ -10,7 +10,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use readcast_core::TopicPartition;
 
-use super::folder::{Inode, open, read_error, refused};
+use super::folder::{Inode, open, read_error, refuse_foreign, refused};
+use super::form::Form;
 use super::lines::{self, BLOCK_BYTES, Place};
 use crate::source::{AssignmentEpoch, Batch, Record, SourceError, SourceEvent, Verdict};
 
@@ -34,6 +35,8 @@ pub(super) struct Tail {
 struct Reading {
     /// Where the first line begins that was not delivered.
     place: Place,
+    /// What the lines before it told of all that follow.
+    form: Form,
     /// The bytes that were searched for a complete line and hold no further one.
     searched: u64,
     /// Whether the end was told since the last record.
@@ -57,23 +60,29 @@ impl Tail {
         &self.partition
     }
 
-    /// What finds the line `next_offset`, to be run where a long read does no harm.
-    pub(super) fn seek(&self, next_offset: i64) -> impl FnOnce() -> Result<Place, SourceError> + Send + use<> {
+    /// What the lines that were read so far tell of the file's form.
+    pub(super) fn form(&self) -> Form {
+        self.reading.map(|reading| reading.form).unwrap_or_default()
+    }
+
+    /// What finds the line `next_offset` and the form of the lines from there on, to be run where a long read does no harm.
+    pub(super) fn seek(&self, next_offset: i64) -> impl FnOnce() -> Result<(Place, Form), SourceError> + Send + use<> {
         let (file, path, partition) = (Arc::clone(&self.file), self.path.clone(), self.partition.clone());
         move || {
-            let place = Place::default().seek(&file, next_offset).map_err(|error| read_error(&path, &error))?;
+            let failed = |error| read_error(&path, &error);
+            let place = Place::default().seek(&file, next_offset).map_err(failed)?;
             if place.next_offset < next_offset {
                 let verdict = Verdict::Truncated { next_offset, end: place.next_offset };
                 return Err(SourceError::Verdict { partition, verdict });
             }
-            Ok(place)
+            Ok((place, lines::form_before(&file, place).map_err(failed)?))
         }
     }
 
-    /// Begins the delivery at `place`.
-    pub(super) fn start(&mut self, place: Place) -> Result<(), SourceError> {
+    /// Begins the delivery at `place`, in a file of the form `form`.
+    pub(super) fn start(&mut self, (place, form): (Place, Form)) -> Result<(), SourceError> {
         self.verified_length(place)?;
-        self.reading = Some(Reading { place, searched: place.byte, end_told: false });
+        self.reading = Some(Reading { place, form, searched: place.byte, end_told: false });
         Ok(())
     }
 
@@ -105,13 +114,16 @@ impl Tail {
     ///
     /// The part of a line at a block's end is read again with the next one: less to keep than to carry it over.
     fn read(&self, reading: &mut Reading, length: u64) -> Result<Vec<Record>, SourceError> {
+        if reading.place.byte == 0 {
+            refuse_foreign(&self.path, &self.file)?;
+        }
         let left = length - reading.place.byte;
         let mut size = BLOCK_BYTES;
         loop {
             let wanted = usize::try_from(left).unwrap_or(usize::MAX).min(size);
             let block = lines::read(&self.file, reading.place.byte, wanted).map_err(|error| self.failed(&error))?;
             let (full, read_to) = (block.len() == size, reading.place.byte + block.len() as u64);
-            let records = lines::records(&Bytes::from(block), &mut reading.place);
+            let records = lines::records(&Bytes::from(block), &mut reading.place, &mut reading.form);
             if !records.is_empty() {
                 reading.searched = reading.place.byte;
                 return Ok(records);

@@ -1,6 +1,7 @@
 //! The subscription to a folder, from outside.
 
 mod altered;
+mod forms;
 
 use std::fs::{self, OpenOptions};
 use std::io::Write;

@@ -9,6 +9,7 @@ use rdkafka::producer::{BaseRecord, Producer as _, ThreadedProducer};
 use readcast_core::TopicPartition;
 
 use super::produce::Delivery;
+use super::properties::{self, Kept, Properties};
 use super::{blocking, classify, refused};
 use crate::source::{Record, SourceError};
 
@@ -43,28 +44,28 @@ pub struct Copy {
 /// A topic of dead letters.
 #[derive(Clone)]
 pub struct DeadLetterTopic {
-    producer: Arc<ThreadedProducer<Delivery>>,
+    properties: Properties,
+    producer: Arc<Kept<ThreadedProducer<Delivery>>>,
     topic: Arc<str>,
     dialect: Dialect,
 }
 
 impl DeadLetterTopic {
     /// The topic `topic` of the cluster that librdkafka's own `properties` lead to. It is not created.
-    pub fn new(
-        properties: impl IntoIterator<Item = (String, String)>,
-        topic: &str,
-        dialect: Dialect,
-    ) -> Result<Self, SourceError> {
-        let mut config = ClientConfig::new();
-        config.set("client.id", "readcast-dead-letters").set("enable.idempotence", "true");
-        config.set("message.timeout.ms", "15000");
-        for (key, value) in properties {
-            config.set(key, value);
-        }
-        let producer = config
-            .create_with_context(Delivery::default())
-            .map_err(|error| refused("configuring the producer of dead letters", &error))?;
-        Ok(Self { producer: Arc::new(producer), topic: topic.into(), dialect })
+    pub fn new(properties: impl Into<Properties>, topic: &str, dialect: Dialect) -> Result<Self, SourceError> {
+        let topic = Self { properties: properties.into(), producer: Arc::default(), topic: topic.into(), dialect };
+        // Made now, so that what librdkafka refuses is known at the start.
+        topic.producer().map(|_| topic)
+    }
+
+    fn producer(&self) -> Result<Arc<ThreadedProducer<Delivery>>, SourceError> {
+        self.producer.client(&self.properties, |properties| {
+            let mut config = ClientConfig::new();
+            config.set("client.id", "readcast-dead-letters").set("enable.idempotence", "true");
+            config.set("message.timeout.ms", "15000");
+            let made = properties::over(config, properties).create_with_context(Delivery::default());
+            made.map_err(|error| refused("configuring the producer of dead letters", &error))
+        })
     }
 
     /// Copies the records, in order: key, value, headers and time byte for byte, with headers of its own behind theirs.
@@ -76,16 +77,17 @@ impl DeadLetterTopic {
 
     fn copy_blocking(&self, letters: &[Copy]) -> Result<(), SourceError> {
         const DOING: &str = "copying dead letters";
+        let producer = self.producer()?;
         for letter in letters {
             let headers = self.headers(letter);
             let mut record = BaseRecord::<[u8], [u8]>::to(&self.topic).headers(headers);
             record.key = letter.record.key.as_deref();
             record.payload = letter.record.value.as_deref();
             record.timestamp = letter.record.timestamp;
-            self.producer.send(record).map_err(|(error, _)| classify(DOING, &error))?;
+            producer.send(record).map_err(|(error, _)| classify(DOING, &error))?;
         }
-        self.producer.flush(ACKNOWLEDGED_WITHIN).map_err(|error| classify(DOING, &error))?;
-        self.producer.context().outcome().map_err(|error| classify(DOING, &error))
+        producer.flush(ACKNOWLEDGED_WITHIN).map_err(|error| classify(DOING, &error))?;
+        producer.context().outcome().map_err(|error| classify(DOING, &error))
     }
 
     fn headers(&self, letter: &Copy) -> OwnedHeaders {

@@ -33,6 +33,8 @@ pub(super) fn end_of_subscription(
         | Code::InvalidMessageSize
         | Code::MessageSizeTooLarge
         | Code::NotImplemented => Some(SourceError::Refused { doing, reason }),
+        // librdkafka would try the same credentials for ever: the next start reads those that are there by then.
+        Code::Authentication | Code::SaslAuthenticationFailed => Some(SourceError::Unavailable { doing, reason }),
         // Each comes once, and then the partition is silent for good: the next start finds out what happened to the log.
         Code::AutoOffsetReset
         | Code::OffsetOutOfRange
@@ -111,6 +113,14 @@ mod tests {
             let told = end(&failed(code, crc)).unwrap();
             assert!(matches!(told, SourceError::Refused { .. }), "{told}");
             assert!(told.to_string().contains("orders/3") && told.to_string().contains("offset 5"), "{told}");
+        }
+    }
+
+    #[test]
+    fn a_refused_login_is_tried_again_with_the_credentials_of_then() {
+        for code in [Code::Authentication, Code::SaslAuthenticationFailed] {
+            let told = end(&failed(code, "SASL authentication failed"));
+            assert!(matches!(told, Some(SourceError::Unavailable { .. })), "{told:?}");
         }
     }
 

@@ -129,6 +129,7 @@ unsafe fn message<'e>(event: *mut rd::rd_kafka_event_t, pool: &mut Pool) -> Said
             value: bytes(message.payload, message.len).map(|value| pool.copy(value)),
             headers: headers(message, pool),
             timestamp: timestamp(message),
+            remark: None,
         };
         Said::Record {
             topic: text(rd::rd_kafka_topic_name(message.rkt)),

@@ -70,7 +70,10 @@ impl Connections {
             Some(session) => session,
             None => {
                 self.make_room().await;
-                self.0.server.connect(wanted).await?
+                self.0.server.connect(wanted).await.inspect_err(|_| {
+                    // Whatever is the matter with the server, the idle ones have met it too.
+                    self.idle().clear();
+                })?
             }
         };
         Ok(Lease { held: Held { session, permit }, wanted, user, connections: self.clone() })

@@ -76,6 +76,13 @@ impl Use {
     }
 }
 
+/// Whether a setting is one of those that every connection of ours makes.
+pub(super) fn is_ours(name: &str) -> bool {
+    let uses = [Use::Asking, Use::Writing, Use::Leading].map(Use::settings);
+    let mut ours = [MEANING, COST, LIMITS].into_iter().chain(uses).flatten().map(|(name, _)| *name);
+    ours.any(|ours| ours.eq_ignore_ascii_case(name)) || name.eq_ignore_ascii_case("search_path")
+}
+
 /// The servers that a connection may be made to, in the order in which they are tried.
 #[derive(Clone, Debug)]
 pub struct Route {
@@ -229,7 +236,7 @@ impl Server {
         found.check(writable).map_err(answered)?;
         let registered = Registered::new(found.backend, &self.backends).ok_or_else(|| {
             let reason = format!("two connections have one server process: {POOLER}");
-            answered(StoreError::Refused { doing: CONNECTING.into(), reason })
+            answered(StoreError::Unavailable { doing: CONNECTING.into(), reason })
         })?;
         Ok(Session { connection, encoding: found.encoding, registered })
     }
@@ -283,8 +290,8 @@ const ORIGIN: &str = "
 /// The statements that make the settings, in one message.
 fn assignments(settings: &[(&'static str, String)]) -> String {
     let assignment = |(name, value): &(&str, String)| match *name {
-        // A list of names, each of them quoted already.
-        "search_path" => format!("SET {name} = {value}"),
+        // A list of names, each of them quoted already; SET would write them in its own way.
+        "search_path" => format!("SELECT set_config('{name}', '{}', false)", value.replace('\'', "''")),
         _ => format!("SET {name} = '{value}'"),
     };
     let assignments = settings.iter().map(assignment).chain([ORIGIN.to_owned()]);

@@ -339,6 +339,7 @@ fn record(row: &SqliteRow) -> sqlx::Result<ParkedRecord> {
                 value: bytes("record_value")?,
                 headers: headers_from_bytes(headers.as_deref().unwrap_or_default()),
                 timestamp: row.try_get("record_time")?,
+                remark: None,
             },
             sequence: SequenceId::recorded(row.try_get("sequence")?),
             cause: cause(row)?,

@@ -1,0 +1,113 @@
+//! How the text of a URL comes apart (PostgreSQL documentation 34.1.1.2): into the parameters that libpq would read.
+//!
+//! It knows neither what the parameters mean nor which there are. Read beyond libpq: an `@` within the password, which ends
+//! at the last one, and an `=` within a parameter's value.
+
+use crate::config::secret::MASK;
+
+/// What was written.
+pub(super) struct Written {
+    /// Names and values, decoded, in the order in which they count: the last one of a name does.
+    pub(super) parameters: Vec<(String, String)>,
+    /// Whether what looks like a parameter may be the end of a password, which is not to be shown.
+    pub(super) may_be_a_password: bool,
+    /// The URL without its password.
+    pub(super) shown: String,
+}
+
+/// What is never shown of a URL's parameters.
+const SECRET: [&str; 5] = ["password", "sslkey", "ssl-key", "sslpassword", "oauth_client_secret"];
+
+/// Takes `url` apart. The error never shows it.
+pub(super) fn read(url: &str) -> Result<Written, String> {
+    let rest = url.strip_prefix("postgres://").or_else(|| url.strip_prefix("postgresql://"));
+    let Some(rest) = rest else { return Err("must be `postgres://…` or `sqlite:PATH`".into()) };
+    if url.contains(|c: char| c.is_whitespace() || c.is_control()) {
+        return Err("holds a space; write it as %20".into());
+    }
+    let (authority, rest) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
+    let (path, query) = rest.split_once('?').unwrap_or((rest, ""));
+    // What is taken for the database or a parameter here may be the end of a password, and would be shown.
+    let may_be_a_password = query.contains('@');
+    if path.contains('@') || (path.is_empty() && may_be_a_password) {
+        return Err("holds a `/` or `?` before an `@`; write them as %2F, %3F and %40".into());
+    }
+    let (credentials, addresses) = authority.rsplit_once('@').unwrap_or(("", authority));
+    let (user, password) = credentials.split_once(':').unwrap_or((credentials, ""));
+    let (hosts, ports) = addresses_of(addresses)?;
+    let database = path.strip_prefix('/').unwrap_or_default();
+    let mut parameters = Vec::new();
+    for (name, value) in
+        [("user", user), ("password", password), ("host", &hosts), ("port", &ports), ("dbname", database)]
+    {
+        if !value.is_empty() {
+            parameters.push((name.to_owned(), decode(value)?));
+        }
+    }
+    let mut shown = format!("postgres://{user}");
+    if !password.is_empty() {
+        shown.push_str(&format!(":{MASK}"));
+    }
+    if !credentials.is_empty() {
+        shown.push('@');
+    }
+    shown.push_str(&format!("{addresses}{path}"));
+    for pair in query.split('&').filter(|pair| !pair.is_empty()) {
+        let (name, value) = parameter(pair)?;
+        let written = if SECRET.contains(&name.as_str()) { MASK } else { value };
+        shown.push_str(&format!("{}{name}={written}", if shown.contains('?') { '&' } else { '?' }));
+        parameters.push((name, decode(value)?));
+    }
+    Ok(Written { parameters, may_be_a_password, shown })
+}
+
+/// The name of a parameter, and its value as written.
+fn parameter(pair: &str) -> Result<(String, &str), String> {
+    let Some((name, value)) = pair.split_once('=') else { return Err("has a parameter without a `=`".into()) };
+    Ok((decode(name)?, value))
+}
+
+/// Hosts and ports, each joined by commas. Both lists have a place for each address, so that what is left out of one is
+/// known; of a single address it is nothing.
+fn addresses_of(text: &str) -> Result<(String, String), String> {
+    let addresses = text.split(',').map(address).collect::<Result<Vec<_>, _>>()?;
+    let (hosts, ports): (Vec<_>, Vec<_>) = addresses.into_iter().unzip();
+    Ok((hosts.join(","), ports.join(",")))
+}
+
+/// The host and the port of `host`, `host:port`, `[address]` or `[address]:port`.
+fn address(text: &str) -> Result<(&str, &str), String> {
+    let Some(bracketed) = text.strip_prefix('[') else { return Ok(text.split_once(':').unwrap_or((text, ""))) };
+    let Some((host, rest)) = bracketed.split_once(']') else { return Err("has a `[` without its `]`".into()) };
+    if host.is_empty() {
+        return Err("has no address between `[` and `]`".into());
+    }
+    match rest.strip_prefix(':') {
+        Some(port) => Ok((host, port)),
+        None if rest.is_empty() => Ok((host, "")),
+        None => Err("has something other than a port behind a `]`".into()),
+    }
+}
+
+/// Without the `%XX` of a URL.
+fn decode(text: &str) -> Result<String, String> {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let Some((&first, after)) = rest.split_first() {
+        if first != b'%' {
+            bytes.push(first);
+            rest = after;
+            continue;
+        }
+        let Some((hex, after)) = after.split_at_checked(2).filter(|(hex, _)| hex.iter().all(u8::is_ascii_hexdigit))
+        else {
+            return Err("has a `%` without two hexadecimal digits; write a `%` as %25".into());
+        };
+        match std::str::from_utf8(hex).ok().and_then(|hex| u8::from_str_radix(hex, 16).ok()) {
+            Some(byte) if byte != 0 => bytes.push(byte),
+            _ => return Err("holds %00, which Postgres takes nowhere".into()),
+        }
+        rest = after;
+    }
+    String::from_utf8(bytes).map_err(|_| "is not UTF-8 once its %XX are decoded".into())
+}
