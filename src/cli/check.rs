@@ -7,6 +7,7 @@ use readcast_core::Definition;
 use serde::Serialize;
 
 use super::connect::{self, Access};
+use super::inert::inert;
 use super::{Context, Output, Refusal};
 use crate::plan::{Handling, Identity};
 use crate::rebuild::reach::off_the_log;
@@ -61,6 +62,9 @@ pub(super) async fn run(context: Context, arguments: Arguments) -> Result<ExitCo
         }
         Err(refusal) => return Err(refusal),
     };
+    if let Some(store) = &store {
+        notice_lines(&**store, &context, &mut lines).await;
+    }
     for definition in context.app.registry.definitions() {
         let name = definition.name();
         handling_lines(name, &connect::handling(&context.config.projection(name)), &mut lines);
@@ -76,6 +80,15 @@ pub(super) async fn run(context: Context, arguments: Arguments) -> Result<ExitCo
     }
     print(&lines, arguments.output)?;
     Ok(if lines.iter().all(|line| line.ok) { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// What stops nothing and an operator must know.
+async fn notice_lines(store: &dyn Store, context: &Context, lines: &mut Vec<Line>) {
+    // A store that can't say it is told of further down.
+    let notices = store.notices().await.unwrap_or_default();
+    for notice in notices.iter().filter(|notice| context.app.registry.get(&notice.projection).is_some()) {
+        lines.push(Line::warning(format!("{}: notice", notice.projection), &inert(&notice.to_string())));
+    }
 }
 
 /// What is done about records that can't be projected, or were written twice, where it is not the default.
@@ -138,9 +151,21 @@ async fn store_lines(
         Ok(findings) if findings.is_empty() => lines.push(tables(Ok("as declared".into()))),
         Ok(findings) => lines.extend(findings.into_iter().map(tables)),
     }
+    for generation in found.iter().flatten().filter(|generation| generation.has_tables) {
+        dependent_lines(store, generation, lines).await;
+    }
     for generation in found.iter().flatten().filter(|generation| generation.state.is_fed()) {
         let number = generation.generation.0;
         lines.push(Line::new(format!("{name}: positions of generation {number}"), positions(generation, extents)));
+    }
+}
+
+/// What of users' is in the way when the tables of the generation are dropped.
+async fn dependent_lines(store: &dyn Store, generation: &GenerationStatus, lines: &mut Vec<Line>) {
+    let what = format!("{}: dependents of generation {}", generation.projection, generation.generation.0);
+    match store.dependents(generation).await {
+        Err(error) => lines.push(Line::new(what, Err(error.to_string()))),
+        Ok(found) => lines.extend(found.iter().map(|found| Line::warning(what.clone(), &inert(&found.to_string())))),
     }
 }
 

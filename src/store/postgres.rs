@@ -10,9 +10,11 @@ mod connection;
 mod copy;
 mod dead_letters;
 mod definition;
+mod dependents;
 mod generations;
 mod lead;
 mod load;
+mod notices;
 mod operations;
 mod rows;
 mod sql;
@@ -28,9 +30,9 @@ use sqlx::postgres::PgConnectOptions;
 use self::connection::{Asking, Turn, at, commit_transaction, connect, execute, roll_back};
 use self::lead::PostgresLead;
 use super::{
-    Attendance, Checkpoint, Command, Commit, Committed, Generation, GenerationStatus, Lead, Memory, Operation,
-    ParkedIn, ParkedRecord, ParkedSequence, Peek, SequenceId, Settlement, Store, StoreError, Surroundings, Trouble,
-    Waiting, Writer, Written,
+    Attendance, Checkpoint, Chore, Command, Commit, Committed, Dependent, Generation, GenerationStatus, Lead, Memory,
+    Notice, NoticeKind, Operation, ParkedIn, ParkedRecord, ParkedSequence, Peek, RecordedNotice, SequenceId,
+    Settlement, Store, StoreError, Surroundings, Trouble, Waiting, Writer, Written,
 };
 use crate::failpoint;
 use crate::source::Extent;
@@ -112,10 +114,45 @@ impl Store for Postgres {
         &self,
         projection: &str,
         generation: Generation,
-        trouble: Option<&Trouble>,
+        by: &str,
+        trouble: &Trouble,
     ) -> Result<(), StoreError> {
         let mut turn = self.turn().await?;
-        let answer = generations::record_trouble(&mut turn, projection, generation, trouble).await?;
+        let answer = generations::record_trouble(&mut turn, projection, generation, by, trouble).await?;
+        turn.end();
+        Ok(answer)
+    }
+
+    async fn forget_trouble(&self, projection: &str, generation: Generation, by: &str) -> Result<(), StoreError> {
+        let mut turn = self.turn().await?;
+        let answer = generations::forget_trouble(&mut turn, projection, generation, by).await?;
+        turn.end();
+        Ok(answer)
+    }
+
+    async fn note(
+        &self,
+        projection: &str,
+        generation: Generation,
+        by: &str,
+        notice: &Notice,
+    ) -> Result<(), StoreError> {
+        let mut turn = self.turn().await?;
+        let answer = notices::note(&mut turn, projection, generation, by, notice).await?;
+        turn.end();
+        Ok(answer)
+    }
+
+    async fn withdraw(&self, projection: &str, generation: Generation, kind: NoticeKind) -> Result<(), StoreError> {
+        let mut turn = self.turn().await?;
+        let answer = notices::withdraw(&mut turn, projection, generation, kind).await?;
+        turn.end();
+        Ok(answer)
+    }
+
+    async fn notices(&self) -> Result<Vec<RecordedNotice>, StoreError> {
+        let mut turn = self.turn().await?;
+        let answer = notices::all(&mut turn).await?;
         turn.end();
         Ok(answer)
     }
@@ -151,6 +188,24 @@ impl Store for Postgres {
     async fn note_copied(&self, of: ParkedIn<'_>, letters: &[(TopicPartition, i64)]) -> Result<(), StoreError> {
         let mut turn = self.turn().await?;
         let answer = dead_letters::note_copied(&mut turn, of, letters).await?;
+        turn.end();
+        Ok(answer)
+    }
+
+    async fn note_uncopyable(
+        &self,
+        of: ParkedIn<'_>,
+        letters: &[((TopicPartition, i64), String)],
+    ) -> Result<(), StoreError> {
+        let mut turn = self.turn().await?;
+        let answer = dead_letters::note_uncopyable(&mut turn, of, letters).await?;
+        turn.end();
+        Ok(answer)
+    }
+
+    async fn uncopyable(&self, of: ParkedIn<'_>) -> Result<Vec<((TopicPartition, i64), String)>, StoreError> {
+        let mut turn = self.turn().await?;
+        let answer = dead_letters::uncopyable(&mut turn, of).await?;
         turn.end();
         Ok(answer)
     }
@@ -210,18 +265,33 @@ impl Store for Postgres {
         swap::surroundings(&mut connection, &self.schema, &live.tables, &physical, next.tables()).await
     }
 
+    async fn dependents(&self, of: &GenerationStatus) -> Result<Vec<Dependent>, StoreError> {
+        let physical: Vec<String> = of.tables.iter().map(|table| sql::physical(table, of.generation)).collect();
+        let stable: Vec<String> = of.tables.iter().map(|table| sql::stable(&self.schema, table.name())).collect();
+        let mut turn = self.turn().await?;
+        let answer = dependents::of(&mut turn, &physical, &stable).await?;
+        turn.end();
+        Ok(answer)
+    }
+
+    async fn chore(&self, projection: &str, chore: Chore) -> Result<Option<Box<dyn Lead>>, StoreError> {
+        let lead = PostgresLead::take(self, projection, chore.name()).await?;
+        Ok(lead.map(|lead| Box::new(lead) as Box<dyn Lead>))
+    }
+
     async fn lead(&self, projection: &str) -> Result<Option<Box<dyn Lead>>, StoreError> {
-        let lead = PostgresLead::take(self, projection).await?;
+        let lead = PostgresLead::take(self, projection, "lead").await?;
         Ok(lead.map(|lead| Box::new(lead) as Box<dyn Lead>))
     }
 }
 
 fn migrator() -> Migrator {
-    const MIGRATIONS: [(i64, &str, &str); 4] = [
+    const MIGRATIONS: [(i64, &str, &str); 5] = [
         (1, "positions", include_str!("../../migrations/postgres/0001_positions.sql")),
         (2, "generations", include_str!("../../migrations/postgres/0002_generations.sql")),
         (3, "dead_letters", include_str!("../../migrations/postgres/0003_dead_letters.sql")),
         (4, "load", include_str!("../../migrations/postgres/0004_load.sql")),
+        (6, "notices", include_str!("../../migrations/postgres/0006_notices.sql")),
     ];
     let migration = |(version, name, sql): (i64, &'static str, &'static str)| {
         Migration::new(version, name.into(), MigrationType::Simple, sqlx::SqlStr::from_static(sql), false)

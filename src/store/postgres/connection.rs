@@ -151,7 +151,7 @@ fn describe(error: &sqlx::Error) -> String {
     }
 }
 
-fn sqlstate(error: &sqlx::Error) -> Option<String> {
+pub(super) fn sqlstate(error: &sqlx::Error) -> Option<String> {
     error.as_database_error().and_then(|error| error.code()).map(|code| code.into_owned())
 }
 

@@ -4,15 +4,15 @@
 //! that same connection, so none is made by somebody who has lost the right without knowing.
 
 use async_trait::async_trait;
-use readcast_core::{Definition, TableSpec, TopicPartition};
+use readcast_core::{Definition, TopicPartition};
 use sqlx::{AssertSqlSafe, Executor, PgConnection};
 
-use super::connection::{at, execute};
-use super::{Postgres, checkpoints, compare, dead_letters, generations, load, sql, swap};
+use super::connection::{at, execute, sqlstate};
+use super::{Postgres, checkpoints, compare, dead_letters, dependents, generations, load, sql, swap};
 use crate::source::Extents;
 use crate::store::comparison::pairs;
 use crate::store::{
-    Build, Committed, Comparison, Generation, GenerationState, GenerationStatus, HOLD_LIMIT, Lead, Load, Move,
+    Build, Committed, Comparison, Dropped, Generation, GenerationState, GenerationStatus, HOLD_LIMIT, Lead, Load, Move,
     OperationProgress, OperationState, ParkedIn, Phase, StoreError, Swap, Swapped,
 };
 
@@ -24,16 +24,16 @@ pub(super) struct PostgresLead {
 }
 
 impl PostgresLead {
-    /// Takes the right, unless somebody has it.
-    pub(super) async fn take(store: &Postgres, projection: &str) -> Result<Option<Self>, StoreError> {
-        const TAKE: &str = "SELECT pg_try_advisory_lock(hashtextextended('readcast lead ' || $1, 0))";
+    /// Takes the right to lead, or that to a chore, unless somebody has it.
+    pub(super) async fn take(store: &Postgres, projection: &str, right: &str) -> Result<Option<Self>, StoreError> {
+        const TAKE: &str = "SELECT pg_try_advisory_lock(hashtextextended('readcast ' || $2 || ' ' || $1, 0))";
         let mut connection = store.connect().await?;
         // Copies, indexes and comparisons take as long as they take. Whoever holds the right asks the database now and
         // then; a holder that was cut off without a word must not keep it for ever.
         for limit in ["SET statement_timeout = 0", "SET idle_session_timeout = '15min'"] {
             execute(&mut connection, limit).await.map_err(at("taking the lead"))?;
         }
-        let taken = sqlx::query_scalar(TAKE).bind(projection).fetch_one(&mut connection).await;
+        let taken = sqlx::query_scalar(TAKE).bind(projection).bind(right).fetch_one(&mut connection).await;
         let taken: bool = taken.map_err(at("taking the lead"))?;
         Ok(taken.then(|| Self { connection, store: store.clone(), projection: projection.to_owned() }))
     }
@@ -49,19 +49,18 @@ impl PostgresLead {
     }
 
     /// Checkpoints go first: a writer that has not noticed yet is fenced before it comes to the tables.
-    async fn drop_within(&mut self, ended: &GenerationStatus) -> sqlx::Result<bool> {
+    async fn drop_within(&mut self, ended: &GenerationStatus, tables: &[String]) -> sqlx::Result<bool> {
         const ENDED: &str = "
             UPDATE readcast.generations SET dropped_at = now()
             WHERE projection = $1 AND generation = $2 AND state IN ('retired', 'failed')";
         const CHECKPOINTS: &str = "DELETE FROM readcast.checkpoints WHERE projection = $1 AND generation = $2";
+        const NOTICES: &str = "DELETE FROM readcast.notices WHERE projection = $1 AND generation = $2";
         let mut changed = Vec::new();
-        for statement in [ENDED, CHECKPOINTS] {
+        for statement in [ENDED, CHECKPOINTS, NOTICES] {
             let query = sqlx::query(statement).bind(&self.projection).bind(ended.generation.0);
             changed.push(query.execute(&mut self.connection).await?.rows_affected());
         }
-        let physical = |table: &TableSpec| sql::physical(table, ended.generation);
-        let tables = ended.tables.iter().map(physical).collect::<Vec<_>>().join(", ");
-        self.connection.execute(AssertSqlSafe(format!("DROP TABLE IF EXISTS {tables}"))).await?;
+        self.connection.execute(AssertSqlSafe(format!("DROP TABLE IF EXISTS {}", tables.join(", ")))).await?;
         Ok(changed[0] > 0)
     }
 
@@ -292,7 +291,8 @@ impl Lead for PostgresLead {
             UPDATE readcast.generations
             SET state = CASE WHEN $3::text IS NULL THEN 'retired' ELSE 'failed' END, phase = NULL, standby_until = NULL,
                 last_error = coalesce($3, last_error), last_attempt = CASE WHEN $3 IS NULL THEN last_attempt END,
-                last_error_at = CASE WHEN $3 IS NULL THEN last_error_at ELSE now() END
+                last_error_at = CASE WHEN $3 IS NULL THEN last_error_at ELSE now() END,
+                last_error_by = CASE WHEN $3 IS NULL THEN last_error_by END
             WHERE projection = $1 AND generation = $2 AND state IN ('building', 'ready', 'standby')";
         let doing = "ending a generation";
         let end = sqlx::query(END).bind(&self.projection).bind(generation.0).bind(failure);
@@ -304,20 +304,42 @@ impl Lead for PostgresLead {
         Ok(())
     }
 
-    async fn drop_tables(&mut self, ended: &GenerationStatus) -> Result<bool, StoreError> {
+    async fn end_overdue(&mut self) -> Result<(), StoreError> {
+        const END: &str = "
+            UPDATE readcast.generations SET state = 'retired', standby_until = NULL
+            WHERE projection = $1 AND state = 'standby' AND standby_until < now()";
+        let ended = sqlx::query(END).bind(&self.projection).execute(&mut self.connection).await;
+        ended.map(drop).map_err(at("retiring standbys"))
+    }
+
+    async fn drop_tables(&mut self, ended: &GenerationStatus) -> Result<Dropped, StoreError> {
+        const DEPENDED_ON: &str = "2BP01";
         let doing = || at("dropping the tables of a generation");
+        let tables: Vec<String> = ended.tables.iter().map(|table| sql::physical(table, ended.generation)).collect();
         execute(&mut self.connection, "BEGIN; SET LOCAL lock_timeout = '100ms'").await.map_err(doing())?;
-        let dropped = self.drop_within(ended).await.map_err(doing());
+        let dropped = self.drop_within(ended, &tables).await;
         let end = if matches!(dropped, Ok(true)) { "COMMIT" } else { "ROLLBACK" };
         execute(&mut self.connection, end).await.map_err(doing())?;
-        match dropped {
+        let error = match dropped {
+            Ok(true) => return Ok(Dropped::Done(Vec::new())),
+            Ok(false) => {
+                let reason = format!("the life of generation {} has not ended", ended.generation.0);
+                return Err(StoreError::Refused { doing: "dropping the tables of a generation".into(), reason });
+            }
+            Err(error) => error,
+        };
+        let depended_on = sqlstate(&error).is_some_and(|code| code == DEPENDED_ON);
+        match doing()(error) {
             // A reader has not finished, or a writer has not noticed yet.
-            Err(StoreError::Unavailable { .. }) => Ok(false),
-            Ok(false) => Err(StoreError::Refused {
-                doing: "dropping the tables of a generation".into(),
-                reason: format!("the life of generation {} has not ended", ended.generation.0),
-            }),
-            other => other,
+            StoreError::Unavailable { .. } => {
+                Ok(Dropped::InUse(dependents::users(&mut self.connection, &tables).await?))
+            }
+            other if depended_on => match dependents::of(&mut self.connection, &tables, &[]).await? {
+                // They went meanwhile, or are of a kind that is not known here.
+                dependents if dependents.is_empty() => Err(other),
+                dependents => Ok(Dropped::Kept(dependents)),
+            },
+            other => Err(other),
         }
     }
 

@@ -132,7 +132,8 @@ pub(super) async fn cancel(connection: &mut PgConnection, projection: &str, by: 
         WHERE projection = $1 AND finished_at IS NULL";
     const GENERATIONS: &str = "
         UPDATE readcast.generations
-        SET state = 'failed', phase = NULL, last_error = 'cancelled by ' || $2, last_attempt = NULL, last_error_at = now()
+        SET state = 'failed', phase = NULL, last_error = 'cancelled by ' || $2, last_attempt = NULL, last_error_at = now(),
+            last_error_by = NULL
         WHERE projection = $1 AND state IN ('building', 'ready')";
     let done = async {
         execute(connection, "BEGIN").await?;

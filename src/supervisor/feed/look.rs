@@ -7,9 +7,9 @@ use super::{Feed, Run, TICK};
 use crate::error::Failure;
 use crate::health::State;
 use crate::source::{Extents, Known, SourceError, Verdict, added, examine, verify};
-use crate::store::{GenerationState, GenerationStatus, Trouble};
-use crate::supervisor::Shared;
+use crate::store::{GenerationState, GenerationStatus, RecordedError, StoreError, Trouble};
 use crate::supervisor::watch::{self, Sight};
+use crate::supervisor::{Options, Shared};
 
 /// Makes sure that the log is the one that all checkpoints point into, whoever has the partitions now. How far it
 /// reaches, asked after where they stand: the other way round, an owner who goes on would be beyond its end.
@@ -34,16 +34,26 @@ pub(super) async fn same_log(feed: &Feed, shared: &Shared) -> Result<Extents, Fa
     }
 }
 
-/// Notes in the store what keeps the generation from going on, or that nothing does, for `readcast status`. Where the
-/// store itself is the trouble, that may not succeed, and must not take long.
-pub(super) async fn note(shared: &Shared, feed: &Feed, trouble: Option<&Trouble>) {
-    let noted = shared.store.record_trouble(feed.name(), feed.generation, trouble);
+/// Notes in the store what keeps the generation from going on, for `readcast status`. Where the store itself is the
+/// trouble, that may not succeed, and must not take long: it is noted again for as long as it is so.
+pub(super) async fn note(shared: &Shared, feed: &Feed, options: &Options, trouble: &Trouble) {
+    let instance = options.instance();
+    let noted = shared.store.record_trouble(feed.name(), feed.generation, &instance, trouble);
+    within_a_tick(feed, noted).await;
+}
+
+/// Notes in the store that nothing keeps the generation from going on, as far as this instance is concerned. Where that
+/// does not succeed, the store goes on saying otherwise, and whoever looks there and finds it well notes it again.
+pub(super) async fn all_is_well(shared: &Shared, feed: &Feed, options: &Options) {
+    let instance = options.instance();
+    within_a_tick(feed, shared.store.forget_trouble(feed.name(), feed.generation, &instance)).await;
+}
+
+async fn within_a_tick(feed: &Feed, noted: impl Future<Output = Result<(), StoreError>>) {
     match tokio::time::timeout(TICK, noted).await {
         Ok(Ok(())) => {}
-        Ok(Err(error)) => {
-            tracing::debug!(projection = feed.name(), "what keeps it from going on was not noted: {error}");
-        }
-        Err(_) => tracing::debug!(projection = feed.name(), "what keeps it from going on was not noted in time"),
+        Ok(Err(error)) => tracing::debug!(projection = feed.name(), "how it fares was not noted: {error}"),
+        Err(_) => tracing::debug!(projection = feed.name(), "how it fares was not noted in time"),
     }
 }
 
@@ -61,12 +71,16 @@ impl Run<'_> {
             self.still_the_same_log(extents)?;
             stalled = stalled.or(self.silent_partition(extents)?);
         }
+        let mut recorded = None;
         if let Ok(Ok(mut statuses)) = statuses {
             statuses.retain(|status| status.projection == self.feed.name());
             self.give_way(&statuses, extents.as_ref());
             self.still_the_same_store(&statuses)?;
+            let ours = statuses.into_iter().find(|status| status.generation == self.feed.generation);
+            recorded = ours.and_then(|ours| ours.last_error);
         }
-        self.tell(stalled).await;
+        self.tell(stalled, recorded.as_ref()).await;
+        self.unidentified.tell(self.feed, self.options, self.shared).await;
         Ok(())
     }
 
@@ -131,25 +145,25 @@ impl Run<'_> {
         Ok(said)
     }
 
-    /// Says how the generation fares, here and in the store.
-    async fn tell(&mut self, stalled: Option<String>) {
+    /// Says how the generation fares, here and in the store. What the store says decides whether it has to be told that
+    /// all is well: again and again, until it says nothing else.
+    async fn tell(&mut self, stalled: Option<String>, recorded: Option<&RecordedError>) {
         let state = self.voice.state();
         match (stalled, state) {
             (_, Some(State::Retrying { attempt, reason })) => {
-                note(self.shared, self.feed, Some(&Trouble { text: reason, attempt: Some(attempt) })).await;
-                self.noted = true;
+                note(self.shared, self.feed, self.options, &Trouble { text: reason, attempt: Some(attempt) }).await;
             }
             (Some(reason), _) => {
-                note(self.shared, self.feed, Some(&Trouble { text: reason.clone(), attempt: Some(0) })).await;
+                let trouble = Trouble { text: reason.clone(), attempt: Some(0) };
+                note(self.shared, self.feed, self.options, &trouble).await;
                 self.voice.say(State::Stalled { reason });
-                self.noted = true;
             }
             (None, state) => {
                 if matches!(state, Some(State::Stalled { .. })) {
                     self.voice.say(State::Running);
                 }
-                if std::mem::take(&mut self.noted) {
-                    note(self.shared, self.feed, None).await;
+                if recorded.is_some_and(|error| error.is_for(&self.options.instance())) {
+                    all_is_well(self.shared, self.feed, self.options).await;
                 }
             }
         }
