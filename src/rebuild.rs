@@ -24,7 +24,7 @@ use readcast_core::{Definition, TopicPartition};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use self::chores::Obstacle;
+use self::chores::{Obstacle, broken_notice};
 pub use self::load::LoadLimits;
 use self::load::Loaded;
 use self::loss::losses;
@@ -562,8 +562,12 @@ impl<'a> Work<'a> {
         let (mut left, mut waits) = (Vec::new(), false);
         for status in self.statuses.iter().filter(|status| is_over(status)) {
             let obstacle = match self.lead.drop_tables(status).await {
-                Ok(Dropped::Done(_)) => {
+                Ok(Dropped::Done(broken)) => {
                     self.pace.retired.insert(status.generation);
+                    if !broken.is_empty() {
+                        let Conductor { store, instance, .. } = self.conductor;
+                        store.note(&status.projection, status.generation, instance, &broken_notice(&broken)).await?;
+                    }
                     continue;
                 }
                 Ok(other) => Obstacle::of(&other),

@@ -109,7 +109,8 @@ impl Dropping {
     pub fn is_due(&self, statuses: &[GenerationStatus], notices: &[RecordedNotice]) -> bool {
         let overdue = statuses.iter().any(|status| status.state == GenerationState::Standby && status.standby_is_over);
         let over = statuses.iter().any(|status| is_over(status) && self.is_due_for(status.generation));
-        self.trials.is_due() && (overdue || over || self.broken(notices).next().is_some())
+        let told = !outdated(statuses, notices).is_empty() || self.broken(notices).next().is_some();
+        self.trials.is_due() && (overdue || over || told)
     }
 
     fn is_due_for(&self, generation: Generation) -> bool {
@@ -141,6 +142,9 @@ impl Dropping {
             if self.is_due_for(status.generation) && !self.household.stop.is_cancelled() {
                 self.drop(&mut *right, status).await?;
             }
+        }
+        for generation in outdated(statuses, notices) {
+            self.household.withdraw(generation, NoticeKind::TablesNotDropped).await?;
         }
         let broken: Vec<Generation> = self.broken(notices).collect();
         for status in statuses.iter().filter(|status| broken.contains(&status.generation) && !status.has_tables) {
@@ -179,19 +183,34 @@ impl Dropping {
             return self.household.withdraw(generation, NoticeKind::BrokenDependents).await;
         }
         self.trials_of(generation).failed();
-        let (what, cure) = (named(broken), statements(broken));
-        let notice = Notice {
-            kind: NoticeKind::BrokenDependents,
-            text: format!("its tables are gone, and {what} still read them: they are broken"),
-            next: format!("{cure}, and make them anew on the stable names"),
-            count: 0,
-        };
-        self.household.note(generation, &notice).await
+        self.household.note(generation, &broken_notice(broken)).await
     }
 
     fn trials_of(&mut self, generation: Generation) -> &mut Trials {
         let seed = self.household.seed;
         self.of_each.entry(generation).or_insert_with(|| Trials::new(seed))
+    }
+}
+
+/// The generations of which the store says that their tables can't be dropped, although they are gone: another instance
+/// has dropped them while that was noted.
+fn outdated(statuses: &[GenerationStatus], notices: &[RecordedNotice]) -> Vec<Generation> {
+    let told = |status: &&GenerationStatus| {
+        let of_it = |notice: &RecordedNotice| {
+            notice.kind == NoticeKind::TablesNotDropped && notice.generation == status.generation
+        };
+        notices.iter().any(of_it)
+    };
+    statuses.iter().filter(|status| !is_over(status)).filter(told).map(|status| status.generation).collect()
+}
+
+/// What an operator must know of objects whose tables are gone.
+pub(super) fn broken_notice(broken: &[Dependent]) -> Notice {
+    Notice {
+        kind: NoticeKind::BrokenDependents,
+        text: format!("its tables are gone, and these still read them, so they are broken: {}", named(broken)),
+        next: format!("{}, and make them anew on the stable names", statements(broken)),
+        count: 0,
     }
 }
 
