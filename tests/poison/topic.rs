@@ -106,7 +106,7 @@ async fn a_dead_letter_that_cannot_be_copied_holds_up_neither_the_others_nor_ope
     assert_eq!(keys, [b"a", b"b"]);
     let notices = "SELECT kind, count, text FROM readcast.notices";
     eventually("both are told of", PATIENCE, async || {
-        let told = shop.database.rows(notices).await;
+        let told = shop.database.try_rows(notices).await.unwrap_or_default();
         let all = ["dead_letters_not_copied|2|", "@0: ", "size too large", "@2: "];
         if told.len() == 1 && all.iter().all(|part| told[0].contains(part)) { Ok(()) } else { Err(format!("{told:?}")) }
     })
@@ -141,21 +141,18 @@ async fn a_topic_that_is_not_there_is_told_of_and_the_letters_are_copied_when_it
     let copies = shop.topic().replace("orders", COPIES);
     let torn = NewRecord { partition: Some(0), value: Some(b"no event".to_vec()), ..NewRecord::default() };
     shop.kafka.produce(&shop.topic(), [torn]);
-    let envs = [
-        ("READCAST_SOURCE_DEAD_LETTER_TOPIC", COPIES),
-        ("READCAST_KAFKA_ALLOW_AUTO_CREATE_TOPICS", "false"),
-        ("READCAST_KAFKA_TOPIC_METADATA_PROPAGATION_MAX_MS", "1000"),
-    ];
+    let envs = [("READCAST_SOURCE_DEAD_LETTER_TOPIC", COPIES)];
     let mut instance = shop.start(&["run", "--only", "order_summary"], &envs);
     let notices = "SELECT kind FROM readcast.notices";
     eventually("it is told of", 2 * PATIENCE, async || {
-        let told = shop.database.rows(notices).await;
+        // Its table is not there at once.
+        let told = shop.database.try_rows(notices).await.unwrap_or_default();
         if told == ["copying_fails"] { Ok(()) } else { Err(format!("{told:?}")) }
     })
     .await;
-    let mut discard = shop.start(&["dead-letters", "retry", "order_summary", "--all"], &[]);
-    discard.wait().await;
-    assert!(discard.stderr().contains("still waiting: 1 key"), "it was tried: {}", discard.stderr());
+    let mut retry = shop.start(&["dead-letters", "retry", "order_summary", "--all"], &[]);
+    retry.wait().await;
+    assert!(retry.stderr().contains("still waiting: 1 key"), "it was tried: {}", retry.stderr());
     shop.kafka.create_topic(&copies, 1).await;
     let copied = tokio::time::timeout(2 * PATIENCE, read(shop.kafka.bootstrap(), &copies, 1)).await.unwrap();
     assert_eq!(copied[0].value.as_deref(), Some(b"no event".as_slice()));

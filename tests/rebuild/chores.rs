@@ -34,7 +34,7 @@ const OBJECTS: &str = "
     CREATE SCHEMA reports;
     CREATE MATERIALIZED VIEW reports.first AS SELECT order_id FROM readcast_tables.seen_g1;
     CREATE MATERIALIZED VIEW reports.second AS SELECT count(*) AS orders FROM reports.first;
-    CREATE FUNCTION reports.takes(row readcast_tables.seen_g1) RETURNS int LANGUAGE sql AS 'SELECT 1';
+    CREATE FUNCTION reports.takes(seen readcast_tables.seen_g1) RETURNS int LANGUAGE sql AS 'SELECT 1';
     CREATE TABLE reports.refers (order_id text REFERENCES readcast_tables.seen_g1)";
 const NAMES: [&str; 4] = ["reports.first", "reports.second", "reports.takes", "refers_order_id_fkey"];
 
