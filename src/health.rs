@@ -157,7 +157,13 @@ impl Health {
 
     /// The state of the projection `name` is from now on that of `live`, which readers see and which is fed here.
     pub fn serve(&self, name: &str, live: Generation) {
-        self.change(name, |projection| projection.live = Some(live));
+        self.change(name, |projection| {
+            // Whatever kept it from being served has passed.
+            if projection.own.state.is_trouble() {
+                projection.own = Report::after(None, State::Starting);
+            }
+            projection.live = Some(live);
+        });
     }
 
     /// A generation is not fed here any longer.
@@ -264,6 +270,11 @@ impl State {
         }
     }
 
+    /// Whether something failed, which is told for as long as it is so.
+    fn is_trouble(&self) -> bool {
+        matches!(self, Self::Stalled { .. } | Self::Retrying { .. } | Self::Halted { .. })
+    }
+
     fn is_ready(&self) -> bool {
         match self {
             // Paused is what somebody wants it to be.
@@ -344,6 +355,19 @@ mod tests {
         let since = health.reports()["a"].since;
         health.set("a", retry(2));
         assert_eq!(health.reports()["a"], Report { state: retry(2), since });
+    }
+
+    #[test]
+    fn a_failure_that_has_passed_is_not_told_when_a_generation_is_fed_no_longer() {
+        let health = Health::new(&Metrics::new(), ["a"]);
+        for trouble in [halted(), State::Retrying { attempt: 2, reason: "53300".into() }] {
+            health.set("a", trouble);
+            health.serve("a", Generation(1));
+            health.voice("a", Generation(1)).say(State::Running);
+            assert_eq!(health.reports()["a"].state, State::Running);
+            health.forget("a", Generation(1));
+            assert_eq!(health.reports()["a"].state, State::Starting);
+        }
     }
 
     #[test]

@@ -12,9 +12,9 @@ use prometheus_client::encoding::text;
 use prometheus_client::registry::Registry;
 use readcast_core::TopicPartition;
 
-use self::families::{Families, OutcomeLabels, PartitionLabels, ProjectionLabels, StateLabels};
+use self::families::{Families, NoticeLabels, OutcomeLabels, PartitionLabels, ProjectionLabels, StateLabels};
 use crate::plan::Tally;
-use crate::store::{Parked, Written};
+use crate::store::{NoticeKind, Parked, RecordedNotice, Written};
 
 /// All metrics of the process. Clones share them.
 #[derive(Clone, Debug)]
@@ -73,6 +73,7 @@ impl ProjectionMetrics {
         metrics.count(Tally::default());
         metrics.wrote(&Written::default());
         metrics.forget_all();
+        metrics.notices(&[]);
         let Families { batches, retries, fenced, .. } = &metrics.families;
         [batches, retries, fenced].iter().for_each(|counter| drop(counter.get_or_create(&metrics.labels())));
         metrics
@@ -81,7 +82,7 @@ impl ProjectionMetrics {
     /// A batch was planned: what its records ended as.
     pub fn recorded(&self, tally: &Tally) {
         self.count(*tally);
-        let Tally { applied, not_subscribed, duplicates, parked, discarded, already_applied, gaps: _ } = *tally;
+        let Tally { applied, not_subscribed, duplicates, parked, discarded, already_applied, .. } = *tally;
         let records = applied + not_subscribed + duplicates + parked + discarded + already_applied;
         self.families.batch_records.get_or_create(&self.labels()).observe(records as f64);
     }
@@ -142,8 +143,10 @@ impl ProjectionMetrics {
     }
 
     fn count(&self, tally: Tally) {
-        let Tally { applied, not_subscribed, duplicates, parked, discarded, already_applied, gaps } = tally;
+        let Tally { applied, not_subscribed, duplicates, parked, discarded, already_applied, gaps, unidentified } =
+            tally;
         self.families.sequence_gaps.get_or_create(&self.labels()).inc_by(gaps);
+        self.families.unidentified.get_or_create(&self.labels()).inc_by(unidentified);
         let outcomes = [
             ("applied", applied),
             ("not_subscribed", not_subscribed),
@@ -170,6 +173,15 @@ impl ProjectionMetrics {
         self.families.parked_records.get_or_create(&self.labels()).set(number(parked.records));
         let oldest = parked.oldest.as_deref().and_then(|oldest| chrono::DateTime::parse_from_rfc3339(oldest).ok());
         self.families.oldest_parked.get_or_create(&self.labels()).set(oldest.map_or(0, |oldest| oldest.timestamp()));
+    }
+
+    /// What an operator must know of the projection's generations, as the store says.
+    pub fn notices(&self, notices: &[RecordedNotice]) {
+        for (kind, name) in NoticeKind::NAMES {
+            let count = notices.iter().filter(|notice| notice.kind == kind).count();
+            let labels = NoticeLabels { projection: self.projection.to_string(), kind: name };
+            self.families.notices.get_or_create(&labels).set(i64::try_from(count).unwrap_or(i64::MAX));
+        }
     }
 
     fn labels(&self) -> ProjectionLabels {

@@ -54,11 +54,14 @@ pub struct Tally {
     pub already_applied: u64,
     /// Not an end of its own: how many events were not the next of their key, where events are numbered.
     pub gaps: u64,
+    /// Not an end of its own: how many events that the projection takes had no identity, where they are known by one.
+    pub unidentified: u64,
 }
 
 impl AddAssign for Tally {
     fn add_assign(&mut self, next: Tally) {
-        let Tally { applied, not_subscribed, duplicates, parked, discarded, already_applied, gaps } = next;
+        let Tally { applied, not_subscribed, duplicates, parked, discarded, already_applied, gaps, unidentified } =
+            next;
         self.applied += applied;
         self.not_subscribed += not_subscribed;
         self.duplicates += duplicates;
@@ -66,6 +69,7 @@ impl AddAssign for Tally {
         self.discarded += discarded;
         self.already_applied += already_applied;
         self.gaps += gaps;
+        self.unidentified += unidentified;
     }
 }
 
@@ -239,7 +243,7 @@ impl Plan {
 
     fn add(&mut self, rules: Rules<'_>, record: &Record, draft: &mut Draft<'_>) -> Result<(), Poison> {
         let position = draft.partition().at(record.offset);
-        match rules.fate(record, &position, draft, &mut self.tally.gaps) {
+        match rules.fate(record, &position, draft, &mut self.tally) {
             Fate::Applied(changes) => {
                 let tables = rules.definition.tables();
                 changes.into_iter().for_each(|change| self.commit.changes.push(change, tables));
@@ -264,7 +268,7 @@ impl Plan {
 }
 
 impl Rules<'_> {
-    fn fate(&self, record: &Record, position: &Position, draft: &mut Draft<'_>, gaps: &mut u64) -> Fate {
+    fn fate(&self, record: &Record, position: &Position, draft: &mut Draft<'_>, tally: &mut Tally) -> Fate {
         let amendment = draft.memory.amendments.get(&record.offset);
         if amendment == Some(&Amendment::Discard) {
             return Fate::Discarded;
@@ -273,7 +277,7 @@ impl Rules<'_> {
         // What was written twice is judged by what was written, whatever an operator made of it.
         let judged = decoded.as_ref().ok().map(|event| draft.judge(&self.handling.identity, record, event));
         if judged == Some(Judgement::Gap) {
-            *gaps += 1;
+            tally.gaps += 1;
         }
         let replaced;
         let decoded = match amendment {
@@ -283,8 +287,12 @@ impl Rules<'_> {
             }
             _ => decoded,
         };
+        let subscribed = |event: &Envelope<'_>| self.definition.subscribes(&event.event_type);
+        if judged == Some(Judgement::Unknown) && decoded.as_ref().is_ok_and(subscribed) {
+            tally.unidentified += 1;
+        }
         match (&decoded, judged) {
-            (Ok(event), _) if !self.definition.subscribes(&event.event_type) => Fate::NotSubscribed,
+            (Ok(event), _) if !subscribed(event) => Fate::NotSubscribed,
             (_, Some(Judgement::Duplicate)) => Fate::Duplicate,
             _ if draft.waits(record) => Fate::Parked(None),
             (_, Some(Judgement::Conflict)) if amendment.is_none() => {

@@ -4,6 +4,7 @@
 //! what the store says alone, so whoever has the right after it goes on where it stopped. The tables are filled by the
 //! same feeds that fill the live ones; here is only decided what comes after what.
 
+pub mod chores;
 mod dead_letters;
 pub mod foresight;
 mod key;
@@ -23,6 +24,7 @@ use readcast_core::{Definition, TopicPartition};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use self::chores::{Obstacle, broken_notice};
 pub use self::load::LoadLimits;
 use self::load::Loaded;
 use self::loss::losses;
@@ -34,10 +36,9 @@ use crate::metrics::ProjectionMetrics;
 use crate::plan::Handling;
 use crate::retry::Backoff;
 use crate::source::Source;
-use crate::source::kafka::DeadLetterTopic;
 use crate::store::{
-    Begin, Build, Command, GenerationState, GenerationStatus, Lead, Move, Operation, OperationProgress, OperationState,
-    Phase, Rebuild, Store, StoreError, Swap, Swapped, attends,
+    Begin, Build, Command, Dropped, Generation, GenerationState, GenerationStatus, Lead, Move, Operation,
+    OperationProgress, OperationState, Phase, Rebuild, Store, StoreError, Swap, Swapped, attends,
 };
 
 /// How long until the store is looked at again while something is under way.
@@ -46,6 +47,8 @@ const PAUSE: Duration = Duration::from_millis(250);
 const HELD_PAUSE: Duration = Duration::from_millis(20);
 /// How long the live generation is held for another one to come to the same place.
 const HELD_AT_MOST: Duration = Duration::from_secs(5);
+/// How long tables that are to be dropped may be in use before whoever asked for it is told so.
+const IN_USE_AT_MOST: Duration = Duration::from_secs(5);
 /// Fewer offsets than this are caught up with at once.
 const CLOSE: i64 = 1_000;
 
@@ -120,8 +123,8 @@ pub struct Conductor {
     pub metrics: ProjectionMetrics,
     /// What a load may take.
     pub load_limits: LoadLimits,
-    /// Where dead letters are copied to, if anywhere.
-    pub dead_letter_topic: Option<DeadLetterTopic>,
+    /// By what this instance is known in the store.
+    pub instance: String,
     /// What random waits are drawn from.
     pub seed: u64,
     /// When this is cancelled, the operation under way is left for whoever comes next.
@@ -147,14 +150,15 @@ struct Pace {
     from: u64,
     /// How far the live generation was at the step before.
     live_stood: Option<i64>,
+    /// The generations that it has retired.
+    retired: BTreeSet<Generation>,
     backoff: Backoff,
 }
 
 impl Conductor {
     /// Whether there is anything that this process could do.
-    pub fn has_work(&self, statuses: &[GenerationStatus], operations: &[Operation]) -> bool {
-        statuses.iter().any(|status| is_over(status) || status.standby_is_over || self.copies(status))
-            || operations.iter().any(|operation| self.can(operation))
+    pub fn has_work(&self, operations: &[Operation]) -> bool {
+        operations.iter().any(|operation| self.can(operation))
     }
 
     /// Does what there is to do, unless another instance does it.
@@ -192,11 +196,6 @@ impl Conductor {
         operation.state.is_open() && operation.command.definition_hash().is_none_or(|hash| self.version(hash).is_some())
     }
 
-    /// Whether dead letters of this generation are to be copied.
-    fn copies(&self, status: &GenerationStatus) -> bool {
-        self.dead_letter_topic.is_some() && status.state == GenerationState::Live && status.parked.uncopied > 0
-    }
-
     async fn statuses(&self) -> Result<Vec<GenerationStatus>, StoreError> {
         let mut statuses = self.store.generations().await?;
         statuses.retain(|status| status.projection == self.name());
@@ -205,14 +204,9 @@ impl Conductor {
 
     async fn step(&self, lead: &mut dyn Lead, pace: &mut Option<Pace>) -> Result<Next, Failure> {
         let statuses = self.statuses().await?;
-        let in_use = self.clean_up(lead, &statuses).await?;
-        if let (Some(topic), Some(live)) = (&self.dead_letter_topic, statuses.iter().find(|status| self.copies(status)))
-        {
-            dead_letters::copy(self, topic, live).await?;
-        }
         let operations = self.store.operations(self.name(), 0).await?;
         let Some(operation) = operations.into_iter().find(|operation| self.can(operation)) else {
-            return Ok(if in_use { Next::Wait(PAUSE) } else { Next::Nothing });
+            return Ok(Next::Nothing);
         };
         let Some(live) = statuses.iter().find(|status| status.state == GenerationState::Live) else {
             return self.refuse(lead, &operation, "there is no live generation yet".into()).await;
@@ -235,21 +229,6 @@ impl Conductor {
         lead.finish(operation.id, OperationState::Refused, &why).await?;
         Ok(Next::Step)
     }
-
-    /// Retires standbys whose time is over, and drops the tables of what has ended. Whether some are still in use.
-    async fn clean_up(&self, lead: &mut dyn Lead, statuses: &[GenerationStatus]) -> Result<bool, StoreError> {
-        let mut in_use = false;
-        for status in statuses {
-            if status.state == GenerationState::Standby && status.standby_is_over {
-                lead.end(status.generation, None).await?;
-                in_use = true;
-            }
-            if is_over(status) {
-                in_use |= !lead.drop_tables(status).await?;
-            }
-        }
-        Ok(in_use)
-    }
 }
 
 /// Whether its life has ended and its tables are still there.
@@ -261,7 +240,14 @@ impl Pace {
     fn new(operation: &Operation, seed: u64) -> Self {
         let from = operation.progress.as_ref().map_or(0, |progress| progress.done);
         let backoff = Backoff::new(seed, Duration::from_millis(50), Duration::from_secs(2));
-        Self { operation: operation.id, since: Instant::now(), from, live_stood: None, backoff }
+        Self {
+            operation: operation.id,
+            since: Instant::now(),
+            from,
+            live_stood: None,
+            retired: BTreeSet::new(),
+            backoff,
+        }
     }
 
     /// How many offsets a second it goes on by, now that so many are behind it.
@@ -603,11 +589,39 @@ impl<'a> Work<'a> {
         let unseen: Vec<_> = self.statuses.iter().filter(unseen).collect();
         for status in &unseen {
             self.lead.end(status.generation, None).await?;
+            self.pace.retired.insert(status.generation);
         }
-        let numbers: Vec<String> = unseen.iter().map(|status| status.generation.0.to_string()).collect();
+        if !unseen.is_empty() {
+            return Ok(Next::Step);
+        }
+        let (mut left, mut waits) = (Vec::new(), false);
+        for status in self.statuses.iter().filter(|status| is_over(status)) {
+            let obstacle = match self.lead.drop_tables(status).await {
+                Ok(Dropped::Done(broken)) => {
+                    self.pace.retired.insert(status.generation);
+                    if !broken.is_empty() {
+                        let Conductor { store, instance, .. } = self.conductor;
+                        store.note(&status.projection, status.generation, instance, &broken_notice(&broken)).await?;
+                    }
+                    continue;
+                }
+                Ok(other) => Obstacle::of(&other),
+                Err(StoreError::Refused { doing, reason }) => Obstacle::refused(&doing, &reason),
+                Err(error) => return Err(error.into()),
+            };
+            waits |= obstacle.may_pass();
+            left.push(format!("generation {}: {}", status.generation.0, obstacle.sentence(&status.projection)));
+        }
+        if waits && self.pace.since.elapsed() < IN_USE_AT_MOST {
+            return Ok(Next::Wait(PAUSE));
+        }
+        if !left.is_empty() {
+            return self.finish(OperationState::Refused, &left.join(". ")).await;
+        }
+        let numbers: Vec<String> = self.pace.retired.iter().map(|generation| generation.0.to_string()).collect();
         let outcome = match numbers.as_slice() {
             [] => "there was none to retire".to_owned(),
-            numbers => format!("retired: generation {}", numbers.join(", ")),
+            numbers => format!("retired, and its tables dropped: generation {}", numbers.join(", ")),
         };
         self.finish(OperationState::Done, &outcome).await
     }

@@ -15,6 +15,7 @@ mod generation;
 mod held_back;
 mod ledger;
 mod load;
+mod notice;
 mod operation;
 mod precedence;
 mod text;
@@ -39,6 +40,7 @@ pub use self::generation::{
 pub use self::held_back::HeldBack;
 pub use self::ledger::{Entry, IdDigest, Page, Window};
 pub use self::load::{Load, RowPiece, RowSink, RowStream, row_stream};
+pub use self::notice::{Notice, NoticeKind, RecordedNotice};
 pub use self::operation::{
     Attendance, Begin, Command, Operation, OperationProgress, OperationState, Rebuild, Resolution, Resolve, attends,
 };
@@ -90,14 +92,31 @@ pub trait Store: Send + Sync {
     /// What readers see of a table under its stable name: how many rows there are, and the first of them.
     async fn peek(&self, table: &TableSpec, rows: usize) -> Result<Peek, StoreError>;
 
-    /// Records what keeps the generation from going on, or with `None` that nothing does. So long as it goes on in one
-    /// way, retrying or halted, its beginning stays.
+    /// Records what keeps the generation from going on, as the instance `by` finds it. So long as it goes on in one way,
+    /// retrying or halted, its beginning stays. What another instance that runs has recorded stays, unless that one
+    /// retries and this one has halted.
     async fn record_trouble(
         &self,
         projection: &str,
         generation: Generation,
-        trouble: Option<&Trouble>,
+        by: &str,
+        trouble: &Trouble,
     ) -> Result<(), StoreError>;
+
+    /// Takes back what keeps the generation from going on, provided that `by` has recorded it or that whoever has does
+    /// not run any more: see [`RecordedError::is_for`].
+    async fn forget_trouble(&self, projection: &str, generation: Generation, by: &str) -> Result<(), StoreError>;
+
+    /// Notes what stops nothing and an operator must know of a generation, as `by` finds it. What is noted already keeps
+    /// its beginning.
+    async fn note(&self, projection: &str, generation: Generation, by: &str, notice: &Notice)
+    -> Result<(), StoreError>;
+
+    /// Notes that it is so no longer.
+    async fn withdraw(&self, projection: &str, generation: Generation, kind: NoticeKind) -> Result<(), StoreError>;
+
+    /// The notices on all generations, by projection and number. Nothing before the first migration.
+    async fn notices(&self) -> Result<Vec<RecordedNotice>, StoreError>;
 
     /// What is parked in a generation, by partition and place in the log.
     async fn parked(&self, of: ParkedIn<'_>) -> Result<Vec<ParkedSequence>, StoreError>;
@@ -112,11 +131,22 @@ pub trait Store: Send + Sync {
         most: usize,
     ) -> Result<Waiting, StoreError>;
 
-    /// Dead letters that were not copied to their topic yet, by partition and place in the log, at most `most` of them.
+    /// Dead letters that are to be copied to their topic now, by partition and place in the log, at most `most` of them.
     async fn uncopied(&self, of: ParkedIn<'_>, most: usize) -> Result<Vec<ParkedRecord>, StoreError>;
 
     /// Notes that these dead letters were copied.
     async fn note_copied(&self, of: ParkedIn<'_>, letters: &[(TopicPartition, i64)]) -> Result<(), StoreError>;
+
+    /// Notes that these dead letters could not be copied although others could, and why: they are tried again after an
+    /// hour at most, the later the more often they were tried.
+    async fn note_uncopyable(
+        &self,
+        of: ParkedIn<'_>,
+        letters: &[((TopicPartition, i64), String)],
+    ) -> Result<(), StoreError>;
+
+    /// The dead letters that could not be copied although others could, and why, by partition and place in the log.
+    async fn uncopyable(&self, of: ParkedIn<'_>) -> Result<Vec<((TopicPartition, i64), String)>, StoreError>;
 
     /// Asks for an operation, and returns its number. The same that is open already is not asked for twice.
     async fn request(&self, projection: &str, command: &Command, by: &str) -> Result<i64, StoreError>;
@@ -168,6 +198,12 @@ pub trait Store: Send + Sync {
     /// What users added to the live tables and to their stable names, and what a swap to the tables of `next` makes of
     /// it.
     async fn additions(&self, live: &GenerationStatus, next: &Definition) -> Result<Vec<Addition>, StoreError>;
+    /// Objects of users that depend on the tables of a generation, or read them; those that depend on others come first.
+    async fn dependents(&self, of: &GenerationStatus) -> Result<Vec<Dependent>, StoreError>;
+
+    /// The right to do a chore for a projection beside whoever leads it, which one instance has at a time. `None` while
+    /// another has it. Of the steps of a [`Lead`] it is for [`Lead::end_overdue`] and [`Lead::drop_tables`].
+    async fn chore(&self, projection: &str, chore: Chore) -> Result<Option<Box<dyn Lead>>, StoreError>;
 
     /// The right to change the generations of a projection, which one instance has at a time. `None` while another
     /// has it. It ends when the value is dropped, or its holder dies.
@@ -239,8 +275,12 @@ pub trait Lead: Send {
     /// Ends the life of a generation that readers do not see: as `Retired`, or as `Failed` with a reason.
     async fn end(&mut self, generation: Generation, failure: Option<&str>) -> Result<(), StoreError>;
 
-    /// Drops the tables and checkpoints of a generation whose life has ended. `false` when they are in use: try later.
-    async fn drop_tables(&mut self, ended: &GenerationStatus) -> Result<bool, StoreError>;
+    /// Ends the life of the standbys whose time is over.
+    async fn end_overdue(&mut self) -> Result<(), StoreError>;
+
+    /// Drops the tables and checkpoints of a generation whose life has ended, and its notices. All or nothing: see
+    /// [`Dropped`].
+    async fn drop_tables(&mut self, ended: &GenerationStatus) -> Result<Dropped, StoreError>;
 
     /// Moves checkpoints to where the log can be read again, and ends the operation, in one transaction. Whoever owns
     /// the partitions is fenced. Where a checkpoint goes back, or into another log, other records come to stand from there
@@ -256,6 +296,54 @@ pub trait Lead: Send {
 
     /// Gives the right back, so that its connection serves others. One that is dropped ends with its connection.
     async fn leave(self: Box<Self>) -> Result<(), StoreError>;
+}
+
+/// What is done now and then, beside the operations.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Chore {
+    /// Standbys are retired, and tables dropped.
+    Dropping,
+    /// Dead letters are copied to their topic.
+    Copying,
+}
+
+impl Chore {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Dropping => "dropping",
+            Self::Copying => "copying",
+        }
+    }
+}
+
+/// What became of tables that were to be dropped.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Dropped {
+    /// They are gone, now or since an earlier attempt. These read them all the same, and are broken now.
+    Done(Vec<Dependent>),
+    /// They are in use, by these as far as is known: nothing changed. Try later.
+    InUse(Vec<String>),
+    /// These depend on them, and the database drops no table under them: nothing changed.
+    Kept(Vec<Dependent>),
+}
+
+/// An object of a user's that depends on one of our tables, or reads it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Dependent {
+    /// Its kind and its name.
+    pub what: String,
+    /// The table.
+    pub on: String,
+    /// The statement that takes it away; `None` where that would take rows along.
+    pub removal: Option<String>,
+}
+
+impl std::fmt::Display for Dependent {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { what, on, removal } = self;
+        let removal = removal.as_deref().map(|removal| format!(" (`{removal}`)")).unwrap_or_default();
+        write!(f, "{what} depends on {on}, which goes when its generation does: make it of the stable name{removal}")
+    }
 }
 
 /// Where a checkpoint goes that the log has left behind.

@@ -50,6 +50,13 @@ pub struct Options {
     pub seed: u64,
 }
 
+impl Options {
+    /// By what this instance is known in the store.
+    pub(crate) fn instance(&self) -> String {
+        format!("{:016x}", self.seed)
+    }
+}
+
 /// What the projections share.
 #[derive(Clone)]
 pub struct Shared {

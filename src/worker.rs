@@ -9,6 +9,7 @@ mod search;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use readcast_core::{Definition, Position, TopicPartition};
@@ -81,6 +82,8 @@ pub struct Lane {
     pub backoff: Backoff,
     /// Where it counts.
     pub metrics: ProjectionMetrics,
+    /// Where it counts events without an identity, for whoever tells of them.
+    pub unidentified: Arc<AtomicU64>,
     /// Where it says how it fares.
     pub voice: Voice,
     /// Where it shows what it is at.
@@ -255,15 +258,25 @@ impl Lane {
 
     async fn write(&mut self, plan: &Plan) -> Result<Committed, StoreError> {
         if plan.commit.advances.is_empty() {
+            self.is_well();
             return Ok(Committed::Applied(Written::default()));
         }
         let begun = Instant::now();
         let what = format!("committing {} records", plan.tally.applied + plan.tally.parked);
         let committed = self.activity.during(what, self.writer.commit(&plan.commit)).await?;
+        self.is_well();
         if let Committed::Applied(written) = &committed {
             self.metrics.committed(begun.elapsed(), written);
         }
         Ok(committed)
+    }
+
+    /// Whatever was tried again has an answer.
+    fn is_well(&mut self) {
+        if self.backoff.attempt() > 0 {
+            self.backoff.reset();
+            self.voice.say(State::Running);
+        }
     }
 
     fn applied(
@@ -275,12 +288,9 @@ impl Lane {
     ) -> Result<(), Failure> {
         tracing::trace!(?written, "committed");
         self.metrics.recorded(&plan.tally);
+        self.unidentified.fetch_add(plan.tally.unidentified, Ordering::Relaxed);
         tell_of_parked(self.definition.name(), &plan.commit);
         trial.search.passed(plan.tally.applied);
-        if self.backoff.attempt() > 0 {
-            self.backoff.reset();
-            self.voice.say(State::Running);
-        }
         remember(&plan.commit, partitions);
         let progress = plan.commit.advances.into_iter().map(|advance| (advance.partition, advance.to)).collect();
         // The projection is ending when nobody listens.

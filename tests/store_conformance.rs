@@ -14,6 +14,7 @@ mod lane;
 mod ledger;
 mod lifecycle;
 mod loads;
+mod notices;
 mod operations;
 mod postgres;
 mod sequences;
@@ -121,6 +122,11 @@ on_every_store! {
     dead_letters::fault_35_rows_that_the_store_cannot_hold_are_to_blame_for_it,
     dead_letters::trouble_keeps_its_beginning_while_it_retries_and_is_another_when_it_halts,
     dead_letters::a_generation_that_failed_is_tried_no_more,
+    notices::a_notice_keeps_its_beginning_and_goes_when_it_is_withdrawn,
+    notices::counts_of_events_add_up_and_others_are_replaced,
+    notices::notices_go_with_their_projection_to_another_name,
+    notices::what_an_instance_that_runs_has_recorded_is_for_that_one_to_take_back,
+    notices::a_halt_outranks_what_another_instance_tries_again,
     ledger::the_ledger_recalls_the_ids_of_the_window_and_no_more,
     ledger::what_a_commit_that_was_fenced_saw_is_not_in_the_ledger,
     ledger::a_copy_has_what_was_parked_and_seen_before_its_checkpoints_and_not_what_comes_after,

@@ -79,10 +79,11 @@ pub(super) async fn run(context: Context, arguments: Arguments) -> Result<ExitCo
         // It would not answer the next question either, and each takes until its time is out.
         store = store.filter(|_| answers);
     }
-    if let Some(store) = &store
-        && let Ok(Some(held)) = store.held_back(OLD_SNAPSHOT).await
-    {
-        lines.push(Line::warning("store: oldest snapshot", &inert(&held.to_string())));
+    if let Some(store) = &store {
+        if let Ok(Some(held)) = store.held_back(OLD_SNAPSHOT).await {
+            lines.push(Line::warning("store: oldest snapshot", &inert(&held.to_string())));
+        }
+        notice_lines(&**store, &context, &mut lines).await;
     }
     for definition in context.app.registry.definitions() {
         let name = definition.name();
@@ -121,6 +122,15 @@ async fn deployment_lines(store: &dyn Store, context: &Context) -> Result<Vec<Li
         Err(error) => lines.push(Line::new("store: connections", Err(error.to_string()))),
     }
     Ok(lines)
+}
+
+/// What stops nothing and an operator must know.
+async fn notice_lines(store: &dyn Store, context: &Context, lines: &mut Vec<Line>) {
+    // A store that can't say it is told of further down.
+    let notices = store.notices().await.unwrap_or_default();
+    for notice in notices.iter().filter(|notice| context.app.registry.get(&notice.projection).is_some()) {
+        lines.push(Line::warning(format!("{}: notice", notice.projection), &inert(&notice.to_string())));
+    }
 }
 
 /// What is done about records that can't be projected, or were written twice, where it is not the default.
@@ -186,6 +196,9 @@ async fn store_lines(
         Ok(findings) if findings.is_empty() => lines.push(tables(Ok("as declared".into()))),
         Ok(findings) => lines.extend(findings.into_iter().map(tables)),
     }
+    for generation in found.iter().flatten().filter(|generation| generation.has_tables) {
+        dependent_lines(store, generation, lines).await;
+    }
     for generation in found.iter().flatten().filter(|generation| generation.state.is_fed()) {
         let number = generation.generation.0;
         lines.push(Line::new(format!("{name}: positions of generation {number}"), positions(generation, extents)));
@@ -213,6 +226,15 @@ async fn addition_lines(
             let warning = added.is_lost();
             Line { warning, ..Line::new(&*what, Ok(inert_lines(&added.sentence()))) }
         })),
+    }
+}
+
+/// What of users' is in the way when the tables of the generation are dropped.
+async fn dependent_lines(store: &dyn Store, generation: &GenerationStatus, lines: &mut Vec<Line>) {
+    let what = format!("{}: dependents of generation {}", generation.projection, generation.generation.0);
+    match store.dependents(generation).await {
+        Err(error) => lines.push(Line::new(what, Err(error.to_string()))),
+        Ok(found) => lines.extend(found.iter().map(|found| Line::warning(what.clone(), &inert(&found.to_string())))),
     }
 }
 

@@ -15,7 +15,7 @@ use super::connect::{self, Access};
 use super::inert::{inert, json};
 use super::{Context, Output, Refusal};
 use crate::source::{Extents, Source};
-use crate::store::{Attendance, GenerationStatus, Operation, Phase, RecordedCheckpoint};
+use crate::store::{Attendance, GenerationStatus, Operation, Phase, RecordedCheckpoint, RecordedNotice};
 
 /// From this age on a snapshot is told of that keeps the store from removing old versions of rows.
 pub(super) const OLD_SNAPSHOT: Duration = Duration::from_secs(60);
@@ -58,6 +58,8 @@ struct Line {
     parked_keys: u64,
     parked_records: u64,
     oldest_parked: Option<String>,
+    /// What stops nothing and an operator must know of the generation.
+    notices: Vec<RecordedNotice>,
 }
 
 /// What is known of one projection.
@@ -72,6 +74,8 @@ struct Known<'a> {
     generations: Vec<GenerationStatus>,
     /// Those that are open, and the last one that is not.
     operations: Vec<Operation>,
+    /// What stops nothing and an operator must know.
+    notices: Vec<RecordedNotice>,
     /// Which instances run, or ran.
     attendance: &'a [Attendance],
 }
@@ -81,6 +85,7 @@ pub(super) async fn run(context: Context, arguments: Arguments) -> Result<ExitCo
     let store = connect::store(&context, Access::Read).await?;
     let generations = store.generations().await.map_err(Refusal::failed)?;
     let attendance = store.attendance().await.map_err(Refusal::failed)?;
+    let notices = store.notices().await.map_err(Refusal::failed)?;
     let mut known = Vec::new();
     for definition in context.app.registry.definitions() {
         let name = definition.name();
@@ -91,6 +96,7 @@ pub(super) async fn run(context: Context, arguments: Arguments) -> Result<ExitCo
             extents: extents(&*source, definition).await,
             generations: ours.cloned().collect(),
             operations: store.operations(name, 1).await.map_err(Refusal::failed)?,
+            notices: notices.iter().filter(|notice| notice.projection == name).cloned().collect(),
             attendance: &attendance,
         });
     }
@@ -147,6 +153,8 @@ fn partition_lines(known: &Known<'_>, generation: Option<&GenerationStatus>) -> 
     let error = generation.and_then(|found| found.last_error.as_ref());
     let paused_since = generation.and_then(|found| found.paused_since.clone());
     let parked = generation.map(|found| found.parked.clone()).unwrap_or_default();
+    let ours = |notice: &&RecordedNotice| generation.is_some_and(|found| found.generation == notice.generation);
+    let notices: Vec<_> = known.notices.iter().filter(ours).cloned().collect();
     let line = |partition: &TopicPartition| {
         let checkpoint = checkpoints.iter().find(|checkpoint| checkpoint.partition == *partition);
         let next_offset = checkpoint.map(|checkpoint| checkpoint.next_offset);
@@ -171,6 +179,7 @@ fn partition_lines(known: &Known<'_>, generation: Option<&GenerationStatus>) -> 
             parked_keys: parked.keys,
             parked_records: parked.records,
             oldest_parked: parked.oldest.clone(),
+            notices: notices.clone(),
         }
     };
     partitions.into_iter().map(line).collect()
@@ -228,7 +237,9 @@ mod tests {
 
     #[test]
     fn only_what_waits_for_a_person_is_halted() {
-        let error = |attempt| Some(RecordedError { text: "text".into(), since: "noon".into(), attempt });
+        let error = |attempt| {
+            Some(RecordedError { text: "text".into(), since: "noon".into(), attempt, ..RecordedError::default() })
+        };
         let state = |last_error, paused: bool| {
             let paused_since = paused.then(|| "noon".to_owned());
             state(&GenerationStatus { last_error, paused_since, ..GenerationStatus::live_at(&[]) })

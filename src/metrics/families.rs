@@ -32,6 +32,12 @@ pub(super) struct PartitionLabels {
     pub(super) partition: i32,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(super) struct NoticeLabels {
+    pub(super) projection: String,
+    pub(super) kind: &'static str,
+}
+
 type Histograms = Family<ProjectionLabels, Histogram, fn() -> Histogram>;
 
 #[derive(Clone, Debug)]
@@ -53,6 +59,8 @@ pub(super) struct Families {
     pub(super) oldest_parked: Family<ProjectionLabels, Gauge>,
     pub(super) state: Family<StateLabels, Gauge>,
     pub(super) oldest_snapshot: Gauge,
+    pub(super) notices: Family<NoticeLabels, Gauge>,
+    pub(super) unidentified: Family<ProjectionLabels, Counter>,
 }
 
 impl Default for Families {
@@ -78,6 +86,8 @@ impl Default for Families {
             oldest_parked: Family::default(),
             state: Family::default(),
             oldest_snapshot: Gauge::default(),
+            notices: Family::default(),
+            unidentified: Family::default(),
         }
     }
 }
@@ -117,6 +127,12 @@ impl Families {
             Unit::Seconds,
             self.oldest_parked.clone(),
         );
+        registry.register(
+            "events_without_identity",
+            "Events projected without the identity by which a duplicate would be known",
+            self.unidentified.clone(),
+        );
+        registry.register("notices", "Notices on the projection's generations, by kind", self.notices.clone());
         registry.register("projection_state", "1 for the state that the projection is in, else 0", self.state.clone());
         registry.register_with_unit(
             "oldest_snapshot",

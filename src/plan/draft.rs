@@ -79,9 +79,10 @@ impl<'a> Draft<'a> {
     /// Whether the event was there before. One that is new is from now on.
     pub(super) fn judge(&mut self, identity: &Identity, record: &Record, event: &Envelope<'_>) -> Judgement {
         let window = &self.memory.window;
-        let Some(entry) = (window.offsets() > 0).then(|| identity.entry(record, event)).flatten() else {
+        if window.offsets() == 0 {
             return Judgement::New;
-        };
+        }
+        let Some(entry) = identity.entry(record, event) else { return Judgement::Unknown };
         let earlier = || window.last(&entry.id, entry.offset);
         let last = self.seen.last(&entry.id, entry.offset).or_else(earlier);
         let judgement = identity.judge(last, entry.content);

@@ -3,7 +3,7 @@
 use readcast_core::Envelope;
 
 use crate::source::Record;
-use crate::store::Entry;
+use crate::store::{Entry, Notice, NoticeKind};
 
 /// Where the identity of an event stands.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -27,6 +27,8 @@ pub(super) enum Judgement {
     Conflict,
     /// It is new, and not the next of its key.
     Gap,
+    /// It has no identity: nobody knows.
+    Unknown,
 }
 
 impl Identity {
@@ -34,12 +36,34 @@ impl Identity {
     pub(super) fn entry(&self, record: &Record, event: &Envelope<'_>) -> Option<Entry> {
         let content = record.value.as_deref().unwrap_or_default();
         match self {
-            Identity::Body => Some(Entry::of_event(record.offset, event.event_id.as_bytes(), content)),
+            Identity::Body => {
+                let id = Some(event.event_id.as_bytes()).filter(|id| !id.is_empty())?;
+                Some(Entry::of_event(record.offset, id, content))
+            }
             Identity::Header(name) => Some(Entry::of_event(record.offset, header(record, name)?, content)),
             Identity::Sequence(name) => {
                 let number = std::str::from_utf8(header(record, name)?).ok()?.trim().parse().ok()?;
                 Some(Entry::numbered(record.offset, record.key.as_deref()?, number))
             }
+        }
+    }
+
+    /// What an operator must know when `count` events had no identity.
+    pub fn notice(&self, count: u64) -> Notice {
+        let (what, cure) = match self {
+            Identity::Body => ("their `event_id` is empty".to_owned(), "set it"),
+            Identity::Header(name) => (format!("their header `{name}` is missing or empty"), "set that header"),
+            Identity::Sequence(name) => {
+                (format!("they have no key, or no number in their header `{name}`"), "set key and header")
+            }
+        };
+        Notice {
+            kind: NoticeKind::EventsWithoutIdentity,
+            text: format!("events without an identity are projected, and so are their duplicates: {what}"),
+            next: format!(
+                "let their producer {cure}, or correct `duplicate_id`; this goes after a day without another"
+            ),
+            count,
         }
     }
 
@@ -56,8 +80,10 @@ impl Identity {
     }
 }
 
+/// Of several headers with one name the last counts, as in Kafka's own clients. An empty one says nothing.
 fn header<'a>(record: &'a Record, name: &str) -> Option<&'a [u8]> {
-    record.headers.iter().find(|(other, _)| other == name).and_then(|(_, value)| value.as_deref())
+    let (_, value) = record.headers.iter().rfind(|(other, _)| other == name)?;
+    value.as_deref().filter(|value| !value.is_empty())
 }
 
 #[cfg(test)]
@@ -80,6 +106,15 @@ mod tests {
         }
     }
 
+    #[test]
+    fn an_empty_id_in_the_body_is_none() {
+        const NAMELESS: &[u8] = br#"{"event_id":"","type":"T","timestamp":"2024-05-20T14:30:00Z","data":1}"#;
+        let record = Record { value: Some(Bytes::from_static(NAMELESS)), ..record(None, &[]) };
+        let event =
+            Envelope::from_plain_json(TopicPartition::new("orders", 0).at(0), None, NAMELESS).expect("an event");
+        assert_eq!(Identity::Body.entry(&record, &event), None);
+    }
+
     fn entry(identity: &Identity, record: &Record) -> Option<Entry> {
         let position = TopicPartition::new("orders", 0).at(record.offset);
         let event = Envelope::from_plain_json(position, record.key.as_deref(), EVENT).expect("an event");
@@ -93,6 +128,10 @@ mod tests {
         assert_eq!(entry(&Identity::Body, &record(None, &[("id", b"h1")])), of(b"e1"));
         assert_eq!(entry(&header, &record(None, &[("other", b"x"), ("id", b"h1")])), of(b"h1"));
         assert_eq!(entry(&header, &record(None, &[])), None);
+        assert_eq!(entry(&header, &record(None, &[("Id", b"h1"), ("id ", b"h1")])), None, "misspelt");
+        assert_eq!(entry(&header, &record(None, &[("id", b"")])), None, "empty");
+        assert_eq!(entry(&header, &record(None, &[("id", b"h1"), ("x", b"x"), ("id", b"h2")])), of(b"h2"), "doubled");
+        assert_eq!(entry(&header, &record(None, &[("id", b"h1"), ("id", b"")])), None, "the last one counts");
         assert_eq!(header.judge(None, 7), Judgement::New);
         assert_eq!(header.judge(Some(7), 7), Judgement::Duplicate);
         assert_eq!(header.judge(Some(8), 7), Judgement::Conflict);

@@ -13,7 +13,6 @@ use readcast_core::{ChangeSet, Definition};
 use super::Conductor;
 use crate::error::Failure;
 use crate::plan::{Allowed, Pulse, Replay, Rules, replay};
-use crate::source::kafka::{Copy, DeadLetterTopic};
 use crate::store::{
     Amendment, Cause, GenerationState, GenerationStatus, Lead, Operation, OperationProgress, ParkedIn, ParkedRecord,
     ParkedSequence, PoisonClass, Precedence, Resolution, Resolve, Settlement, StoreError, Waiting, Writer,
@@ -104,28 +103,6 @@ pub(super) async fn resolve(
         }
     }
     Ok(outcome)
-}
-
-/// Copies the next dead letters of the live generation to their topic. What was copied when we died before noting it is
-/// copied again.
-pub(super) async fn copy(
-    conductor: &Conductor,
-    topic: &DeadLetterTopic,
-    live: &GenerationStatus,
-) -> Result<(), Failure> {
-    let of = ParkedIn { projection: &live.projection, generation: live.generation };
-    let letters = conductor.store.uncopied(of, MOST_AT_ONCE).await?;
-    let places: Vec<_> =
-        letters.iter().map(|parked| (parked.letter.partition.clone(), parked.letter.record.offset)).collect();
-    let copies = letters.into_iter().map(|parked| Copy {
-        projection: live.projection.clone(),
-        group: conductor.group.clone(),
-        partition: parked.letter.partition,
-        record: parked.letter.record,
-        cause: parked.letter.cause.map(|cause| (cause.class.to_string(), cause.reason)),
-    });
-    topic.copy(copies.collect()).await?;
-    Ok(conductor.store.note_copied(of, &places).await?)
 }
 
 async fn is_open(conductor: &Conductor, operation: &Operation) -> Result<bool, StoreError> {

@@ -6,7 +6,8 @@ use serde::Serialize;
 use super::reach::forgotten;
 use crate::source::{Extent, Extents};
 use crate::store::{
-    Addition, Begin, Command, GenerationStatus, Operation, OperationState, Rebuild, Surroundings, declaration_changes,
+    Addition, Begin, Command, Dependent, GenerationStatus, Operation, OperationState, Rebuild, Surroundings,
+    declaration_changes,
 };
 
 /// What a rebuild would take, as far as it can be known beforehand.
@@ -34,6 +35,8 @@ pub struct Foresight {
     pub grants: Vec<String>,
     /// Views and other objects of users that are made of the stable names.
     pub dependents: Vec<String>,
+    /// Objects of users that depend on physical tables, and are in the way when those are dropped, a sentence each.
+    pub in_the_way: Vec<String>,
     /// Why the stable names can't be changed in place, a sentence each.
     pub incompatible: Vec<String>,
     /// What users added to the live tables and the stable names, and what becomes of it.
@@ -80,12 +83,14 @@ pub struct Found<'a> {
     pub surroundings: &'a Surroundings,
     /// What users added to them.
     pub additions: &'a [Addition],
+    /// What depends on the physical tables of the live generation and of those that stand by.
+    pub dependents: &'a [Dependent],
 }
 
 impl Foresight {
     /// What the rebuild that `asked` describes would take, with `definition`.
     pub fn of(asked: &Rebuild, definition: &Definition, found: Found<'_>) -> Self {
-        let Found { live, extents, operations, surroundings, additions } = found;
+        let Found { live, extents, operations, surroundings, additions, dependents } = found;
         let changes = declaration_changes(definition, live);
         let version_changed = i64::from(live.version) != i64::from(definition.version());
         let reads = stretches(&asked.begin, extents, live);
@@ -105,6 +110,7 @@ impl Foresight {
             forgotten,
             grants: surroundings.grants.clone(),
             dependents: surroundings.dependents.clone(),
+            in_the_way: dependents.iter().map(ToString::to_string).collect(),
             incompatible: surroundings.incompatible.clone(),
             additions: additions.iter().cloned().map(|added| added.in_a_rebuild(asked.keep_indexes)).collect(),
         }

@@ -98,12 +98,26 @@ async fn try_to_load(
             metrics.recorded(&tally);
             metrics.committed(begun.elapsed(), &Written { missed, ..written });
             tell_of_parked(projection, &commit);
+            tell_of_unidentified(work.conductor, status, tally.unidentified).await;
             Loaded::All
         }
         Committed::Full(limit) => Loaded::Nothing(format!("more would be parked than {limit}")),
         // An operator decided about a record meanwhile, or somebody else led.
         Committed::Outdated | Committed::Held(_) | Committed::Fenced => Loaded::NotYet,
     })
+}
+
+/// Notes how many events had no identity. They are projected whether that succeeds or not.
+async fn tell_of_unidentified(conductor: &super::Conductor, status: &GenerationStatus, count: u64) {
+    if count == 0 {
+        return;
+    }
+    let GenerationStatus { projection, generation, .. } = status;
+    let notice = conductor.handling.identity.notice(count);
+    tracing::warn!(projection, generation = generation.0, next = notice.next, "{}", notice.text);
+    if let Err(error) = conductor.store.note(projection, *generation, &conductor.instance, &notice).await {
+        tracing::debug!(projection, "that {count} events have no identity was not noted: {error}");
+    }
 }
 
 /// What the log was folded to: the rows, and what belongs to them.

@@ -86,7 +86,9 @@ mod tests {
     fn a_log_that_grew_again_is_read_from_where_it_was_cut_off() {
         let verdict = Verdict::Truncated { next_offset: 20, end: 12 };
         let text = SourceError::Verdict { partition: orders(1), verdict }.to_string();
-        let error = |attempt| Some(RecordedError { text: text.clone(), since: String::new(), attempt });
+        let error = |attempt| {
+            Some(RecordedError { text: text.clone(), since: String::new(), attempt, ..RecordedError::default() })
+        };
         let live = GenerationStatus { last_error: error(None), ..GenerationStatus::live_at(&[(0, 10), (1, 20)]) };
         let extents = extents([(0, 0, 50), (1, 0, 50)]);
         assert_eq!(moves(&live, &extents), [(1, Some(12))]);

@@ -27,7 +27,7 @@ use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 use readcast_core::{Timestamp, TopicPartition};
 use tokio::sync::{mpsc, oneshot};
 
-pub use self::dead_letters::{Copy, DeadLetterTopic, Dialect};
+pub use self::dead_letters::{Copied, Copy, DeadLetterTopic, Dialect};
 use self::log::ToTracing;
 pub use self::produce::Producer;
 use self::properties::Kept;

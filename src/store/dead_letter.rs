@@ -277,8 +277,10 @@ pub struct Parked {
     pub keys: u64,
     /// How many records.
     pub records: u64,
-    /// How many of them were not copied to a topic of dead letters.
+    /// How many of them are to be copied to a topic of dead letters now.
     pub uncopied: u64,
+    /// How many of them could not be copied there although others could.
+    pub uncopyable: u64,
     /// When the oldest was parked, in RFC 3339.
     pub oldest: Option<String>,
 }

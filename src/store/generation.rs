@@ -217,7 +217,7 @@ pub struct Trouble {
 }
 
 /// What keeps a generation from going on, as it is recorded.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RecordedError {
     /// What is wrong.
     pub text: String,
@@ -225,6 +225,18 @@ pub struct RecordedError {
     pub since: String,
     /// How often it was tried again, if it is.
     pub attempt: Option<u32>,
+    /// The instance that recorded it, where that is known.
+    pub by: Option<String>,
+    /// Whether that instance runs.
+    pub by_present: bool,
+}
+
+impl RecordedError {
+    /// Whether `instance` is to take it back when it finds that all is well: it has recorded it itself, or whoever has
+    /// does not run any more.
+    pub fn is_for(&self, instance: &str) -> bool {
+        !self.by_present || self.by.as_deref() == Some(instance)
+    }
 }
 
 /// A checkpoint as it stands in the database.

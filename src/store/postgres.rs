@@ -12,6 +12,7 @@ mod connections;
 mod copy;
 mod dead_letters;
 mod definition;
+mod dependents;
 mod deployment;
 mod generations;
 mod held_back;
@@ -19,6 +20,7 @@ mod hints;
 mod indexes;
 mod lead;
 mod load;
+mod notices;
 mod operations;
 mod options;
 mod permits;
@@ -49,10 +51,10 @@ pub use self::server::{FindRoute, Route};
 use self::server::{Server, Use};
 use self::watched::WatchedLead;
 use super::{
-    Addition, Attendance, Capacity, Checkpoint, Command, Commit, Committed, Deployment, Encoding, Generation,
-    GenerationStatus, HeldBack, Instance, Lead, Memory, Operation, ParkedIn, ParkedRecord, ParkedSequence, Peek,
-    Positions, Precedence, SequenceId, Settlement, SharedPrecedence, Store, StoreError, Surroundings, Trouble, Waiting,
-    Writer, Written,
+    Addition, Attendance, Capacity, Checkpoint, Chore, Command, Commit, Committed, Dependent, Deployment, Encoding,
+    Generation, GenerationStatus, HeldBack, Instance, Lead, Memory, Notice, NoticeKind, Operation, ParkedIn,
+    ParkedRecord, ParkedSequence, Peek, Positions, Precedence, RecordedNotice, SequenceId, Settlement,
+    SharedPrecedence, Store, StoreError, Surroundings, Trouble, Waiting, Writer, Written,
 };
 use crate::failpoint;
 use crate::source::Extent;
@@ -89,6 +91,10 @@ impl Postgres {
         let schema = schema.into();
         let server = Server::new(find_route, schema.clone());
         Self { connections: Connections::new(server, Self::MOST_CONNECTIONS), schema }
+    }
+
+    fn watched(&self, lead: PostgresLead) -> Box<dyn Lead> {
+        Box::new(WatchedLead::new(self.connections.clone(), lead))
     }
 
     /// A connection for a change that takes as long as it takes. It waits for other instances that make the same.
@@ -191,9 +197,32 @@ impl Store for Postgres {
         &self,
         projection: &str,
         generation: Generation,
-        trouble: Option<&Trouble>,
+        by: &str,
+        trouble: &Trouble,
     ) -> Result<(), StoreError> {
-        ask!(self, |turn, encoding| generations::record_trouble(turn, projection, generation, trouble, encoding))
+        ask!(self, |turn, encoding| generations::record_trouble(turn, projection, generation, by, trouble, encoding))
+    }
+
+    async fn forget_trouble(&self, projection: &str, generation: Generation, by: &str) -> Result<(), StoreError> {
+        ask!(self, |turn| generations::forget_trouble(turn, projection, generation, by))
+    }
+
+    async fn note(
+        &self,
+        projection: &str,
+        generation: Generation,
+        by: &str,
+        notice: &Notice,
+    ) -> Result<(), StoreError> {
+        ask!(self, |turn, encoding| notices::note(turn, projection, generation, by, notice, encoding))
+    }
+
+    async fn withdraw(&self, projection: &str, generation: Generation, kind: NoticeKind) -> Result<(), StoreError> {
+        ask!(self, |turn| notices::withdraw(turn, projection, generation, kind))
+    }
+
+    async fn notices(&self) -> Result<Vec<RecordedNotice>, StoreError> {
+        ask!(self, |turn| notices::all(turn))
     }
 
     async fn parked(&self, of: ParkedIn<'_>) -> Result<Vec<ParkedSequence>, StoreError> {
@@ -217,6 +246,18 @@ impl Store for Postgres {
 
     async fn note_copied(&self, of: ParkedIn<'_>, letters: &[(TopicPartition, i64)]) -> Result<(), StoreError> {
         ask!(self, |turn| dead_letters::note_copied(turn, of, letters))
+    }
+
+    async fn note_uncopyable(
+        &self,
+        of: ParkedIn<'_>,
+        letters: &[((TopicPartition, i64), String)],
+    ) -> Result<(), StoreError> {
+        ask!(self, |turn, encoding| dead_letters::note_uncopyable(turn, of, letters, encoding))
+    }
+
+    async fn uncopyable(&self, of: ParkedIn<'_>) -> Result<Vec<((TopicPartition, i64), String)>, StoreError> {
+        ask!(self, |turn| dead_letters::uncopyable(turn, of))
     }
 
     async fn request(&self, projection: &str, command: &Command, by: &str) -> Result<i64, StoreError> {
@@ -282,10 +323,20 @@ impl Store for Postgres {
         ask!(self, |turn| additions::additions(turn, &self.schema, live, next))
     }
 
+    async fn dependents(&self, of: &GenerationStatus) -> Result<Vec<Dependent>, StoreError> {
+        let physical: Vec<String> = of.tables.iter().map(|table| sql::physical(table, of.generation)).collect();
+        let stable: Vec<String> = of.tables.iter().map(|table| sql::stable(&self.schema, table.name())).collect();
+        ask!(self, |turn| dependents::of(turn, &physical, &stable))
+    }
+
+    async fn chore(&self, projection: &str, chore: Chore) -> Result<Option<Box<dyn Lead>>, StoreError> {
+        let lead = PostgresLead::take(self, projection, chore.name(), Rank::Chore).await?;
+        Ok(lead.map(|lead| self.watched(lead)))
+    }
+
     async fn lead(&self, projection: &str) -> Result<Option<Box<dyn Lead>>, StoreError> {
-        let lead = PostgresLead::take(self, projection).await?;
-        let watched = |lead| Box::new(WatchedLead::new(self.connections.clone(), lead)) as Box<dyn Lead>;
-        Ok(lead.map(watched))
+        let lead = PostgresLead::take(self, projection, "lead", Rank::Lead).await?;
+        Ok(lead.map(|lead| self.watched(lead)))
     }
 }
 
@@ -296,6 +347,7 @@ fn migrator() -> Migrator {
         (3, "dead_letters", include_str!("../../migrations/postgres/0003_dead_letters.sql")),
         (4, "load", include_str!("../../migrations/postgres/0004_load.sql")),
         (5, "deployment", include_str!("../../migrations/postgres/0005_deployment.sql")),
+        (6, "notices", include_str!("../../migrations/postgres/0006_notices.sql")),
         (7, "dead_versions", include_str!("../../migrations/postgres/0007_dead_versions.sql")),
     ];
     let migration = |&(version, name, sql): &(i64, &'static str, &'static str)| {

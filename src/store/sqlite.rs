@@ -20,6 +20,7 @@ mod instances;
 mod lead;
 mod lifecycle;
 mod lock;
+mod notices;
 mod operations;
 mod recorded;
 mod rows;
@@ -41,9 +42,10 @@ use self::connection::{Connection, Turn, at};
 use self::lead::{Led, SqliteLead};
 use self::lock::WriteLock;
 use super::{
-    Addition, Attendance, Capacity, Checkpoint, Command, Commit, Committed, Deployment, Generation, GenerationStatus,
-    HeldBack, Instance, Lead, Memory, Operation, ParkedIn, ParkedRecord, ParkedSequence, Peek, Positions, SequenceId,
-    Settlement, SharedPrecedence, Store, StoreError, Surroundings, Trouble, Waiting, Writer, Written,
+    Addition, Attendance, Capacity, Checkpoint, Chore, Command, Commit, Committed, Dependent, Deployment, Generation,
+    GenerationStatus, HeldBack, Instance, Lead, Memory, Notice, NoticeKind, Operation, ParkedIn, ParkedRecord,
+    ParkedSequence, Peek, Positions, RecordedNotice, SequenceId, Settlement, SharedPrecedence, Store, StoreError,
+    Surroundings, Trouble, Waiting, Writer, Written,
 };
 use crate::failpoint;
 use crate::source::Extent;
@@ -235,11 +237,43 @@ impl Store for Sqlite {
         &self,
         projection: &str,
         generation: Generation,
-        trouble: Option<&Trouble>,
+        by: &str,
+        trouble: &Trouble,
     ) -> Result<(), StoreError> {
         let mut turn = self.writes()?.connection.begin().await?;
-        generations::record_trouble(&mut turn, projection, generation, trouble).await?;
+        generations::record_trouble(&mut turn, projection, generation, by, trouble).await?;
         turn.commit().await
+    }
+
+    async fn forget_trouble(&self, projection: &str, generation: Generation, by: &str) -> Result<(), StoreError> {
+        let mut turn = self.writes()?.connection.begin().await?;
+        generations::forget_trouble(&mut turn, projection, generation, by).await?;
+        turn.commit().await
+    }
+
+    async fn note(
+        &self,
+        projection: &str,
+        generation: Generation,
+        by: &str,
+        notice: &Notice,
+    ) -> Result<(), StoreError> {
+        let mut turn = self.writes()?.connection.begin().await?;
+        notices::note(&mut turn, projection, generation, by, notice).await?;
+        turn.commit().await
+    }
+
+    async fn withdraw(&self, projection: &str, generation: Generation, kind: NoticeKind) -> Result<(), StoreError> {
+        let mut turn = self.writes()?.connection.begin().await?;
+        notices::withdraw(&mut turn, projection, generation, kind).await?;
+        turn.commit().await
+    }
+
+    async fn notices(&self) -> Result<Vec<RecordedNotice>, StoreError> {
+        let mut turn = self.reads.begin().await?;
+        let notices = notices::all(&mut turn).await?;
+        turn.commit().await?;
+        Ok(notices)
     }
 
     async fn parked(&self, of: ParkedIn<'_>) -> Result<Vec<ParkedSequence>, StoreError> {
@@ -274,6 +308,23 @@ impl Store for Sqlite {
         let mut turn = self.writes()?.connection.begin().await?;
         dead_letters::note_copied(&mut turn, of, letters).await?;
         turn.commit().await
+    }
+
+    async fn note_uncopyable(
+        &self,
+        of: ParkedIn<'_>,
+        letters: &[((TopicPartition, i64), String)],
+    ) -> Result<(), StoreError> {
+        let mut turn = self.writes()?.connection.begin().await?;
+        dead_letters::note_uncopyable(&mut turn, of, letters).await?;
+        turn.commit().await
+    }
+
+    async fn uncopyable(&self, of: ParkedIn<'_>) -> Result<Vec<((TopicPartition, i64), String)>, StoreError> {
+        let mut turn = self.reads.begin().await?;
+        let letters = dead_letters::uncopyable(&mut turn, of).await?;
+        turn.commit().await?;
+        Ok(letters)
     }
 
     async fn request(&self, projection: &str, command: &Command, by: &str) -> Result<i64, StoreError> {
@@ -364,8 +415,20 @@ impl Store for Sqlite {
         Ok(additions)
     }
 
+    async fn dependents(&self, of: &GenerationStatus) -> Result<Vec<Dependent>, StoreError> {
+        let mut turn = self.reads.begin().await?;
+        let dependents = surroundings::physical_dependents(&mut turn, of).await?;
+        turn.commit().await?;
+        Ok(dependents)
+    }
+
+    async fn chore(&self, projection: &str, chore: Chore) -> Result<Option<Box<dyn Lead>>, StoreError> {
+        let lead = SqliteLead::take(&self.reads, self.writes()?, projection, chore.name());
+        Ok(lead.map(|lead| Box::new(lead) as Box<dyn Lead>))
+    }
+
     async fn lead(&self, projection: &str) -> Result<Option<Box<dyn Lead>>, StoreError> {
-        let lead = SqliteLead::take(&self.reads, self.writes()?, projection);
+        let lead = SqliteLead::take(&self.reads, self.writes()?, projection, "lead");
         Ok(lead.map(|lead| Box::new(lead) as Box<dyn Lead>))
     }
 }
@@ -382,6 +445,7 @@ fn migrator() -> Migrator {
         migration(3, "dead_letters", include_str!("../../migrations/sqlite/0003_dead_letters.sql")),
         migration(4, "load", include_str!("../../migrations/sqlite/0004_load.sql")),
         migration(5, "deployment", include_str!("../../migrations/sqlite/0005_deployment.sql")),
+        migration(6, "notices", include_str!("../../migrations/sqlite/0006_notices.sql")),
     ]);
     migrator.dangerous_set_table_name("readcast_migrations");
     migrator

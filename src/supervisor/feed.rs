@@ -4,6 +4,7 @@
 //! Every way out of a run but the asked-for one is a [`Failure`], and leaves nothing behind: no task, no member of the
 //! group, no open transaction.
 
+mod identity;
 mod look;
 mod pace;
 
@@ -17,7 +18,8 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use self::look::{Mirror, note, same_log};
+use self::identity::Unidentified;
+use self::look::{Mirror, all_is_well, note, same_log};
 use self::pace::Pace;
 use super::goal::Goal;
 use super::watch::Watch;
@@ -96,12 +98,13 @@ pub(super) async fn keep_feeding(feed: Feed, options: Options, shared: Shared) -
     let voice = shared.health.voice(feed.name(), feed.generation);
     let mut backoff = Backoff::new(options.seed, Duration::from_millis(200), Duration::from_secs(15));
     let give_up = options.until_end.then(|| Instant::now() + PATIENCE_OF_A_BOUNDED_RUN);
-    let mut watch = Watch::new(options.stall_after);
+    let (mut watch, mut unidentified) = (Watch::new(options.stall_after), Unidentified::default());
     loop {
         voice.say(State::Starting);
         let begun = Instant::now();
-        let failure = match run(&feed, &options, &shared, &voice, &mut watch).await {
+        let failure = match run(&feed, &options, &shared, &voice, &mut watch, &mut unidentified).await {
             Ok(()) => {
+                all_is_well(&shared, &feed, &options).await;
                 voice.say(State::Stopped);
                 return Ok(());
             }
@@ -112,6 +115,7 @@ pub(super) async fn keep_feeding(feed: Feed, options: Options, shared: Shared) -
         }
         // Whatever it was, nobody wants it to go on: its tables may have been dropped under it.
         if feed.stop.is_cancelled() {
+            all_is_well(&shared, &feed, &options).await;
             return Ok(());
         }
         let (projection, generation) = (feed.name(), feed.generation.0);
@@ -127,24 +131,41 @@ pub(super) async fn keep_feeding(feed: Feed, options: Options, shared: Shared) -
         tracing::warn!(projection, generation, attempt, advice, "{failure}; starting again in {wait:.1?}");
         shared.metrics.projection(projection).retried();
         let reason = format!("{failure}. Next: {advice}");
-        note(&shared, &feed, Some(&Trouble { text: reason.clone(), attempt: Some(attempt) })).await;
+        note(&shared, &feed, &options, &Trouble { text: reason.clone(), attempt: Some(attempt) }).await;
         voice.say(State::Retrying { attempt, reason });
         tokio::select! {
-            () = feed.stop.cancelled() => return Ok(()),
+            () = feed.stop.cancelled() => {
+                // Nothing is tried again any more.
+                all_is_well(&shared, &feed, &options).await;
+                return Ok(());
+            }
             () = tokio::time::sleep(wait) => {}
         }
     }
 }
 
-async fn run(feed: &Feed, options: &Options, shared: &Shared, voice: &Voice, watch: &mut Watch) -> Result<(), Failure> {
-    let outcome = checked(feed, options, shared, voice, watch).await;
+async fn run(
+    feed: &Feed,
+    options: &Options,
+    shared: &Shared,
+    voice: &Voice,
+    watch: &mut Watch,
+    unidentified: &mut Unidentified,
+) -> Result<(), Failure> {
+    let outcome = checked(feed, options, shared, voice, watch, unidentified).await;
+    unidentified.tell_now(feed, options, shared).await;
     if let Err(failure) = &outcome
-        && let (Disposition::Halt | Disposition::DeadLetter, advice) = failure.disposition()
+        && let (Disposition::Halt | Disposition::DeadLetter, _) = failure.disposition()
     {
-        let trouble = Trouble { text: format!("{}. Next: {advice}", failure.in_full()), attempt: None };
-        note(shared, feed, Some(&trouble)).await;
+        note(shared, feed, options, &halt(failure)).await;
     }
     outcome
+}
+
+/// What is recorded of a generation that has halted with `failure`.
+pub(super) fn halt(failure: &Failure) -> Trouble {
+    let (_, advice) = failure.disposition();
+    Trouble { text: format!("{}. Next: {advice}", failure.in_full()), attempt: None }
 }
 
 async fn checked(
@@ -153,6 +174,7 @@ async fn checked(
     shared: &Shared,
     voice: &Voice,
     watch: &mut Watch,
+    unidentified: &mut Unidentified,
 ) -> Result<(), Failure> {
     let altered = shared.store.alterations(&feed.definition, feed.generation).await?;
     if !altered.is_empty() {
@@ -161,7 +183,7 @@ async fn checked(
     }
     let extents = same_log(feed, shared).await?;
     watch.begin(Instant::now());
-    let mut run = Run::begin(feed, options, shared, voice, watch, &extents).await?;
+    let mut run = Run::begin(feed, options, shared, voice, (watch, unidentified), &extents).await?;
     let outcome = run.work().await;
     if matches!(outcome, Err(Failure::Stalled(_))) {
         // A lane that waits for an answer which never comes would not end. What it has under way is rolled back, or
@@ -175,6 +197,7 @@ async fn checked(
 
 struct Run<'a> {
     feed: &'a Feed,
+    options: &'a Options,
     shared: &'a Shared,
     voice: &'a Voice,
     metrics: ProjectionMetrics,
@@ -199,8 +222,7 @@ struct Run<'a> {
     pace: Pace,
     /// When the log was last told all positions.
     mirrored_all: Instant,
-    /// Whether the store may say that something keeps the generation from going on.
-    noted: bool,
+    unidentified: &'a mut Unidentified,
 }
 
 /// One of the partitions that are ours.
@@ -219,10 +241,10 @@ struct Partition {
 impl<'a> Run<'a> {
     async fn begin(
         feed: &'a Feed,
-        options: &Options,
+        options: &'a Options,
         shared: &'a Shared,
         voice: &'a Voice,
-        watch: &'a mut Watch,
+        (watch, unidentified): (&'a mut Watch, &'a mut Unidentified),
         extents: &Extents,
     ) -> Result<Self, Failure> {
         let topics = feed.definition.topics();
@@ -232,6 +254,7 @@ impl<'a> Run<'a> {
         let (report, progress) = mpsc::unbounded_channel();
         let mut run = Self {
             feed,
+            options,
             shared,
             voice,
             metrics: shared.metrics.projection(feed.name()),
@@ -249,7 +272,7 @@ impl<'a> Run<'a> {
             watch,
             pace: Pace::new(Instant::now()),
             mirrored_all: Instant::now(),
-            noted: true,
+            unidentified,
         };
         for number in 0..options.lanes.max(1) {
             let writer = shared.store.writer(&feed.definition, feed.generation, feed.precedence.clone()).await?;
@@ -281,6 +304,7 @@ impl<'a> Run<'a> {
             stop: self.stop_lanes.clone(),
             backoff: Backoff::new(seed, Duration::from_millis(50), Duration::from_secs(5)),
             metrics: self.metrics.clone(),
+            unidentified: self.unidentified.counter(),
             voice: self.voice.clone(),
             activity: activity.clone(),
         };

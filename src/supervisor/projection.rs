@@ -9,16 +9,17 @@ use readcast_core::Definition;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use super::feed::{Feed, PATIENCE_OF_A_BOUNDED_RUN, keep_feeding};
+use super::feed::{Feed, PATIENCE_OF_A_BOUNDED_RUN, halt, keep_feeding};
 use super::{Options, Shared};
 use crate::error::{Disposition, Failure};
 use crate::health::State;
 use crate::plan::Allowed;
+use crate::rebuild::chores::{Copying, Dropping, Household};
 use crate::rebuild::{Conductor, LoadLimits, OnChange};
 use crate::retry::Backoff;
 use crate::store::{
     Attendance, Command, Generation, GenerationState, GenerationStatus, Instance, Operation, OperationState, Phase,
-    Precedence, Rebuild, StoreError, declaration_changes,
+    Precedence, Rebuild, RecordedError, RecordedNotice, StoreError, declaration_changes,
 };
 
 /// How often the store is asked what there is to do.
@@ -38,10 +39,10 @@ pub(super) async fn run(versions: Vec<Definition>, options: Options, shared: Sha
     if options.until_end {
         return bounded(&current, &versions, options, shared).await;
     }
-    let projection = Projection {
+    let mut projection = Projection {
         name: current.name().to_owned(),
         current,
-        instance: Instance { id: format!("{:016x}", options.seed), ..shared.instance.clone() },
+        instance: options.instance(),
         backoff: Backoff::new(options.seed, Duration::from_millis(200), Duration::from_secs(15)),
         versions,
         options,
@@ -52,8 +53,13 @@ pub(super) async fn run(versions: Vec<Definition>, options: Options, shared: Sha
         halted: BTreeMap::new(),
         seen: None,
         conducting: false,
+        notices: Vec::new(),
+        notices_changed: true,
+        dropping: None,
+        copying: None,
         tasks: JoinSet::new(),
     };
+    projection.renew_chores();
     projection.work().await
 }
 
@@ -145,7 +151,7 @@ struct Projection {
     options: Options,
     shared: Shared,
     /// By what this instance is known in the store.
-    instance: Instance,
+    instance: String,
     backoff: Backoff,
     /// Whether our own tables and a first generation are there.
     prepared: bool,
@@ -156,6 +162,13 @@ struct Projection {
     /// The last of the finished operations that we have seen.
     seen: Option<i64>,
     conducting: bool,
+    /// What the store says to operators of its generations.
+    notices: Vec<RecordedNotice>,
+    /// Whether a chore may have changed them since they were read.
+    notices_changed: bool,
+    /// The chores; `None` while a task is at one.
+    dropping: Option<Dropping>,
+    copying: Option<Copying>,
     tasks: JoinSet<Ended>,
 }
 
@@ -163,6 +176,8 @@ struct Projection {
 enum Ended {
     Feed(Generation, Result<(), Failure>),
     Conductor(Result<(), Failure>),
+    Dropping(Dropping),
+    Copying(Copying),
 }
 
 impl Projection {
@@ -212,6 +227,7 @@ impl Projection {
         let operations = store.operations(&self.name, REMEMBERED).await?;
         self.try_again_after(&operations);
         self.feed(&statuses, &operations);
+        self.settle_troubles(&statuses).await?;
         match statuses.iter().find(|status| status.state == GenerationState::Live) {
             Some(live) => {
                 self.shared.metrics.projection(&self.name).parked(&live.parked);
@@ -220,13 +236,37 @@ impl Projection {
             // It was renamed, or somebody removed it.
             None => self.prepared = false,
         }
-        self.conduct(&statuses, &operations);
+        self.conduct(&operations);
+        self.read_notices().await?;
+        self.do_chores(&statuses);
+        Ok(())
+    }
+
+    /// Sees to it that the store says of each generation that is not fed here what is so: that it has halted here, or
+    /// nothing that this instance, or one that does not run any more, has recorded while it was tried again.
+    async fn settle_troubles(&self, statuses: &[GenerationStatus]) -> Result<(), StoreError> {
+        let store = &self.shared.store;
+        let of_others = |status: &&GenerationStatus| !self.feeds.contains_key(&status.generation);
+        for status in statuses.iter().filter(|status| status.state.is_fed()).filter(of_others) {
+            let (generation, recorded) = (status.generation, status.last_error.as_ref());
+            let is_retried = |error: &RecordedError| error.attempt.is_some() && error.is_for(&self.instance);
+            match self.halted.get(&generation) {
+                Some(failure) if recorded.is_none_or(|error| error.attempt.is_some()) => {
+                    store.record_trouble(&self.name, generation, &self.instance, &halt(failure)).await?;
+                }
+                None if recorded.is_some_and(is_retried) => {
+                    store.forget_trouble(&self.name, generation, &self.instance).await?;
+                }
+                _ => {}
+            }
+        }
         Ok(())
     }
 
     async fn attend(&self, running: bool) -> Result<(), StoreError> {
         let hashes: Vec<&str> = self.versions.iter().map(Definition::hash).collect();
-        self.shared.store.attend(&self.instance, &self.name, &hashes, running).await
+        let instance = Instance { id: self.instance.clone(), ..self.shared.instance.clone() };
+        self.shared.store.attend(&instance, &self.name, &hashes, running).await
     }
 
     fn version(&self, hash: &str) -> Option<&Definition> {
@@ -260,7 +300,9 @@ impl Projection {
             feed.stop.cancel();
         }
         // Whoever pauses and resumes one that has halted asks for another try.
-        self.halted.retain(|generation, _| numbers.contains(generation));
+        for generation in self.halted.extract_if(.., |generation, _| !numbers.contains(generation)) {
+            self.shared.health.forget(&self.name, generation.0);
+        }
         for status in wanted {
             let precedence = precedence(status.state);
             let bulk = status.phase == Some(Phase::Replay);
@@ -412,7 +454,7 @@ impl Projection {
     }
 
     /// Starts to carry out what is asked for, if that is not under way here already. Another instance may have it.
-    fn conduct(&mut self, statuses: &[GenerationStatus], operations: &[Operation]) {
+    fn conduct(&mut self, operations: &[Operation]) {
         let conductor = Conductor {
             source: self.shared.source.clone(),
             store: self.shared.store.clone(),
@@ -422,13 +464,57 @@ impl Projection {
             handling: self.options.handling.clone(),
             metrics: self.shared.metrics.projection(&self.name),
             load_limits: LoadLimits { planners: self.options.lanes.max(1), memory: self.options.buffer_bytes },
-            dead_letter_topic: self.shared.dead_letter_topic.clone(),
+            instance: self.instance.clone(),
             seed: self.options.seed,
             stop: self.shared.stop.clone(),
         };
-        if !self.conducting && conductor.has_work(statuses, operations) {
+        if !self.conducting && conductor.has_work(operations) {
             self.conducting = true;
             self.tasks.spawn(async move { Ended::Conductor(conductor.conduct().await) });
+        }
+    }
+
+    /// The chores that are missing, with nothing tried yet. One that a task is still at comes back from there.
+    fn renew_chores(&mut self) {
+        let household = Household {
+            store: self.shared.store.clone(),
+            projection: self.name.clone(),
+            instance: self.instance.clone(),
+            seed: self.options.seed,
+            stop: self.shared.stop.clone(),
+        };
+        let (group, topic) = (self.options.group.clone(), self.shared.dead_letter_topic.clone());
+        self.dropping.get_or_insert_with(|| Dropping::new(&household));
+        self.copying.get_or_insert_with(|| Copying::new(&household, group, topic));
+    }
+
+    /// Reads now and then what operators are told, and takes back what is over and has nobody else to do that.
+    async fn read_notices(&mut self) -> Result<(), StoreError> {
+        if !self.ticks.is_multiple_of(TICKS_BETWEEN_SIGNS) && !self.notices_changed {
+            return Ok(());
+        }
+        self.notices = self.shared.store.notices().await?;
+        self.notices.retain(|notice| notice.projection == self.name);
+        self.notices_changed = false;
+        self.shared.metrics.projection(&self.name).notices(&self.notices);
+        let is_looked_for = self.options.handling.duplicate_window > 0;
+        for notice in self.notices.iter().filter(|notice| notice.kind.adds_up()) {
+            if notice.is_old || !is_looked_for {
+                self.shared.store.withdraw(&self.name, notice.generation, notice.kind).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Begins a round of each chore that is due, beside whatever else is under way.
+    fn do_chores(&mut self, statuses: &[GenerationStatus]) {
+        let (statuses, notices) = (statuses.to_vec(), self.notices.clone());
+        if let Some(dropping) = self.dropping.take_if(|dropping| dropping.is_due(&statuses, &notices)) {
+            let (statuses, notices) = (statuses.clone(), notices.clone());
+            self.tasks.spawn(async move { Ended::Dropping(dropping.run(statuses, notices).await) });
+        }
+        if let Some(copying) = self.copying.take_if(|copying| copying.is_due(&statuses, &notices)) {
+            self.tasks.spawn(async move { Ended::Copying(copying.run(statuses, notices).await) });
         }
     }
 
@@ -447,9 +533,18 @@ impl Projection {
                     tracing::warn!(projection = self.name, "an operation was interrupted and goes on: {failure}");
                 }
             }
+            Ok(Ended::Dropping(dropping)) => {
+                self.dropping = Some(dropping);
+                self.notices_changed = true;
+            }
+            Ok(Ended::Copying(copying)) => {
+                self.copying = Some(copying);
+                self.notices_changed = true;
+            }
             Err(panicked) => {
-                // A task's own panics are caught where it is joined; this one is a conductor's.
+                // A task's own panics are caught where it is joined; this one is a conductor's, or a chore's.
                 self.conducting = false;
+                self.renew_chores();
                 tracing::error!(projection = self.name, "a task panicked: {panicked}");
             }
         }

@@ -1,13 +1,15 @@
 //! Events that producers wrote twice.
 
-use readcast::store::OperationState;
+use readcast::store::{NoticeKind, OperationState};
 use readcast_core::TopicPartition;
 
 use super::diary::{Desk, Diary, Notes, event, of_key, partition_of};
+use crate::support::eventually::{PATIENCE, eventually};
 
 super::on_both_stores!(
     fault_34_an_event_that_was_written_twice_is_projected_once,
     fault_34_without_a_window_every_record_is_an_event,
+    events_without_an_identity_are_projected_counted_and_told_of,
 );
 
 const WINDOW: i64 = 100;
@@ -71,5 +73,53 @@ async fn fault_34_without_a_window_every_record_is_an_event(desk: Desk) {
     let instance = desk.opens();
     desk.comes_to_the_end().await;
     assert_eq!(desk.notes().await, notes([("twice", vec![1, 1])]));
+    instance.stop().await;
+}
+
+async fn events_without_an_identity_are_projected_counted_and_told_of(mut desk: Desk) {
+    desk.handling.duplicate_window = WINDOW;
+    let instance = desk.opens();
+    // Where nobody says what is missing, every duplicate is one more event.
+    desk.scene.append("nameless", event("", 1, "note"));
+    desk.scene.append("nameless", event("", 1, "note"));
+    desk.scene.append("nameless", event("", 2, "note"));
+    desk.scene.append("named", event("n", 1, "note"));
+    desk.scene.append("named", event("n", 1, "note"));
+    desk.comes_to_the_end().await;
+    assert_eq!(desk.notes().await, notes([("nameless", vec![1, 1, 2]), ("named", vec![1])]));
+    let counted = "readcast_events_without_identity_total{projection=\"diary\"} 3";
+    assert!(instance.metrics.encode().contains(counted), "{}", instance.metrics.encode());
+    let told = async |generation, count| {
+        eventually(&format!("{count} events are told of"), PATIENCE, async || {
+            let notices = desk.scene.store.notices().await.unwrap();
+            let told = |notice: &&readcast::store::RecordedNotice| {
+                notice.kind == NoticeKind::EventsWithoutIdentity && notice.generation.0 == generation
+            };
+            match notices.iter().find(told) {
+                Some(notice) if notice.count == count && notice.text.contains("`event_id` is empty") => Ok(()),
+                _ => Err(format!("{notices:?}")),
+            }
+        })
+        .await;
+    };
+    told(1, 3).await;
+    // Later ones are added, by whichever instance.
+    instance.stop().await;
+    let instance = desk.opens();
+    desk.scene.append("nameless", event("", 3, "note"));
+    desk.comes_to_the_end().await;
+    told(1, 4).await;
+    // A load counts them too.
+    desk.survives_a_rebuild(&Diary::flawed()).await;
+    told(2, 4).await;
+    instance.stop().await;
+    // It is over when nobody looks for duplicates any more.
+    desk.handling.duplicate_window = 0;
+    let instance = desk.opens();
+    eventually("nothing is told", PATIENCE, async || {
+        let notices = desk.scene.store.notices().await.unwrap();
+        if notices.is_empty() { Ok(()) } else { Err(format!("{notices:?}")) }
+    })
+    .await;
     instance.stop().await;
 }

@@ -77,3 +77,90 @@ async fn dead_letters_are_copied_byte_for_byte_with_headers_that_say_where_they_
         assert!(instance.wait().await.success(), "{}", instance.stderr());
     }
 }
+
+/// Each of them is legal in the log that it was read from, and can't be copied.
+#[tokio::test]
+async fn a_dead_letter_that_cannot_be_copied_holds_up_neither_the_others_nor_operators() {
+    let shop = KafkaShop::new(1).await;
+    let copies = shop.topic().replace("orders", COPIES);
+    // A minute, so that an older record is refused, and with it the batch that it is in.
+    let refusing = [("message.timestamp.before.max.ms", "60000")];
+    shop.kafka.create_topic_with(&copies, 1, &refusing).await;
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+    let poison = |key: &str, value: Vec<u8>, timestamp| NewRecord {
+        partition: Some(0),
+        key: Some(key.as_bytes().to_vec()),
+        value: Some(value),
+        timestamp: Some(timestamp),
+        ..NewRecord::default()
+    };
+    let now = i64::try_from(now.as_millis()).unwrap();
+    let short = |key: &str| poison(key, b"no event".to_vec(), now);
+    let large = poison("large", vec![b'x'; 1_000_100], now);
+    let old = poison("old", b"no event".to_vec(), 1_700_000_000_123);
+    shop.kafka.produce(&shop.topic(), [large, short("a"), old, short("b")]);
+    let envs = [("READCAST_SOURCE_DEAD_LETTER_TOPIC", COPIES)];
+    let mut instance = shop.start(&["run", "--only", "order_summary"], &envs);
+    let copied = tokio::time::timeout(PATIENCE, read(shop.kafka.bootstrap(), &copies, 2)).await.unwrap();
+    let keys: Vec<_> = copied.iter().map(|record| record.key.as_deref().unwrap_or_default()).collect();
+    assert_eq!(keys, [b"a", b"b"]);
+    let notices = "SELECT kind, count, text FROM readcast.notices";
+    eventually("both are told of", PATIENCE, async || {
+        let told = shop.database.try_rows(notices).await.unwrap_or_default();
+        let all = ["dead_letters_not_copied|2|", "@0: ", "size too large", "@2: "];
+        if told.len() == 1 && all.iter().all(|part| told[0].contains(part)) { Ok(()) } else { Err(format!("{told:?}")) }
+    })
+    .await;
+    let mut status = shop.start(&["status"], &[]);
+    assert!(status.wait().await.success());
+    let told = status.stdout();
+    assert!(told.contains("can't be copied to topic") && told.contains("readcast dead-letters list"), "{told}");
+    let mut json = shop.start(&["status", "--output", "json"], &[]);
+    assert!(json.wait().await.success());
+    let lines: serde_json::Value = serde_json::from_str(&json.stdout()).unwrap();
+    let noted = lines.as_array().unwrap().iter().find(|line| line["projection"] == "order_summary").unwrap();
+    assert_eq!(noted["notices"][0]["kind"], "dead_letters_not_copied");
+    let mut check = shop.start(&["check"], &[]);
+    check.wait().await;
+    let warned = check.stdout();
+    assert!(warned.lines().any(|line| line.contains("WARNING") && line.contains("can't be copied")), "{warned}");
+    let mut discard = shop.start(&["dead-letters", "discard", "order_summary", "--all"], &[]);
+    assert!(discard.wait().await.success(), "{}", discard.stderr());
+    eventually("nothing is told any more", PATIENCE, async || {
+        let told = shop.database.rows(notices).await;
+        if told.is_empty() { Ok(()) } else { Err(format!("{told:?}")) }
+    })
+    .await;
+    instance.terminate();
+    assert!(instance.wait().await.success(), "{}", instance.stderr());
+}
+
+#[tokio::test]
+async fn a_topic_that_is_not_there_is_told_of_and_the_letters_are_copied_when_it_is() {
+    let shop = KafkaShop::new(1).await;
+    let copies = shop.topic().replace("orders", COPIES);
+    let torn = NewRecord { partition: Some(0), value: Some(b"no event".to_vec()), ..NewRecord::default() };
+    shop.kafka.produce(&shop.topic(), [torn]);
+    let envs = [("READCAST_SOURCE_DEAD_LETTER_TOPIC", COPIES)];
+    let mut instance = shop.start(&["run", "--only", "order_summary"], &envs);
+    let notices = "SELECT kind FROM readcast.notices";
+    eventually("it is told of", 2 * PATIENCE, async || {
+        // Its table is not there at once.
+        let told = shop.database.try_rows(notices).await.unwrap_or_default();
+        if told == ["copying_fails"] { Ok(()) } else { Err(format!("{told:?}")) }
+    })
+    .await;
+    let mut retry = shop.start(&["dead-letters", "retry", "order_summary", "--all"], &[]);
+    retry.wait().await;
+    assert!(retry.stderr().contains("still waiting: 1 key"), "it was tried: {}", retry.stderr());
+    shop.kafka.create_topic(&copies, 1).await;
+    let copied = tokio::time::timeout(2 * PATIENCE, read(shop.kafka.bootstrap(), &copies, 1)).await.unwrap();
+    assert_eq!(copied[0].value.as_deref(), Some(b"no event".as_slice()));
+    eventually("nothing is told any more", PATIENCE, async || {
+        let told = shop.database.rows(notices).await;
+        if told.is_empty() { Ok(()) } else { Err(format!("{told:?}")) }
+    })
+    .await;
+    instance.terminate();
+    assert!(instance.wait().await.success(), "{}", instance.stderr());
+}

@@ -175,7 +175,7 @@ async fn what_operators_and_errors_say_comes_through_any_encoding() {
     subject.store.prepare(&definition(counters())).await.expect("tables");
     let trouble = Trouble { text: "halted over 二".into(), attempt: None };
     let generation = readcast::store::Generation(1);
-    subject.store.record_trouble(PROJECTION, generation, Some(&trouble)).await.expect("it is recorded");
+    subject.store.record_trouble(PROJECTION, generation, "one", &trouble).await.expect("it is recorded");
     assert_eq!(subject.status().await.last_error.expect("it is there").text, r"halted over \u{4e8c}");
     let edited = r#"{"name":"二 \" \\u{41} é"}"#;
     let resolution = Resolution::Retry { edited: Some(edited.into()) };

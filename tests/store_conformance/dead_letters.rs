@@ -639,7 +639,7 @@ pub(super) async fn trouble_keeps_its_beginning_while_it_retries_and_is_another_
     subject.store.prepare(&definition(counters())).await.expect("tables");
     let record = async |text: &str, attempt| {
         let trouble = Trouble { text: text.into(), attempt };
-        subject.store.record_trouble(PROJECTION, Generation(1), Some(&trouble)).await.expect("it is recorded");
+        subject.store.record_trouble(PROJECTION, Generation(1), "me", &trouble).await.expect("it is recorded");
         let recorded = subject.status().await.last_error.expect("trouble");
         assert_eq!((recorded.text.as_str(), recorded.attempt), (text, attempt));
         let began_long_ago = recorded.since.starts_with("2001-01-01");
@@ -655,7 +655,7 @@ pub(super) async fn trouble_keeps_its_beginning_while_it_retries_and_is_another_
     assert!(!record("other poison", None).await, "for another reason");
     assert!(!record("no connection", Some(1)).await, "it is tried again");
     assert!(record("no connection", None).await, "what it could not get over");
-    subject.store.record_trouble(PROJECTION, Generation(1), None).await.expect("it is recorded");
+    subject.store.forget_trouble(PROJECTION, Generation(1), "me").await.expect("it is recorded");
     assert_eq!(subject.status().await.last_error, None);
     assert!(!record("no connection", Some(1)).await);
 }
@@ -666,7 +666,7 @@ pub(super) async fn a_generation_that_failed_is_tried_no_more(subject: &Subject)
     for cancelled in [false, true] {
         let mut begun = begin(subject, &definition, &empty()).await;
         let trouble = Trouble { text: "no connection".into(), attempt: Some(7) };
-        subject.store.record_trouble(PROJECTION, begun.generation, Some(&trouble)).await.expect("it is recorded");
+        subject.store.record_trouble(PROJECTION, begun.generation, "me", &trouble).await.expect("it is recorded");
         if cancelled {
             subject.store.cancel(PROJECTION, "me").await.expect("a cancellation");
         } else {

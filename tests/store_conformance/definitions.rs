@@ -106,7 +106,11 @@ pub(super) async fn why_a_projection_stopped_is_kept_with_its_first_time(subject
     subject.store.prepare(&definition([orders()])).await.expect("tables");
     let record = async |error: Option<&str>| {
         let trouble = error.map(|text| Trouble { text: text.into(), attempt: None });
-        subject.store.record_trouble(PROJECTION, Generation(1), trouble.as_ref()).await.expect("it is recorded");
+        let recorded = match &trouble {
+            Some(trouble) => subject.store.record_trouble(PROJECTION, Generation(1), "me", trouble).await,
+            None => subject.store.forget_trouble(PROJECTION, Generation(1), "me").await,
+        };
+        recorded.expect("it is recorded");
         subject.status().await.last_error
     };
     let first = record(Some("poison at log/0@7")).await.expect("an error");

@@ -4,8 +4,8 @@
 use std::collections::BTreeSet;
 
 use readcast::store::{
-    Advance, Command, Commit, Committed, Entry, Generation, Lead, Move, OperationState, Page, SequenceId, Settlement,
-    StoreError, Window,
+    Advance, Command, Commit, Committed, Dropped, Entry, Generation, Lead, Move, OperationState, Page, SequenceId,
+    Settlement, StoreError, Window,
 };
 use readcast_core::{ChangeSet, Definition};
 
@@ -164,7 +164,7 @@ pub(super) async fn what_is_parked_and_seen_goes_with_its_generation(subject: &S
     assert_eq!(subject.generation(begun.generation).await.parked.records, 2);
     begun.lead.end(begun.generation, None).await.expect("an end");
     let ended = subject.generation(begun.generation).await;
-    assert_eq!(begun.lead.drop_tables(&ended).await, Ok(true));
+    assert_eq!(begun.lead.drop_tables(&ended).await, Ok(Dropped::Done(Vec::new())));
     assert_eq!((subject.count_own("dead_letters").await, subject.count_own("ledger").await), (3, 1));
     assert_eq!(subject.generation(begun.generation).await.parked, Default::default());
     assert_eq!(waiting(subject, &lane, Generation(1)).await, [[0, 1, 2]]);

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use readcast::source::Extent;
 use readcast::store::{
-    Advance, Build, Command, Commit, Committed, Generation, GenerationState, Lead, OperationState, Phase, Precedence,
-    StoreError, Swap, Swapped,
+    Advance, Build, Command, Commit, Committed, Dropped, Generation, GenerationState, Lead, OperationState, Phase,
+    Precedence, StoreError, Swap, Swapped,
 };
 use readcast_core::{ColumnType, Definition, TableSpec, TopicPartition};
 
@@ -326,7 +326,7 @@ pub(super) async fn fault_31_a_generation_that_ended_is_dropped_and_its_number_n
     assert_eq!((failed.state, failed.phase, failed.has_tables), (GenerationState::Failed, None, true));
     assert_eq!(failed.last_error.as_ref().expect("a reason").text, "it went wrong");
     for _ in 0..2 {
-        assert_eq!(begun.lead.drop_tables(&failed).await, Ok(true));
+        assert_eq!(begun.lead.drop_tables(&failed).await, Ok(Dropped::Done(Vec::new())));
     }
     let dropped = subject.generation(begun.generation).await;
     assert!(!dropped.has_tables && dropped.checkpoints.is_empty(), "{dropped:?}");

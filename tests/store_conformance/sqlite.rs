@@ -89,7 +89,7 @@ async fn refuses_what_writers_do(store: &Sqlite, definition: &Definition, why: &
         refusal(store.prepare(definition)).await,
         refusal(store.writer(definition, Generation(1), Precedence::Live.into())).await,
         refusal(store.lead(PROJECTION)).await,
-        refusal(store.record_trouble(PROJECTION, Generation(1), None)).await,
+        refusal(store.forget_trouble(PROJECTION, Generation(1), "me")).await,
     ];
     assert!(refusals.iter().all(|refusal| refusal.contains(why)), "{refusals:#?}");
 }

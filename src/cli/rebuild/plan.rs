@@ -23,8 +23,15 @@ pub(super) async fn run(context: &Context, arguments: &Arguments) -> Result<Exit
     let store = connect::store(context, Access::Read).await?;
     let generations = store.generations().await.map_err(Refusal::failed)?;
     let live = live(&generations, name, "rebuild")?;
+    let with_tables =
+        generations.iter().filter(|found| found.projection == *name && found.has_tables).collect::<Vec<_>>();
+    let mut dependents = Vec::new();
+    for generation in with_tables {
+        dependents.extend(store.dependents(generation).await.map_err(Refusal::failed)?);
+    }
     let found = Found {
         live,
+        dependents: &dependents,
         extents: &source.extents(definition.topics()).await.map_err(Refusal::failed)?,
         operations: &store.operations(name, HISTORY).await.map_err(Refusal::failed)?,
         surroundings: &store.surroundings(live, definition).await.map_err(Refusal::failed)?,
@@ -69,6 +76,7 @@ fn sections(foresight: &Foresight) -> Vec<(&'static str, Vec<String>)> {
         ("DISK", vec![disk]),
         ("GONE", foresight.forgotten.clone()),
         ("DEPENDENTS", foresight.dependents.clone()),
+        ("IN THE WAY", foresight.in_the_way.clone()),
         ("VIEWS", foresight.incompatible.clone()),
         ("ADDED", foresight.additions.iter().map(|added| inert_lines(&added.sentence())).collect()),
         ("REFUSED", foresight.refusals.clone()),

@@ -17,8 +17,9 @@ pub(super) fn remarks(known: &Known<'_>) -> Vec<String> {
         .generations
         .iter()
         .flat_map(|found| [ready(known, found), halted(found), retrying(found), lost(known, found), parked(found)]);
-    let remarks = open.chain(of_live.chain(of_each).flatten()).chain(finished);
-    // Errors and outcomes may hold something of a record.
+    let noted = known.notices.iter().map(|notice| format!("{}: {notice}", notice.projection));
+    let remarks = open.chain(of_live.chain(of_each).flatten()).chain(noted).chain(finished);
+    // Errors, notices and outcomes may hold something of a record.
     remarks.map(|remark| inert(&remark)).collect()
 }
 
@@ -199,6 +200,7 @@ mod tests {
             extents: Extents::new(),
             generations,
             operations: operation.into_iter().collect(),
+            notices: Vec::new(),
             attendance: &attendance.iter().map(attended).collect::<Vec<_>>(),
         })
     }
@@ -253,8 +255,12 @@ mod tests {
         assert!(with(building(), &[("old", true)]).ends_with("start one, or type `readcast verify p`"));
         let paused = GenerationStatus { paused_since: Some("noon".into()), ..building() };
         assert!(with(paused, &[("code", true)]).ends_with("Next: `readcast resume p --rebuild`"));
-        let last_error =
-            Some(RecordedError { text: "poison at orders/0@3".into(), since: "noon".into(), attempt: None });
+        let last_error = Some(RecordedError {
+            text: "poison at orders/0@3".into(),
+            since: "noon".into(),
+            attempt: None,
+            ..RecordedError::default()
+        });
         let halted = said(vec![live(), GenerationStatus { last_error, ..building() }], open(), &[("code", true)]);
         assert!(
             halted[0].ends_with("Next: correct why its generation is halted, or `readcast cancel p`"),
@@ -265,7 +271,12 @@ mod tests {
 
     #[test]
     fn what_may_pass_is_told_as_such_and_not_as_a_halt() {
-        let error = RecordedError { text: "the log is away".into(), since: "noon".into(), attempt: Some(3) };
+        let error = RecordedError {
+            text: "the log is away".into(),
+            since: "noon".into(),
+            attempt: Some(3),
+            ..RecordedError::default()
+        };
         let away = GenerationStatus { last_error: Some(error), ..building() };
         let said = said(vec![live(), away], Some(verifying(OperationState::Running)), &[("code", true)]);
         assert!(said[0].ends_with("Next: wait, or `readcast cancel p`"), "{said:?}");
@@ -274,7 +285,7 @@ mod tests {
 
     #[test]
     fn what_is_parked_is_told_with_how_to_look_at_it() {
-        let parked = Parked { keys: 2, records: 5, oldest: Some("noon".into()), uncopied: 0 };
+        let parked = Parked { keys: 2, records: 5, oldest: Some("noon".into()), ..Parked::default() };
         let of = |generation| GenerationStatus { parked: parked.clone(), ..generation };
         let said = said(vec![of(live()), of(building())], None, &[("code", true)]);
         let expected = [
@@ -288,7 +299,12 @@ mod tests {
 
     #[test]
     fn fault_36_what_an_error_quotes_of_a_record_is_inert() {
-        let last_error = Some(RecordedError { text: "\u{1b}[2J".into(), since: "noon".into(), attempt: None });
+        let last_error = Some(RecordedError {
+            text: "\u{1b}[2J".into(),
+            since: "noon".into(),
+            attempt: None,
+            ..RecordedError::default()
+        });
         let said = said(vec![GenerationStatus { last_error, ..live() }], None, &[("code", true)]);
         assert_eq!(said, ["p: generation 1 (live) is halted since noon: \\u{1b}[2J"]);
     }

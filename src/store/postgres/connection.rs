@@ -107,7 +107,7 @@ fn is_of_a_pooler(sqlstate: &str) -> bool {
     ["08P01", "26000", "42P05"].contains(&sqlstate)
 }
 
-fn sqlstate(error: &sqlx::Error) -> Option<String> {
+pub(super) fn sqlstate(error: &sqlx::Error) -> Option<String> {
     error.as_database_error().and_then(|error| error.code()).map(|code| code.into_owned())
 }
 

@@ -270,6 +270,9 @@ async fn add_ledger(
     Ok(())
 }
 
+/// Which rows of `readcast.dead_letters` are to be copied to their topic now.
+const TO_COPY: &str = "copied_at IS NULL AND (copy_after IS NULL OR copy_after <= now())";
+
 /// How much is parked, by projection and generation: of one projection, or of all.
 pub(super) async fn counts(
     connection: &mut PgConnection,
@@ -278,7 +281,8 @@ pub(super) async fn counts(
     let filter = if of.is_some() { "WHERE projection = $1" } else { "" };
     let counts = format!(
         "SELECT projection, generation, count(DISTINCT (topic, partition, sequence)) AS keys, count(*) AS records,
-                count(*) FILTER (WHERE copied_at IS NULL) AS uncopied,
+                count(*) FILTER (WHERE {TO_COPY}) AS uncopied,
+                count(*) FILTER (WHERE copied_at IS NULL AND copy_error IS NOT NULL) AS uncopyable,
                 to_char(min(parked_at) AT TIME ZONE 'UTC', {TIME}) AS oldest
          FROM readcast.dead_letters {filter} GROUP BY projection, generation"
     );
@@ -287,6 +291,7 @@ pub(super) async fn counts(
             keys: row.try_get::<i64, _>("keys")?.unsigned_abs(),
             records: row.try_get::<i64, _>("records")?.unsigned_abs(),
             uncopied: row.try_get::<i64, _>("uncopied")?.unsigned_abs(),
+            uncopyable: row.try_get::<i64, _>("uncopyable")?.unsigned_abs(),
             oldest: row.try_get("oldest")?,
         };
         Ok(((row.try_get("projection")?, row.try_get("generation")?), parked))
@@ -384,7 +389,7 @@ pub(super) async fn uncopied(
 ) -> Result<Vec<ParkedRecord>, StoreError> {
     let uncopied = format!(
         "SELECT {} FROM readcast.dead_letters
-         WHERE projection = $1 AND generation = $2 AND copied_at IS NULL
+         WHERE projection = $1 AND generation = $2 AND {TO_COPY}
          ORDER BY topic, partition, record_offset LIMIT $3",
         record_columns()
     );
@@ -398,6 +403,52 @@ pub(super) async fn uncopied(
     records.map_err(at("reading dead letters to copy"))
 }
 
+/// Notes that these could not be copied, and when they are tried again.
+pub(super) async fn note_uncopyable(
+    connection: &mut PgConnection,
+    of: ParkedIn<'_>,
+    letters: &[((TopicPartition, i64), String)],
+    encoding: Encoding,
+) -> Result<(), StoreError> {
+    const UNCOPYABLE: &str = "
+        UPDATE readcast.dead_letters AS held
+        SET copy_error = refused.reason, copy_attempts = copy_attempts + 1,
+            copy_after = now() + least(interval '1 minute' * 2 ^ least(copy_attempts, 10), interval '1 hour')
+        FROM unnest($3::text[], $4::int4[], $5::int8[], $6::text[])
+            AS refused(topic, partition, record_offset, reason)
+        WHERE held.projection = $1 AND held.generation = $2 AND held.topic = refused.topic
+          AND held.partition = refused.partition AND held.record_offset = refused.record_offset";
+    if letters.is_empty() {
+        return Ok(());
+    }
+    let noted = sqlx::query(UNCOPYABLE)
+        .bind(of.projection)
+        .bind(of.generation.0)
+        .bind(letters.iter().map(|((partition, _), _)| partition.topic.to_string()).collect::<Vec<_>>())
+        .bind(letters.iter().map(|((partition, _), _)| partition.partition).collect::<Vec<_>>())
+        .bind(letters.iter().map(|((_, offset), _)| *offset).collect::<Vec<_>>())
+        .bind(letters.iter().map(|(_, reason)| encoding.fit(reason).into_owned()).collect::<Vec<_>>())
+        .execute(connection)
+        .await;
+    noted.map(drop).map_err(at("noting what can't be copied"))
+}
+
+/// The dead letters that could not be copied, and why.
+pub(super) async fn uncopyable(
+    connection: &mut PgConnection,
+    of: ParkedIn<'_>,
+) -> Result<Vec<((TopicPartition, i64), String)>, StoreError> {
+    const UNCOPYABLE: &str = "
+        SELECT topic, partition, record_offset, copy_error FROM readcast.dead_letters
+        WHERE projection = $1 AND generation = $2 AND copied_at IS NULL AND copy_error IS NOT NULL
+        ORDER BY topic, partition, record_offset";
+    let rows = sqlx::query(UNCOPYABLE).bind(of.projection).bind(of.generation.0).fetch_all(connection).await;
+    let letter =
+        |row: &PgRow| Ok(((partition(row)?, row.try_get("record_offset")?), row.try_get::<String, _>("copy_error")?));
+    let letters = rows.and_then(|rows| rows.iter().map(letter).collect());
+    letters.map_err(at("reading what can't be copied"))
+}
+
 /// Notes that these were copied.
 pub(super) async fn note_copied(
     connection: &mut PgConnection,
@@ -405,7 +456,7 @@ pub(super) async fn note_copied(
     letters: &[(TopicPartition, i64)],
 ) -> Result<(), StoreError> {
     const COPIED: &str = "
-        UPDATE readcast.dead_letters SET copied_at = now()
+        UPDATE readcast.dead_letters SET copied_at = now(), copy_error = NULL
         WHERE projection = $1 AND generation = $2
           AND (topic, partition, record_offset) IN (SELECT * FROM unnest($3::text[], $4::int4[], $5::int8[]))";
     let noted = sqlx::query(COPIED)

@@ -21,10 +21,20 @@ pub(super) async fn live(connection: &mut PgConnection, projection: &str) -> Res
     Ok(live.map_err(at("reading the live generation"))?.map(Generation))
 }
 
-/// Whether there is anything of ours in the database.
+/// Whether there is anything of ours in the database. Refuses what an earlier readcast left, which lacks columns that
+/// every question asks for.
 pub(super) async fn is_migrated(connection: &mut PgConnection) -> Result<bool, StoreError> {
-    let migrated = sqlx::query_scalar("SELECT to_regclass('readcast.dead_letters') IS NOT NULL");
-    migrated.fetch_one(connection).await.map_err(at("looking for readcast's own tables"))
+    const FOUND: &str = "
+        SELECT count(to_regclass(name)) FROM unnest('{readcast.generations,readcast.notices}'::text[]) AS name";
+    const LOOKING: &str = "looking for readcast's own tables";
+    match sqlx::query_scalar(FOUND).fetch_one(connection).await.map_err(at(LOOKING))? {
+        0_i64 => Ok(false),
+        1 => Err(StoreError::Refused {
+            doing: LOOKING.into(),
+            reason: "an earlier version made them: `readcast migrate` brings them up to date".into(),
+        }),
+        _ => Ok(true),
+    }
 }
 
 /// Records the next generation of a projection, as `state`. Numbers are never given twice.
@@ -51,32 +61,60 @@ pub(super) async fn create(
     Ok(Generation(created.map_err(at("recording a generation"))?))
 }
 
-/// Records what keeps a generation from going on, or that nothing does. While it halts for one reason, or retries for
-/// whichever, the time of its beginning stays.
+/// Whether whoever recorded the trouble of a row of `readcast.generations` runs.
+const BY_PRESENT: &str = "EXISTS (
+    SELECT FROM readcast.instances AS i
+    WHERE i.instance = last_error_by AND i.projection = generations.projection AND i.running
+      AND i.seen_at > now() - interval '10 seconds')";
+
+/// Records what keeps a generation from going on. While it halts for one reason, or retries for whichever, the time of
+/// its beginning stays.
 pub(super) async fn record_trouble(
     connection: &mut PgConnection,
     projection: &str,
     generation: Generation,
-    trouble: Option<&Trouble>,
+    by: &str,
+    trouble: &Trouble,
     encoding: Encoding,
 ) -> Result<(), StoreError> {
-    const RECORD: &str = "
-        UPDATE readcast.generations
-        SET last_error = $3, last_attempt = $4,
-            last_error_at = CASE
-                WHEN $3 IS NULL THEN NULL
-                WHEN last_error = $3 OR (last_error IS NOT NULL AND last_attempt IS NOT NULL AND $4 IS NOT NULL)
-                    THEN last_error_at
-                ELSE now() END
-        WHERE projection = $1 AND generation = $2 AND (last_error, last_attempt) IS DISTINCT FROM ($3, $4)";
-    let recorded = sqlx::query(RECORD)
+    let record = format!(
+        "UPDATE readcast.generations
+         SET last_error = $3, last_attempt = $4, last_error_by = $5,
+             last_error_at = CASE
+                 WHEN last_error = $3 OR (last_error IS NOT NULL AND last_attempt IS NOT NULL AND $4 IS NOT NULL)
+                     THEN last_error_at
+                 ELSE now() END
+         WHERE projection = $1 AND generation = $2 AND state NOT IN ('retired', 'failed')
+           AND (last_error, last_attempt, last_error_by) IS DISTINCT FROM ($3, $4, $5)
+           AND (last_error IS NULL OR last_error_by = $5 OR NOT {BY_PRESENT}
+                OR last_attempt IS NOT NULL AND $4::int4 IS NULL)"
+    );
+    let recorded = sqlx::query(AssertSqlSafe(record))
         .bind(projection)
         .bind(generation.0)
-        .bind(trouble.map(|trouble| encoding.fit(&trouble.text)))
-        .bind(trouble.and_then(|trouble| trouble.attempt).map(u32::cast_signed))
+        .bind(encoding.fit(&trouble.text))
+        .bind(trouble.attempt.map(u32::cast_signed))
+        .bind(by)
         .execute(connection)
         .await;
     recorded.map(drop).map_err(at("recording what keeps a projection from going on"))
+}
+
+/// Takes that back, where `by` is to.
+pub(super) async fn forget_trouble(
+    connection: &mut PgConnection,
+    projection: &str,
+    generation: Generation,
+    by: &str,
+) -> Result<(), StoreError> {
+    let forget = format!(
+        "UPDATE readcast.generations
+         SET last_error = NULL, last_attempt = NULL, last_error_at = NULL, last_error_by = NULL
+         WHERE projection = $1 AND generation = $2 AND state NOT IN ('retired', 'failed') AND last_error IS NOT NULL
+           AND (last_error_by = $3 OR NOT {BY_PRESENT})"
+    );
+    let forgotten = sqlx::query(AssertSqlSafe(forget)).bind(projection).bind(generation.0).bind(by);
+    forgotten.execute(connection).await.map(drop).map_err(at("recording that a projection goes on"))
 }
 
 /// All generations, with their checkpoints.
@@ -99,6 +137,7 @@ async fn read(connection: &mut PgConnection, projection: Option<&str>) -> sqlx::
     let generations = format!(
         "SELECT projection, generation, state, phase, definition_hash, version, definition::text AS definition,
                 scratch, repeats, proof::text AS proof, last_error, last_attempt, dropped_at IS NULL AS has_tables,
+                last_error_by, last_error IS NOT NULL AND {BY_PRESENT} AS by_present,
                 coalesce(standby_until < now(), false) AS standby_is_over, {times}
          FROM readcast.generations WHERE projection = coalesce($1, projection) ORDER BY projection, generation"
     );
@@ -153,6 +192,7 @@ fn status(row: &PgRow) -> sqlx::Result<GenerationStatus> {
     let error: Option<String> = row.try_get("last_error")?;
     let since: Option<String> = row.try_get("last_error_at")?;
     let attempt: Option<i32> = row.try_get("last_attempt")?;
+    let (by, by_present): (Option<String>, bool) = (row.try_get("last_error_by")?, row.try_get("by_present")?);
     let proof: Option<String> = row.try_get("proof")?;
     Ok(GenerationStatus {
         projection: row.try_get("projection")?,
@@ -175,6 +215,8 @@ fn status(row: &PgRow) -> sqlx::Result<GenerationStatus> {
             text,
             since: since.unwrap_or_default(),
             attempt: attempt.map(i32::cast_unsigned),
+            by,
+            by_present,
         }),
         parked: Parked::default(),
         has_tables: row.try_get("has_tables")?,

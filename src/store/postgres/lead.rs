@@ -4,20 +4,20 @@
 //! that same connection, so none is made by somebody who has lost the right without knowing.
 
 use async_trait::async_trait;
-use readcast_core::{Definition, TableSpec, TopicPartition};
+use readcast_core::{Definition, TopicPartition};
 use sqlx::{AssertSqlSafe, Executor, PgConnection};
 
-use super::connection::{at, execute, roll_back};
+use super::connection::{at, execute, roll_back, sqlstate};
 use super::connections::{Lease, limited};
 use super::permits::Rank;
 use super::server::{Backend, Use};
 use super::sql::storable;
-use super::{Postgres, checkpoints, compare, dead_letters, generations, indexes, load, sql, swap};
+use super::{Postgres, checkpoints, compare, dead_letters, dependents, generations, indexes, load, sql, swap};
 use crate::source::Extents;
 use crate::store::comparison::pairs;
 use crate::store::{
-    Build, Committed, Comparison, Encoding, Generation, GenerationState, GenerationStatus, HOLD_LIMIT, Lead, Load,
-    Move, OperationProgress, OperationState, ParkedIn, Phase, StoreError, Swap, Swapped,
+    Build, Committed, Comparison, Dropped, Encoding, Generation, GenerationState, GenerationStatus, HOLD_LIMIT, Lead,
+    Load, Move, OperationProgress, OperationState, ParkedIn, Phase, StoreError, Swap, Swapped,
 };
 
 /// The right to change the generations of one projection.
@@ -26,15 +26,22 @@ pub(super) struct PostgresLead {
     encoding: Encoding,
     store: Postgres,
     projection: String,
+    /// What it is the right to.
+    right: &'static str,
 }
 
 impl PostgresLead {
-    /// Takes the right, unless somebody has it.
-    pub(super) async fn take(store: &Postgres, projection: &str) -> Result<Option<Self>, StoreError> {
-        const TAKE: &str = "SELECT pg_try_advisory_lock(hashtextextended('readcast lead ' || $1, 0))";
-        let mut connection = store.connections.lease(Use::Leading, Rank::Lead, 0).await?;
+    /// Takes the right to lead, or that to a chore, unless somebody has it.
+    pub(super) async fn take(
+        store: &Postgres,
+        projection: &str,
+        right: &'static str,
+        rank: Rank,
+    ) -> Result<Option<Self>, StoreError> {
+        const TAKE: &str = "SELECT pg_try_advisory_lock(hashtextextended('readcast ' || $2 || ' ' || $1, 0))";
+        let mut connection = store.connections.lease(Use::Leading, rank, 0).await?;
         let taken = limited(async {
-            let taken = sqlx::query_scalar(TAKE).bind(projection).fetch_one(&mut *connection).await;
+            let taken = sqlx::query_scalar(TAKE).bind(projection).bind(right).fetch_one(&mut *connection).await;
             taken.map_err(at("taking the lead"))
         });
         if !taken.await? {
@@ -42,7 +49,7 @@ impl PostgresLead {
             return Ok(None);
         }
         let encoding = connection.encoding();
-        Ok(Some(Self { connection, encoding, store: store.clone(), projection: projection.to_owned() }))
+        Ok(Some(Self { connection, encoding, store: store.clone(), projection: projection.to_owned(), right }))
     }
 
     /// The server's process behind its connection.
@@ -61,21 +68,20 @@ impl PostgresLead {
     }
 
     /// Checkpoints go first: a writer that has not noticed yet is fenced before it comes to the tables.
-    async fn drop_within(&mut self, ended: &GenerationStatus) -> sqlx::Result<bool> {
+    async fn drop_within(&mut self, ended: &GenerationStatus, tables: &[String]) -> sqlx::Result<bool> {
         const ENDED: &str = "
             UPDATE readcast.generations SET dropped_at = now()
             WHERE projection = $1 AND generation = $2 AND state IN ('retired', 'failed')";
         const CHECKPOINTS: &str = "DELETE FROM readcast.checkpoints WHERE projection = $1 AND generation = $2";
         // Behind the checkpoints, which no commit can pass any more.
         const LEDGER: &str = "DELETE FROM readcast.ledger WHERE projection = $1 AND generation = $2";
+        const NOTICES: &str = "DELETE FROM readcast.notices WHERE projection = $1 AND generation = $2";
         let mut changed = Vec::new();
-        for statement in [ENDED, CHECKPOINTS, LEDGER] {
+        for statement in [ENDED, CHECKPOINTS, LEDGER, NOTICES] {
             let query = sqlx::query(statement).bind(&self.projection).bind(ended.generation.0);
             changed.push(query.execute(&mut *self.connection).await?.rows_affected());
         }
-        let physical = |table: &TableSpec| sql::physical(table, ended.generation);
-        let tables = ended.tables.iter().map(physical).collect::<Vec<_>>().join(", ");
-        self.connection.execute(AssertSqlSafe(format!("DROP TABLE IF EXISTS {tables}"))).await?;
+        self.connection.execute(AssertSqlSafe(format!("DROP TABLE IF EXISTS {}", tables.join(", ")))).await?;
         Ok(changed[0] > 0)
     }
 
@@ -195,9 +201,9 @@ async fn release(connection: &mut PgConnection, projection: &str) -> Result<(), 
 #[async_trait]
 impl Lead for PostgresLead {
     async fn leave(self: Box<Self>) -> Result<(), StoreError> {
-        const LEAVE: &str = "SELECT pg_advisory_unlock(hashtextextended('readcast lead ' || $1, 0))";
-        let Self { mut connection, projection, .. } = *self;
-        let left = sqlx::query(LEAVE).bind(projection).execute(&mut *connection).await;
+        const LEAVE: &str = "SELECT pg_advisory_unlock(hashtextextended('readcast ' || $2 || ' ' || $1, 0))";
+        let Self { mut connection, projection, right, .. } = *self;
+        let left = sqlx::query(LEAVE).bind(projection).bind(right).execute(&mut *connection).await;
         left.map_err(at("giving the lead back"))?;
         connection.give_back();
         Ok(())
@@ -337,7 +343,8 @@ impl Lead for PostgresLead {
             UPDATE readcast.generations
             SET state = CASE WHEN $3::text IS NULL THEN 'retired' ELSE 'failed' END, phase = NULL, standby_until = NULL,
                 last_error = coalesce($3, last_error), last_attempt = CASE WHEN $3 IS NULL THEN last_attempt END,
-                last_error_at = CASE WHEN $3 IS NULL THEN last_error_at ELSE now() END
+                last_error_at = CASE WHEN $3 IS NULL THEN last_error_at ELSE now() END,
+                last_error_by = CASE WHEN $3 IS NULL THEN last_error_by END
             WHERE projection = $1 AND generation = $2 AND state IN ('building', 'ready', 'standby')";
         let doing = "ending a generation";
         let end = sqlx::query(END)
@@ -352,20 +359,42 @@ impl Lead for PostgresLead {
         Ok(())
     }
 
-    async fn drop_tables(&mut self, ended: &GenerationStatus) -> Result<bool, StoreError> {
+    async fn end_overdue(&mut self) -> Result<(), StoreError> {
+        const END: &str = "
+            UPDATE readcast.generations SET state = 'retired', standby_until = NULL
+            WHERE projection = $1 AND state = 'standby' AND standby_until < now()";
+        let ended = sqlx::query(END).bind(&self.projection).execute(&mut *self.connection).await;
+        ended.map(drop).map_err(at("retiring standbys"))
+    }
+
+    async fn drop_tables(&mut self, ended: &GenerationStatus) -> Result<Dropped, StoreError> {
+        const DEPENDED_ON: &str = "2BP01";
         let doing = || at("dropping the tables of a generation");
+        let tables: Vec<String> = ended.tables.iter().map(|table| sql::physical(table, ended.generation)).collect();
         execute(&mut self.connection, "BEGIN; SET LOCAL lock_timeout = '100ms'").await.map_err(doing())?;
-        let dropped = self.drop_within(ended).await.map_err(doing());
+        let dropped = self.drop_within(ended, &tables).await;
         let end = if matches!(dropped, Ok(true)) { "COMMIT" } else { "ROLLBACK" };
         execute(&mut self.connection, end).await.map_err(doing())?;
-        match dropped {
+        let error = match dropped {
+            Ok(true) => return Ok(Dropped::Done(Vec::new())),
+            Ok(false) => {
+                let reason = format!("the life of generation {} has not ended", ended.generation.0);
+                return Err(StoreError::Refused { doing: "dropping the tables of a generation".into(), reason });
+            }
+            Err(error) => error,
+        };
+        let depended_on = sqlstate(&error).is_some_and(|code| code == DEPENDED_ON);
+        match doing()(error) {
             // A reader has not finished, or a writer has not noticed yet.
-            Err(StoreError::Unavailable { .. }) => Ok(false),
-            Ok(false) => Err(StoreError::Refused {
-                doing: "dropping the tables of a generation".into(),
-                reason: format!("the life of generation {} has not ended", ended.generation.0),
-            }),
-            other => other,
+            StoreError::Unavailable { .. } => {
+                Ok(Dropped::InUse(dependents::users(&mut self.connection, &tables).await?))
+            }
+            other if depended_on => match dependents::of(&mut self.connection, &tables, &[]).await? {
+                // They went meanwhile, or are of a kind that is not known here.
+                dependents if dependents.is_empty() => Err(other),
+                dependents => Ok(Dropped::Kept(dependents)),
+            },
+            other => Err(other),
         }
     }
 

@@ -139,7 +139,8 @@ pub(super) async fn cancel(
         WHERE projection = $1 AND finished_at IS NULL";
     const GENERATIONS: &str = "
         UPDATE readcast.generations
-        SET state = 'failed', phase = NULL, last_error = 'cancelled by ' || $2, last_attempt = NULL, last_error_at = now()
+        SET state = 'failed', phase = NULL, last_error = 'cancelled by ' || $2, last_attempt = NULL, last_error_at = now(),
+            last_error_by = NULL
         WHERE projection = $1 AND state IN ('building', 'ready')";
     let done = async {
         execute(connection, "BEGIN").await?;

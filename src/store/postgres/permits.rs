@@ -21,6 +21,8 @@ pub(super) enum Rank {
     Standby,
     /// A commit to what is being built.
     Building,
+    /// What must be done some time, and may take long for reasons that are not ours.
+    Chore,
 }
 
 impl Rank {
@@ -45,8 +47,10 @@ struct Limits {
     all: usize,
     /// Leads have half at most, so that a step of each finds room.
     leads: usize,
-    /// Lanes leave one for a lead and one for a step.
+    /// Lanes leave one for questions, one for a lead and one for a step.
     lanes: usize,
+    /// Chores have few: they wait for each other rather than let others wait.
+    chores: usize,
 }
 
 #[derive(Debug, Default)]
@@ -54,6 +58,7 @@ struct State {
     all: usize,
     leads: usize,
     lanes: usize,
+    chores: usize,
     asked: u64,
     /// By rank, and within it in the order in which they came.
     waiting: BTreeMap<(Rank, u64), oneshot::Sender<Permit>>,
@@ -65,7 +70,7 @@ impl Permits {
 
     pub(super) fn new(most: usize) -> Self {
         let all = most.max(Self::FEWEST);
-        let limits = Limits { all, leads: all / 2, lanes: all - 2 };
+        let limits = Limits { all, leads: all / 2, lanes: (all - 3).max(1), chores: (all / 8).max(1) };
         Self(Arc::new(Shared { limits, state: Mutex::default() }))
     }
 
@@ -107,6 +112,7 @@ impl Limits {
             Rank::Step => true,
             Rank::Lead => state.leads < self.leads,
             Rank::Live | Rank::Standby | Rank::Building => state.lanes < self.lanes,
+            Rank::Chore => state.chores < self.chores,
         };
         state.all < self.all && room_of_its_kind
     }
@@ -121,6 +127,7 @@ impl Shared {
         state.all += 1;
         state.leads += usize::from(rank == Rank::Lead);
         state.lanes += usize::from(rank.is_lane());
+        state.chores += usize::from(rank == Rank::Chore);
         Permit { shared: Arc::clone(self), rank }
     }
 
@@ -153,6 +160,7 @@ impl Drop for Permit {
             state.all -= 1;
             state.leads -= usize::from(self.rank == Rank::Lead);
             state.lanes -= usize::from(self.rank.is_lane());
+            state.chores -= usize::from(self.rank == Rank::Chore);
         }
         while self.shared.serve_next() {}
     }

@@ -9,8 +9,8 @@ use super::lead::PostgresLead;
 use super::server::Backend;
 use crate::source::Extents;
 use crate::store::{
-    Build, Committed, Comparison, Generation, GenerationStatus, Lead, Load, Move, OperationProgress, OperationState,
-    Phase, StoreError, Swap, Swapped,
+    Build, Committed, Comparison, Dropped, Generation, GenerationStatus, Lead, Load, Move, OperationProgress,
+    OperationState, Phase, StoreError, Swap, Swapped,
 };
 
 /// A lead, and what its connection is asked after by.
@@ -98,7 +98,11 @@ impl Lead for WatchedLead {
         watched!(self, |lead| lead.end(generation, failure))
     }
 
-    async fn drop_tables(&mut self, ended: &GenerationStatus) -> Result<bool, StoreError> {
+    async fn end_overdue(&mut self) -> Result<(), StoreError> {
+        watched!(self, |lead| lead.end_overdue())
+    }
+
+    async fn drop_tables(&mut self, ended: &GenerationStatus) -> Result<Dropped, StoreError> {
         watched!(self, |lead| lead.drop_tables(ended))
     }
 

@@ -31,7 +31,8 @@ pub(super) async fn cancel(connection: &mut SqliteConnection, projection: &str, 
     const GIVE_UP: &str = "
         UPDATE readcast_generations
         SET state = 'failed', phase = NULL,
-            last_error = ?2, last_attempt = NULL, last_error_at = strftime('%Y-%m-%dT%H:%M:%fZ', 'now')
+            last_error = ?2, last_attempt = NULL, last_error_by = NULL,
+            last_error_at = strftime('%Y-%m-%dT%H:%M:%fZ', 'now')
         WHERE projection = ?1 AND state IN ('building', 'ready')";
     let reason = format!("cancelled by {by}");
     let operations = operations::cancel(connection, projection, &reason).await?;

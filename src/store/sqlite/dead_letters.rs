@@ -215,7 +215,11 @@ pub(super) async fn count(connection: &mut SqliteConnection, of: ParkedIn<'_>) -
     const COUNT: &str = "
         SELECT count(*) AS keys, coalesce(sum(records), 0) AS records, min(oldest) AS oldest,
             (SELECT count(*) FROM readcast_dead_letters
-             WHERE projection = ?1 AND generation = ?2 AND copied_at IS NULL) AS uncopied
+             WHERE projection = ?1 AND generation = ?2 AND copied_at IS NULL
+               AND (copy_after IS NULL OR copy_after <= strftime('%Y-%m-%dT%H:%M:%fZ', 'now'))) AS uncopied,
+            (SELECT count(*) FROM readcast_dead_letters
+             WHERE projection = ?1 AND generation = ?2 AND copied_at IS NULL
+               AND copy_error IS NOT NULL) AS uncopyable
         FROM (SELECT count(*) AS records, min(parked_at) AS oldest FROM readcast_dead_letters
               WHERE projection = ?1 AND generation = ?2 GROUP BY topic, partition, sequence)";
     let row = sqlx::query(COUNT).bind(of.projection).bind(of.generation.0).fetch_one(connection).await;
@@ -224,6 +228,7 @@ pub(super) async fn count(connection: &mut SqliteConnection, of: ParkedIn<'_>) -
             keys: row.try_get::<i64, _>("keys")?.unsigned_abs(),
             records: row.try_get::<i64, _>("records")?.unsigned_abs(),
             uncopied: row.try_get::<i64, _>("uncopied")?.unsigned_abs(),
+            uncopyable: row.try_get::<i64, _>("uncopyable")?.unsigned_abs(),
             oldest: row.try_get("oldest")?,
         })
     };
@@ -305,10 +310,46 @@ pub(super) async fn uncopied(
         SELECT topic, partition, record_offset, sequence, record_key, record_value, headers, record_time, class, reason,
             attempts, parked_at
         FROM readcast_dead_letters WHERE projection = ?1 AND generation = ?2 AND copied_at IS NULL
+          AND (copy_after IS NULL OR copy_after <= strftime('%Y-%m-%dT%H:%M:%fZ', 'now'))
         ORDER BY topic, partition, record_offset LIMIT ?3";
     let query = sqlx::query(UNCOPIED).bind(of.projection).bind(of.generation.0);
     let rows = query.bind(i64::try_from(most).unwrap_or(i64::MAX)).fetch_all(connection).await;
     rows.and_then(|rows| rows.iter().map(record).collect()).map_err(at("reading dead letters to copy"))
+}
+
+/// Notes that these could not be copied, and when they are tried again.
+pub(super) async fn note_uncopyable(
+    connection: &mut SqliteConnection,
+    of: ParkedIn<'_>,
+    letters: &[((TopicPartition, i64), String)],
+) -> Result<(), StoreError> {
+    const UNCOPYABLE: &str = "
+        UPDATE readcast_dead_letters
+        SET copy_error = ?6, copy_attempts = copy_attempts + 1,
+            copy_after = strftime('%Y-%m-%dT%H:%M:%fZ', 'now', min(1 << min(copy_attempts, 10), 60) || ' minutes')
+        WHERE projection = ?1 AND generation = ?2 AND topic = ?3 AND partition = ?4 AND record_offset = ?5";
+    for ((partition, offset), reason) in letters {
+        let noted = about(UNCOPYABLE, of, partition).bind(*offset).bind(reason.clone());
+        noted.execute(&mut *connection).await.map_err(at("noting what can't be copied"))?;
+    }
+    Ok(())
+}
+
+/// The dead letters that could not be copied, and why.
+pub(super) async fn uncopyable(
+    connection: &mut SqliteConnection,
+    of: ParkedIn<'_>,
+) -> Result<Vec<((TopicPartition, i64), String)>, StoreError> {
+    const UNCOPYABLE: &str = "
+        SELECT topic, partition, record_offset, copy_error FROM readcast_dead_letters
+        WHERE projection = ?1 AND generation = ?2 AND copied_at IS NULL AND copy_error IS NOT NULL
+        ORDER BY topic, partition, record_offset";
+    let rows = sqlx::query(UNCOPYABLE).bind(of.projection).bind(of.generation.0).fetch_all(connection).await;
+    let letter = |row: &SqliteRow| {
+        Ok(((partition(row)?, row.try_get("record_offset")?), row.try_get::<String, _>("copy_error")?))
+    };
+    let letters = rows.and_then(|rows| rows.iter().map(letter).collect());
+    letters.map_err(at("reading what can't be copied"))
 }
 
 /// Notes that these were copied.
@@ -318,7 +359,7 @@ pub(super) async fn note_copied(
     letters: &[(TopicPartition, i64)],
 ) -> Result<(), StoreError> {
     const COPIED: &str = "
-        UPDATE readcast_dead_letters SET copied_at = strftime('%Y-%m-%dT%H:%M:%fZ', 'now')
+        UPDATE readcast_dead_letters SET copied_at = strftime('%Y-%m-%dT%H:%M:%fZ', 'now'), copy_error = NULL
         WHERE projection = ?1 AND generation = ?2 AND topic = ?3 AND partition = ?4 AND record_offset = ?5";
     for (partition, offset) in letters {
         let noted = about(COPIED, of, partition).bind(offset).execute(&mut *connection).await;

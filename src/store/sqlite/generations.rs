@@ -2,7 +2,7 @@
 
 use readcast_core::{Definition, TableSpec};
 use sqlx::sqlite::SqliteRow;
-use sqlx::{Row, SqliteConnection};
+use sqlx::{AssertSqlSafe, Row, SqliteConnection};
 
 use super::connection::at;
 use super::{checkpoints, dead_letters, recorded, refused};
@@ -22,7 +22,7 @@ pub(super) struct Live {
 pub(super) async fn is_migrated(connection: &mut SqliteConnection) -> Result<bool, StoreError> {
     const FOUND: &str = "
         SELECT count(*) FROM sqlite_schema
-        WHERE type = 'table' AND name IN ('readcast_checkpoints', 'readcast_dead_letters')";
+        WHERE type = 'table' AND name IN ('readcast_checkpoints', 'readcast_notices')";
     const LOOKING: &str = "looking for readcast's own tables";
     match sqlx::query_scalar(FOUND).fetch_one(connection).await.map_err(at(LOOKING))? {
         0 => Ok(false),
@@ -98,32 +98,60 @@ pub(super) async fn create(
     Ok(generation)
 }
 
-/// Records what keeps a generation from going on, or that nothing does. While it halts for one reason, or retries for
-/// whichever, the time of its beginning stays.
+/// Whether whoever recorded the trouble of a row of `readcast_generations` runs.
+const BY_PRESENT: &str = "EXISTS (
+    SELECT 1 FROM readcast_instances AS i
+    WHERE i.instance = last_error_by AND i.projection = readcast_generations.projection AND i.running
+      AND i.seen_at >= strftime('%Y-%m-%dT%H:%M:%fZ', 'now', '-10 seconds'))";
+
+/// Records what keeps a generation from going on. While it halts for one reason, or retries for whichever, the time of
+/// its beginning stays.
 pub(super) async fn record_trouble(
     connection: &mut SqliteConnection,
     projection: &str,
     generation: Generation,
-    trouble: Option<&Trouble>,
+    by: &str,
+    trouble: &Trouble,
 ) -> Result<(), StoreError> {
-    const RECORD: &str = "
-        UPDATE readcast_generations
-        SET last_error = ?3, last_attempt = ?4,
-            last_error_at = CASE
-                WHEN ?3 IS NULL THEN NULL
-                WHEN last_error = ?3 OR (last_error IS NOT NULL AND last_attempt IS NOT NULL AND ?4 IS NOT NULL)
-                    THEN last_error_at
-                ELSE strftime('%Y-%m-%dT%H:%M:%fZ', 'now')
-            END
-        WHERE projection = ?1 AND generation = ?2 AND (last_error, last_attempt) IS NOT (?3, ?4)";
-    let recorded = sqlx::query(RECORD)
+    let record = format!(
+        "UPDATE readcast_generations
+         SET last_error = ?3, last_attempt = ?4, last_error_by = ?5,
+             last_error_at = CASE
+                 WHEN last_error = ?3 OR (last_error IS NOT NULL AND last_attempt IS NOT NULL AND ?4 IS NOT NULL)
+                     THEN last_error_at
+                 ELSE strftime('%Y-%m-%dT%H:%M:%fZ', 'now')
+             END
+         WHERE projection = ?1 AND generation = ?2 AND state NOT IN ('retired', 'failed')
+           AND (last_error, last_attempt, last_error_by) IS NOT (?3, ?4, ?5)
+           AND (last_error IS NULL OR last_error_by = ?5 OR NOT {BY_PRESENT}
+                OR last_attempt IS NOT NULL AND ?4 IS NULL)"
+    );
+    let recorded = sqlx::query(AssertSqlSafe(record))
         .bind(projection)
         .bind(generation.0)
-        .bind(trouble.map(|trouble| &trouble.text))
-        .bind(trouble.and_then(|trouble| trouble.attempt).map(u32::cast_signed))
+        .bind(&trouble.text)
+        .bind(trouble.attempt.map(u32::cast_signed))
+        .bind(by)
         .execute(connection)
         .await;
     recorded.map(drop).map_err(at("recording what keeps a generation from going on"))
+}
+
+/// Takes that back, where `by` is to.
+pub(super) async fn forget_trouble(
+    connection: &mut SqliteConnection,
+    projection: &str,
+    generation: Generation,
+    by: &str,
+) -> Result<(), StoreError> {
+    let forget = format!(
+        "UPDATE readcast_generations
+         SET last_error = NULL, last_attempt = NULL, last_error_at = NULL, last_error_by = NULL
+         WHERE projection = ?1 AND generation = ?2 AND state NOT IN ('retired', 'failed') AND last_error IS NOT NULL
+           AND (last_error_by = ?3 OR NOT {BY_PRESENT})"
+    );
+    let forgotten = sqlx::query(AssertSqlSafe(forget)).bind(projection).bind(generation.0).bind(by);
+    forgotten.execute(connection).await.map(drop).map_err(at("recording that a generation goes on"))
 }
 
 /// All generations, with their checkpoints and how much is parked.
@@ -152,13 +180,15 @@ async fn read(
     connection: &mut SqliteConnection,
     projection: Option<&str>,
 ) -> Result<Vec<GenerationStatus>, StoreError> {
-    const ALL: &str = "
-        SELECT projection, generation, state, phase, definition_hash, version, definition, scratch, repeats,
-            paused_at, created_at, activated_at, standby_until, proof, last_error, last_error_at, last_attempt,
-            coalesce(standby_until <= strftime('%Y-%m-%dT%H:%M:%fZ', 'now'), false) AS standby_is_over,
-            dropped_at IS NULL AS has_tables
-        FROM readcast_generations WHERE projection = coalesce(?1, projection) ORDER BY projection, generation";
-    let rows = sqlx::query(ALL).bind(projection).fetch_all(&mut *connection).await;
+    let all = format!(
+        "SELECT projection, generation, state, phase, definition_hash, version, definition, scratch, repeats,
+             paused_at, created_at, activated_at, standby_until, proof, last_error, last_error_at, last_attempt,
+             last_error_by, last_error IS NOT NULL AND {BY_PRESENT} AS by_present,
+             coalesce(standby_until <= strftime('%Y-%m-%dT%H:%M:%fZ', 'now'), false) AS standby_is_over,
+             dropped_at IS NULL AS has_tables
+         FROM readcast_generations WHERE projection = coalesce(?1, projection) ORDER BY projection, generation"
+    );
+    let rows = sqlx::query(AssertSqlSafe(all)).bind(projection).fetch_all(&mut *connection).await;
     let statuses = rows.and_then(|rows| rows.iter().map(status).collect::<sqlx::Result<Vec<_>>>());
     let mut statuses = statuses.map_err(at("reading generations"))?;
     for status in &mut statuses {
@@ -172,6 +202,7 @@ fn status(row: &SqliteRow) -> sqlx::Result<GenerationStatus> {
     let since: Option<String> = row.try_get("last_error_at")?;
     let error: Option<String> = row.try_get("last_error")?;
     let attempt: Option<i32> = row.try_get("last_attempt")?;
+    let (by, by_present): (Option<String>, bool) = (row.try_get("last_error_by")?, row.try_get("by_present")?);
     Ok(GenerationStatus {
         projection: row.try_get("projection")?,
         generation: Generation(row.try_get("generation")?),
@@ -192,6 +223,8 @@ fn status(row: &SqliteRow) -> sqlx::Result<GenerationStatus> {
             text,
             since: since.unwrap_or_default(),
             attempt: attempt.map(i32::cast_unsigned),
+            by,
+            by_present,
         }),
         parked: Parked::default(),
         has_tables: row.try_get("has_tables")?,

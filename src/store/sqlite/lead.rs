@@ -9,43 +9,51 @@ use readcast_core::Definition;
 
 use super::connection::Connection;
 use super::{
-    Writes, additions, build, checkpoints, comparison, dead_letters, holds, lifecycle, operations, pass, rows, swap,
+    Writes, additions, build, checkpoints, comparison, dead_letters, holds, lifecycle, operations, pass, rows,
+    surroundings, swap,
 };
 use crate::failpoint;
 use crate::source::Extents;
 use crate::store::{
-    Build, Committed, Comparison, Generation, GenerationStatus, Lead, Load, Move, OperationProgress, OperationState,
-    ParkedIn, Phase, StoreError, Swap, Swapped, Written,
+    Build, Committed, Comparison, Dropped, Generation, GenerationStatus, Lead, Load, Move, OperationProgress,
+    OperationState, ParkedIn, Phase, StoreError, Swap, Swapped, Written,
 };
 
-/// The projections that somebody in this process leads.
+/// The projections that somebody in this process leads, or does a chore for: each by its name and the right to it.
 #[derive(Default)]
-pub(super) struct Led(Mutex<BTreeSet<String>>);
+pub(super) struct Led(Mutex<BTreeSet<(String, &'static str)>>);
 
 impl Led {
-    fn lock(&self) -> MutexGuard<'_, BTreeSet<String>> {
+    fn lock(&self) -> MutexGuard<'_, BTreeSet<(String, &'static str)>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Leads one projection as long as it lives.
+/// Leads one projection, or does a chore for it, as long as it lives.
 pub(super) struct SqliteLead {
     reads: Arc<Connection>,
     writes: Arc<Writes>,
     projection: String,
+    right: &'static str,
 }
 
 impl SqliteLead {
-    /// `None` when somebody leads the projection already.
-    pub(super) fn take(reads: &Arc<Connection>, writes: &Arc<Writes>, projection: &str) -> Option<Self> {
-        let is_free = writes.led.lock().insert(projection.to_owned());
-        is_free.then(|| Self { reads: Arc::clone(reads), writes: Arc::clone(writes), projection: projection.into() })
+    /// `None` when somebody has that right already.
+    pub(super) fn take(
+        reads: &Arc<Connection>,
+        writes: &Arc<Writes>,
+        projection: &str,
+        right: &'static str,
+    ) -> Option<Self> {
+        let is_free = writes.led.lock().insert((projection.to_owned(), right));
+        let (reads, writes) = (Arc::clone(reads), Arc::clone(writes));
+        is_free.then(|| Self { reads, writes, projection: projection.into(), right })
     }
 }
 
 impl Drop for SqliteLead {
     fn drop(&mut self) {
-        self.writes.led.lock().remove(&self.projection);
+        self.writes.led.lock().remove(&(std::mem::take(&mut self.projection), self.right));
     }
 }
 
@@ -159,12 +167,28 @@ impl Lead for SqliteLead {
         turn.commit().await
     }
 
-    /// They are never in use: readers of the file have a state of their own.
-    async fn drop_tables(&mut self, ended: &GenerationStatus) -> Result<bool, StoreError> {
+    async fn end_overdue(&mut self) -> Result<(), StoreError> {
         let mut turn = self.writes.connection.begin().await?;
-        lifecycle::drop_tables(&mut turn, ended).await?;
-        turn.commit().await?;
-        Ok(true)
+        lifecycle::end_overdue(&mut turn, &self.projection).await?;
+        turn.commit().await
+    }
+
+    /// They are never in use: readers of the file have a state of their own.
+    async fn drop_tables(&mut self, ended: &GenerationStatus) -> Result<Dropped, StoreError> {
+        let mut turn = self.writes.connection.begin().await?;
+        let dependents = surroundings::physical_dependents(&mut turn, ended).await?;
+        match lifecycle::drop_tables(&mut turn, ended).await {
+            Ok(()) => {
+                turn.commit().await?;
+                Ok(Dropped::Done(dependents))
+            }
+            // Rows of a user's table refer to rows of one of them.
+            Err(lifecycle::Undroppable::ReferredTo(error)) => {
+                turn.roll_back().await?;
+                if dependents.is_empty() { Err(error) } else { Ok(Dropped::Kept(dependents)) }
+            }
+            Err(lifecycle::Undroppable::Other(error)) => Err(error),
+        }
     }
 
     async fn resume_at(&mut self, moves: &[Move], operation: i64, outcome: &str) -> Result<(), StoreError> {

@@ -69,7 +69,8 @@ pub(super) async fn end(
         UPDATE readcast_generations
         SET state = iif(?3 IS NULL, 'retired', 'failed'), phase = NULL, standby_until = NULL,
             last_error = coalesce(?3, last_error), last_attempt = iif(?3 IS NULL, last_attempt, NULL),
-            last_error_at = iif(?3 IS NULL, last_error_at, strftime('%Y-%m-%dT%H:%M:%fZ', 'now'))
+            last_error_at = iif(?3 IS NULL, last_error_at, strftime('%Y-%m-%dT%H:%M:%fZ', 'now')),
+            last_error_by = iif(?3 IS NULL, last_error_by, NULL)
         WHERE projection = ?1 AND generation = ?2";
     const ENDING: &str = "ending the life of a generation";
     match generations::state(connection, projection, generation).await? {
@@ -84,9 +85,34 @@ pub(super) async fn end(
     }
 }
 
+/// Ends the life of the standbys whose time is over.
+pub(super) async fn end_overdue(connection: &mut SqliteConnection, projection: &str) -> Result<(), StoreError> {
+    const END: &str = "
+        UPDATE readcast_generations SET state = 'retired', standby_until = NULL
+        WHERE projection = ?1 AND state = 'standby' AND standby_until <= strftime('%Y-%m-%dT%H:%M:%fZ', 'now')";
+    sqlx::query(END).bind(projection).execute(connection).await.map(drop).map_err(at("retiring standbys"))
+}
+
+/// Why tables were not dropped.
+pub(super) enum Undroppable {
+    /// Rows of other tables refer to theirs.
+    ReferredTo(StoreError),
+    Other(StoreError),
+}
+
+impl From<StoreError> for Undroppable {
+    fn from(error: StoreError) -> Self {
+        Self::Other(error)
+    }
+}
+
 /// Drops the tables and checkpoints of a generation whose life has ended. Readers that are still at it keep what they
 /// see, and nobody waits for them.
-pub(super) async fn drop_tables(connection: &mut SqliteConnection, ended: &GenerationStatus) -> Result<(), StoreError> {
+pub(super) async fn drop_tables(
+    connection: &mut SqliteConnection,
+    ended: &GenerationStatus,
+) -> Result<(), Undroppable> {
+    const FORGET_NOTICES: &str = "DELETE FROM readcast_notices WHERE projection = ?1 AND generation = ?2";
     const FORGET: &str = "DELETE FROM readcast_checkpoints WHERE projection = ?1 AND generation = ?2";
     const DROPPED: &str = "
         UPDATE readcast_generations SET dropped_at = coalesce(dropped_at, strftime('%Y-%m-%dT%H:%M:%fZ', 'now'))
@@ -94,13 +120,17 @@ pub(super) async fn drop_tables(connection: &mut SqliteConnection, ended: &Gener
     const DROPPING: &str = "dropping a generation";
     let state = generations::state(connection, &ended.projection, ended.generation).await?;
     if state.is_fed() {
-        return Err(refused(DROPPING, format!("generation {} is {state}", ended.generation.0)));
+        return Err(refused(DROPPING, format!("generation {} is {state}", ended.generation.0)).into());
     }
     for table in &ended.tables {
         let statement = format!("DROP TABLE IF EXISTS {}", sql::quoted(&sql::physical(table, ended.generation)));
-        connection.execute(AssertSqlSafe(statement)).await.map_err(at(DROPPING))?;
+        connection.execute(AssertSqlSafe(statement)).await.map_err(|error| {
+            let referred_to = error.as_database_error().is_some_and(|error| error.is_foreign_key_violation());
+            let error = at(DROPPING)(error);
+            if referred_to { Undroppable::ReferredTo(error) } else { error.into() }
+        })?;
     }
-    for statement in [FORGET, DROPPED] {
+    for statement in [FORGET, FORGET_NOTICES, DROPPED] {
         let done = sqlx::query(statement).bind(&ended.projection).bind(ended.generation.0);
         done.execute(&mut *connection).await.map_err(at(DROPPING))?;
     }

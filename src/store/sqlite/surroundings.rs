@@ -8,7 +8,7 @@ use sqlx::SqliteConnection;
 
 use super::connection::at;
 use super::sql;
-use crate::store::{Generation, GenerationStatus, StoreError, Surroundings};
+use crate::store::{Dependent, Generation, GenerationStatus, StoreError, Surroundings};
 
 pub(super) async fn surroundings(
     connection: &mut SqliteConnection,
@@ -42,6 +42,32 @@ async fn dependents(connection: &mut SqliteConnection, tables: &[TableSpec]) -> 
     let mut others = others.map_err(at("looking for what depends on the tables"))?;
     others.retain(|(_, sql)| tables.iter().any(|table| mentions(sql, table.name())));
     Ok(others.into_iter().map(|(name, _)| name).collect())
+}
+
+/// The objects of users that name one of a generation's physical tables: they read them, or refer to them. What belongs
+/// to such a table, as its triggers do, goes with it.
+pub(super) async fn physical_dependents(
+    connection: &mut SqliteConnection,
+    of: &GenerationStatus,
+) -> Result<Vec<Dependent>, StoreError> {
+    const OTHERS: &str = "
+        SELECT type, name, tbl_name, sql FROM sqlite_schema
+        WHERE type IN ('view', 'trigger', 'table') AND sql IS NOT NULL
+          AND NOT (type = 'view' AND name IN (
+              SELECT declared.value ->> 'name' FROM readcast_generations, json_each(definition) AS declared))
+        ORDER BY name";
+    let others: sqlx::Result<Vec<(String, String, String, String)>> =
+        sqlx::query_as(OTHERS).fetch_all(connection).await;
+    let others = others.map_err(at("looking for what depends on the tables"))?;
+    let names: Vec<String> = of.tables.iter().map(|table| sql::physical(table, of.generation)).collect();
+    let mut dependents = Vec::new();
+    for (kind, name, table, sql) in others {
+        if let Some(on) = names.iter().find(|on| mentions(&sql, on)).filter(|_| !names.contains(&table)) {
+            let removal = (kind != "table").then(|| format!("DROP {} {}", kind.to_uppercase(), sql::quoted(&name)));
+            dependents.push(Dependent { what: format!("{kind} {name}"), on: on.clone(), removal });
+        }
+    }
+    Ok(dependents)
 }
 
 /// Whether `name` is among the words of `sql`.

@@ -10,9 +10,9 @@ use super::{Feed, Partition, Run, TICK};
 use crate::error::Failure;
 use crate::health::State;
 use crate::source::{Extents, Known, SourceError, Verdict, added, examine, verify};
-use crate::store::{GenerationStatus, Positions, StoreError, Trouble};
-use crate::supervisor::Shared;
+use crate::store::{GenerationStatus, Positions, RecordedError, StoreError, Trouble};
 use crate::supervisor::watch::{self, Sight};
+use crate::supervisor::{Options, Shared};
 
 /// Makes sure that the log is the one that all checkpoints point into, whoever has the partitions now. How far it
 /// reaches, asked after where they stand: the other way round, an owner who goes on would be beyond its end.
@@ -37,16 +37,26 @@ pub(super) async fn same_log(feed: &Feed, shared: &Shared) -> Result<Extents, Fa
     }
 }
 
-/// Notes in the store what keeps the generation from going on, or that nothing does, for `readcast status`. Where the
-/// store itself is the trouble, that may not succeed, and must not take long.
-pub(super) async fn note(shared: &Shared, feed: &Feed, trouble: Option<&Trouble>) {
-    let noted = shared.store.record_trouble(feed.name(), feed.generation, trouble);
+/// Notes in the store what keeps the generation from going on, for `readcast status`. Where the store itself is the
+/// trouble, that may not succeed, and must not take long: it is noted again for as long as it is so.
+pub(super) async fn note(shared: &Shared, feed: &Feed, options: &Options, trouble: &Trouble) {
+    let instance = options.instance();
+    let noted = shared.store.record_trouble(feed.name(), feed.generation, &instance, trouble);
+    within_a_tick(feed, noted).await;
+}
+
+/// Notes in the store that nothing keeps the generation from going on, as far as this instance is concerned. Where that
+/// does not succeed, the store goes on saying otherwise, and whoever looks there and finds it well notes it again.
+pub(super) async fn all_is_well(shared: &Shared, feed: &Feed, options: &Options) {
+    let instance = options.instance();
+    within_a_tick(feed, shared.store.forget_trouble(feed.name(), feed.generation, &instance)).await;
+}
+
+async fn within_a_tick(feed: &Feed, noted: impl Future<Output = Result<(), StoreError>>) {
     match tokio::time::timeout(TICK, noted).await {
         Ok(Ok(())) => {}
-        Ok(Err(error)) => {
-            tracing::debug!(projection = feed.name(), "what keeps it from going on was not noted: {error}");
-        }
-        Err(_) => tracing::debug!(projection = feed.name(), "what keeps it from going on was not noted in time"),
+        Ok(Err(error)) => tracing::debug!(projection = feed.name(), "how it fares was not noted: {error}"),
+        Err(_) => tracing::debug!(projection = feed.name(), "how it fares was not noted in time"),
     }
 }
 
@@ -67,6 +77,8 @@ struct Standing {
     ours: Positions,
     /// Those of the live generation, where it goes before ours.
     live: Option<Positions>,
+    /// What it says keeps ours from going on.
+    error: Option<RecordedError>,
 }
 
 impl Standing {
@@ -76,7 +88,9 @@ impl Standing {
             true => Some(shared.store.positions(feed.name(), None).await?),
             false => None,
         };
-        Ok(Self { ours, live })
+        let statuses = shared.store.generations_of(feed.name()).await?;
+        let ours_among = statuses.into_iter().find(|status| status.generation == feed.generation);
+        Ok(Self { ours, live, error: ours_among.and_then(|status| status.last_error) })
     }
 }
 
@@ -100,13 +114,16 @@ impl Run<'_> {
             stalled = stalled.or(self.silent_partition(extents)?);
         }
         let standing = standing.ok().and_then(Result::ok);
+        let mut recorded = None;
         if let Some(Some(standing)) = &standing {
             self.give_way(standing.live.as_ref(), extents.as_ref());
             self.still_the_same_store(&standing.ours)?;
+            recorded = standing.error.as_ref();
         }
         let runs = stalled.is_none() && self.voice.state() == Some(State::Running) && !self.throttle.closed;
         let has_all = extents.is_some_and(|extents| self.has_all_of(&extents));
-        self.tell(stalled).await;
+        self.tell(stalled, recorded).await;
+        self.unidentified.tell(self.feed, self.options, self.shared).await;
         // A bounded run waits for what others do.
         self.pace.looked(Instant::now(), runs && has_all && standing.is_some() && self.goal.is_none());
         Ok(())
@@ -174,25 +191,25 @@ impl Run<'_> {
         Ok(said)
     }
 
-    /// Says how the generation fares, here and in the store.
-    async fn tell(&mut self, stalled: Option<String>) {
+    /// Says how the generation fares, here and in the store. What the store says decides whether it has to be told that
+    /// all is well: again and again, until it says nothing else.
+    async fn tell(&mut self, stalled: Option<String>, recorded: Option<&RecordedError>) {
         let state = self.voice.state();
         match (stalled, state) {
             (_, Some(State::Retrying { attempt, reason })) => {
-                note(self.shared, self.feed, Some(&Trouble { text: reason, attempt: Some(attempt) })).await;
-                self.noted = true;
+                note(self.shared, self.feed, self.options, &Trouble { text: reason, attempt: Some(attempt) }).await;
             }
             (Some(reason), _) => {
-                note(self.shared, self.feed, Some(&Trouble { text: reason.clone(), attempt: Some(0) })).await;
+                let trouble = Trouble { text: reason.clone(), attempt: Some(0) };
+                note(self.shared, self.feed, self.options, &trouble).await;
                 self.voice.say(State::Stalled { reason });
-                self.noted = true;
             }
             (None, state) => {
                 if matches!(state, Some(State::Stalled { .. })) {
                     self.voice.say(State::Running);
                 }
-                if std::mem::take(&mut self.noted) {
-                    note(self.shared, self.feed, None).await;
+                if recorded.is_some_and(|error| error.is_for(&self.options.instance())) {
+                    all_is_well(self.shared, self.feed, self.options).await;
                 }
             }
         }

@@ -1,0 +1,146 @@
+//! Notices: what stops nothing and an operator must know, for as long as it is so.
+
+use std::fmt;
+
+use serde::Serialize;
+
+use super::Generation;
+
+/// What a notice is about. A generation has one notice of each kind at most.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum NoticeKind {
+    /// The tables of a generation whose life has ended can't be dropped.
+    TablesNotDropped,
+    /// Objects of users read tables that are gone.
+    BrokenDependents,
+    /// Dead letters can't be copied to their topic: none of them.
+    CopyingFails,
+    /// Some dead letters can't be copied to their topic, while others are.
+    DeadLettersNotCopied,
+    /// Events without an identity, where they are known by one: their duplicates are projected.
+    EventsWithoutIdentity,
+}
+
+impl NoticeKind {
+    /// Every kind, with its name as it stands in the database and in metrics.
+    pub const NAMES: [(NoticeKind, &'static str); 5] = [
+        (NoticeKind::TablesNotDropped, "tables_not_dropped"),
+        (NoticeKind::BrokenDependents, "broken_dependents"),
+        (NoticeKind::CopyingFails, "copying_fails"),
+        (NoticeKind::DeadLettersNotCopied, "dead_letters_not_copied"),
+        (NoticeKind::EventsWithoutIdentity, "events_without_identity"),
+    ];
+
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        Self::NAMES.iter().find(|(kind, _)| *kind == self).map_or("", |(_, name)| name)
+    }
+
+    /// The kind with this name.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::NAMES.iter().find(|(_, other)| *other == name).map(|(kind, _)| *kind)
+    }
+
+    /// Whether it is about single events of the past: then counts add up, and a day without another one ends it.
+    pub fn adds_up(self) -> bool {
+        match self {
+            Self::EventsWithoutIdentity => true,
+            Self::TablesNotDropped | Self::BrokenDependents | Self::CopyingFails | Self::DeadLettersNotCopied => false,
+        }
+    }
+}
+
+impl fmt::Display for NoticeKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// A notice, as whoever finds its cause writes it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Notice {
+    /// What it is about.
+    pub kind: NoticeKind,
+    /// What is the matter: SQLSTATE, message and coordinates, never row data.
+    pub text: String,
+    /// What to type.
+    pub next: String,
+    /// How many things it is about; 0 where there is nothing to count. See [`NoticeKind::adds_up`].
+    pub count: u64,
+}
+
+/// A notice as it stands in the database. Times are in RFC 3339.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct RecordedNotice {
+    /// The projection's name.
+    #[serde(skip)]
+    pub projection: String,
+    /// Which generation.
+    #[serde(skip)]
+    pub generation: Generation,
+    /// What it is about.
+    pub kind: NoticeKind,
+    /// What is the matter.
+    pub text: String,
+    /// What to type.
+    pub next: String,
+    /// How many things it is about; 0 where there is nothing to count.
+    pub count: u64,
+    /// Since when.
+    pub since: String,
+    /// When it was seen last.
+    pub seen_at: String,
+    /// Whether that is more than a day ago, by the database's clock.
+    #[serde(skip)]
+    pub is_old: bool,
+}
+
+impl fmt::Display for RecordedNotice {
+    /// As operators read it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { generation, text, next, count, since, seen_at, .. } = self;
+        write!(f, "generation {}: {text} (", generation.0)?;
+        if *count > 0 {
+            write!(f, "{count} ")?;
+        }
+        write!(f, "since {since}")?;
+        if self.kind.adds_up() {
+            write!(f, ", the last at {seen_at}")?;
+        }
+        write!(f, "). Next: {next}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kinds_are_found_by_their_names() {
+        for (kind, name) in NoticeKind::NAMES {
+            assert_eq!((NoticeKind::named(name), kind.to_string().as_str()), (Some(kind), name));
+            assert_eq!(serde_json::to_value(kind).expect("a name"), name);
+        }
+        assert_eq!(NoticeKind::named("harmless"), None);
+    }
+
+    #[test]
+    fn a_notice_says_what_where_since_when_and_what_to_type() {
+        let notice = |kind, count| RecordedNotice {
+            projection: "p".into(),
+            generation: Generation(2),
+            kind,
+            text: "it is so".into(),
+            next: "type this".into(),
+            count,
+            since: "noon".into(),
+            seen_at: "one".into(),
+            is_old: false,
+        };
+        let kept = notice(NoticeKind::TablesNotDropped, 0).to_string();
+        assert_eq!(kept, "generation 2: it is so (since noon). Next: type this");
+        let counted = notice(NoticeKind::EventsWithoutIdentity, 7).to_string();
+        assert_eq!(counted, "generation 2: it is so (7 since noon, the last at one). Next: type this");
+    }
+}
