@@ -17,3 +17,4 @@ mod rebuild;
 mod shop;
 mod store_conformance;
 mod tidy;
+mod upgrade;
