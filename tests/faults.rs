@@ -3,7 +3,9 @@
 
 mod bounds;
 mod broker;
+mod commands;
 mod database;
+mod half_open;
 mod log;
 mod rebalance;
 mod schedules;

@@ -4,6 +4,7 @@
 
 mod support;
 
+mod cases;
 mod cli;
 mod dead_letters_cli;
 mod faults;
@@ -18,3 +19,4 @@ mod rest;
 mod shop;
 mod store_conformance;
 mod tidy;
+mod upgrade;

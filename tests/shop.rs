@@ -47,6 +47,16 @@ fn queries(time: impl Fn(&str) -> String) -> [(&'static str, String); 4] {
     ]
 }
 
+/// The tables that readers see in this database.
+pub(crate) async fn postgres_tables(database: &Database) -> Tables {
+    const TIME: &str = r#"'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'"#;
+    let mut tables = Tables::new();
+    for (table, query) in queries(|column| format!("to_char({column} AT TIME ZONE 'UTC', {TIME})")) {
+        tables.insert(table, sorted(database.rows(&query).await));
+    }
+    tables
+}
+
 /// Files in, SQLite out, in a folder of its own.
 pub(crate) struct FileShop {
     dir: tempfile::TempDir,
@@ -225,12 +235,7 @@ impl KafkaShop {
     }
 
     pub(crate) async fn tables(&self) -> Tables {
-        const TIME: &str = r#"'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'"#;
-        let mut tables = Tables::new();
-        for (table, query) in queries(|column| format!("to_char({column} AT TIME ZONE 'UTC', {TIME})")) {
-            tables.insert(table, sorted(self.database.rows(&query).await));
-        }
-        tables
+        postgres_tables(&self.database).await
     }
 
     /// How many events are behind all projections together.

@@ -7,12 +7,12 @@ use crate::support::eventually::{PATIENCE, eventually};
 use crate::support::kafka::Kafka;
 use crate::support::postgres::Database;
 use crate::support::process::Readcast;
-use crate::support::proxy::{Cut, Proxy};
+use crate::support::proxy::{Fault, Moment, Proxy, Statement};
 use crate::support::servers;
 
 #[tokio::test]
 async fn fault_01_02_a_connection_cut_around_commit_neither_loses_nor_doubles_an_event() {
-    for cut in [Cut::AfterCommit, Cut::BeforeCommit] {
+    for moment in [Moment::After(Statement::Commit), Moment::Before(Statement::Commit)] {
         let shop = KafkaShop::journalled(2).await;
         shop.produce(events(100));
         shop.run_to_the_end().await;
@@ -23,7 +23,7 @@ async fn fault_01_02_a_connection_cut_around_commit_neither_loses_nor_doubles_an
         }
         let mut count = 100;
         for nth in [1, 2, 5] {
-            proxy.arm(cut, nth);
+            proxy.arm(moment, Fault::Cut, nth);
             shop.produce(events(count + 3_000).skip(count));
             count += 3_000;
             proxy.acted().await;

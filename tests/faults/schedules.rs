@@ -10,7 +10,7 @@ use super::{cut_connections, slow_database};
 use crate::files_to_sqlite::seed;
 use crate::shop::{KafkaShop, PROJECTIONS, events};
 use crate::support::process::Readcast;
-use crate::support::proxy::{Cut, Proxy};
+use crate::support::proxy::{self, Moment, Proxy, Statement};
 
 const SCHEDULES: u64 = 3;
 const STEPS: usize = 16;
@@ -127,8 +127,8 @@ impl Scene {
             }
             Fault::Disconnect => cut_connections(&self.shop).await,
             Fault::CutCommit => {
-                let cut = if self.random.bool() { Cut::BeforeCommit } else { Cut::AfterCommit };
-                self.proxy.arm(cut, self.random.u32(1..=5));
+                let moment = if self.random.bool() { Moment::Before } else { Moment::After };
+                self.proxy.arm(moment(Statement::Commit), proxy::Fault::Cut, self.random.u32(1..=5));
             }
             Fault::SlowDatabase => {
                 let millis = [0, 20, 100][self.random.usize(..3)];

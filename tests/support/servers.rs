@@ -53,6 +53,17 @@ pub(crate) async fn kafka() -> &'static Running {
     SHARED.get_or_init(find_kafka).await
 }
 
+/// A Kafka for producers that nobody here wrote, which know topics by their first records. One that is named in the
+/// environment is expected to create them too.
+pub(crate) async fn kafka_that_creates_topics() -> Running {
+    if let Some(running) = named_kafka() {
+        return running;
+    }
+    let server = LocalKafka::start_with(None, &[("auto.create.topics.enable", "true")]).await;
+    let server = server.expect("this takes Java and Kafka here: scripts/test installs them");
+    Running { address: server.bootstrap(), _keeper: Keeper::Kafka(server) }
+}
+
 /// The folder of the jars that a Kafka of ours is started from, if there is one.
 pub(crate) fn kafka_jars() -> PathBuf {
     local_kafka::libs()
@@ -91,9 +102,14 @@ async fn find_postgres(durability: Durability) -> Running {
     }
 }
 
+fn named_kafka() -> Option<Running> {
+    let address = std::env::var("READCAST_TEST_KAFKA").ok()?;
+    Some(Running { address, _keeper: Keeper::Somebody })
+}
+
 async fn find_kafka() -> Running {
-    if let Ok(address) = std::env::var("READCAST_TEST_KAFKA") {
-        return Running { address, _keeper: Keeper::Somebody };
+    if let Some(running) = named_kafka() {
+        return running;
     }
     if let Some(server) = LocalKafka::start(None).await {
         return Running { address: server.bootstrap(), _keeper: Keeper::Kafka(server) };

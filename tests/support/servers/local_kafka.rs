@@ -64,14 +64,22 @@ impl LocalKafka {
     /// A fresh broker that answers, or `None` without Java or without the jars. Clients that come by way of `line` are told
     /// to stay on it; see [`Line::bootstrap`].
     pub(crate) async fn start(line: Option<&Line>) -> Option<LocalKafka> {
+        LocalKafka::start_with(line, &[]).await
+    }
+
+    /// The same with other properties in the place of ours.
+    pub(crate) async fn start_with(line: Option<&Line>, properties: &[(&str, &str)]) -> Option<LocalKafka> {
         let (java, libs) = (java()?, libs());
         if !libs.is_dir() {
             return None;
         }
         let port = free_port();
         let dir = tempfile::Builder::new().prefix("readcast-kafka-").tempdir().expect("a temporary directory").keep();
+        let others = properties.iter().map(|(key, value)| format!("{key}={value}\n"));
         let properties = dir.join("server.properties");
-        std::fs::write(&properties, server_properties(port, line, &dir)).expect("the directory is ours");
+        // The last one of a name counts.
+        let text: String = std::iter::once(server_properties(port, line, &dir)).chain(others).collect();
+        std::fs::write(&properties, text).expect("the directory is ours");
         let classes = libs.join("*").into_os_string();
         format_storage(&java, &classes, &properties);
         let mut command = vec![java];

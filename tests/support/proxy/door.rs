@@ -1,0 +1,125 @@
+//! The port of the proxy, and what becomes of those who come to it.
+
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::fd::AsRawFd;
+use std::sync::{Condvar, Mutex, MutexGuard};
+use std::time::Duration;
+
+use super::PATIENCE;
+
+/// Connections that may wait to be accepted: more than any test makes at a time.
+const BACKLOG: i32 = 128;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum State {
+    Open,
+    /// Nobody listens.
+    Refusing,
+    /// Somebody listens and answers nobody.
+    Ignoring,
+    /// For good.
+    Gone,
+}
+
+pub(super) struct Door {
+    address: SocketAddr,
+    states: Mutex<States>,
+    changed: Condvar,
+}
+
+struct States {
+    wanted: State,
+    actual: State,
+}
+
+impl Door {
+    /// A door on a free port, and what [`Self::accept`] is to listen with.
+    pub(super) fn open() -> (Door, TcpListener) {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).expect("the loopback interface has a free port");
+        let address = listener.local_addr().expect("a bound socket has an address");
+        let states = Mutex::new(States { wanted: State::Open, actual: State::Open });
+        (Door { address, states, changed: Condvar::new() }, listener)
+    }
+
+    pub(super) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Returns when it is so.
+    pub(super) fn becomes(&self, wanted: State) {
+        let mut states = self.states();
+        let was_open = states.actual == State::Open;
+        states.wanted = wanted;
+        self.changed.notify_all();
+        if was_open && wanted != State::Open {
+            // Wakes the thread that accepts.
+            let _ = TcpStream::connect(self.address);
+        }
+        let waited = self.changed.wait_timeout_while(states, PATIENCE, |states| states.actual != wanted);
+        let (states, _) = waited.expect("nothing panics under this lock");
+        assert_eq!(states.actual, wanted, "the proxy's door");
+    }
+
+    /// Hands each client to `serve` while the door is open. Returns once it is gone.
+    pub(super) fn accept(&self, mut listener: TcpListener, serve: impl Fn(TcpStream)) {
+        loop {
+            match self.wanted() {
+                State::Open => {
+                    self.is(State::Open);
+                    let client = listener.accept();
+                    // It may be the one that woke us.
+                    if self.wanted() == State::Open {
+                        client.into_iter().for_each(|(client, _)| serve(client));
+                    }
+                }
+                State::Refusing => {
+                    drop(listener);
+                    self.is(State::Refusing);
+                    self.wait_while(State::Refusing);
+                    listener = TcpListener::bind(self.address).expect("the port was ours a moment ago");
+                }
+                State::Ignoring => {
+                    let crowd = fill(&listener, self.address);
+                    self.is(State::Ignoring);
+                    self.wait_while(State::Ignoring);
+                    listen(&listener, BACKLOG);
+                    drop(crowd);
+                }
+                State::Gone => return self.is(State::Gone),
+            }
+        }
+    }
+
+    fn states(&self) -> MutexGuard<'_, States> {
+        self.states.lock().expect("nothing panics under this lock")
+    }
+
+    fn wanted(&self) -> State {
+        self.states().wanted
+    }
+
+    fn is(&self, actual: State) {
+        self.states().actual = actual;
+        self.changed.notify_all();
+    }
+
+    fn wait_while(&self, state: State) {
+        let waited = self.changed.wait_while(self.states(), |states| states.wanted == state);
+        drop(waited.expect("nothing panics under this lock"));
+    }
+}
+
+/// Takes all the room of those who wait to be accepted, so that the system drops what comes next.
+fn fill(listener: &TcpListener, address: SocketAddr) -> Vec<TcpStream> {
+    const ENOUGH: Duration = Duration::from_millis(50);
+    listen(listener, 0);
+    std::iter::from_fn(|| TcpStream::connect_timeout(&address, ENOUGH).ok()).collect()
+}
+
+/// Sets how many connections may wait to be accepted.
+#[allow(unsafe_code, reason = "the standard library listens once")]
+fn listen(listener: &TcpListener, backlog: i32) {
+    // SAFETY: listen takes two integers and touches no memory of ours; the descriptor is open as long as the reference lives.
+    let result = unsafe { libc::listen(listener.as_raw_fd(), backlog) };
+    assert_eq!(result, 0, "listen: {}", std::io::Error::last_os_error());
+}
