@@ -7,7 +7,9 @@ use readcast::source::{Record, Source, SourceEvent, Start};
 
 use crate::shop::{KafkaShop, events};
 use crate::support::eventually::{PATIENCE, eventually};
-use crate::support::kafka::{NewRecord, unique};
+use crate::support::kafka::{Kafka, NewRecord, unique};
+use crate::support::postgres::Database;
+use crate::support::servers;
 
 const COPIES: &str = "dead";
 
@@ -136,11 +138,11 @@ async fn a_dead_letter_that_cannot_be_copied_holds_up_neither_the_others_nor_ope
 }
 
 #[tokio::test]
-async fn a_topic_that_takes_nothing_is_told_of_and_the_letters_are_copied_when_it_does() {
-    let shop = KafkaShop::new(1).await;
+async fn a_topic_that_is_not_there_is_told_of_and_the_letters_are_copied_when_it_is() {
+    // One that creates no topic that somebody asks for.
+    let broker = servers::own_kafka(None).await;
+    let shop = KafkaShop::on(Kafka::at(&broker.bootstrap()), Database::create().await, 1).await;
     let copies = shop.topic().replace("orders", COPIES);
-    // More brokers than there are would have to acknowledge a record.
-    shop.kafka.create_topic_with(&copies, 1, &[("min.insync.replicas", "2")]).await;
     let torn = NewRecord { partition: Some(0), value: Some(b"no event".to_vec()), ..NewRecord::default() };
     shop.kafka.produce(&shop.topic(), [torn]);
     let envs = [("READCAST_SOURCE_DEAD_LETTER_TOPIC", COPIES)];
@@ -155,7 +157,7 @@ async fn a_topic_that_takes_nothing_is_told_of_and_the_letters_are_copied_when_i
     let mut retry = shop.start(&["dead-letters", "retry", "order_summary", "--all"], &[]);
     retry.wait().await;
     assert!(retry.stderr().contains("still waiting: 1 key"), "it was tried: {}", retry.stderr());
-    shop.kafka.alter_topic(&copies, &[("min.insync.replicas", "1")]).await;
+    shop.kafka.create_topic(&copies, 1).await;
     let copied = tokio::time::timeout(2 * PATIENCE, read(shop.kafka.bootstrap(), &copies, 1)).await.unwrap();
     assert_eq!(copied[0].value.as_deref(), Some(b"no event".as_slice()));
     eventually("nothing is told any more", PATIENCE, async || {

@@ -4,9 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use rdkafka::admin::{
-    AdminClient, AdminOptions, AlterConfig, NewPartitions, NewTopic, ResourceSpecifier, TopicReplication,
-};
+use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::config::FromClientConfigAndContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
@@ -83,14 +81,6 @@ impl Kafka {
         let results = self.admin.create_topics([&topic], &options()).await.expect("the broker answers");
         results[0].as_ref().unwrap_or_else(|error| panic!("creating topic {name}: {error:?}"));
         self.await_partitions(name, partitions).await;
-    }
-
-    /// Gives a topic these properties and no others.
-    pub(crate) async fn alter_topic(&self, name: &str, properties: &[(&str, &str)]) {
-        let config = AlterConfig::new(ResourceSpecifier::Topic(name));
-        let config = properties.iter().fold(config, |config, (key, value)| config.set(key, value));
-        let results = self.admin.alter_configs([&config], &options()).await.expect("the broker answers");
-        results[0].as_ref().unwrap_or_else(|error| panic!("altering topic {name}: {error:?}"));
     }
 
     /// Deletes a topic and waits until its name is free again.
