@@ -10,6 +10,7 @@ use tokio::process::Command;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
+use crate::support::process::configuration;
 use crate::support::servers;
 
 /// In seconds; no case takes nearly as long.
@@ -67,6 +68,9 @@ async fn run(case: &Path, kafka: &str, postgres: &str) -> Outcome {
     let begun = Instant::now();
     let mut command = Command::new("timeout");
     command.arg(LIMIT).arg(case.join("repro")).stdin(Stdio::null()).stderr(Stdio::inherit()).kill_on_drop(true);
+    for name in configuration() {
+        command.env_remove(name);
+    }
     command.env("READCAST", program(case)).env("KAFKA", kafka).env("PG", postgres);
     let output = command.output().await.expect("every Linux has `timeout`");
     let said = String::from_utf8_lossy(&output.stdout).lines().last().unwrap_or_default().to_owned();

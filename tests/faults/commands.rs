@@ -21,7 +21,7 @@ use crate::support::proxy::{Fault, Moment, Proxy, Statement, Way};
 const LIMIT: Duration = Duration::from_secs(60);
 
 /// Processes at a time. They wait, mostly; what is bounded is their memory.
-const AT_ONCE: usize = 64;
+const AT_ONCE: usize = 96;
 
 /// What every instance is given to connect in.
 const CONNECT_TIMEOUT: &str = "&connect_timeout=2";
@@ -30,13 +30,14 @@ const CONNECT_TIMEOUT: &str = "&connect_timeout=2";
 struct Typed {
     /// Ends where its options begin; see [`Command::name`].
     line: &'static str,
-    /// In the text of the statement on which it depends, behind which it is as good as done.
+    /// In the text of the statement on which it depends: the last one before it changes anything, or what it is to tell of.
     decisive: &'static str,
     /// Its exit code when nothing is in the way.
     code: i32,
 }
 
-const ASKS: &str = "INSERT INTO readcast.operations";
+/// With which an operation is asked for, before anything is locked: a trial must not stand in the way of another.
+const ASKS: &str = "'readcast operations '";
 
 const fn typed(line: &'static str, decisive: &'static str) -> Typed {
     Typed { line, decisive, code: 0 }
@@ -366,7 +367,7 @@ async fn waits_and_goes_on(fault: (Moment, Fault)) {
 
 #[tokio::test]
 async fn an_instance_says_what_it_waits_for_and_goes_on_when_postgres_is_well_again() {
-    let places = Arc::new(Semaphore::new(AT_ONCE / 4));
+    let places = Arc::new(Semaphore::new(AT_ONCE / 6));
     // Tasks, so that the end of one with a panic leaves the others to theirs.
     let mut running = JoinSet::new();
     let tasks = LocalSet::new();

@@ -1,6 +1,6 @@
 //! The program under test as a user runs it: a process with arguments, an environment, two streams of lines, signals and an end.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
@@ -68,7 +68,7 @@ impl Readcast {
         envs: &[(&str, &str)],
     ) -> Readcast {
         let mut command = Command::new(env!("CARGO_BIN_EXE_readcast"));
-        for (name, _) in std::env::vars_os().filter(|(name, _)| is_configuration(&name.to_string_lossy())) {
+        for name in configuration() {
             command.env_remove(name);
         }
         command.args(args).envs(envs.iter().copied()).current_dir(dir);
@@ -239,10 +239,13 @@ impl fmt::Display for Transcript {
     }
 }
 
-/// Variables of a developer's shell that would change what a test observes.
-fn is_configuration(name: &str) -> bool {
-    let ours = name.starts_with("READCAST_") || name.starts_with("PG") || name.starts_with("OTEL_");
-    ours || ["DATABASE_URL", "RUST_LOG", "LOG_FORMAT", "NO_COLOR"].contains(&name)
+/// The names of those variables of a developer's shell that would change what a test observes.
+pub(crate) fn configuration() -> impl Iterator<Item = OsString> {
+    let is_configuration = |name: &str| {
+        let ours = name.starts_with("READCAST_") || name.starts_with("PG") || name.starts_with("OTEL_");
+        ours || ["DATABASE_URL", "RUST_LOG", "LOG_FORMAT", "NO_COLOR"].contains(&name)
+    };
+    std::env::vars_os().map(|(name, _)| name).filter(move |name| is_configuration(&name.to_string_lossy()))
 }
 
 /// Reads a stream to its end on a thread of its own: a pipe that nobody empties would stop the program under test.
