@@ -51,6 +51,7 @@ const COMMANDS: &[(&str, &[Typed])] = &[
     ("completions", &[]),
     ("status", &[typed("status", "readcast.instances"), typed("status --output json", "readcast.operations")]),
     ("check", &[typed("check", "attname")]),
+    ("adopt", &[typed("adopt --dry-run", "readcast.deployment"), typed("adopt", "readcast.deployment")]),
     ("migrate", &[typed("migrate", "pg_advisory_xact_lock")]),
     ("dead-letters list", &[typed("dead-letters list", "readcast.dead_letters")]),
     ("dead-letters show", &[typed("dead-letters show order_summary orders/0@10", "readcast.dead_letters")]),
