@@ -11,6 +11,7 @@ mod lane;
 mod ledger;
 mod lifecycle;
 mod loads;
+mod names;
 mod operations;
 mod postgres;
 mod sequences;
@@ -126,6 +127,8 @@ on_every_store! {
     values::defaults_of_every_type_are_what_new_rows_hold,
     values::rows_without_data_columns_come_and_go,
     values::a_peek_shows_the_first_rows_by_key,
+    names::columns_of_every_name_take_every_operation,
+    names::tables_of_every_name_take_every_operation,
     wide::a_row_of_the_greatest_width_takes_every_operation,
     wide::a_row_of_the_greatest_width_takes_items,
     wide::children_of_the_greatest_width_are_replaced,
