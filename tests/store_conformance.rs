@@ -14,6 +14,7 @@ mod lane;
 mod ledger;
 mod lifecycle;
 mod loads;
+mod names;
 mod notices;
 mod operations;
 mod postgres;
@@ -21,6 +22,7 @@ mod sequences;
 mod sqlite;
 mod subject;
 mod values;
+mod wide;
 
 use subject::Subject;
 
@@ -144,6 +146,19 @@ on_every_store! {
     values::defaults_of_every_type_are_what_new_rows_hold,
     values::rows_without_data_columns_come_and_go,
     values::a_peek_shows_the_first_rows_by_key,
+    names::columns_of_every_name_take_every_operation,
+    names::tables_of_every_name_take_every_operation,
+    wide::a_row_of_the_greatest_width_takes_every_operation,
+    wide::a_row_of_the_greatest_width_takes_items,
+    wide::children_of_the_greatest_width_are_replaced,
+    wide::rows_have_keys_of_the_greatest_width,
+    wide::a_generation_of_the_greatest_width_is_loaded_and_shown,
+    wide::a_copy_of_the_greatest_width_goes_on,
+    wide::rows_of_the_greatest_width_that_differ_are_named,
+    wide::columns_of_wide_tables_that_came_or_went_are_not_compared,
+    wide::a_sample_names_keys_of_every_length,
+    wide::the_largest_row_that_can_be_declared_is_stored,
+    wide::a_row_of_as_many_doubles_as_fit_is_kept,
     sequences::the_operations_do_what_they_say,
     sequences::random_batches_do_what_the_model_does,
     sequences::fault_33_random_batches_of_extreme_numbers_do_what_the_model_does,

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use sha2::{Digest, Sha256};
 
 use crate::change::{Change, Changes, Exhausted};
-use crate::table::is_identifier;
+use crate::table::{is_identifier, names};
 use crate::{Envelope, TableSpec};
 
 /// Why a projection could not make changes of an event. The record is poison for that projection.
@@ -149,6 +149,9 @@ impl Definition {
                 faults.push(format!("projection `{name}`: it declares no {what}"));
             }
         }
+        let names = || self.tables.iter().map(TableSpec::name);
+        let twice = names().enumerate().filter(|(place, table)| names().take(*place).any(|other| other == *table));
+        faults.extend(twice.map(|(_, table)| format!("projection `{name}`: table `{table}` is declared twice")));
         faults.extend(self.tables.iter().filter_map(|table| table.validate().err()).flatten());
         faults
     }
@@ -230,7 +233,8 @@ impl Registry {
         Self { definitions: only(&self.definitions), earlier: only(&self.earlier) }
     }
 
-    /// Checks every declaration, and that no two projections share a name and a version or own one table.
+    /// Checks every declaration, that no two projections share a name and a version or own one table, and that no table
+    /// has the name that a generation of another one gets.
     pub fn validate(&self) -> Result<(), DefinitionError> {
         let all = || self.definitions.iter().chain(&self.earlier);
         let mut faults: Vec<String> = all().flat_map(Definition::faults).collect();
@@ -252,6 +256,14 @@ impl Registry {
         }
         for (table, owners) in owners.iter().filter(|(_, owners)| owners.len() > 1) {
             faults.push(format!("table `{table}` is owned by more than one projection: {}", owners.join(", ")));
+        }
+        for table in owners.keys() {
+            if let Some(other) = names::built_for(table).filter(|other| owners.contains_key(other)) {
+                faults.push(format!(
+                    "table `{table}` has a name that generations of table `{other}` and their indexes get: rename one of \
+                     them"
+                ));
+            }
         }
         if faults.is_empty() { Ok(()) } else { Err(DefinitionError(faults)) }
     }
@@ -309,6 +321,25 @@ mod tests {
             registry.validate().expect_err("one name").to_string(),
             "two projections are named `one` and have version 1: rename one, or raise its version"
         );
+    }
+
+    #[test]
+    fn no_table_has_the_name_that_a_generation_of_another_gets() {
+        for (table, clashing) in [("clash", "clash_g1"), ("clash", "clash_g7_ix12"), ("clash_g1", "clash_g1_g2")] {
+            let error = format!(
+                "table `{clashing}` has a name that generations of table `{table}` and their indexes get: rename one of \
+                 them"
+            );
+            let leaked = |name: &str| -> &'static str { String::from(name).leak() };
+            let of_two = Registry::new().register(of("one", leaked(table))).register(of("two", leaked(clashing)));
+            assert_eq!(of_two.validate().expect_err("two projections").to_string(), error);
+            // What an earlier version built may still be there.
+            let versions = [version("one", leaked(clashing), 1), version("one", leaked(table), 2)];
+            let of_versions = versions.into_iter().fold(Registry::new(), Registry::register);
+            assert_eq!(of_versions.validate().expect_err("two versions").to_string(), error);
+        }
+        let apart = Registry::new().register(of("one", "clash_g1")).register(of("two", "clash_gold"));
+        assert_eq!(apart.validate(), Ok(()));
     }
 
     #[test]

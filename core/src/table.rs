@@ -1,6 +1,9 @@
 //! What a read table looks like: the one place where its name, columns, key and indexes are declared. Stores create
 //! the physical tables from it.
 
+pub(crate) mod names;
+mod width;
+
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
@@ -122,6 +125,14 @@ impl TableSpec {
     pub const MAX_NAME_BYTES: usize = 48;
     /// The longest name a column may have, in bytes.
     pub const MAX_COLUMN_NAME_BYTES: usize = 63;
+    /// The most columns a table may have, the key with them: Postgres has no more.
+    pub const MAX_COLUMNS: usize = 1_600;
+    /// The most columns a key or a secondary index may have: Postgres has no more.
+    pub const MAX_INDEX_COLUMNS: usize = 32;
+    /// The most secondary indexes a table may have: their names have no room for a larger number.
+    pub const MAX_INDEXES: usize = 9_999;
+    /// What a row may take without its long values, in bytes: in Postgres it must fit in a page.
+    pub const MAX_ROW_BYTES: usize = 8_160;
 
     /// A table without columns.
     pub fn new(name: impl Into<String>) -> Self {
@@ -234,70 +245,129 @@ impl TableSpec {
         self.data_columns().iter().position(|column| column.name == name)
     }
 
-    /// Everything that is wrong with the declaration, a sentence each.
+    /// Everything that is wrong with the declaration, a sentence each. What any store can't have is wrong for all.
     pub fn validate(&self) -> Result<(), Vec<String>> {
-        let mut wrong = Vec::new();
-        let mut check = |holds: bool, sentence: String| {
-            if !holds {
-                wrong.push(format!("table `{}`: {sentence}", self.name));
-            }
-        };
-        check(is_identifier(&self.name), "the name is not of the form [a-z_][a-z0-9_]*".into());
-        check(
-            self.name.len() <= Self::MAX_NAME_BYTES,
+        let mut wrong = Faults { table: &self.name, sentences: Vec::new() };
+        self.check_name(&mut wrong);
+        for (place, column) in self.columns.iter().enumerate() {
+            self.check_column(place, column, &mut wrong);
+        }
+        self.check_key_and_indexes(&mut wrong);
+        self.check_width(&mut wrong);
+        self.check_newer_by(&mut wrong);
+        self.check_storage(&mut wrong);
+        if wrong.sentences.is_empty() { Ok(()) } else { Err(wrong.sentences) }
+    }
+
+    fn check_name(&self, wrong: &mut Faults<'_>) {
+        wrong.unless(is_identifier(&self.name), || "the name is not of the form [a-z_][a-z0-9_]*".into());
+        wrong.unless(self.name.len() <= Self::MAX_NAME_BYTES, || {
             format!(
                 "the name has {} bytes; Postgres allows 63, suffixes of ours take 15, so at most {} are left",
                 self.name.len(),
                 Self::MAX_NAME_BYTES
-            ),
-        );
-        let reserved = ["readcast_", "sqlite_", "pg_"].iter().any(|prefix| self.name.starts_with(prefix));
-        check(!reserved, "names that begin with readcast_, sqlite_ or pg_ are not free to use".into());
-        check(self.key_len > 0, "it has no key column".into());
-        for (place, column) in self.columns.iter().enumerate() {
-            let name = &column.name;
-            check(is_identifier(name), format!("column `{name}` is not of the form [a-z_][a-z0-9_]*"));
-            check(
-                name.len() <= Self::MAX_COLUMN_NAME_BYTES,
-                format!("column `{name}` has {} bytes; Postgres allows 63", name.len()),
-            );
-            let first = self.columns.iter().position(|other| other.name == *name);
-            check(first == Some(place), format!("column `{name}` is declared twice"));
-            let keyable = !matches!(column.column_type, ColumnType::F64 | ColumnType::Json);
-            check(place >= self.key_len || keyable, format!("key column `{name}` is of type {}", column.column_type));
-            if let ColumnType::Decimal { scale } = column.column_type {
-                check(scale <= 28, format!("column `{name}` has a scale of {scale}; at most 28"));
+            )
+        });
+        if let Some(reason) = names::of_no_table(&self.name) {
+            wrong.add(reason.into());
+        }
+    }
+
+    fn check_column(&self, place: usize, column: &Column, wrong: &mut Faults<'_>) {
+        let name = &column.name;
+        wrong.unless(is_identifier(name), || format!("column `{name}` is not of the form [a-z_][a-z0-9_]*"));
+        wrong.unless(name.len() <= Self::MAX_COLUMN_NAME_BYTES, || {
+            format!("column `{name}` has {} bytes; Postgres allows 63", name.len())
+        });
+        if let Some(reason) = names::of_no_column(name) {
+            wrong.add(format!("column `{name}` needs another name: {reason}"));
+        }
+        let first = self.columns.iter().position(|other| other.name == *name);
+        wrong.unless(first == Some(place), || format!("column `{name}` is declared twice"));
+        let keyable = !matches!(column.column_type, ColumnType::F64 | ColumnType::Json);
+        wrong.unless(place >= self.key_len || keyable, || {
+            format!("key column `{name}` is of type {}", column.column_type)
+        });
+        if let ColumnType::Decimal { scale } = column.column_type {
+            wrong.unless(scale <= 28, || format!("column `{name}` has a scale of {scale}; at most 28"));
+        }
+        if let Presence::Default(value) = &column.presence
+            && let Err(error) = value.clone().fit(column)
+        {
+            wrong.add(format!("the default of column `{name}` does not fit: {error}"));
+        }
+    }
+
+    fn check_key_and_indexes(&self, wrong: &mut Faults<'_>) {
+        let most = Self::MAX_INDEX_COLUMNS;
+        wrong.unless(self.key_len > 0, || "it has no key column".into());
+        wrong.unless(self.key_len <= most, || format!("the key has {} columns; Postgres allows {most}", self.key_len));
+        wrong.unless(self.indexes.len() <= Self::MAX_INDEXES, || {
+            format!("it has {} indexes; at most {} can be named", self.indexes.len(), Self::MAX_INDEXES)
+        });
+        for (index, number) in self.indexes.iter().zip(1..) {
+            wrong.unless(!index.is_empty(), || format!("index {number} has no column"));
+            wrong.unless(index.len() <= most, || {
+                format!("index {number} has {} columns; Postgres allows {most}", index.len())
+            });
+            for (place, name) in index.iter().enumerate() {
+                let known = self.columns.iter().any(|column| column.name == *name);
+                wrong.unless(known, || format!("index {number} names column `{name}`, which the table does not have"));
+                wrong.unless(!index[..place].contains(name), || format!("index {number} names column `{name}` twice"));
             }
-            if let Presence::Default(value) = &column.presence {
-                let fits = value.clone().fit(column);
-                check(fits.is_ok(), format!("the default of column `{name}` does not fit: {}", error_text(&fits)));
-            }
         }
-        for name in self.indexes.iter().flatten() {
-            let known = self.columns.iter().any(|column| column.name == *name);
-            check(known, format!("an index names column `{name}`, which it does not have"));
-        }
-        if let Some((at, tie)) = &self.newer_by {
-            check(
-                self.newer_columns().is_some(),
-                format!("newer_by names `{at}` and `{tie}`: not both are data columns"),
-            );
-            let column = self.newer_columns().map(|(at, _)| &self.data_columns()[at]);
-            let defaulted = column.is_some_and(|column| matches!(column.presence, Presence::Default(_)));
-            check(!defaulted, format!("column `{at}`, which newer_by compares first, has a default"));
-        }
+    }
+
+    fn check_width(&self, wrong: &mut Faults<'_>) {
+        let (columns, least) = (self.columns.len(), width::least_bytes(&self.columns));
+        wrong.unless(columns <= Self::MAX_COLUMNS, || {
+            format!("it has {columns} columns; Postgres allows {}: spread them over several tables", Self::MAX_COLUMNS)
+        });
+        wrong.unless(least <= Self::MAX_ROW_BYTES, || {
+            format!(
+                "a row with a value in each of its {columns} columns takes at least {least} bytes; Postgres allows {}: \
+                 spread the columns over several tables",
+                Self::MAX_ROW_BYTES
+            )
+        });
+    }
+
+    fn check_newer_by(&self, wrong: &mut Faults<'_>) {
+        let Some((at, tie)) = &self.newer_by else { return };
+        let Some((place, _)) = self.newer_columns() else {
+            return wrong.add(format!("newer_by names `{at}` and `{tie}`: not both are data columns"));
+        };
+        let defaulted = matches!(self.data_columns()[place].presence, Presence::Default(_));
+        wrong.unless(!defaulted, || format!("column `{at}`, which newer_by compares first, has a default"));
+    }
+
+    fn check_storage(&self, wrong: &mut Faults<'_>) {
         for (place, (parameter, value)) in self.storage.iter().enumerate() {
             let first = self.storage.iter().position(|(other, _)| other == parameter);
-            check(first == Some(place), format!("the storage parameter `{parameter}` is declared twice"));
-            let fault = storage::fault(parameter, value);
-            check(fault.is_none(), fault.unwrap_or_default());
+            wrong.unless(first == Some(place), || format!("the storage parameter `{parameter}` is declared twice"));
+            if let Some(fault) = storage::fault(parameter, value) {
+                wrong.add(fault);
+            }
         }
-        if wrong.is_empty() { Ok(()) } else { Err(wrong) }
     }
 }
 
-fn error_text<T, E: fmt::Display>(result: &Result<T, E>) -> String {
-    result.as_ref().err().map(E::to_string).unwrap_or_default()
+/// What is wrong with the declaration of a table.
+struct Faults<'a> {
+    table: &'a str,
+    sentences: Vec<String>,
+}
+
+impl Faults<'_> {
+    fn add(&mut self, sentence: String) {
+        self.sentences.push(format!("table `{}`: {sentence}", self.table));
+    }
+
+    fn unless(&mut self, holds: bool, sentence: impl FnOnce() -> String) {
+        if !holds {
+            self.add(sentence());
+        }
+    }
 }
 
 /// Whether `name` can be an identifier everywhere without depending on how a database folds case.
@@ -391,6 +461,76 @@ mod tests {
             assert!(wrong.iter().any(|sentence| sentence.contains(part)), "nothing about {part} in {wrong:#?}");
         }
         assert_eq!(table().validate(), Ok(()));
+    }
+
+    fn faults(table: TableSpec) -> String {
+        table.validate().err().unwrap_or_default().join("; ")
+    }
+
+    #[test]
+    fn names_that_a_store_has_other_uses_for_are_refused() {
+        for name in ["tableoid", "xmin", "cmin", "xmax", "cmax", "ctid", "rowid", "oid", "_rowid_", "true", "false"] {
+            let sentence = format!("table `t`: column `{name}` needs another name");
+            assert!(faults(table().nullable(name, ColumnType::I32)).starts_with(&sentence), "{name}");
+            assert!(faults(table().key(name, ColumnType::I32)).starts_with(&sentence), "{name} in a key");
+        }
+        for name in [
+            "sqlite",
+            "json_each",
+            "jsonb_tree",
+            "dbstat",
+            "pragma_table_xinfo",
+            "pg_class",
+            "sqlite_schema",
+            "readcast_x",
+        ] {
+            let table = TableSpec::new(name).key("id", ColumnType::Text);
+            assert!(!faults(table).is_empty(), "{name}");
+        }
+    }
+
+    #[test]
+    fn no_table_is_wider_than_a_store_can_have_it() {
+        let wide = |columns: usize, column_type: ColumnType| {
+            let key = TableSpec::new("t").key("id", ColumnType::Text);
+            faults((1..columns).fold(key, |table, place| table.nullable(format!("c{place}"), column_type)))
+        };
+        assert_eq!(wide(1_600, ColumnType::I32), "");
+        assert_eq!(
+            wide(1_601, ColumnType::Bool),
+            "table `t`: it has 1601 columns; Postgres allows 1600: spread them over several tables"
+        );
+        assert_eq!(
+            wide(1_600, ColumnType::I64),
+            "table `t`: a row with a value in each of its 1600 columns takes at least 13024 bytes; Postgres allows 8160: \
+             spread the columns over several tables"
+        );
+        // Alignment counts.
+        let alternating = |columns: usize| {
+            let key = TableSpec::new("t").key("id", ColumnType::I64);
+            faults((1..columns).fold(key, |table, place| match place % 2 {
+                0 => table.column(format!("c{place}"), ColumnType::I64),
+                _ => table.column(format!("c{place}"), ColumnType::Bool),
+            }))
+        };
+        assert_eq!(alternating(1_017), "");
+        assert!(alternating(1_018).contains("at least 8168 bytes"), "{}", alternating(1_018));
+    }
+
+    #[test]
+    fn an_index_has_the_columns_that_a_store_can_have() {
+        let keyed = |columns: usize| {
+            (0..columns).fold(TableSpec::new("t"), |table, place| table.key(format!("k{place}"), ColumnType::I32))
+        };
+        let names = |columns: usize| (0..columns).map(|place| format!("k{place}"));
+        assert_eq!(faults(keyed(32).index(names(32))), "");
+        assert_eq!(faults(keyed(33)), "table `t`: the key has 33 columns; Postgres allows 32");
+        let indexed = |columns: Vec<String>| faults(keyed(32).nullable("k32", ColumnType::I32).index(columns));
+        assert_eq!(indexed(names(33).collect()), "table `t`: index 1 has 33 columns; Postgres allows 32");
+        assert_eq!(indexed(Vec::new()), "table `t`: index 1 has no column");
+        assert_eq!(indexed(vec!["k1".into(), "k1".into()]), "table `t`: index 1 names column `k1` twice");
+        let many = (0..10_000).fold(keyed(1), |table, _| table.index(["k0"]));
+        assert_eq!(faults(many), "table `t`: it has 10000 indexes; at most 9999 can be named");
     }
 
     #[test]

@@ -107,7 +107,7 @@ impl StoreDraft {
         match name {
             "url" => self.url = Some((setting.secret()?, setting.value_at.clone())),
             "password" => self.password = Some((setting.secret()?, setting.value_at.clone())),
-            "schema" => self.schema = Some(setting.text_where("a name of letters, digits and `_`", is_identifier)?),
+            "schema" => self.schema = Some(readers_schema(setting)?),
             "max_connections" => self.max_connections = Some(setting.whole(5..=10_000)?),
             "insecure" => self.insecure = setting.boolean()?,
             _ => return Err(setting.unknown(name, ["url", "password", "schema", "max_connections", "insecure"])),
@@ -147,6 +147,19 @@ fn sqlite_path(path: &str) -> Result<PathBuf, &'static str> {
         path if path.contains('?') => Err("`sqlite:PATH` takes no parameters"),
         path => Ok(path.into()),
     }
+}
+
+/// The schema in which readers look. Where readcast's own tables are, their names and ours would meet.
+fn readers_schema(setting: &Setting) -> Result<String, ConfigError> {
+    let schema = setting.text_where("a name of letters, digits and `_`", is_identifier)?;
+    let of = match schema.as_str() {
+        "readcast" | "readcast_tables" => "readcast",
+        name if name.starts_with("pg_") || name == "information_schema" => "Postgres",
+        _ => return Ok(schema),
+    };
+    Err(setting.wrong(format!(
+        "is `{schema}`, where {of} keeps tables of its own: name the schema that readers look in, like `public`"
+    )))
 }
 
 /// A name that needs no quotes in SQL, within Postgres's limit on the length of names.

@@ -350,6 +350,16 @@ fn errors_of_the_file_name_line_and_column() {
             "2:10: `admin.listen` must be an address and a port, like `127.0.0.1:8088`, found `localhost`",
         ),
         ("[store]\nschema = 'a-b'", "2:10: `store.schema` must be a name of letters, digits and `_`, found `a-b`"),
+        (
+            "[store]\nschema = 'readcast_tables'",
+            "2:10: `store.schema` is `readcast_tables`, where readcast keeps tables of its own: name the schema that \
+             readers look in, like `public`",
+        ),
+        (
+            "[store]\nschema = 'pg_catalog'",
+            "2:10: `store.schema` is `pg_catalog`, where Postgres keeps tables of its own: name the schema that readers \
+             look in, like `public`",
+        ),
         ("[store]\nurl = 'hunter2'", "2:7: must be `postgres://…` or `sqlite:PATH`"),
         ("[store]\nurl = 'sqlite::memory:'", "2:7: `sqlite::memory:` keeps nothing; name a file"),
         (
@@ -359,6 +369,15 @@ fn errors_of_the_file_name_line_and_column() {
     ];
     for (file, expected) in cases {
         assert_eq!(Layers::file(file).error(), format!("readcast.toml:{expected}"));
+    }
+}
+
+#[test]
+fn readers_look_in_no_schema_of_readcasts() {
+    for (schema, named) in [("readcast", true), ("readcast_tables", true), ("readcast_views", false), ("public", false)]
+    {
+        let error = Layers::file("").environment([("READCAST_STORE_SCHEMA", schema)]).load().err();
+        assert_eq!(error.is_some_and(|error| error.to_string().contains(schema)), named, "{schema}");
     }
 }
 

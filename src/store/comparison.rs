@@ -8,6 +8,9 @@ use serde::{Deserialize, Serialize};
 /// How many rows that differ are named, for each table.
 pub(super) const MOST_SAMPLES: usize = 10;
 
+/// How many of a row's columns that differ are named where people read it.
+const MOST_COLUMNS: usize = 20;
+
 /// How another generation compares with the live one, with both at the same place of the log.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Comparison {
@@ -165,6 +168,10 @@ impl fmt::Display for Sample {
         match &self.difference {
             Difference::OnlyLive => f.write_str("only in the live generation"),
             Difference::OnlyOther => f.write_str("only in the other generation"),
+            Difference::Changed(columns) if columns.len() > MOST_COLUMNS => {
+                let first = columns[..MOST_COLUMNS].join(", ");
+                write!(f, "{first} and {} more columns differ", columns.len() - MOST_COLUMNS)
+            }
             Difference::Changed(columns) => write!(f, "{} differ", columns.join(", ")),
         }
     }
@@ -278,6 +285,17 @@ mod tests {
         let digest = |digest: &str| Some(digest.to_owned());
         let altered = TableComparison { live_digest: digest("a"), other_digest: digest("b"), ..table(9, 9, 0) };
         assert_eq!(comparison(altered).objections(true, 5).len(), 1);
+    }
+
+    #[test]
+    fn of_many_columns_that_differ_the_first_are_named() {
+        let sample = |columns: usize| Sample {
+            key: vec!["k".into()],
+            difference: Difference::Changed((0..columns).map(|place| format!("f{place}")).collect()),
+        };
+        assert_eq!(sample(2).to_string(), "k: f0, f1 differ");
+        assert!(sample(20).to_string().ends_with("f18, f19 differ"));
+        assert!(sample(1_599).to_string().ends_with("f18, f19 and 1579 more columns differ"));
     }
 
     #[test]

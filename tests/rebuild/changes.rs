@@ -40,6 +40,7 @@ on_both_stores!(
     a_rollback_returns_to_tables_that_are_current,
     a_renamed_projection_is_told_from_a_new_one_and_keeps_its_tables,
     a_row_edited_by_hand_is_found_by_verify_and_repaired_by_its_key,
+    a_table_of_the_greatest_width_is_verified_repaired_and_rebuilt,
     a_key_whose_rows_others_share_is_not_folded_again,
     a_rebuild_that_comes_out_empty_is_not_activated,
     a_log_that_forgot_its_beginning_refuses_a_rebuild_with_the_counts,
@@ -382,6 +383,44 @@ async fn a_row_edited_by_hand_is_found_by_verify_and_repaired_by_its_key(mut sce
     scene.write(500);
     scene.projects_all(1).await;
     scene.shows_every_count().await;
+    instance.stop().await;
+}
+
+async fn a_table_of_the_greatest_width_is_verified_repaired_and_rebuilt(mut scene: Scene) {
+    const COUNTERS: usize = TableSpec::MAX_COLUMNS - 2;
+    fn count_widely(event: &Envelope<'_>, changes: &mut Changes<'_>) {
+        let row = changes.upsert("seen", [order_id(event)]).add("events", 1);
+        (0..COUNTERS).fold(row, |row, place| row.add(&format!("c{place}"), 1));
+    }
+    let narrow = TableSpec::new("seen").key("order_id", ColumnType::Text).with_default("events", ColumnType::I64, 0);
+    let wide = (0..COUNTERS).fold(narrow, |table, place| table.nullable(format!("c{place}"), ColumnType::I32));
+    let widely = Seen { tables: vec![wide.clone()], project: count_widely, ..Seen::first() };
+    scene.write(100);
+    let instance = scene.start([widely.clone()]);
+    scene.projects_all(1).await;
+    let definition_hash = widely.definition().hash().to_owned();
+    let key = scene.expected().keys().next().unwrap().clone();
+    let edit = format!("UPDATE {} SET c7 = NULL WHERE order_id = '{key}'", scene.physical("seen", 1));
+    scene.execute(&edit).await;
+    let verify = Command::Verify { definition_hash: definition_hash.clone() };
+    let operation = scene.does(&verify).await;
+    assert!(operation.outcome.unwrap().contains("differs in 1 rows"));
+    let statuses = scene.statuses().await;
+    let scratch = statuses.iter().find(|status| Some(status.generation) == operation.generation).unwrap();
+    let proof = scratch.proof.as_ref().unwrap();
+    assert_eq!(proof.tables[0].samples[0].to_string(), format!("{key}: c7 differ"));
+    scene.does(&Command::RefoldKey { key, definition_hash }).await;
+    assert!(scene.does(&verify).await.outcome.unwrap().contains("exactly"));
+    scene.execute(&edit).await;
+    scene.does(&Command::Rebuild(Rebuild { accept_difference: true, ..rebuild(&widely.definition()) })).await;
+    scene.write(50);
+    scene.projects_all(scene.live().await.generation.0).await;
+    let rows = scene.rows(&wide).await;
+    assert_eq!(rows.len(), scene.expected().len());
+    for row in rows {
+        let events = scene.expected()[&row[0]].to_string();
+        assert!(row[1..].iter().all(|cell| *cell == events), "{row:?}");
+    }
     instance.stop().await;
 }
 

@@ -10,20 +10,20 @@ use super::subject::Subject;
 use super::values::extremes;
 
 /// Compares the first generation with the one that was begun.
-async fn compare(subject: &Subject, begun: &mut Begun) -> Option<Comparison> {
+pub(super) async fn compare(subject: &Subject, begun: &mut Begun) -> Option<Comparison> {
     let live = subject.generation(Generation(1)).await;
     let other = subject.generation(begun.generation).await;
     begun.lead.compare(&live, &other).await.expect("they can be compared")
 }
 
 /// The only table of a comparison.
-fn only(comparison: Option<Comparison>) -> TableComparison {
+pub(super) fn only(comparison: Option<Comparison>) -> TableComparison {
     let mut tables = comparison.expect("both are at the same place").tables;
     assert_eq!(tables.len(), 1, "{tables:#?}");
     tables.remove(0)
 }
 
-fn sample(key: &str, difference: Difference) -> Sample {
+pub(super) fn sample(key: &str, difference: Difference) -> Sample {
     Sample { key: vec![key.into()], difference }
 }
 

@@ -4,12 +4,14 @@ use std::time::Duration;
 
 use readcast::config::{Config, Environment, Overrides, StoreOptions};
 use readcast::store::postgres::Postgres;
-use readcast::store::{Commit, Committed, Entry, Generation, Page, Precedence, Store, StoreError};
-use readcast_core::{ColumnType, TableSpec, TopicPartition};
+use readcast::store::{Commit, Committed, Difference, Entry, Generation, Page, Precedence, Store, StoreError};
+use readcast_core::{ColumnType, Json, TableSpec, TopicPartition};
 use sqlx::{AssertSqlSafe, Executor};
 
 use super::commits::{assert_counts, counted, counters};
+use super::comparisons::{compare, only, sample};
 use super::lane::{Lane, changes, definition};
+use super::lifecycle::{begin, copied};
 use super::subject::Subject;
 use crate::support::eventually::{PATIENCE, eventually};
 use crate::support::postgres::Database;
@@ -222,4 +224,43 @@ async fn a_url_names_the_sessions_and_sets_what_its_options_say() {
     let sessions = "SELECT DISTINCT application_name FROM pg_stat_activity WHERE datname = current_database()
                     AND application_name <> ''";
     assert_eq!(database.rows(sessions).await, ["shop projector"]);
+}
+
+/// However a value is written: a comparison is one of values, as Postgres takes them for equal or not.
+#[tokio::test]
+async fn rows_compare_by_what_their_values_mean() {
+    let table = TableSpec::new("meant")
+        .key("id", ColumnType::I32)
+        .nullable("double", ColumnType::F64)
+        .nullable("json", ColumnType::Json)
+        .nullable("long", ColumnType::Text);
+    let tables = [table.clone()];
+    let definition = definition(tables.clone());
+    let subject = Subject::postgres().await;
+    let mut lane = Lane::claim(&subject, &definition).await;
+    let json = Json::parse(r#"{"a":1.0,"b":[0]}"#).expect("JSON");
+    let rows = changes(&tables, |changes| {
+        changes.upsert("meant", [1]).set("double", 0.0).set("json", json.clone()).set("long", "x".repeat(100_000));
+        changes.upsert("meant", [2]).set("double", 0.0);
+        changes.upsert("meant", [3]).set("json", Json::parse("[]").expect("JSON"));
+    });
+    assert!(matches!(lane.commit(rows).await, Ok(Committed::Applied(_))));
+    let mut begun = begin(&subject, &definition, &copied(&[])).await;
+    let other = subject.physical_of(&table, begun.generation);
+    subject
+        .execute(&format!("UPDATE {other} SET double = '-0', json = '{{\"b\":[0.00],\"a\":1.00}}' WHERE id = 1"))
+        .await;
+    let same = only(compare(&subject, &mut begun).await);
+    assert_ne!(same.live_digest, same.other_digest, "they are not written alike");
+    assert_eq!((same.changed, same.samples.len()), (0, 0));
+    subject.execute(&format!("UPDATE {other} SET long = long || 'y', double = NULL WHERE id = 1")).await;
+    // Postgres hashes these alike, and none is equal to another.
+    subject.execute(&format!("UPDATE {other} SET json = '[]' WHERE id = 2")).await;
+    subject.execute(&format!("UPDATE {other} SET json = '[[]]' WHERE id = 3")).await;
+    let differs = only(compare(&subject, &mut begun).await);
+    let changed = |names: &[&str]| Difference::Changed(names.iter().map(|name| (*name).to_owned()).collect());
+    assert_eq!(
+        differs.samples,
+        [sample("1", changed(&["double", "long"])), sample("2", changed(&["json"])), sample("3", changed(&["json"]))]
+    );
 }

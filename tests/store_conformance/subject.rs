@@ -195,7 +195,8 @@ async fn sqlite_client(dir: &TempDir) -> SqliteConnection {
 }
 
 async fn read_sqlite(dir: &TempDir, table: &TableSpec) -> Vec<Vec<Option<String>>> {
-    let sql = format!("SELECT {} FROM {}", names(table).join(", "), table.name());
+    let names: Vec<_> = table.columns().iter().map(|column| quoted(column.name())).collect();
+    let sql = format!("SELECT {} FROM {}", names.join(", "), quoted(table.name()));
     let rows = sqlx::query(AssertSqlSafe(sql)).fetch_all(&mut sqlite_client(dir).await).await;
     let rows = rows.expect("the stable name can be read");
     let row = |row| table.columns().iter().enumerate().map(|(place, column)| sqlite_text(row, place, column)).collect();
@@ -214,7 +215,7 @@ fn sqlite_text(row: &SqliteRow, place: usize, column: &Column) -> Option<String>
 
 async fn read_postgres(database: &Database, table: &TableSpec) -> Vec<Vec<Option<String>>> {
     let text = |column: &Column| {
-        let name = column.name();
+        let name = quoted(column.name());
         match column.column_type() {
             ColumnType::Timestamp => {
                 format!(r#"to_char({name} AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')"#)
@@ -224,15 +225,16 @@ async fn read_postgres(database: &Database, table: &TableSpec) -> Vec<Vec<Option
         }
     };
     let columns: Vec<_> = table.columns().iter().map(text).collect();
-    let sql = format!("SELECT {} FROM {}", columns.join(", "), table.name());
+    let sql = format!("SELECT {} FROM {}", columns.join(", "), quoted(table.name()));
     let mut connection = database.connect().await;
     let rows = sqlx::query(AssertSqlSafe(sql)).fetch_all(&mut connection).await.expect("the stable name can be read");
     connection.close().await.expect("the connection was idle");
     rows.iter().map(|row| (0..columns.len()).map(|place| row.get(place)).collect()).collect()
 }
 
-fn names(table: &TableSpec) -> Vec<&str> {
-    table.columns().iter().map(Column::name).collect()
+/// A name, with the schema before it if one is.
+fn quoted(name: &str) -> String {
+    name.split('.').map(|part| format!("\"{part}\"")).collect::<Vec<_>>().join(".")
 }
 
 /// A row as text in one form, whatever the database's own.

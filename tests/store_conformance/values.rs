@@ -72,21 +72,21 @@ fn decimal(text: &str) -> Decimal {
 }
 
 /// Writes to a store and to the model, and compares.
-struct Both<'a> {
+pub(super) struct Both<'a> {
     subject: &'a Subject,
     tables: Vec<TableSpec>,
-    lane: Lane,
-    model: Model,
+    pub(super) lane: Lane,
+    pub(super) model: Model,
 }
 
 impl<'a> Both<'a> {
-    async fn new(subject: &'a Subject, table: TableSpec) -> Self {
+    pub(super) async fn new(subject: &'a Subject, table: TableSpec) -> Self {
         let tables = vec![table];
         let lane = Lane::claim(subject, &definition(tables.clone())).await;
         Self { subject, model: Model::new(tables.clone()), tables, lane }
     }
 
-    async fn write(&mut self, write: impl FnOnce(&mut Changes<'_>)) {
+    pub(super) async fn write(&mut self, write: impl FnOnce(&mut Changes<'_>)) {
         let set: ChangeSet = changes(&self.tables, write);
         self.model.apply(&set).expect("numbers in range");
         let committed = self.lane.commit(set).await;

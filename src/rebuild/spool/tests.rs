@@ -92,6 +92,20 @@ proptest! {
     }
 }
 
+#[test]
+fn entries_of_every_width_are_read_as_they_were_written() {
+    let key: Vec<Value> = (0..32).map(|place| Value::from("k".repeat(place * 1_000))).collect();
+    for width in [0, 1, 127, 128, 1_599] {
+        let cells = (0..width).map(|place| (place % 3 > 0).then(|| Cell::Add(place.into())));
+        let change = RowChange::Upsert(Cells::from_places(cells.collect()));
+        let mut bytes = Vec::new();
+        codec::put_row(&mut bytes, &key, &change);
+        let mut rest = &bytes[..];
+        let row = codec::take_entry(&mut rest).expect("a row was put");
+        assert_eq!((row.key, row.what, rest), (key.clone(), What::Row(change), &[][..]), "{width} columns");
+    }
+}
+
 /// Changes to several tables, in one order.
 fn log(numbers: Numbers) -> impl Strategy<Value = Vec<Change>> {
     let keyed = |step: &Step| !matches!(step, Step::UpdateWhere(..));

@@ -241,7 +241,7 @@ impl DeadLetterTopic {
                 Err((KafkaError::MessageProduction(Code::QueueFull), refused)) if Instant::now() < deadline => {
                     record = refused;
                     // Until some of them have left it.
-                    let _ = self.producer.flush(A_MOMENT);
+                    let _ = producer.flush(A_MOMENT);
                 }
                 Err((error, _)) => return Err(error),
             }

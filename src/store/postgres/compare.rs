@@ -1,4 +1,7 @@
 //! Two generations compared, table by table, in one snapshot.
+//!
+//! A table may have almost as many columns as Postgres takes in one list, so rows are joined without them: by key, with
+//! where they stand and a digest. Only of the few rows that are named are columns compared, and some at a time.
 
 use readcast_core::{Column, TableSpec, TopicPartition};
 use sqlx::{AssertSqlSafe, PgConnection, Row};
@@ -7,6 +10,14 @@ use super::connection::{at, execute};
 use super::sql::{self, column_list, quoted};
 use crate::store::comparison::{MOST_SAMPLES, Pair, pairs};
 use crate::store::{Comparison, Difference, Generation, GenerationStatus, Place, Sample, StoreError, TableComparison};
+
+/// How many columns of two rows are compared at once: Postgres forms no tuple of more than 1,664, and for a join it may
+/// have to form one of both rows.
+const COLUMNS_AT_ONCE: usize = 400;
+
+// Of two rows that were joined, the one that is not there has no place.
+const ONLY_LIVE: &str = "other.place IS NULL";
+const ONLY_OTHER: &str = "live.place IS NULL";
 
 /// Takes a snapshot of the database, and says where both generations stand in it, if that is the same place. It lasts
 /// until the transaction that this begins is rolled back.
@@ -98,11 +109,9 @@ impl Tables<'_> {
 
     async fn count(&mut self, compared: &mut TableComparison) -> sqlx::Result<()> {
         let query = format!(
-            "SELECT count(*) FILTER (WHERE {only_live}) AS only_live, count(*) FILTER (WHERE {only_other}) AS only_other,
-                    count(*) FILTER (WHERE NOT {only_live} AND NOT {only_other} AND ({changed})) AS changed
+            "SELECT count(*) FILTER (WHERE {ONLY_LIVE}) AS only_live, count(*) FILTER (WHERE {ONLY_OTHER}) AS only_other,
+                    count(*) FILTER (WHERE {changed}) AS changed
              FROM {joined}",
-            only_live = self.lacks("other"),
-            only_other = self.lacks("live"),
             changed = self.changed(),
             joined = self.joined()
         );
@@ -116,59 +125,102 @@ impl Tables<'_> {
 
     /// The first of the rows that differ, by key.
     async fn samples(&mut self) -> sqlx::Result<Vec<Sample>> {
-        let key: Vec<String> = self.key().map(|key| format!("coalesce(live.{key}, other.{key})")).collect();
-        let columns = self.pair.matched().map_or(&[] as &[Column], |(live, _)| live.key_columns());
-        let texts: Vec<String> = columns.iter().zip(&key).map(|(column, key)| sql::text(column, key)).collect();
-        let columns = self.pair.common().into_iter().map(|name| {
-            let column = quoted(name);
-            format!("CASE WHEN live.{column} IS DISTINCT FROM other.{column} THEN '{name}' END")
-        });
+        let key: Vec<String> = self.places().map(|k| format!("coalesce(live.{k}, other.{k})")).collect();
+        let texts: Vec<String> = self.key().iter().zip(&key).map(|(column, key)| sql::text(column, key)).collect();
         let query = format!(
-            "SELECT ARRAY[{texts}]::text[] AS key, {only_live} AS only_live, {only_other} AS only_other,
-                    array_remove(ARRAY[{columns}]::text[], NULL) AS columns
-             FROM {joined} WHERE {only_live} OR {only_other} OR ({changed}) ORDER BY {order} LIMIT {MOST_SAMPLES}",
+            "SELECT ARRAY[{texts}]::text[] AS key, live.place::text AS live, other.place::text AS other
+             FROM {joined} WHERE {ONLY_LIVE} OR {ONLY_OTHER} OR ({changed}) ORDER BY {order} LIMIT {MOST_SAMPLES}",
             texts = texts.join(", "),
-            only_live = self.lacks("other"),
-            only_other = self.lacks("live"),
-            columns = columns.collect::<Vec<_>>().join(", "),
             joined = self.joined(),
             changed = self.changed(),
             order = key.join(", "),
         );
         let rows = sqlx::query(AssertSqlSafe(query)).fetch_all(&mut *self.connection).await?;
-        let sample = |row: &sqlx::postgres::PgRow| {
-            let difference = match (row.try_get("only_live")?, row.try_get("only_other")?) {
-                (true, _) => Difference::OnlyLive,
-                (_, true) => Difference::OnlyOther,
-                _ => Difference::Changed(row.try_get("columns")?),
+        let mut samples = Vec::with_capacity(rows.len());
+        for row in rows {
+            let difference = match (row.try_get("live")?, row.try_get("other")?) {
+                (Some(live), Some(other)) => Difference::Changed(self.changed_columns(live, other).await?),
+                (Some(_), None) => Difference::OnlyLive,
+                (None, _) => Difference::OnlyOther,
             };
-            Ok(Sample { key: row.try_get("key")?, difference })
-        };
-        rows.iter().map(sample).collect()
+            samples.push(Sample { key: row.try_get("key")?, difference });
+        }
+        Ok(samples)
     }
 
-    fn key(&self) -> impl Iterator<Item = String> {
-        let columns = self.pair.matched().map_or(&[] as &[Column], |(live, _)| live.key_columns());
-        columns.iter().map(|column| quoted(column.name()))
+    /// The columns in which two rows differ, which stand at these places of their tables: in one snapshot no row moves.
+    async fn changed_columns(&mut self, live: &str, other: &str) -> sqlx::Result<Vec<String>> {
+        let [live_table, other_table] = self.physical();
+        let mut changed = Vec::new();
+        for columns in self.pair.common().chunks(COLUMNS_AT_ONCE) {
+            let differing = columns.iter().map(|name| {
+                let column = quoted(name);
+                format!("CASE WHEN live.{column} IS DISTINCT FROM other.{column} THEN '{name}' END")
+            });
+            let query = format!(
+                "SELECT array_remove(ARRAY[{}]::text[], NULL) FROM {live_table} AS live, {other_table} AS other
+                 WHERE live.ctid = $1::tid AND other.ctid = $2::tid",
+                differing.collect::<Vec<_>>().join(", ")
+            );
+            let found = sqlx::query_scalar(AssertSqlSafe(query)).bind(live).bind(other);
+            let found: Vec<String> = found.fetch_one(&mut *self.connection).await?;
+            changed.extend(found);
+        }
+        Ok(changed)
     }
 
-    /// Whether the row is not there on this side: a key is never NULL.
-    fn lacks(&self, side: &str) -> String {
-        format!("{side}.{} IS NULL", self.key().next().unwrap_or_default())
+    /// The columns of the key, if the rows can be matched.
+    fn key(&self) -> &[Column] {
+        self.pair.matched().map_or(&[], |(live, _)| live.key_columns())
     }
 
+    /// What the columns of the key are called in [`joined`](Self::joined).
+    fn places(&self) -> impl Iterator<Item = String> + use<> {
+        (0..self.key().len()).map(|place| format!("k{place}"))
+    }
+
+    fn physical(&self) -> [String; 2] {
+        let matched = self.pair.matched();
+        matched
+            .map(|(live, other)| [sql::physical(live, self.live), sql::physical(other, self.other)])
+            .unwrap_or_default()
+    }
+
+    /// The rows of both generations by key: each with its place in its table, and a digest of the columns that both have.
     fn joined(&self) -> String {
-        let table =
-            self.pair.matched().map(|(live, other)| (sql::physical(live, self.live), sql::physical(other, self.other)));
-        let (live, other) = table.unwrap_or_default();
-        let on: Vec<String> = self.key().map(|key| format!("live.{key} = other.{key}")).collect();
-        format!("{live} AS live FULL JOIN {other} AS other ON {}", on.join(" AND "))
+        let [live, other] = self.physical().map(|physical| self.rows(&physical));
+        let names: Vec<String> = self.places().collect();
+        let columns = names.join(", ");
+        let on: Vec<String> = names.iter().map(|k| format!("live.{k} = other.{k}")).collect();
+        format!(
+            "{live} AS live({columns}, place, digest) FULL JOIN {other} AS other({columns}, place, digest) ON {}",
+            on.join(" AND ")
+        )
     }
 
+    /// The rows of one generation. OFFSET 0 keeps the planner from carrying the columns that the digest is made of through
+    /// the join.
+    fn rows(&self, physical: &str) -> String {
+        let (key, row) = (column_list(self.key()), self.row());
+        format!("(SELECT {key}, ctid, hashtextextended(({row})::text, 0) FROM {physical} AS held OFFSET 0)")
+    }
+
+    /// Whether two rows that were joined differ in a column that both have. What is written alike is equal. The others are
+    /// looked up again, because equal values may be written in two ways (0 and -0, 1.0 and 1.00 in JSON).
     fn changed(&self) -> String {
-        let columns = self.pair.common().into_iter().map(quoted);
-        let changed = columns.map(|column| format!("live.{column} IS DISTINCT FROM other.{column}"));
-        let changed = changed.collect::<Vec<_>>().join(" OR ");
-        if changed.is_empty() { "false".into() } else { changed }
+        let row = self.row();
+        let [live, other] = self.physical();
+        format!(
+            "live.digest <> other.digest
+             AND (SELECT {row} FROM {live} AS held WHERE held.ctid = live.place)
+                 IS DISTINCT FROM (SELECT {row} FROM {other} AS held WHERE held.ctid = other.place)"
+        )
+    }
+
+    /// The columns of a row that both generations have, as one value.
+    fn row(&self) -> String {
+        let columns: Vec<String> =
+            self.pair.common().into_iter().map(|name| format!("held.{}", quoted(name))).collect();
+        format!("ROW({})", columns.join(", "))
     }
 }

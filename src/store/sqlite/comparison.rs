@@ -133,7 +133,6 @@ impl<'a> Join<'a> {
         let [live, other] = [live, other].map(|generation| sql::quoted(&sql::physical(table, generation)));
         let key: Vec<_> = table.key_columns().iter().map(|column| sql::quoted(column.name())).collect();
         let on: Vec<_> = key.iter().map(|key| format!("live.{key} = other.{key}")).collect();
-        let differs: Vec<_> = columns.iter().map(|column| differs(column)).collect();
         // A key column is never NULL but where the row is missing.
         let first = &key[0];
         Self {
@@ -141,7 +140,7 @@ impl<'a> Join<'a> {
             from: format!("FROM {live} AS live FULL JOIN {other} AS other ON {}", on.join(" AND ")),
             only_live: format!("other.{first} IS NULL"),
             only_other: format!("live.{first} IS NULL"),
-            changed: format!("live.{first} = other.{first} AND ({})", any(&differs)),
+            changed: format!("live.{first} = other.{first} AND {}", any_differs(&columns)),
             columns,
         }
     }
@@ -149,9 +148,11 @@ impl<'a> Join<'a> {
     /// How many rows the live generation alone has, how many the other alone, and how many differ.
     async fn count(&self, connection: &mut SqliteConnection) -> Result<[u64; 3], StoreError> {
         let Self { from, only_live, only_other, changed, .. } = self;
+        // LIMIT keeps the columns of the rows away from the counting, which takes 2,000 of them at most.
         let count = format!(
-            "SELECT count(*) FILTER (WHERE {only_live}), count(*) FILTER (WHERE {only_other}),
-                 count(*) FILTER (WHERE {changed}) {from}"
+            "SELECT count(*) FILTER (WHERE only_live), count(*) FILTER (WHERE only_other),
+                 count(*) FILTER (WHERE changed)
+             FROM (SELECT {only_live} AS only_live, {only_other} AS only_other, {changed} AS changed {from} LIMIT -1)"
         );
         let counted = sqlx::query_as(AssertSqlSafe(count)).fetch_one(connection).await;
         let (only_live, only_other, changed): (i64, i64, i64) = counted.map_err(at(reading(self.table)))?;
@@ -207,9 +208,17 @@ fn differs(column: &str) -> String {
     format!("live.{column} IS DISTINCT FROM other.{column}")
 }
 
-/// SQL for whether any of `conditions` holds.
-fn any(conditions: &[String]) -> String {
-    if conditions.is_empty() { "false".into() } else { conditions.join(" OR ") }
+/// SQL for whether any of `columns` differs between two rows. As many conditions joined by OR would be an expression
+/// that is deeper than SQLite allows, 1,000 levels.
+fn any_differs(columns: &[&str]) -> String {
+    if columns.is_empty() {
+        return "false".into();
+    }
+    let of = |side: &str| {
+        let columns = columns.iter().map(|column| format!("{side}.{}", sql::quoted(column)));
+        columns.collect::<Vec<_>>().join(", ")
+    };
+    format!("({}) IS DISTINCT FROM ({})", of("live"), of("other"))
 }
 
 fn reading(table: &TableSpec) -> String {

@@ -35,12 +35,12 @@ pub(super) fn literal(value: &Value) -> String {
 
 /// The powers of two that a double can be made of, for [`expression`]. Every step of their making is exact.
 pub(super) const POWERS_OF_TWO: &str = "
-    CREATE TEMP TABLE powers_of_two (exponent INTEGER PRIMARY KEY, value REAL NOT NULL) STRICT;
+    CREATE TEMP TABLE readcast_powers_of_two (exponent INTEGER PRIMARY KEY, value REAL NOT NULL) STRICT;
     WITH RECURSIVE
         up (exponent, value) AS (SELECT 0, 1.0 UNION ALL SELECT exponent + 1, value * 2 FROM up WHERE exponent < 971),
         down (exponent, value) AS (
             SELECT -1, 0.5 UNION ALL SELECT exponent - 1, value / 2 FROM down WHERE exponent > -1074)
-    INSERT INTO powers_of_two SELECT exponent, value FROM up UNION ALL SELECT exponent, value FROM down";
+    INSERT INTO readcast_powers_of_two SELECT exponent, value FROM up UNION ALL SELECT exponent, value FROM down";
 
 /// SQL for the value that stands at `place` of the JSON array `array`, in the type that `column` stores.
 pub(super) fn expression(column: &Column, array: &str, place: usize) -> String {
@@ -50,7 +50,7 @@ pub(super) fn expression(column: &Column, array: &str, place: usize) -> String {
         // power of two is exact.
         ColumnType::F64 => format!(
             "CAST({array} ->> '$[{place}][0]' AS REAL)
-             * (SELECT value FROM temp.powers_of_two WHERE exponent = {array} ->> '$[{place}][1]')"
+             * (SELECT value FROM temp.readcast_powers_of_two WHERE exponent = {array} ->> '$[{place}][1]')"
         ),
         _ => format!("{array} ->> {place}"),
     }
