@@ -21,6 +21,10 @@ has_postgres() {
   { command -v initdb && command -v postgres; } || compgen -G '/usr/lib/postgresql/*/bin/initdb'
 }
 
+has_pgbouncer() {
+  command -v pgbouncer || [[ -x /usr/sbin/pgbouncer ]]
+}
+
 has_java_17() {
   local version
   version=$("${JAVA_HOME:+$JAVA_HOME/bin/}java" -version 2>&1) || return 1

@@ -18,6 +18,7 @@ use super::lane::{Lane, PROJECTION, changes, definition};
 use super::subject::Subject;
 use crate::support::eventually::{PATIENCE, eventually};
 use crate::support::postgres::Database;
+use crate::support::servers::local_pgbouncer::LocalPgBouncer;
 use crate::support::servers::own_postgres;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -267,4 +268,50 @@ async fn of_several_servers_the_one_is_taken_that_can_be_written_to() {
     let refused = store(vec![to_standby.clone()], true).migrate().await.expect_err("it takes none");
     assert!(refused.to_string().contains("takes no writes"), "{refused}");
     assert_eq!(store(vec![to_standby], false).generations().await, Ok(Vec::new()), "whoever only reads is let in");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_pooler_in_transaction_mode_is_named_and_one_in_session_mode_will_do() {
+    let database = Database::create().await;
+    for (mode, named) in [("transaction", true), ("statement", true), ("session", false)] {
+        let pooler = LocalPgBouncer::start(&database.options(), mode).await;
+        let store = Postgres::new(pooler.through(&database.options()), "public");
+        // What `check` asks, and what a start does.
+        let asked = store.capacity().await.map(drop);
+        let begun = store.migrate().await;
+        if named {
+            let told = asked.expect_err(mode).to_string();
+            assert!(told.contains("a pooler in transaction or statement mode stands between"), "{mode}: {told}");
+        } else {
+            asked.and(begun).unwrap_or_else(|error| panic!("{mode}: {error}"));
+            store.prepare(&definition(counters())).await.expect("tables");
+        }
+    }
+}
+
+/// A report of somebody's own that hides rows from whoever writes them.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_policy_that_would_hide_rows_from_us_is_an_error_and_hides_none() {
+    let database = Database::create().await;
+    let role = format!("writer_{:016x}", fastrand::u64(..));
+    database.execute_outside(&format!("CREATE ROLE {role} LOGIN; ALTER DATABASE {{name}} OWNER TO {role}")).await;
+    database.execute(&format!("ALTER SCHEMA public OWNER TO {role}")).await;
+    let store = Postgres::new(database.options().username(&role), "public");
+    let subject = Subject::of(Arc::new(store), database).await;
+    let mut lane = Lane::claim(&subject, &definition(counters())).await;
+    assert!(matches!(lane.commit(counted(&["a"])).await, Ok(Committed::Applied(_))));
+    let table = subject.physical(&counters()[0]);
+    let policy = format!(
+        "ALTER TABLE {table} ENABLE ROW LEVEL SECURITY; ALTER TABLE {table} FORCE ROW LEVEL SECURITY;
+         CREATE POLICY none ON {table} USING (false) WITH CHECK (true)"
+    );
+    subject.execute(&policy).await;
+    let refused = lane.commit(counted(&["a"])).await.expect_err("the row that is there would not be seen");
+    assert!(refused.to_string().contains("row-level security"), "{refused}");
+    subject.execute(&format!("ALTER TABLE {table} DISABLE ROW LEVEL SECURITY")).await;
+    assert!(matches!(lane.commit(counted(&["a"])).await, Ok(Committed::Applied(_))));
+    assert_eq!(subject.database().value("SELECT count FROM counters").await, "2");
+    subject.database().execute(&format!("REASSIGN OWNED BY {role} TO postgres")).await;
+    drop(lane);
+    drop(subject.store);
 }

@@ -6,6 +6,7 @@
 pub(crate) mod cluster;
 mod containers;
 mod local_kafka;
+pub(crate) mod local_pgbouncer;
 mod local_postgres;
 
 use std::net::TcpListener;

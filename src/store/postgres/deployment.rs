@@ -35,19 +35,25 @@ pub(super) async fn deploy(connection: &mut PgConnection, ours: &Deployment, ado
     const LOCK: &str = "SELECT pg_advisory_xact_lock(hashtextextended('readcast deployment', 0))";
     execute(connection, "BEGIN").await.map_err(at(DOING))?;
     execute(connection, LOCK).await.map_err(at(DOING))?;
-    let recorded = match recorded(connection).await? {
+    let recorded = recorded(connection).await?;
+    // Earlier versions recorded nothing; their views show where readers look.
+    let before = match recorded.clone() {
         Some(recorded) => Some(recorded),
-        // Earlier versions recorded nothing; their views show where readers look.
         None => {
-            schema_of_the_views(connection).await?.map(|schema| Deployment { schema: Some(schema), ..ours.clone() })
+            let schema = schema_of_the_views(connection).await?;
+            schema.map(|schema| Deployment { schema: Some(schema), ..ours.clone() })
         }
     };
     let running = running(connection).await?;
-    if let Succession::Record { moved_from } = ours.succeed(recorded.as_ref(), &running, adopt)? {
-        if let Some(from) = moved_from.filter(|from| ours.schema.as_ref() != Some(from)) {
-            move_views(connection, &from, ours.schema.as_deref().unwrap_or("public")).await?;
+    match ours.succeed(before.as_ref(), &running, adopt)? {
+        Succession::Same if recorded.is_some() => {}
+        Succession::Same => record(connection, ours).await?,
+        Succession::Record { moved_from } => {
+            if let (Some(from), Some(to)) = (moved_from, &ours.schema) {
+                move_views(connection, &from, to).await?;
+            }
+            record(connection, ours).await?;
         }
-        record(connection, ours).await?;
     }
     execute(connection, "COMMIT").await.map_err(at(DOING))
 }

@@ -36,7 +36,7 @@ pub(super) async fn deploy(
     adopt: bool,
 ) -> Result<(), StoreError> {
     const RECORD: &str = "
-        INSERT INTO readcast_deployment (app, topic_prefix, cluster_id) VALUES (?1, ?2, ?3)
+        INSERT INTO readcast_deployment (only_one, app, topic_prefix, cluster_id) VALUES (1, ?1, ?2, ?3)
         ON CONFLICT (only_one) DO UPDATE
         SET app = excluded.app, topic_prefix = excluded.topic_prefix,
             cluster_id = coalesce(excluded.cluster_id, cluster_id),

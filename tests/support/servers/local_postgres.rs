@@ -145,7 +145,7 @@ fn initialise(binaries: &Path) -> (PathBuf, Option<Account>) {
 }
 
 /// Postgres refuses to run as root. `None` when we are not root, which the owner of a directory that we have just made tells.
-fn unprivileged_account(our_directory: &Path) -> Option<Account> {
+pub(super) fn unprivileged_account(our_directory: &Path) -> Option<Account> {
     if our_directory.metadata().expect("we have just made it").uid() != 0 {
         return None;
     }
