@@ -7,7 +7,9 @@ use readcast::source::{Record, Source, SourceEvent, Start};
 
 use crate::shop::{KafkaShop, events};
 use crate::support::eventually::{PATIENCE, eventually};
-use crate::support::kafka::{NewRecord, unique};
+use crate::support::kafka::{Kafka, NewRecord, unique};
+use crate::support::postgres::Database;
+use crate::support::servers;
 
 const COPIES: &str = "dead";
 
@@ -137,7 +139,9 @@ async fn a_dead_letter_that_cannot_be_copied_holds_up_neither_the_others_nor_ope
 
 #[tokio::test]
 async fn a_topic_that_is_not_there_is_told_of_and_the_letters_are_copied_when_it_is() {
-    let shop = KafkaShop::new(1).await;
+    // One that creates no topic that somebody asks for.
+    let broker = servers::own_kafka(None).await;
+    let shop = KafkaShop::on(Kafka::at(&broker.bootstrap()), Database::create().await, 1).await;
     let copies = shop.topic().replace("orders", COPIES);
     let torn = NewRecord { partition: Some(0), value: Some(b"no event".to_vec()), ..NewRecord::default() };
     shop.kafka.produce(&shop.topic(), [torn]);

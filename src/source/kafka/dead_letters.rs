@@ -240,7 +240,8 @@ impl DeadLetterTopic {
                 Ok(()) => return Ok(()),
                 Err((KafkaError::MessageProduction(Code::QueueFull), refused)) if Instant::now() < deadline => {
                     record = refused;
-                    std::thread::sleep(A_MOMENT / 4);
+                    // Until some of them have left it.
+                    let _ = producer.flush(A_MOMENT);
                 }
                 Err((error, _)) => return Err(error),
             }
