@@ -1,6 +1,7 @@
 //! `readcast check`: everything that would be refused at start, told beforehand. Changes nothing.
 
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use comfy_table::Table;
 use readcast_core::Definition;
@@ -71,35 +72,39 @@ pub(super) async fn run(context: Context, arguments: Arguments) -> Result<ExitCo
         }
         Err(refusal) => return Err(refusal),
     };
-    let mut store = store;
-    if let Some(asked) = &store {
-        let found = deployment_lines(&**asked, &context).await?;
-        let answers = found.iter().all(|line| line.ok || !line.unanswered);
-        lines.extend(found);
-        // It would not answer the next question either, and each takes until its time is out.
-        store = store.filter(|_| answers);
-    }
     if let Some(store) = &store {
+        lines.extend(deployment_lines(&**store, &context).await?);
+    }
+    if let Some(store) = answering(&store, &lines) {
         if let Ok(Some(held)) = store.held_back(OLD_SNAPSHOT).await {
             lines.push(Line::warning("store: oldest snapshot", &inert(&held.to_string())));
         }
-        notice_lines(&**store, &context, &mut lines).await;
+        notice_lines(store, &context, &mut lines).await;
     }
     for definition in context.app.registry.definitions() {
         let name = definition.name();
         handling_lines(name, &connect::handling(&context.config.projection(name)), &mut lines);
         // Asked before the log: what runs meanwhile would otherwise have come further than it reached.
-        let found = match &store {
-            Some(store) => Some(generations(&**store, name).await),
+        let found = match answering(&store, &lines) {
+            Some(store) => Some(generations(store, name).await),
             None => None,
         };
         let extents = source_line(&*source, definition, &mut lines).await;
-        if let (Some(store), Some(found)) = (&store, found) {
-            store_lines(&**store, &context, definition, found, &extents, &mut lines).await;
+        match (answering(&store, &lines), found) {
+            (Some(asked), Some(found)) => {
+                store_lines(asked, &context, definition, found, &extents, &mut lines).await;
+            }
+            _ => lines.push(Line::new(format!("{name}: tables"), Err("the store does not answer".into()))),
         }
     }
     print(&lines, arguments.output)?;
     Ok(if lines.iter().all(|line| line.ok) { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// The store, as long as it has answered: otherwise it would not answer the next question either, and each takes until its
+/// time is out.
+fn answering<'s>(store: &'s Option<Arc<dyn Store>>, lines: &[Line]) -> Option<&'s dyn Store> {
+    store.as_deref().filter(|_| !lines.iter().any(|line| line.unanswered))
 }
 
 /// Whose database it is, and whether the server has enough connections.
@@ -119,7 +124,7 @@ async fn deployment_lines(store: &dyn Store, context: &Context) -> Result<Vec<Li
             Ok(finding) => Line::new("store: connections", Ok(finding)),
             Err(finding) => Line::warning("store: connections", &finding),
         }),
-        Err(error) => lines.push(Line::new("store: connections", Err(error.to_string()))),
+        Err(error) => lines.push(Line::unanswered("store: connections", &error)),
     }
     Ok(lines)
 }
@@ -192,19 +197,21 @@ async fn store_lines(
     };
     let tables = |finding| Line::new(format!("{name}: tables"), finding);
     match findings {
-        Err(error) => lines.push(tables(Err(error.to_string()))),
+        Err(error) => return lines.push(Line::unanswered(format!("{name}: tables"), &error)),
         Ok(findings) if findings.is_empty() => lines.push(tables(Ok("as declared".into()))),
         Ok(findings) => lines.extend(findings.into_iter().map(tables)),
     }
     for generation in found.iter().flatten().filter(|generation| generation.has_tables) {
-        dependent_lines(store, generation, lines).await;
+        if !lines.iter().any(|line| line.unanswered) {
+            dependent_lines(store, generation, lines).await;
+        }
     }
     for generation in found.iter().flatten().filter(|generation| generation.state.is_fed()) {
         let number = generation.generation.0;
         lines.push(Line::new(format!("{name}: positions of generation {number}"), positions(generation, extents)));
     }
     let live = found.iter().flatten().find(|found| found.state == GenerationState::Live);
-    if let Some(live) = live {
+    if let Some(live) = live.filter(|_| !lines.iter().any(|line| line.unanswered)) {
         addition_lines(store, context, definition, live, lines).await;
     }
 }
@@ -220,7 +227,7 @@ async fn addition_lines(
     let what = format!("{}: added", definition.name());
     let keep_indexes = context.config.projection(definition.name()).keep_indexes;
     match store.additions(live, definition).await {
-        Err(error) => lines.push(Line::new(what, Err(error.to_string()))),
+        Err(error) => lines.push(Line::unanswered(what, &error)),
         Ok(found) => lines.extend(found.into_iter().map(|added| {
             let added = added.in_a_rebuild(keep_indexes);
             let warning = added.is_lost();
@@ -233,7 +240,7 @@ async fn addition_lines(
 async fn dependent_lines(store: &dyn Store, generation: &GenerationStatus, lines: &mut Vec<Line>) {
     let what = format!("{}: dependents of generation {}", generation.projection, generation.generation.0);
     match store.dependents(generation).await {
-        Err(error) => lines.push(Line::new(what, Err(error.to_string()))),
+        Err(error) => lines.push(Line::unanswered(what, &error)),
         Ok(found) => lines.extend(found.iter().map(|found| Line::warning(what.clone(), &inert(&found.to_string())))),
     }
 }

@@ -76,7 +76,6 @@ const HOSTILE: &[&str] = &[
     "IntervalStyle = 'sql_standard'",
     "TimeZone = 'Asia/Tokyo'",
     "default_transaction_isolation = 'serializable'",
-    "default_transaction_read_only = on",
     "standard_conforming_strings = off",
     "bytea_output = 'escape'",
     "extra_float_digits = -5",

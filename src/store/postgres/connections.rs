@@ -153,6 +153,8 @@ impl Connections {
                     None => doubts = 0,
                     Some(_) if doubts == 0 => doubts = 1,
                     Some(reason) => {
+                        // Where the server does not answer, there is nobody to tell.
+                        let _ = tokio::time::timeout(DOUBT_LIMIT, self.0.server.end(backend)).await;
                         let doing = "waiting for an answer of Postgres".into();
                         return Err(StoreError::Unavailable { doing, reason });
                     }

@@ -27,8 +27,11 @@ pub(super) async fn is_migrated(connection: &mut PgConnection) -> Result<bool, S
     const FOUND: &str = "
         SELECT count(to_regclass(name)) FROM unnest('{readcast.generations,readcast.notices}'::text[]) AS name";
     const LOOKING: &str = "looking for readcast's own tables";
-    match sqlx::query_scalar(FOUND).fetch_one(connection).await.map_err(at(LOOKING))? {
+    const USED: &str = "SELECT EXISTS (SELECT FROM readcast.generations)";
+    match sqlx::query_scalar(FOUND).fetch_one(&mut *connection).await.map_err(at(LOOKING))? {
         0_i64 => Ok(false),
+        // While the first instance of all makes them, some are there already.
+        1 if !sqlx::query_scalar(USED).fetch_one(connection).await.map_err(at(LOOKING))? => Ok(false),
         1 => Err(StoreError::Refused {
             doing: LOOKING.into(),
             reason: "an earlier version made them: `readcast migrate` brings them up to date".into(),

@@ -28,7 +28,6 @@ const MEANING: &[(&str, &str)] = &[
     ("datestyle", "ISO, MDY"),
     ("default_transaction_deferrable", "off"),
     ("default_transaction_isolation", "read committed"),
-    ("default_transaction_read_only", "off"),
     ("extra_float_digits", "3"),
     ("intervalstyle", "postgres"),
     ("quote_all_identifiers", "off"),
@@ -266,6 +265,19 @@ impl Server {
             Some(state) if state.as_deref() == Some("active") => Work::Going,
             Some(_) => Work::Idle,
         })
+    }
+}
+
+impl Server {
+    /// Ends the process behind a connection that is dead, so that what it has locked is free at once. If the connection is
+    /// not dead after all, a commit that was under way is in doubt, as with any that is cut off.
+    pub(super) async fn end(&self, backend: &Backend) -> Result<(), NoConnection> {
+        const END: &str = "
+            SELECT pg_terminate_backend($1) FROM pg_stat_get_activity($1) AS activity
+            WHERE activity.backend_start::text = $2";
+        let mut session = self.connect(Use::Asking).await?;
+        let ended = sqlx::query(END).bind(backend.pid).bind(&backend.started).execute(&mut session.connection).await;
+        ended.map(drop).map_err(no_connection)
     }
 }
 
