@@ -61,7 +61,7 @@ impl Door {
     }
 
     /// Hands each client to `serve` while the door is open. Returns once it is gone.
-    pub(super) fn accept(&self, mut listener: TcpListener, serve: impl Fn(TcpStream)) {
+    pub(super) fn accept(&self, listener: TcpListener, serve: impl Fn(TcpStream)) {
         loop {
             match self.wanted() {
                 State::Open => {
@@ -73,10 +73,10 @@ impl Door {
                     }
                 }
                 State::Refusing => {
-                    drop(listener);
+                    stop_listening(&listener);
                     self.is(State::Refusing);
                     self.wait_while(State::Refusing);
-                    listener = TcpListener::bind(self.address).expect("the port was ours a moment ago");
+                    listen(&listener, BACKLOG);
                 }
                 State::Ignoring => {
                     let crowd = fill(&listener, self.address);
@@ -114,6 +114,14 @@ fn fill(listener: &TcpListener, address: SocketAddr) -> Vec<TcpStream> {
     const ENOUGH: Duration = Duration::from_millis(50);
     listen(listener, 0);
     std::iter::from_fn(|| TcpStream::connect_timeout(&address, ENOUGH).ok()).collect()
+}
+
+/// Whoever comes is refused, and the port stays ours: nobody else may come to listen there meanwhile.
+#[allow(unsafe_code, reason = "the standard library can't")]
+fn stop_listening(listener: &TcpListener) {
+    // SAFETY: shutdown takes two integers and touches no memory of ours; the descriptor is open as long as the reference lives.
+    let result = unsafe { libc::shutdown(listener.as_raw_fd(), libc::SHUT_RDWR) };
+    assert_eq!(result, 0, "shutdown: {}", std::io::Error::last_os_error());
 }
 
 /// Sets how many connections may wait to be accepted.
