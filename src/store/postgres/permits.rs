@@ -179,13 +179,17 @@ mod tests {
     }
 
     #[test]
-    fn lanes_leave_room_for_an_operation_and_its_steps() {
-        let permits = Permits::new(5);
+    fn lanes_and_chores_leave_room_for_questions_an_operation_and_its_steps() {
+        let permits = Permits::new(6);
         let lanes: Vec<_> = (0..3).map(|_| now(&permits, Rank::Live).expect("there is room for three")).collect();
         assert!(now(&permits, Rank::Live).is_none());
+        let _questions = now(&permits, Rank::Step).expect("room for questions");
+        let chore = now(&permits, Rank::Chore).expect("nobody else wants it now");
+        assert!(now(&permits, Rank::Chore).is_none());
+        drop(chore);
         let _lead = now(&permits, Rank::Lead).expect("an operation finds room");
         let _step = now(&permits, Rank::Step).expect("and its step");
-        assert!(now(&permits, Rank::Step).is_none(), "that were five");
+        assert!(now(&permits, Rank::Step).is_none(), "that were six");
         drop(lanes);
         assert!(now(&permits, Rank::Step).is_some());
     }
