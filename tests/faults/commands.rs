@@ -351,8 +351,7 @@ async fn waits_and_goes_on(fault: (Moment, Fault)) {
     .await;
     let alive = instance.get("/livez").await;
     assert!(alive.starts_with("HTTP/1.1 200"), "{fault:?}: {alive}");
-    // The server behind the proxy has no TLS to go on with.
-    if is_for_people(fault.1) || fault.0 == Moment::TlsHandshake {
+    if is_for_people(fault.1) {
         return;
     }
     proxy.lift();

@@ -39,9 +39,12 @@ async fn no_more_connections_are_open_than_an_operator_allows_and_operations_fin
         }
     };
     let working = async {
-        let mut lanes = JoinSet::new();
+        let mut claimed = Vec::new();
         for partition in 0..24 {
-            let mut lane = Lane::claim_partition(&subject, &definition, partition).await;
+            claimed.push((partition, Lane::claim_partition(&subject, &definition, partition).await));
+        }
+        let mut lanes = JoinSet::new();
+        for (partition, mut lane) in claimed {
             lanes.spawn(async move {
                 for _ in 0..40 {
                     let committed = lane.commit(counted(&[&format!("{partition}")])).await;
