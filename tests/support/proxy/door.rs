@@ -35,8 +35,14 @@ struct States {
 impl Door {
     /// A door on a free port, and what [`Self::accept`] is to listen with.
     pub(super) fn open() -> (Door, TcpListener) {
-        let listener = TcpListener::bind(("127.0.0.1", 0)).expect("the loopback interface has a free port");
-        let address = listener.local_addr().expect("a bound socket has an address");
+        // Asked for by its number: a port that the system has chosen goes back to it when the socket stops listening.
+        let (address, listener) = std::iter::from_fn(|| {
+            let chosen = TcpListener::bind(("127.0.0.1", 0)).and_then(|chosen| chosen.local_addr());
+            let address = chosen.expect("the loopback interface has a free port");
+            Some(TcpListener::bind(address).map(|listener| (address, listener)))
+        })
+        .find_map(Result::ok)
+        .expect("it asks without end");
         let states = Mutex::new(States { wanted: State::Open, actual: State::Open });
         (Door { address, states, changed: Condvar::new() }, listener)
     }
