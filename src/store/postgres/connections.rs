@@ -65,18 +65,21 @@ impl Connections {
     /// Waits for room, and for a connection, which may have to be made. `user` gets the one that it had before, if
     /// nobody has it: its statements are prepared there.
     pub(super) async fn lease(&self, wanted: Use, rank: Rank, user: u64) -> Result<Lease, StoreError> {
+        let held = self.hold(wanted, rank, user).await?;
+        Ok(Lease { held, wanted, user, connections: self.clone() })
+    }
+
+    async fn hold(&self, wanted: Use, rank: Rank, user: u64) -> Result<Held, StoreError> {
         let permit = self.0.permits.take(rank).await;
-        let session = match self.rested(wanted, user).await {
-            Some(session) => session,
-            None => {
-                self.make_room().await;
-                self.0.server.connect(wanted).await.inspect_err(|_| {
-                    // Whatever is the matter with the server, the idle ones have met it too.
-                    self.idle().clear();
-                })?
-            }
-        };
-        Ok(Lease { held: Held { session, permit }, wanted, user, connections: self.clone() })
+        if let Some(session) = self.rested(wanted, user).await {
+            return Ok(Held { session, permit });
+        }
+        self.make_room().await;
+        let connected = self.0.server.connect(wanted).await.inspect_err(|_| {
+            // Whatever is the matter with the server, the idle ones have met it too.
+            self.idle().clear();
+        });
+        Ok(Held { session: connected?, permit })
     }
 
     /// An idle connection that is alive.
@@ -125,10 +128,8 @@ impl Connections {
         {
             return Ok(Turn { idle, held });
         }
-        let permit = self.0.permits.take(Rank::Step).await;
-        self.make_room().await;
-        let session = self.0.server.connect(Use::Asking).await?;
-        Ok(Turn { idle, held: Held { session, permit } })
+        let held = self.hold(Use::Asking, Rank::Step, 0).await?;
+        Ok(Turn { idle, held })
     }
 
     /// Does `work` on the connection of `backend`, and gives it up when that connection turns out to be dead without a

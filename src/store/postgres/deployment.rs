@@ -10,12 +10,16 @@ use crate::store::{Deployment, GenerationState, StoreError};
 
 const DOING: &str = "looking whose database this is";
 
+/// Whether the tables of this version are there, which say whose the database is and who runs.
+pub(super) async fn is_there(connection: &mut PgConnection) -> sqlx::Result<bool> {
+    let is_there = sqlx::query_scalar("SELECT to_regclass('readcast.deployment') IS NOT NULL");
+    is_there.fetch_one(connection).await
+}
+
 /// The deployment that is recorded.
 pub(super) async fn recorded(connection: &mut PgConnection) -> Result<Option<Deployment>, StoreError> {
     const RECORDED: &str = "SELECT app, schema, topic_prefix, cluster_id FROM readcast.deployment";
-    let is_migrated = sqlx::query_scalar("SELECT to_regclass('readcast.deployment') IS NOT NULL");
-    let is_migrated: bool = is_migrated.fetch_one(&mut *connection).await.map_err(at(DOING))?;
-    if !is_migrated {
+    if !is_there(connection).await.map_err(at(DOING))? {
         return Ok(None);
     }
     let row = sqlx::query(RECORDED).fetch_optional(connection).await.map_err(at(DOING))?;

@@ -4,8 +4,8 @@ use sqlx::postgres::PgRow;
 use sqlx::{AssertSqlSafe, PgConnection, Row};
 
 use super::connection::{at, execute};
-use super::generations;
 use super::sql::{TIME, json, storable};
+use super::{deployment, generations};
 use crate::store::{
     Attendance, Capacity, Command, Encoding, Generation, Instance, Operation, OperationState, StoreError,
 };
@@ -245,12 +245,6 @@ pub(super) async fn attendance(connection: &mut PgConnection) -> Result<Vec<Atte
     rows.map_err(at("reading which instances run"))
 }
 
-/// Whether instances say how many connections they may have.
-async fn has_instances(connection: &mut PgConnection) -> sqlx::Result<bool> {
-    let has = sqlx::query_scalar("SELECT to_regclass('readcast.deployment') IS NOT NULL");
-    has.fetch_one(connection).await
-}
-
 /// How many connections the server has, and who may take them.
 pub(super) async fn capacity(connection: &mut PgConnection) -> Result<Capacity, StoreError> {
     const SERVER: &str = "
@@ -265,7 +259,7 @@ pub(super) async fn capacity(connection: &mut PgConnection) -> Result<Capacity, 
     );
     let counted = async {
         let (server, others): (i32, i32) = sqlx::query_as(SERVER).fetch_one(&mut *connection).await?;
-        let (processes, ours): (i32, i32) = match has_instances(connection).await? {
+        let (processes, ours): (i32, i32) = match deployment::is_there(connection).await? {
             true => sqlx::query_as(AssertSqlSafe(ours)).fetch_one(connection).await?,
             false => (0, 0),
         };

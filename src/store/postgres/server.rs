@@ -266,9 +266,7 @@ impl Server {
             Some(_) => Work::Idle,
         })
     }
-}
 
-impl Server {
     /// Ends the process behind a connection that is dead, so that what it has locked is free at once. If the connection is
     /// not dead after all, a commit that was under way is in doubt, as with any that is cut off.
     pub(super) async fn end(&self, backend: &Backend) -> Result<(), NoConnection> {
