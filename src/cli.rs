@@ -11,12 +11,12 @@ mod dead_letters;
 mod demo;
 mod generate;
 mod generations;
-mod inert;
 mod migrate;
 mod operate;
 mod rebuild;
 mod run;
 mod status;
+mod terminal;
 mod verify;
 
 use std::collections::BTreeSet;
@@ -178,7 +178,7 @@ pub fn main(app: App) -> ExitCode {
             ExitCode::from(EX_CONFIG)
         }
         Err(Refusal::Failed(error)) => {
-            eprintln!("readcast: {}", inert::inert(&error));
+            eprintln!("readcast: {}", terminal::escape(&error));
             ExitCode::FAILURE
         }
     }

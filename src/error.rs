@@ -145,7 +145,7 @@ fn names(partitions: &[TopicPartition]) -> String {
 mod tests {
     use super::*;
     use crate::source::Verdict;
-    use crate::store::Cause;
+    use crate::store::PoisonCause;
 
     /// Every kind of failure, and what is done about it. The match in `disposition` has no wildcard arm, so a new kind
     /// can't be forgotten there; here it is forgotten only on purpose.
@@ -154,7 +154,7 @@ mod tests {
         let text = || "text".to_owned();
         let partition = TopicPartition::new("orders", 0);
         let verdict = Verdict::Gap { from: 1, to: 2 };
-        let poison = |class| Poison { position: partition.at(7), cause: Cause::new(class, "text") };
+        let poison = |class| Poison { position: partition.at(7), cause: PoisonCause::new(class, "text") };
         let cases = [
             (SourceError::Unavailable { doing: text(), reason: text() }.into(), Disposition::Retry),
             (SourceError::NoTopic(text()).into(), Disposition::Retry),

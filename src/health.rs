@@ -38,7 +38,7 @@ pub enum State {
         reason: String,
     },
     /// No running instance can feed the tables that readers see.
-    Unfed {
+    Orphaned {
         /// Since when, why, and what to do.
         reason: String,
     },
@@ -115,15 +115,15 @@ pub struct Health {
 
 /// Where whoever feeds a generation says how that fares.
 #[derive(Clone, Debug)]
-pub struct Voice {
+pub struct HealthReporter {
     health: Health,
     projection: Arc<str>,
     generation: Generation,
 }
 
-impl Voice {
+impl HealthReporter {
     /// The generation is in `state` from now on.
-    pub fn say(&self, state: State) {
+    pub fn set(&self, state: State) {
         self.health.change(&self.projection, |projection| {
             let before = projection.generations.remove(&self.generation);
             projection.generations.insert(self.generation, Report::after(before, state));
@@ -172,8 +172,8 @@ impl Health {
     }
 
     /// Where the state of a generation of `name` is told.
-    pub fn voice(&self, name: &str, generation: Generation) -> Voice {
-        Voice { health: self.clone(), projection: name.into(), generation }
+    pub fn reporter(&self, name: &str, generation: Generation) -> HealthReporter {
+        HealthReporter { health: self.clone(), projection: name.into(), generation }
     }
 
     fn change(&self, name: &str, change: impl FnOnce(&mut Projection)) {
@@ -247,7 +247,7 @@ impl State {
         "paused",
         "building",
         "superseded",
-        "unfed",
+        "orphaned",
         "stalled",
         "retrying",
         "halted",
@@ -262,7 +262,7 @@ impl State {
             Self::Paused { .. } => "paused",
             Self::Building { .. } => "building",
             Self::Superseded { .. } => "superseded",
-            Self::Unfed { .. } => "unfed",
+            Self::Orphaned { .. } => "orphaned",
             Self::Stalled { .. } => "stalled",
             Self::Retrying { .. } => "retrying",
             Self::Halted { .. } => "halted",
@@ -282,7 +282,7 @@ impl State {
             // Readers are served, and a restart cures nothing.
             Self::Stalled { .. } => true,
             // While one that builds is not ready, a rolling deployment keeps the instances that feed what readers see.
-            Self::Starting | Self::Building { .. } | Self::Unfed { .. } => false,
+            Self::Starting | Self::Building { .. } | Self::Orphaned { .. } => false,
             Self::Retrying { .. } | Self::Halted { .. } => false,
         }
     }
@@ -297,7 +297,7 @@ impl fmt::Display for Report {
             State::Paused { since } => write!(f, " (paused at {since})"),
             State::Building { reason }
             | State::Superseded { reason }
-            | State::Unfed { reason }
+            | State::Orphaned { reason }
             | State::Stalled { reason } => write!(f, ": {}", line(reason)),
             State::Retrying { attempt, reason } => write!(f, ", attempt {attempt}: {}", line(reason)),
             State::Halted { reason, advice } => write!(f, ": {}. Next: {}", line(reason), line(advice)),
@@ -363,7 +363,7 @@ mod tests {
         for trouble in [halted(), State::Retrying { attempt: 2, reason: "53300".into() }] {
             health.set("a", trouble);
             health.serve("a", Generation(1));
-            health.voice("a", Generation(1)).say(State::Running);
+            health.reporter("a", Generation(1)).set(State::Running);
             assert_eq!(health.reports()["a"].state, State::Running);
             health.forget("a", Generation(1));
             assert_eq!(health.reports()["a"].state, State::Starting);

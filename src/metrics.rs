@@ -14,7 +14,7 @@ use readcast_core::TopicPartition;
 
 use self::families::{Families, NoticeLabels, OutcomeLabels, PartitionLabels, ProjectionLabels, StateLabels};
 use crate::plan::Tally;
-use crate::store::{NoticeKind, Parked, RecordedNotice, Written};
+use crate::store::{NoticeKind, ParkedCounts, RecordedNotice, Written};
 
 /// All metrics of the process. Clones share them.
 #[derive(Clone, Debug)]
@@ -167,7 +167,7 @@ impl ProjectionMetrics {
     }
 
     /// What is parked in the generation that readers see, as the store says.
-    pub fn parked(&self, parked: &Parked) {
+    pub fn parked(&self, parked: &ParkedCounts) {
         let number = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
         self.families.parked_keys.get_or_create(&self.labels()).set(number(parked.keys));
         self.families.parked_records.get_or_create(&self.labels()).set(number(parked.records));

@@ -1,8 +1,8 @@
 //! From records to a commit: a pure function, without I/O and without a clock.
 
-mod draft;
+mod current_record;
 mod identity;
-mod pulse;
+mod partition_plan;
 mod replay;
 
 use std::collections::BTreeMap;
@@ -10,14 +10,16 @@ use std::ops::AddAssign;
 
 use readcast_core::{Cell, Change, Definition, Envelope, Position, RowChange, TopicPartition, Unprojectable};
 
-use self::draft::Draft;
+pub use self::current_record::CurrentRecord;
+use self::identity::DuplicateClass;
 pub use self::identity::Identity;
-use self::identity::Judgement;
-pub use self::pulse::Pulse;
+use self::partition_plan::PartitionPlan;
 pub use self::replay::{Replay, replay};
 use crate::decode::Format;
 use crate::source::{Batch, Record};
-use crate::store::{Amendment, Cause, Commit, DeadLetter, Memory, ParkingLimits, PoisonClass, SequenceId};
+use crate::store::{
+    Amendment, Commit, DeadLetter, ParkingLimits, PartitionState, PoisonCause, PoisonClass, SequenceId,
+};
 
 /// What records become: a commit, and the record at which planning had to stop, if any.
 #[derive(Debug, Default)]
@@ -82,7 +84,7 @@ pub struct Poison {
     /// Which record.
     pub position: Position,
     /// What is wrong with it.
-    pub cause: Cause,
+    pub cause: PoisonCause,
 }
 
 impl Poison {
@@ -94,7 +96,7 @@ impl Poison {
 
 /// Where a partition stands, and the owner epoch under which it may be moved.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Standing {
+pub struct PartitionCursor {
     /// The next offset to read.
     pub next_offset: i64,
     /// The epoch of our claim.
@@ -105,7 +107,7 @@ pub struct Standing {
 
 /// What may be made of a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Allowed {
+pub enum AllowedChanges {
     /// Every change.
     All,
     /// Only changes that leave a row the same when they are made once more: the tables began as a copy that holds
@@ -115,7 +117,7 @@ pub enum Allowed {
 
 /// How records are read, and what is done about those that can't be projected.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Handling {
+pub struct RecordPolicy {
     /// How the records are written.
     pub format: Format,
     /// By what an event is known that was written twice.
@@ -130,7 +132,7 @@ pub struct Handling {
     pub parking: ParkingLimits,
 }
 
-impl Default for Handling {
+impl Default for RecordPolicy {
     fn default() -> Self {
         Self {
             format: Format::default(),
@@ -149,17 +151,17 @@ pub struct Rules<'a> {
     /// What is projected.
     pub definition: &'a Definition,
     /// How the records are read.
-    pub handling: &'a Handling,
+    pub policy: &'a RecordPolicy,
     /// What may be made of them.
-    pub allowed: Allowed,
+    pub allowed: AllowedChanges,
     /// Records that the database refused, or that the projection did not get done with.
-    pub condemned: &'a BTreeMap<Position, Cause>,
+    pub condemned: &'a BTreeMap<Position, PoisonCause>,
     /// How much may be parked; `None` to stop at the first record that would have to be.
     pub parking: Option<ParkingLimits>,
     /// At most so many records are applied.
     pub most_applied: usize,
     /// Where the plan shows how far it is.
-    pub pulse: &'a Pulse,
+    pub current: &'a CurrentRecord,
 }
 
 /// A batch does not begin where the one before it ended: records between them were lost on the way.
@@ -180,17 +182,17 @@ pub struct OutOfStep {
 /// When a batch begins behind the end of the one before it: nothing is skipped in silence.
 pub fn plan<'a>(
     rules: Rules<'_>,
-    batches: impl IntoIterator<Item = (&'a Batch, Standing, &'a Memory)>,
+    batches: impl IntoIterator<Item = (&'a Batch, PartitionCursor, &'a PartitionState)>,
 ) -> Result<Plan, OutOfStep> {
     let mut plan = Plan::default();
-    let mut drafts = BTreeMap::<&TopicPartition, Draft<'_>>::new();
-    for (batch, standing, memory) in batches {
-        let is_held = |offset: i64| standing.hold_at.is_some_and(|hold| offset >= hold);
+    let mut drafts = BTreeMap::<&TopicPartition, PartitionPlan<'_>>::new();
+    for (batch, cursor, memory) in batches {
+        let is_held = |offset: i64| cursor.hold_at.is_some_and(|hold| offset >= hold);
         if is_held(batch.from) {
             plan.held = true;
             continue;
         }
-        let draft = drafts.entry(&batch.partition).or_insert_with(|| Draft::new(batch, standing, memory));
+        let draft = drafts.entry(&batch.partition).or_insert_with(|| PartitionPlan::new(batch, cursor, memory));
         draft.takes(batch)?;
         let free = batch.records.iter().take_while(|record| !is_held(record.offset)).count();
         plan.held |= free < batch.records.len();
@@ -198,9 +200,9 @@ pub fn plan<'a>(
             break;
         }
         plan.held |= is_held(batch.to - 1);
-        draft.ends(batch, standing);
+        draft.ends(batch, cursor);
     }
-    for draft in drafts.into_values().filter(Draft::moves) {
+    for draft in drafts.into_values().filter(PartitionPlan::moves) {
         let (advance, page) = draft.finish();
         plan.commit.advances.push(advance);
         plan.commit.ledger.extend(page);
@@ -210,18 +212,18 @@ pub fn plan<'a>(
 }
 
 /// What becomes of one record.
-enum Fate {
+enum RecordOutcome {
     Applied(Vec<Change>),
     NotSubscribed,
     Duplicate,
     Discarded,
     /// With what is wrong with it, or nothing when it waits for an earlier one.
-    Parked(Option<Cause>),
+    Parked(Option<PoisonCause>),
 }
 
 impl Plan {
     /// Adds records of one partition, as many as may be. `false` when planning has come to its end.
-    fn add_all(&mut self, rules: Rules<'_>, records: &[Record], draft: &mut Draft<'_>) -> bool {
+    fn add_all(&mut self, rules: Rules<'_>, records: &[Record], draft: &mut PartitionPlan<'_>) -> bool {
         for record in records {
             if record.offset < draft.advance.to {
                 self.tally.already_applied += 1;
@@ -231,7 +233,7 @@ impl Plan {
                 self.cut = true;
                 return false;
             }
-            rules.pulse.beat(draft.partition(), record.offset);
+            rules.current.set(draft.partition(), record.offset);
             if let Err(poison) = self.add(rules, record, draft) {
                 self.poison = Some(poison);
                 return false;
@@ -241,22 +243,23 @@ impl Plan {
         true
     }
 
-    fn add(&mut self, rules: Rules<'_>, record: &Record, draft: &mut Draft<'_>) -> Result<(), Poison> {
+    fn add(&mut self, rules: Rules<'_>, record: &Record, draft: &mut PartitionPlan<'_>) -> Result<(), Poison> {
         let position = draft.partition().at(record.offset);
-        match rules.fate(record, &position, draft, &mut self.tally) {
-            Fate::Applied(changes) => {
+        match rules.outcome(record, &position, draft, &mut self.tally) {
+            RecordOutcome::Applied(changes) => {
                 let tables = rules.definition.tables();
                 changes.into_iter().for_each(|change| self.commit.changes.push(change, tables));
                 self.tally.applied += 1;
                 self.last_applied = Some(position);
             }
-            Fate::NotSubscribed => self.tally.not_subscribed += 1,
-            Fate::Duplicate => self.tally.duplicates += 1,
-            Fate::Discarded => self.tally.discarded += 1,
-            Fate::Parked(cause) => {
+            RecordOutcome::NotSubscribed => self.tally.not_subscribed += 1,
+            RecordOutcome::Duplicate => self.tally.duplicates += 1,
+            RecordOutcome::Discarded => self.tally.discarded += 1,
+            RecordOutcome::Parked(cause) => {
                 let stays = cause.as_ref().is_some_and(|cause| cause.class == PoisonClass::Unrepeatable);
                 if stays || rules.parking.is_none() {
-                    let waits = || Cause::new(PoisonClass::Unprojectable, "an earlier record of its key is parked");
+                    let waits =
+                        || PoisonCause::new(PoisonClass::Unprojectable, "an earlier record of its key is parked");
                     return Err(Poison { position, cause: cause.unwrap_or_else(waits) });
                 }
                 self.commit.dead_letters.push(draft.park(record, cause));
@@ -268,15 +271,22 @@ impl Plan {
 }
 
 impl Rules<'_> {
-    fn fate(&self, record: &Record, position: &Position, draft: &mut Draft<'_>, tally: &mut Tally) -> Fate {
+    fn outcome(
+        &self,
+        record: &Record,
+        position: &Position,
+        draft: &mut PartitionPlan<'_>,
+        tally: &mut Tally,
+    ) -> RecordOutcome {
         let amendment = draft.memory.amendments.get(&record.offset);
         if amendment == Some(&Amendment::Discard) {
-            return Fate::Discarded;
+            return RecordOutcome::Discarded;
         }
         let decoded = self.decode(record, position);
         // What was written twice is judged by what was written, whatever an operator made of it.
-        let judged = decoded.as_ref().ok().map(|event| draft.judge(&self.handling.identity, record, event));
-        if judged == Some(Judgement::Gap) {
+        let occurrence =
+            decoded.as_ref().ok().map(|event| draft.classify_duplicate(&self.policy.identity, record, event));
+        if occurrence == Some(DuplicateClass::Gap) {
             tally.gaps += 1;
         }
         let replaced;
@@ -288,47 +298,47 @@ impl Rules<'_> {
             _ => decoded,
         };
         let subscribed = |event: &Envelope<'_>| self.definition.subscribes(&event.event_type);
-        if judged == Some(Judgement::Unknown) && decoded.as_ref().is_ok_and(subscribed) {
+        if occurrence == Some(DuplicateClass::Unknown) && decoded.as_ref().is_ok_and(subscribed) {
             tally.unidentified += 1;
         }
-        match (&decoded, judged) {
-            (Ok(event), _) if !subscribed(event) => Fate::NotSubscribed,
-            (_, Some(Judgement::Duplicate)) => Fate::Duplicate,
-            _ if draft.waits(record) => Fate::Parked(None),
-            (_, Some(Judgement::Conflict)) if amendment.is_none() => {
+        match (&decoded, occurrence) {
+            (Ok(event), _) if !subscribed(event) => RecordOutcome::NotSubscribed,
+            (_, Some(DuplicateClass::Duplicate)) => RecordOutcome::Duplicate,
+            _ if draft.waits(record) => RecordOutcome::Parked(None),
+            (_, Some(DuplicateClass::Conflict)) if amendment.is_none() => {
                 let reason = "an event with this id and another content was there before";
-                Fate::Parked(Some(Cause::new(PoisonClass::ConflictingDuplicate, reason)))
+                RecordOutcome::Parked(Some(PoisonCause::new(PoisonClass::ConflictingDuplicate, reason)))
             }
             _ => match decoded.and_then(|event| self.project(&event)) {
-                Ok(changes) => Fate::Applied(changes),
-                Err(cause) => Fate::Parked(Some(cause)),
+                Ok(changes) => RecordOutcome::Applied(changes),
+                Err(cause) => RecordOutcome::Parked(Some(cause)),
             },
         }
     }
 
-    fn decode<'r>(&self, record: &'r Record, position: &Position) -> Result<Envelope<'r>, Cause> {
+    fn decode<'r>(&self, record: &'r Record, position: &Position) -> Result<Envelope<'r>, PoisonCause> {
         if let Some(cause) = self.condemned.get(position) {
             return Err(cause.clone());
         }
-        if record.bytes() > self.handling.max_record_bytes {
-            let reason = format!("{} bytes, and the most is {}", record.bytes(), self.handling.max_record_bytes);
-            return Err(Cause::new(PoisonClass::Oversized, reason));
+        if record.bytes() > self.policy.max_record_bytes {
+            let reason = format!("{} bytes, and the most is {}", record.bytes(), self.policy.max_record_bytes);
+            return Err(PoisonCause::new(PoisonClass::Oversized, reason));
         }
-        let decoded = self.handling.format.decode(position, record);
-        decoded.map_err(|error| Cause::new(PoisonClass::Undecodable, error.to_string()))
+        let decoded = self.policy.format.decode(position, record);
+        decoded.map_err(|error| PoisonCause::new(PoisonClass::Undecodable, error.to_string()))
     }
 
-    fn project(&self, event: &Envelope<'_>) -> Result<Vec<Change>, Cause> {
+    fn project(&self, event: &Envelope<'_>) -> Result<Vec<Change>, PoisonCause> {
         let changes = self.definition.project(event).map_err(|error| {
             let class = match error {
                 Unprojectable::Refused(_) => PoisonClass::Unprojectable,
                 Unprojectable::Panicked(_) => PoisonClass::Panicked,
                 Unprojectable::Exhausted => PoisonClass::Exhausted,
             };
-            Cause::new(class, error.to_string())
+            PoisonCause::new(class, error.to_string())
         })?;
-        if self.allowed == Allowed::Repeatable {
-            let unrepeatable = |what: &str| Cause::new(PoisonClass::Unrepeatable, what);
+        if self.allowed == AllowedChanges::Repeatable {
+            let unrepeatable = |what: &str| PoisonCause::new(PoisonClass::Unrepeatable, what);
             changes.iter().try_for_each(|change| repeatable(change).map_err(unrepeatable))?;
         }
         Ok(changes)

@@ -6,11 +6,11 @@
 
 pub mod chores;
 mod dead_letters;
-pub mod foresight;
 mod key;
 mod load;
+pub mod log_history;
 pub mod loss;
-pub mod reach;
+pub mod preview;
 mod reading;
 mod spool;
 mod throttle;
@@ -26,19 +26,20 @@ use tokio_util::sync::CancellationToken;
 
 use self::chores::{Obstacle, broken_notice};
 pub use self::load::LoadLimits;
-use self::load::Loaded;
+use self::load::LoadOutcome;
+use self::log_history::{off_the_log, truncated_history};
 use self::loss::losses;
-use self::reach::{off_the_log, truncated_history};
 pub(crate) use self::throttle::Throttle;
 use crate::error::Failure;
 use crate::failpoint;
 use crate::metrics::ProjectionMetrics;
-use crate::plan::Handling;
+use crate::plan::RecordPolicy;
 use crate::retry::Backoff;
 use crate::source::Source;
 use crate::store::{
-    Begin, Build, Command, Dropped, Generation, GenerationState, GenerationStatus, Lead, Move, Operation,
-    OperationProgress, OperationState, Phase, Rebuild, Store, StoreError, Swap, Swapped, attends,
+    BuildOptions, CheckpointMove, Command, DropOutcome, Generation, GenerationState, GenerationStatus, Leadership,
+    Operation, OperationProgress, OperationState, Phase, Rebuild, RebuildStart, Store, StoreError, Swap, SwapOutcome,
+    has_running_instance,
 };
 
 /// How long until the store is looked at again while something is under way.
@@ -106,7 +107,7 @@ impl Default for Policy {
 }
 
 /// Carries out the operations on one projection.
-pub struct Conductor {
+pub struct OperationReconciler {
     /// Where records come from.
     pub source: Arc<dyn Source>,
     /// Where rows go.
@@ -118,7 +119,7 @@ pub struct Conductor {
     /// What the names of its consumer groups begin with.
     pub group: String,
     /// How records are read, and what is done about those that can't be projected.
-    pub handling: Arc<Handling>,
+    pub record_policy: Arc<RecordPolicy>,
     /// What is counted.
     pub metrics: ProjectionMetrics,
     /// What a load may take.
@@ -143,7 +144,7 @@ enum Next {
 }
 
 /// What is known of the operation under way from one step to the next. Nothing of it has to outlive the process.
-struct Pace {
+struct OperationTracker {
     operation: i64,
     since: Instant,
     /// How many offsets were behind it at first.
@@ -155,21 +156,21 @@ struct Pace {
     backoff: Backoff,
 }
 
-impl Conductor {
+impl OperationReconciler {
     /// Whether there is anything that this process could do.
     pub fn has_work(&self, operations: &[Operation]) -> bool {
         operations.iter().any(|operation| self.can(operation))
     }
 
     /// Does what there is to do, unless another instance does it.
-    pub async fn conduct(&self) -> Result<(), Failure> {
-        let mut pace = None;
+    pub async fn reconcile(&self) -> Result<(), Failure> {
+        let mut tracker = None;
         while !self.stop.is_cancelled() {
             // The right is for one step: who waits needs no connection, and what comes next follows from the store alone.
-            let Some(mut lead) = self.store.lead(self.name()).await? else { return Ok(()) };
+            let Some(mut lead) = self.store.try_lead(self.name()).await? else { return Ok(()) };
             // What an earlier holder left behind in the middle of something.
             lead.release().await?;
-            let next = self.step(&mut *lead, &mut pace).await?;
+            let next = self.step(&mut *lead, &mut tracker).await?;
             lead.leave().await?;
             match next {
                 Next::Nothing => break,
@@ -202,7 +203,7 @@ impl Conductor {
         Ok(statuses)
     }
 
-    async fn step(&self, lead: &mut dyn Lead, pace: &mut Option<Pace>) -> Result<Next, Failure> {
+    async fn step(&self, lead: &mut dyn Leadership, tracker: &mut Option<OperationTracker>) -> Result<Next, Failure> {
         let statuses = self.statuses().await?;
         let operations = self.store.operations(self.name(), 0).await?;
         let Some(operation) = operations.into_iter().find(|operation| self.can(operation)) else {
@@ -211,11 +212,11 @@ impl Conductor {
         let Some(live) = statuses.iter().find(|status| status.state == GenerationState::Live) else {
             return self.refuse(lead, &operation, "there is no live generation yet".into()).await;
         };
-        if pace.as_ref().is_none_or(|pace| pace.operation != operation.id) {
-            *pace = Some(Pace::new(&operation, self.seed));
+        if tracker.as_ref().is_none_or(|tracker| tracker.operation != operation.id) {
+            *tracker = Some(OperationTracker::new(&operation, self.seed));
         }
-        let Some(pace) = pace else { return Ok(Next::Nothing) };
-        let mut work = Work { conductor: self, lead, operation: &operation, live, statuses: &statuses, pace };
+        let Some(tracker) = tracker else { return Ok(Next::Nothing) };
+        let mut work = Work { reconciler: self, lead, operation: &operation, live, statuses: &statuses, tracker };
         match work.step().await {
             Err(Failure::Store(StoreError::Refused { doing, reason })) => {
                 self.refuse(lead, &operation, format!("{doing}: {reason}")).await
@@ -224,7 +225,7 @@ impl Conductor {
         }
     }
 
-    async fn refuse(&self, lead: &mut dyn Lead, operation: &Operation, why: String) -> Result<Next, Failure> {
+    async fn refuse(&self, lead: &mut dyn Leadership, operation: &Operation, why: String) -> Result<Next, Failure> {
         tracing::warn!(projection = self.name(), operation = operation.command.name(), "refused: {why}");
         lead.finish(operation.id, OperationState::Refused, &why).await?;
         Ok(Next::Step)
@@ -236,7 +237,7 @@ fn is_over(status: &GenerationStatus) -> bool {
     matches!(status.state, GenerationState::Retired | GenerationState::Failed) && status.has_tables
 }
 
-impl Pace {
+impl OperationTracker {
     fn new(operation: &Operation, seed: u64) -> Self {
         let from = operation.progress.as_ref().map_or(0, |progress| progress.done);
         let backoff = Backoff::new(seed, Duration::from_millis(50), Duration::from_secs(2));
@@ -262,12 +263,12 @@ impl Pace {
 
 /// One step of one operation.
 struct Work<'a> {
-    conductor: &'a Conductor,
-    lead: &'a mut dyn Lead,
+    reconciler: &'a OperationReconciler,
+    lead: &'a mut dyn Leadership,
     operation: &'a Operation,
     live: &'a GenerationStatus,
     statuses: &'a [GenerationStatus],
-    pace: &'a mut Pace,
+    tracker: &'a mut OperationTracker,
 }
 
 impl<'a> Work<'a> {
@@ -279,15 +280,15 @@ impl<'a> Work<'a> {
             Command::Rollback => self.roll_back().await,
             Command::Retire => self.retire().await,
             Command::RefoldKey { key, definition_hash } => {
-                let outcome = match self.conductor.version(definition_hash) {
-                    Some(definition) => key::refold(self.conductor, self.lead, self.live, definition, key).await?,
+                let outcome = match self.reconciler.version(definition_hash) {
+                    Some(definition) => key::refold(self.reconciler, self.lead, self.live, definition, key).await?,
                     None => return Ok(Next::Nothing),
                 };
                 self.finish(OperationState::Done, &outcome).await
             }
             Command::DeadLetters(asked) => {
                 let outcome =
-                    dead_letters::resolve(self.conductor, self.lead, self.operation, self.statuses, asked).await?;
+                    dead_letters::resolve(self.reconciler, self.lead, self.operation, self.statuses, asked).await?;
                 let state = if outcome.is_complete() { OperationState::Done } else { OperationState::Refused };
                 self.finish(state, &outcome.sentence()).await
             }
@@ -301,7 +302,7 @@ impl<'a> Work<'a> {
 
     async fn rebuild(&mut self, rebuild: &Rebuild) -> Result<Next, Failure> {
         let Some(status) = self.built() else {
-            let Some(definition) = self.conductor.version(&rebuild.definition_hash) else { return Ok(Next::Nothing) };
+            let Some(definition) = self.reconciler.version(&rebuild.definition_hash) else { return Ok(Next::Nothing) };
             return self.begin_rebuild(rebuild, definition).await;
         };
         let number = status.generation.0;
@@ -340,8 +341,8 @@ impl<'a> Work<'a> {
     }
 
     async fn begin_rebuild(&mut self, rebuild: &Rebuild, definition: &Definition) -> Result<Next, Failure> {
-        let extents = self.conductor.source.extents(definition.topics()).await?;
-        if rebuild.begin == Begin::Earliest
+        let extents = self.reconciler.source.extents(definition.topics()).await?;
+        if rebuild.begin == RebuildStart::Earliest
             && !rebuild.accept_truncated
             && let Some(truncated) = truncated_history(&extents, self.live)
         {
@@ -360,7 +361,7 @@ impl<'a> Work<'a> {
             self.lead.end(earlier.generation, Some("another rebuild was asked for")).await?;
         }
         let copy_from = copy_from(&rebuild.begin)?;
-        let build = Build { scratch: false, load: copy_from.is_none(), copy_from };
+        let build = BuildOptions { scratch: false, load: copy_from.is_none(), copy_from };
         let generation = self.lead.begin(self.operation.id, definition, &build, &extents).await?;
         failpoint::hit("rebuild_begun");
         tracing::info!(projection = definition.name(), generation = generation.0, "building");
@@ -389,12 +390,13 @@ impl<'a> Work<'a> {
 
     async fn accept_loss(&mut self) -> Result<Next, Failure> {
         let topics: BTreeSet<&str> = self.live.checkpoints.iter().map(|held| &*held.partition.topic).collect();
-        let extents = self.conductor.source.extents(&topics.into_iter().collect::<Vec<_>>()).await?;
+        let extents = self.reconciler.source.extents(&topics.into_iter().collect::<Vec<_>>()).await?;
         let losses = losses(self.statuses, &extents);
         if losses.is_empty() {
             return self.finish(OperationState::Refused, "the log has lost nothing that was still to be read").await;
         }
-        let (moves, said): (Vec<Move>, Vec<String>) = losses.into_iter().map(|loss| (loss.step, loss.what)).unzip();
+        let (moves, said): (Vec<CheckpointMove>, Vec<String>) =
+            losses.into_iter().map(|loss| (loss.step, loss.what)).unzip();
         let outcome = said.join("; ");
         tracing::warn!(projection = self.live.projection, "an operator accepted a loss: {outcome}");
         self.lead.resume_at(&moves, self.operation.id, &outcome).await?;
@@ -403,16 +405,16 @@ impl<'a> Work<'a> {
 
     async fn verify(&mut self, hash: &str) -> Result<Next, Failure> {
         let Some(status) = self.built() else {
-            let Some(definition) = self.conductor.version(hash) else { return Ok(Next::Nothing) };
+            let Some(definition) = self.reconciler.version(hash) else { return Ok(Next::Nothing) };
             if self.live.definition_hash != hash {
                 return self.finish(OperationState::Refused, "the live generation is another one by now").await;
             }
-            let extents = self.conductor.source.extents(definition.topics()).await?;
+            let extents = self.reconciler.source.extents(definition.topics()).await?;
             if let Some(truncated) = truncated_history(&extents, self.live) {
                 let outcome = format!("{truncated}, so there is nothing to compare them with");
                 return self.finish(OperationState::Refused, &outcome).await;
             }
-            let build = Build { scratch: true, load: true, copy_from: None };
+            let build = BuildOptions { scratch: true, load: true, copy_from: None };
             self.lead.begin(self.operation.id, definition, &build, &extents).await?;
             return Ok(Next::Step);
         };
@@ -445,7 +447,7 @@ impl<'a> Work<'a> {
     fn objections(&self, status: &GenerationStatus) -> Vec<String> {
         let same = status.definition_hash == self.live.definition_hash;
         let objections =
-            |proof: &crate::store::Comparison| proof.objections(same, self.conductor.policy.most_lost_percent);
+            |proof: &crate::store::Comparison| proof.objections(same, self.reconciler.policy.most_lost_percent);
         status.proof.as_ref().map_or_else(|| vec!["it was never compared".into()], objections)
     }
 
@@ -456,24 +458,24 @@ impl<'a> Work<'a> {
             self.lead.end(status.generation, Some(&error.text)).await?;
             return Ok(Next::Step);
         }
-        let Some(definition) = self.conductor.version(&status.definition_hash) else { return Ok(Next::Nothing) };
+        let Some(definition) = self.reconciler.version(&status.definition_hash) else { return Ok(Next::Nothing) };
         let phase = status.phase.unwrap_or(Phase::Replay);
         self.lead.follow(status.generation).await?;
         self.note(status, &phase.to_string()).await?;
         match phase {
             Phase::Load if status.paused_since.is_some() => Ok(Next::Wait(PAUSE)),
             Phase::Load => match load::load(self, status, definition).await? {
-                Loaded::All => {
+                LoadOutcome::All => {
                     self.enter(status, Phase::Index).await?;
                     Ok(Next::Step)
                 }
-                Loaded::Nothing(why) => {
+                LoadOutcome::Nothing(why) => {
                     let (projection, generation) = (&self.live.projection, status.generation.0);
                     tracing::info!(projection, generation, "not loaded, so it is replayed: {why}");
                     self.enter(status, Phase::Replay).await?;
                     Ok(Next::Step)
                 }
-                Loaded::NotYet => Ok(Next::Wait(PAUSE)),
+                LoadOutcome::NotYet => Ok(Next::Wait(PAUSE)),
             },
             Phase::Replay if self.is_close(status) => {
                 self.enter(status, Phase::Index).await?;
@@ -519,7 +521,7 @@ impl<'a> Work<'a> {
     /// Whether a building generation is so close behind the live one that holding that for a moment is enough.
     fn is_close(&mut self, status: &GenerationStatus) -> bool {
         let stands: i64 = self.live.checkpoints.iter().map(|held| held.next_offset).sum();
-        let moved = self.pace.live_stood.replace(stands).map_or(0, |stood| (stands - stood).max(0));
+        let moved = self.tracker.live_stood.replace(stands).map_or(0, |stood| (stands - stood).max(0));
         let is_fed = status.paused_since.is_none() && !status.is_halted();
         is_fed && status.behind(self.live).is_some_and(|behind| behind <= CLOSE + 2 * moved)
     }
@@ -536,8 +538,8 @@ impl<'a> Work<'a> {
     ) -> Result<bool, Failure> {
         let held = Instant::now();
         self.lead.hold(status.generation).await?;
-        while held.elapsed() < HELD_AT_MOST && !self.conductor.stop.is_cancelled() {
-            let statuses = self.conductor.statuses().await?;
+        while held.elapsed() < HELD_AT_MOST && !self.reconciler.stop.is_cancelled() {
+            let statuses = self.reconciler.statuses().await?;
             let find = |generation| statuses.iter().find(|status| status.generation == generation);
             match (find(self.live.generation), find(status.generation)) {
                 (Some(live), Some(other)) if there(live, other) => return Ok(true),
@@ -569,8 +571,8 @@ impl<'a> Work<'a> {
         let Some(standby) = standbys.max_by_key(|status| status.standby_until.clone()) else {
             return self.finish(OperationState::Refused, "there is no standby to go back to").await;
         };
-        let attendance = self.conductor.store.attendance().await?;
-        let is_fed = attends(&attendance, &standby.projection, Some(&standby.definition_hash));
+        let heartbeats = self.reconciler.store.heartbeats().await?;
+        let is_fed = has_running_instance(&heartbeats, &standby.projection, Some(&standby.definition_hash));
         if standby.behind(self.live) != Some(0) && !is_fed {
             let behind = standby.behind(self.live).map_or("some".into(), |behind| behind.to_string());
             let outcome = format!(
@@ -589,7 +591,7 @@ impl<'a> Work<'a> {
         let unseen: Vec<_> = self.statuses.iter().filter(unseen).collect();
         for status in &unseen {
             self.lead.end(status.generation, None).await?;
-            self.pace.retired.insert(status.generation);
+            self.tracker.retired.insert(status.generation);
         }
         if !unseen.is_empty() {
             return Ok(Next::Step);
@@ -597,10 +599,10 @@ impl<'a> Work<'a> {
         let (mut left, mut waits) = (Vec::new(), false);
         for status in self.statuses.iter().filter(|status| is_over(status)) {
             let obstacle = match self.lead.drop_tables(status).await {
-                Ok(Dropped::Done(broken)) => {
-                    self.pace.retired.insert(status.generation);
+                Ok(DropOutcome::Done(broken)) => {
+                    self.tracker.retired.insert(status.generation);
                     if !broken.is_empty() {
-                        let Conductor { store, instance, .. } = self.conductor;
+                        let OperationReconciler { store, instance, .. } = self.reconciler;
                         store.note(&status.projection, status.generation, instance, &broken_notice(&broken)).await?;
                     }
                     continue;
@@ -612,13 +614,13 @@ impl<'a> Work<'a> {
             waits |= obstacle.may_pass();
             left.push(format!("generation {}: {}", status.generation.0, obstacle.sentence(&status.projection)));
         }
-        if waits && self.pace.since.elapsed() < IN_USE_AT_MOST {
+        if waits && self.tracker.since.elapsed() < IN_USE_AT_MOST {
             return Ok(Next::Wait(PAUSE));
         }
         if !left.is_empty() {
             return self.finish(OperationState::Refused, &left.join(". ")).await;
         }
-        let numbers: Vec<String> = self.pace.retired.iter().map(|generation| generation.0.to_string()).collect();
+        let numbers: Vec<String> = self.tracker.retired.iter().map(|generation| generation.0.to_string()).collect();
         let outcome = match numbers.as_slice() {
             [] => "there was none to retire".to_owned(),
             numbers => format!("retired, and its tables dropped: generation {}", numbers.join(", ")),
@@ -633,24 +635,24 @@ impl<'a> Work<'a> {
         let (number, old) = (next.generation.0, self.live.generation.0);
         let outcome = format!("generation {number} is live; generation {old} stands by");
         let swapped = if self.hold_until(next, |live, next| next.behind(live) == Some(0)).await? {
-            let Policy { standby_for, lock_timeout, .. } = self.conductor.policy;
+            let Policy { standby_for, lock_timeout, .. } = self.reconciler.policy;
             let operation = self.operation.id;
             let swap = Swap { live: self.live, next, standby_for, lock_timeout, operation, outcome: &outcome };
             self.lead.swap(&swap).await?
         } else {
-            Swapped::Behind
+            SwapOutcome::Behind
         };
-        let wait = self.pace.backoff.next_wait();
+        let wait = self.tracker.backoff.next_wait();
         match swapped {
-            Swapped::Done => {
+            SwapOutcome::Done => {
                 tracing::info!(projection = self.live.projection, "{outcome}");
                 return Ok(Next::Step);
             }
-            Swapped::Behind => {
+            SwapOutcome::Behind => {
                 self.lead.release().await?;
                 self.note(next, "swap: waiting for it to catch up").await?;
             }
-            Swapped::Busy => {
+            SwapOutcome::Busy => {
                 self.lead.release().await?;
                 self.note(next, "swap: waiting for readers in long transactions").await?;
             }
@@ -669,7 +671,7 @@ impl<'a> Work<'a> {
             of.checkpoints.iter().map(|held| length(start(&held.partition), held.next_offset)).sum()
         };
         let (done, total) = (sum(status), sum(self.live));
-        let measured = self.pace.measure(done);
+        let measured = self.tracker.measure(done);
         let before = self.operation.progress.as_ref().and_then(|progress| progress.per_second);
         // The rate of the replay is what a later rebuild can be judged by: the rest waits for the live generation.
         let per_second = if status.phase == Some(Phase::Replay) { measured.or(before) } else { before.or(measured) };
@@ -691,7 +693,7 @@ fn is_unborn(status: &GenerationStatus) -> bool {
 }
 
 /// Where a copy of the live rows begins, if that is what is asked for.
-fn copy_from(begin: &Begin) -> Result<Option<Vec<(TopicPartition, i64)>>, StoreError> {
+fn copy_from(begin: &RebuildStart) -> Result<Option<Vec<(TopicPartition, i64)>>, StoreError> {
     let refused = |text: &str| StoreError::Refused {
         doing: "beginning a generation".into(),
         reason: format!("`{text}` is no topic and partition, such as `orders/0`"),
@@ -702,8 +704,8 @@ fn copy_from(begin: &Begin) -> Result<Option<Vec<(TopicPartition, i64)>>, StoreE
         Ok((TopicPartition::new(topic, partition), *offset))
     };
     match begin {
-        Begin::Earliest => Ok(None),
-        Begin::Live => Ok(Some(Vec::new())),
-        Begin::Offsets(offsets) => offsets.iter().map(parsed).collect::<Result<_, _>>().map(Some),
+        RebuildStart::Earliest => Ok(None),
+        RebuildStart::Live => Ok(Some(Vec::new())),
+        RebuildStart::Offsets(offsets) => offsets.iter().map(parsed).collect::<Result<_, _>>().map(Some),
     }
 }

@@ -12,12 +12,12 @@ mod comparison;
 mod dead_letter;
 mod deployment;
 mod generation;
-mod held_back;
 mod ledger;
 mod load;
 mod notice;
+mod oldest_snapshot;
 mod operation;
-mod precedence;
+mod priority;
 mod text;
 
 use std::collections::BTreeMap;
@@ -26,25 +26,26 @@ use std::time::Duration;
 use async_trait::async_trait;
 use readcast_core::{ChangeSet, Definition, TableSpec, TopicPartition};
 
-pub use self::addition::{Addition, Fate};
-pub use self::capacity::Capacity;
-pub use self::comparison::{Comparison, Difference, Place, Sample, TableComparison};
+pub use self::addition::{AdditionFate, UserAddition};
+pub use self::capacity::ConnectionCapacity;
+pub use self::comparison::{ComparedPlace, Comparison, Difference, Sample, TableComparison};
 pub use self::dead_letter::{
-    Amendment, Cause, DeadLetter, Memory, Parked, ParkedIn, ParkedRecord, ParkedSequence, ParkingLimits, PoisonClass,
-    Selection, SequenceId, Settlement, Waiting,
+    Amendment, DeadLetter, ParkedCounts, ParkedIn, ParkedRecord, ParkedSequence, ParkingLimits, PartitionState,
+    PoisonCause, PoisonClass, Selection, SequenceId, Settlement, WaitingRecords,
 };
 pub use self::deployment::{Deployment, Instance};
 pub use self::generation::{
-    Generation, GenerationState, GenerationStatus, Phase, RecordedCheckpoint, RecordedError, Trouble,
+    Generation, GenerationError, GenerationState, GenerationStatus, Phase, RecordedCheckpoint, RecordedError,
 };
-pub use self::held_back::HeldBack;
-pub use self::ledger::{Entry, IdDigest, Page, Window};
+pub use self::ledger::{DuplicateWindow, IdDigest, LedgerEntry, LedgerPage};
 pub use self::load::{Load, RowPiece, RowSink, RowStream, row_stream};
 pub use self::notice::{Notice, NoticeKind, RecordedNotice};
+pub use self::oldest_snapshot::OldestSnapshot;
 pub use self::operation::{
-    Attendance, Begin, Command, Operation, OperationProgress, OperationState, Rebuild, Resolution, Resolve, attends,
+    Command, InstanceHeartbeat, Operation, OperationProgress, OperationState, Rebuild, RebuildStart, SettleAction,
+    SettleRequest, has_running_instance,
 };
-pub use self::precedence::{Precedence, SharedPrecedence};
+pub use self::priority::{Priority, SharedPriority};
 use self::text::{Encoding, from_stored_json};
 use crate::source::{Extent, Extents};
 
@@ -63,15 +64,15 @@ pub trait Store: Send + Sync {
     async fn alterations(&self, definition: &Definition, generation: Generation) -> Result<Vec<String>, StoreError>;
 
     /// Why [`Store::prepare`] would refuse to create the tables of `definition`: names that are taken, a sentence each.
-    async fn taken_names(&self, definition: &Definition) -> Result<Vec<String>, StoreError>;
+    async fn name_conflicts(&self, definition: &Definition) -> Result<Vec<String>, StoreError>;
 
-    /// Writes to one generation of a projection, in turns with all who write: `precedence` says who goes first when there
+    /// Writes to one generation of a projection, in turns with all who write: `priority` says who goes first when there
     /// are more of them than connections, and may change at any time.
     async fn writer(
         &self,
         definition: &Definition,
         generation: Generation,
-        precedence: SharedPrecedence,
+        priority: SharedPriority,
     ) -> Result<Box<dyn Writer>, StoreError>;
 
     /// What is recorded of every generation, by projection and number, those that failed or retired included. Nothing
@@ -87,7 +88,7 @@ pub trait Store: Send + Sync {
 
     /// Who has kept the store from removing old versions of rows for as long as `age`: the longest, if there is any. In
     /// SQLite that has no age, and shows in the length of the write-ahead log.
-    async fn held_back(&self, age: Duration) -> Result<Option<HeldBack>, StoreError>;
+    async fn oldest_snapshot(&self, age: Duration) -> Result<Option<OldestSnapshot>, StoreError>;
 
     /// What readers see of a table under its stable name: how many rows there are, and the first of them.
     async fn peek(&self, table: &TableSpec, rows: usize) -> Result<Peek, StoreError>;
@@ -95,17 +96,17 @@ pub trait Store: Send + Sync {
     /// Records what keeps the generation from going on, as the instance `by` finds it. So long as it goes on in one way,
     /// retrying or halted, its beginning stays. What another instance that runs has recorded stays, unless that one
     /// retries and this one has halted.
-    async fn record_trouble(
+    async fn record_error(
         &self,
         projection: &str,
         generation: Generation,
         by: &str,
-        trouble: &Trouble,
+        trouble: &GenerationError,
     ) -> Result<(), StoreError>;
 
     /// Takes back what keeps the generation from going on, provided that `by` has recorded it or that whoever has does
     /// not run any more: see [`RecordedError::is_for`].
-    async fn forget_trouble(&self, projection: &str, generation: Generation, by: &str) -> Result<(), StoreError>;
+    async fn clear_error(&self, projection: &str, generation: Generation, by: &str) -> Result<(), StoreError>;
 
     /// Notes what stops nothing and an operator must know of a generation, as `by` finds it. What is noted already keeps
     /// its beginning.
@@ -129,7 +130,7 @@ pub trait Store: Send + Sync {
         sequence: &SequenceId,
         from: i64,
         most: usize,
-    ) -> Result<Waiting, StoreError>;
+    ) -> Result<WaitingRecords, StoreError>;
 
     /// Dead letters that are to be copied to their topic now, by partition and place in the log, at most `most` of them.
     async fn uncopied(&self, of: ParkedIn<'_>, most: usize) -> Result<Vec<ParkedRecord>, StoreError>;
@@ -178,7 +179,7 @@ pub trait Store: Send + Sync {
     async fn deploy(&self, ours: &Deployment, adopt: bool) -> Result<(), StoreError>;
 
     /// Notes that `instance` runs with these definitions of a projection, or that it stops.
-    async fn attend(
+    async fn heartbeat(
         &self,
         instance: &Instance,
         projection: &str,
@@ -187,27 +188,27 @@ pub trait Store: Send + Sync {
     ) -> Result<(), StoreError>;
 
     /// Which definitions running instances have, or lately had. Nothing before the first migration.
-    async fn attendance(&self) -> Result<Vec<Attendance>, StoreError>;
+    async fn heartbeats(&self) -> Result<Vec<InstanceHeartbeat>, StoreError>;
 
     /// How many connections the server has, and who may take them. None where there is no server.
-    async fn capacity(&self) -> Result<Option<Capacity>, StoreError>;
+    async fn capacity(&self) -> Result<Option<ConnectionCapacity>, StoreError>;
 
-    /// What replacing the live tables would meet: see [`Surroundings`].
-    async fn surroundings(&self, live: &GenerationStatus, next: &Definition) -> Result<Surroundings, StoreError>;
+    /// What replacing the live tables would meet: see [`SwapImpact`].
+    async fn swap_impact(&self, live: &GenerationStatus, next: &Definition) -> Result<SwapImpact, StoreError>;
 
     /// What users added to the live tables and to their stable names, and what a swap to the tables of `next` makes of
     /// it.
-    async fn additions(&self, live: &GenerationStatus, next: &Definition) -> Result<Vec<Addition>, StoreError>;
+    async fn additions(&self, live: &GenerationStatus, next: &Definition) -> Result<Vec<UserAddition>, StoreError>;
     /// Objects of users that depend on the tables of a generation, or read them; those that depend on others come first.
     async fn dependents(&self, of: &GenerationStatus) -> Result<Vec<Dependent>, StoreError>;
 
     /// The right to do a chore for a projection beside whoever leads it, which one instance has at a time. `None` while
-    /// another has it. Of the steps of a [`Lead`] it is for [`Lead::end_overdue`] and [`Lead::drop_tables`].
-    async fn chore(&self, projection: &str, chore: Chore) -> Result<Option<Box<dyn Lead>>, StoreError>;
+    /// another has it. Of the steps of a [`Leadership`] it is for [`Leadership::end_overdue`] and [`Leadership::drop_tables`].
+    async fn chore(&self, projection: &str, chore: Chore) -> Result<Option<Box<dyn Leadership>>, StoreError>;
 
     /// The right to change the generations of a projection, which one instance has at a time. `None` while another
     /// has it. It ends when the value is dropped, or its holder dies.
-    async fn lead(&self, projection: &str) -> Result<Option<Box<dyn Lead>>, StoreError>;
+    async fn try_lead(&self, projection: &str) -> Result<Option<Box<dyn Leadership>>, StoreError>;
 }
 
 /// How long a hold lasts that nobody takes back.
@@ -216,7 +217,7 @@ pub const HOLD_LIMIT: Duration = Duration::from_secs(30);
 /// The right to change the generations of one projection. Every step may be made again: after an error, or by whoever
 /// leads next.
 #[async_trait]
-pub trait Lead: Send {
+pub trait Leadership: Send {
     /// Begins the generation that the open operation `operation` builds, with its tables but without secondary indexes,
     /// or returns the one that it began earlier. `starts` is the extent of every partition of the log: its checkpoints
     /// begin there, so that what retention removes later shows as a gap.
@@ -224,7 +225,7 @@ pub trait Lead: Send {
         &mut self,
         operation: i64,
         definition: &Definition,
-        build: &Build,
+        build: &BuildOptions,
         starts: &Extents,
     ) -> Result<Generation, StoreError>;
 
@@ -235,8 +236,8 @@ pub trait Lead: Send {
     async fn follow(&mut self, generation: Generation) -> Result<(), StoreError>;
 
     /// Stops the live generation where it stands, so that `generation` can come to the same place; if that is ahead in
-    /// a partition, both go on to the one that is further. Ends with [`Lead::release`], [`Lead::compare`],
-    /// [`Lead::swap`] or after [`HOLD_LIMIT`].
+    /// a partition, both go on to the one that is further. Ends with [`Leadership::release`], [`Leadership::compare`],
+    /// [`Leadership::swap`] or after [`HOLD_LIMIT`].
     async fn hold(&mut self, generation: Generation) -> Result<(), StoreError>;
 
     /// Ends every hold on generations that are not building.
@@ -244,7 +245,7 @@ pub trait Lead: Send {
 
     /// Fills the tables of a building generation, in place of whatever they hold, and moves its checkpoints, in one
     /// transaction with the same guard as that of [`Writer::commit`].
-    async fn load(&mut self, load: Load<'_>) -> Result<Committed, StoreError>;
+    async fn load(&mut self, load: Load<'_>) -> Result<CommitOutcome, StoreError>;
 
     /// Creates the secondary indexes that are missing, and gathers statistics.
     async fn index(&mut self, definition: &Definition, generation: Generation) -> Result<(), StoreError>;
@@ -270,7 +271,7 @@ pub trait Lead: Send {
     async fn proven(&mut self, generation: Generation, proof: &Comparison) -> Result<(), StoreError>;
 
     /// Lets readers see `generation` instead of the live one, all tables at once.
-    async fn swap(&mut self, swap: &Swap<'_>) -> Result<Swapped, StoreError>;
+    async fn swap(&mut self, swap: &Swap<'_>) -> Result<SwapOutcome, StoreError>;
 
     /// Ends the life of a generation that readers do not see: as `Retired`, or as `Failed` with a reason.
     async fn end(&mut self, generation: Generation, failure: Option<&str>) -> Result<(), StoreError>;
@@ -279,14 +280,14 @@ pub trait Lead: Send {
     async fn end_overdue(&mut self) -> Result<(), StoreError>;
 
     /// Drops the tables and checkpoints of a generation whose life has ended, and its notices. All or nothing: see
-    /// [`Dropped`].
-    async fn drop_tables(&mut self, ended: &GenerationStatus) -> Result<Dropped, StoreError>;
+    /// [`DropOutcome`].
+    async fn drop_tables(&mut self, ended: &GenerationStatus) -> Result<DropOutcome, StoreError>;
 
     /// Moves checkpoints to where the log can be read again, and ends the operation, in one transaction. Whoever owns
     /// the partitions is fenced. Where a checkpoint goes back, or into another log, other records come to stand from there
     /// on: ids of those before them and decisions about them are forgotten, and it is refused while some are parked, for
     /// nobody else has them any more.
-    async fn resume_at(&mut self, moves: &[Move], operation: i64, outcome: &str) -> Result<(), StoreError>;
+    async fn resume_at(&mut self, moves: &[CheckpointMove], operation: i64, outcome: &str) -> Result<(), StoreError>;
 
     /// Notes how far an open operation is.
     async fn progress(&mut self, operation: i64, progress: &OperationProgress) -> Result<(), StoreError>;
@@ -318,7 +319,7 @@ impl Chore {
 
 /// What became of tables that were to be dropped.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Dropped {
+pub enum DropOutcome {
     /// They are gone, now or since an earlier attempt. These read them all the same, and are broken now.
     Done(Vec<Dependent>),
     /// They are in use, by these as far as is known: nothing changed. Try later.
@@ -348,7 +349,7 @@ impl std::fmt::Display for Dependent {
 
 /// Where a checkpoint goes that the log has left behind.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Move {
+pub struct CheckpointMove {
     /// Whose checkpoint.
     pub generation: Generation,
     /// In which partition.
@@ -359,7 +360,7 @@ pub struct Move {
 
 /// How a generation begins.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Build {
+pub struct BuildOptions {
     /// Begin with the phase [`Phase::Load`], not with [`Phase::Replay`].
     pub load: bool,
     /// Only to compare the live one with.
@@ -368,7 +369,7 @@ pub struct Build {
     pub copy_from: Option<Vec<(TopicPartition, i64)>>,
 }
 
-impl Build {
+impl BuildOptions {
     /// What is done with it first.
     fn first_phase(&self) -> Phase {
         if self.load { Phase::Load } else { Phase::Replay }
@@ -395,7 +396,7 @@ pub struct Swap<'a> {
 
 /// What became of a swap.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Swapped {
+pub enum SwapOutcome {
     /// Readers see the new generation, now or since an earlier attempt.
     Done,
     /// It would have taken readers back in the log, or its checkpoints are missing: nothing changed.
@@ -406,7 +407,7 @@ pub enum Swapped {
 
 /// What a swap meets around the live tables.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Surroundings {
+pub struct SwapImpact {
     /// What the live tables take on disk, in bytes.
     pub bytes: u64,
     /// Privileges that were granted on the stable names, a sentence each. They survive a swap.
@@ -428,17 +429,17 @@ pub trait Writer: Send + Sync {
 
     /// What was decided earlier about the records of these partitions: what is parked, what operators decided, and the
     /// ids of the last `window` offsets before each checkpoint.
-    async fn recall(
+    async fn load_state(
         &mut self,
         partitions: &[TopicPartition],
         window: i64,
-    ) -> Result<Vec<(TopicPartition, Memory)>, StoreError>;
+    ) -> Result<Vec<(TopicPartition, PartitionState)>, StoreError>;
 
     /// Writes the rows, the dead letters and the ledger, and moves the checkpoints, in one transaction, or nothing.
     ///
     /// May be called again with the same commit after an error, whatever became of the first attempt: a commit that
     /// did happen is recognised by its checkpoints and not repeated.
-    async fn commit(&mut self, commit: &Commit) -> Result<Committed, StoreError>;
+    async fn commit(&mut self, commit: &Commit) -> Result<CommitOutcome, StoreError>;
 
     /// Settles the first records of a parked sequence: writes their rows, removes them, remembers what an operator
     /// decided, and raises the parking epoch of the partition in all generations, in one transaction. `None` when what
@@ -458,7 +459,7 @@ pub struct Commit {
     /// How much may be parked when these are.
     pub parking_limits: ParkingLimits,
     /// The ids of the events, a page a partition.
-    pub ledger: Vec<Page>,
+    pub ledger: Vec<LedgerPage>,
 }
 
 impl Commit {
@@ -494,7 +495,7 @@ pub struct Advance {
 
 /// What became of a commit.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Committed {
+pub enum CommitOutcome {
     /// It is in the database, now or since an earlier attempt.
     Applied(Written),
     /// Some partitions are held for a moment, at these offsets, and the commit goes beyond: nothing was written.
@@ -507,7 +508,7 @@ pub enum Committed {
     Fenced,
 }
 
-impl Committed {
+impl CommitOutcome {
     /// What became of a commit whose guard failed, given the checkpoints as they stand. An earlier attempt whose answer
     /// was lost shows in checkpoints that all stand where the commit ends, under our own epoch: nobody else could have
     /// brought them there. If they all stand where it begins, it met a hold, or was planned with what is no longer so.
@@ -523,19 +524,19 @@ impl Committed {
             })
         };
         if all_stand_at(|advance| advance.to) {
-            Committed::Applied(Written::default())
+            CommitOutcome::Applied(Written::default())
         } else if all_stand_at(|advance| advance.from) {
             let is_outdated = |held: &Checkpoint| {
                 let advance = advances.iter().find(|advance| advance.partition == held.partition);
                 advance.is_some_and(|advance| advance.parking_epoch != held.parking_epoch)
             };
             if held.iter().any(is_outdated) {
-                return Committed::Outdated;
+                return CommitOutcome::Outdated;
             }
             let holds = held.iter().filter_map(|held| Some((held.partition.clone(), held.hold_at?)));
-            Committed::Held(holds.collect())
+            CommitOutcome::Held(holds.collect())
         } else {
-            Committed::Fenced
+            CommitOutcome::Fenced
         }
     }
 }

@@ -4,7 +4,7 @@
 mod feed;
 mod goal;
 mod projection;
-mod watch;
+mod stall_detector;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,7 +17,7 @@ pub use self::goal::{Goals, Progress};
 use crate::error::Failure;
 use crate::health::Health;
 use crate::metrics::Metrics;
-use crate::plan::Handling;
+use crate::plan::RecordPolicy;
 use crate::rebuild::Policy;
 use crate::source::Source;
 use crate::source::kafka::DeadLetterTopic;
@@ -33,7 +33,7 @@ pub struct Options {
     /// The consumer group.
     pub group: String,
     /// How records are read, and what is done about those that can't be projected.
-    pub handling: Arc<Handling>,
+    pub record_policy: Arc<RecordPolicy>,
     /// How many lanes, each with a connection of its own.
     pub lanes: usize,
     /// How much a lane takes into one transaction.

@@ -71,7 +71,7 @@ impl Group {
         };
         let options = move |name: &str| Options {
             group: name.to_owned(),
-            handling: Arc::default(),
+            record_policy: Arc::default(),
             stall_after: Duration::from_secs(60),
             lanes: 2,
             limits: Limits { records: 20, bytes: 1 << 20 },

@@ -12,7 +12,7 @@ use readcast::source::{Assignment, Extents, Source, SourceError, SourceEvent, St
 use readcast_core::{Registry, Timestamp, TopicPartition};
 use tokio::time::Instant;
 
-use crate::rebuild::scene::{Instance, Place, Scene, Seen};
+use crate::rebuild::scene::{ComparedPlace, Instance, Scene, Seen};
 use crate::support::eventually::{PATIENCE, eventually};
 
 const PARTITIONS: i32 = 1_000;
@@ -93,7 +93,7 @@ impl Subscription for Told {
 async fn checkpoints_read(scene: &Scene) -> i64 {
     let read = "SELECT seq_tup_read + idx_tup_fetch FROM pg_stat_all_tables
                 WHERE schemaname = 'readcast' AND relname = 'checkpoints'";
-    let Place::Postgres(database) = &scene.place else { panic!("this is no Postgres store") };
+    let ComparedPlace::Postgres(database) = &scene.place else { panic!("this is no Postgres store") };
     database.value(read).await.parse().unwrap()
 }
 

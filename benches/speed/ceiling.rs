@@ -8,9 +8,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
-use readcast::plan::{Allowed, Handling, Pulse, Rules, Standing, plan};
+use readcast::plan::{AllowedChanges, CurrentRecord, PartitionCursor, RecordPolicy, Rules, plan};
 use readcast::source::{Batch, Extent};
-use readcast::store::{Commit, Committed, Generation, Memory, Precedence, Store};
+use readcast::store::{Commit, CommitOutcome, Generation, PartitionState, Priority, Store};
 use readcast_core::{Definition, Registry, TopicPartition};
 use tokio::task::JoinSet;
 
@@ -69,7 +69,7 @@ impl Ceiling {
         for lane in &self.lanes {
             writers.push((
                 Arc::clone(lane),
-                store.writer(&lane.definition, FIRST_GENERATION, Precedence::Live.into()).await.unwrap(),
+                store.writer(&lane.definition, FIRST_GENERATION, Priority::Live.into()).await.unwrap(),
             ));
         }
         let begun = Instant::now();
@@ -79,7 +79,7 @@ impl Ceiling {
                 writer.claim(&lane.partitions).await.unwrap();
                 for commit in &lane.commits {
                     let committed = writer.commit(commit).await.unwrap();
-                    assert!(matches!(committed, Committed::Applied(_)), "nobody else writes here");
+                    assert!(matches!(committed, CommitOutcome::Applied(_)), "nobody else writes here");
                 }
             });
             if self.loops == Loops::One {
@@ -143,22 +143,23 @@ impl Lane {
 
 /// What a lane that stands at `next_offsets` makes of these batches.
 fn planned(definition: &Definition, batches: &[&Batch], next_offsets: &BTreeMap<TopicPartition, i64>) -> Commit {
-    let standing = |batch: &Batch| Standing {
+    let cursor = |batch: &Batch| PartitionCursor {
         next_offset: next_offsets.get(&batch.partition).copied().unwrap_or(0),
         owner_epoch: FIRST_EPOCH,
         hold_at: None,
     };
-    let (handling, memory, pulse) = (Handling::default(), Memory::default(), Pulse::default());
+    let (record_policy, memory, current) =
+        (RecordPolicy::default(), PartitionState::default(), CurrentRecord::default());
     let rules = Rules {
         definition,
-        handling: &handling,
-        allowed: Allowed::All,
+        policy: &record_policy,
+        allowed: AllowedChanges::All,
         condemned: &BTreeMap::new(),
         parking: None,
         most_applied: usize::MAX,
-        pulse: &pulse,
+        current: &current,
     };
-    let plan = plan(rules, batches.iter().map(|batch| (*batch, standing(batch), &memory))).unwrap();
+    let plan = plan(rules, batches.iter().map(|batch| (*batch, cursor(batch), &memory))).unwrap();
     assert_eq!(plan.poison, None, "every sample event can be projected");
     plan.commit
 }

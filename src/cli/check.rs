@@ -8,11 +8,11 @@ use readcast_core::Definition;
 use serde::Serialize;
 
 use super::connect::{self, Access, advised};
-use super::inert::{inert, inert_lines};
 use super::status::OLD_SNAPSHOT;
+use super::terminal::{escape, escape_lines};
 use super::{Context, Output, Refusal};
-use crate::plan::{Handling, Identity};
-use crate::rebuild::reach::off_the_log;
+use crate::plan::{Identity, RecordPolicy};
+use crate::rebuild::log_history::off_the_log;
 use crate::source::{Extents, Source};
 use crate::store::{GenerationState, GenerationStatus, ParkingLimits, Store, StoreError, declaration_changes};
 
@@ -76,14 +76,14 @@ pub(super) async fn run(context: Context, arguments: Arguments) -> Result<ExitCo
         lines.extend(deployment_lines(&**store, &context).await?);
     }
     if let Some(store) = answering(&store, &lines) {
-        if let Ok(Some(held)) = store.held_back(OLD_SNAPSHOT).await {
-            lines.push(Line::warning("store: oldest snapshot", &inert(&held.to_string())));
+        if let Ok(Some(held)) = store.oldest_snapshot(OLD_SNAPSHOT).await {
+            lines.push(Line::warning("store: oldest snapshot", &escape(&held.to_string())));
         }
         notice_lines(store, &context, &mut lines).await;
     }
     for definition in context.app.registry.definitions() {
         let name = definition.name();
-        handling_lines(name, &connect::handling(&context.config.projection(name)), &mut lines);
+        handling_lines(name, &connect::record_policy(&context.config.projection(name)), &mut lines);
         // Asked before the log: what runs meanwhile would otherwise have come further than it reached.
         let found = match answering(&store, &lines) {
             Some(store) => Some(generations(store, name).await),
@@ -134,14 +134,14 @@ async fn notice_lines(store: &dyn Store, context: &Context, lines: &mut Vec<Line
     // A store that can't say it is told of further down.
     let notices = store.notices().await.unwrap_or_default();
     for notice in notices.iter().filter(|notice| context.app.registry.get(&notice.projection).is_some()) {
-        lines.push(Line::warning(format!("{}: notice", notice.projection), &inert(&notice.to_string())));
+        lines.push(Line::warning(format!("{}: notice", notice.projection), &escape(&notice.to_string())));
     }
 }
 
 /// What is done about records that can't be projected, or were written twice, where it is not the default.
-fn handling_lines(name: &str, handling: &Handling, lines: &mut Vec<Line>) {
-    let default = Handling::default();
-    let Handling { identity, duplicate_window, max_record_bytes, parking, .. } = handling;
+fn handling_lines(name: &str, record_policy: &RecordPolicy, lines: &mut Vec<Line>) {
+    let default = RecordPolicy::default();
+    let RecordPolicy { identity, duplicate_window, max_record_bytes, parking, .. } = record_policy;
     if *parking != default.parking {
         let ParkingLimits { records, of_one_key } = parking;
         let finding = match records {
@@ -231,7 +231,7 @@ async fn addition_lines(
         Ok(found) => lines.extend(found.into_iter().map(|added| {
             let added = added.in_a_rebuild(keep_indexes);
             let warning = added.is_lost();
-            Line { warning, ..Line::new(&*what, Ok(inert_lines(&added.sentence()))) }
+            Line { warning, ..Line::new(&*what, Ok(escape_lines(&added.sentence()))) }
         })),
     }
 }
@@ -241,7 +241,7 @@ async fn dependent_lines(store: &dyn Store, generation: &GenerationStatus, lines
     let what = format!("{}: dependents of generation {}", generation.projection, generation.generation.0);
     match store.dependents(generation).await {
         Err(error) => lines.push(Line::unanswered(what, &error)),
-        Ok(found) => lines.extend(found.iter().map(|found| Line::warning(what.clone(), &inert(&found.to_string())))),
+        Ok(found) => lines.extend(found.iter().map(|found| Line::warning(what.clone(), &escape(&found.to_string())))),
     }
 }
 
@@ -260,7 +260,7 @@ async fn findings(
 ) -> Result<Vec<Result<String, String>>, StoreError> {
     let name = definition.name();
     let Some(live) = generations.iter().find(|found| found.state == GenerationState::Live) else {
-        let taken = store.taken_names(definition).await?.into_iter().map(Err);
+        let taken = store.name_conflicts(definition).await?.into_iter().map(Err);
         let new = definition.tables().iter().map(|table| {
             let table = table.name();
             Ok(format!("table `{table}` does not exist yet: `readcast migrate` or `readcast run` creates it"))

@@ -6,7 +6,7 @@ use super::{Context, Refusal};
 use crate::config::{Config, DuplicateId, KafkaProperties, ProjectionOptions, SourceOptions, StoreOptions};
 use crate::decode::Format;
 use crate::error::Failure;
-use crate::plan::{Handling, Identity};
+use crate::plan::{Identity, RecordPolicy};
 use crate::rebuild::{OnChange, Policy};
 use crate::source::Source;
 use crate::source::file::FileSource;
@@ -103,7 +103,7 @@ pub(super) fn advised(failure: Failure) -> String {
 
 /// Who else may be at work in the store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Company {
+pub(super) enum StoreAccess {
     /// Nobody: no other process can write the file while we have it.
     Alone,
     /// Another process has the file. All that we may do is leave commands for it.
@@ -114,24 +114,24 @@ pub(super) enum Company {
 
 /// The store of a command that changes something while projectors may run, and who they are. Our own tables are up to
 /// date in it, unless they are another process's to bring up to date.
-pub(super) async fn control(context: &Context) -> Result<(Arc<dyn Store>, Company), Refusal> {
-    let (store, company) = match context.config.store()? {
-        StoreOptions::Postgres { .. } => (self::store(context, Access::Write).await?, Company::AsNoted),
+pub(super) async fn control(context: &Context) -> Result<(Arc<dyn Store>, StoreAccess), Refusal> {
+    let (store, access) = match context.config.store()? {
+        StoreOptions::Postgres { .. } => (self::store(context, Access::Write).await?, StoreAccess::AsNoted),
         StoreOptions::Sqlite { path } if !path.is_file() => {
             let path = path.display();
             return Err(Refusal::Failed(format!("there is no file {path} yet: `readcast run` creates it")));
         }
         StoreOptions::Sqlite { path } => match alone(context).await {
-            Some(store) => (store, Company::Alone),
+            Some(store) => (store, StoreAccess::Alone),
             None => {
                 let store: Arc<dyn Store> = Arc::new(Sqlite::open_to_control(path).await.map_err(Refusal::failed)?);
-                return Ok((store, Company::Beside));
+                return Ok((store, StoreAccess::Beside));
             }
         },
     };
     store.migrate().await.map_err(Refusal::failed)?;
     same_deployment(context, &*store).await?;
-    Ok((store, company))
+    Ok((store, access))
 }
 
 /// The store, if it is a file that no other process has.
@@ -146,7 +146,7 @@ pub(super) async fn alone(context: &Context) -> Option<Arc<dyn Store>> {
 pub(super) fn options(context: &Context, projection: &str, until_end: bool) -> Options {
     let options = context.config.projection(projection);
     Options {
-        handling: Arc::new(handling(&options)),
+        record_policy: Arc::new(record_policy(&options)),
         group: options.group,
         lanes: options.lanes,
         limits: Limits { records: options.batch_records, bytes: options.batch_bytes },
@@ -167,8 +167,8 @@ pub(super) fn options(context: &Context, projection: &str, until_end: bool) -> O
 }
 
 /// How records are read, and what is done about those that can't be projected.
-pub(super) fn handling(options: &ProjectionOptions) -> Handling {
-    Handling {
+pub(super) fn record_policy(options: &ProjectionOptions) -> RecordPolicy {
+    RecordPolicy {
         format: Format::default(),
         identity: match &options.duplicate_id {
             DuplicateId::Body => Identity::Body,

@@ -45,7 +45,7 @@ pub(super) struct Arguments {
 const PARTITIONS: i32 = 4;
 
 pub(super) async fn run(context: Context, arguments: Arguments) -> Result<ExitCode, Refusal> {
-    let place = Place::new(arguments.dir)?;
+    let place = DemoFolders::new(arguments.dir)?;
     let registry = &context.app.registry;
     let metrics = Metrics::new();
     let shared = Shared {
@@ -118,9 +118,9 @@ async fn work(
 }
 
 /// The folder that a demo keeps everything in.
-struct Place(PathBuf);
+struct DemoFolders(PathBuf);
 
-impl Place {
+impl DemoFolders {
     fn new(chosen: Option<PathBuf>) -> Result<Self, Refusal> {
         let path = chosen.unwrap_or_else(|| std::env::temp_dir().join(format!("readcast-demo-{}", std::process::id())));
         std::fs::create_dir_all(&path).map_err(|error| Refusal::failed(format!("{}: {error}", path.display())))?;
@@ -215,7 +215,7 @@ impl<'a> Screen<'a> {
     }
 
     /// A few rows of each table, and where to look next.
-    async fn conclude(&self, endings: &Endings, place: &Place) -> Result<(), Refusal> {
+    async fn conclude(&self, endings: &Endings, place: &DemoFolders) -> Result<(), Refusal> {
         for (name, ending) in endings {
             if let Err(failure) = ending {
                 eprintln!("readcast: {name} halted: {failure}. Next: {}", failure.disposition().1);

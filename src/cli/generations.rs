@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use super::operate::{Operator, conclude};
 use super::{Context, Refusal, registered};
-use crate::store::{Command, attends};
+use crate::store::{Command, has_running_instance};
 
 #[derive(clap::Args)]
 pub(super) struct Named {
@@ -105,8 +105,8 @@ pub(super) async fn rename(context: Context, arguments: Rename) -> Result<ExitCo
     operator.known().await?;
     operator.store.rename(old, new, &context.config.operator).await.map_err(Refusal::failed)?;
     println!("{old} is {new} now, with its tables and its positions");
-    let attendance = operator.store.attendance().await.map_err(Refusal::failed)?;
-    if attends(&attendance, old, None) {
+    let heartbeats = operator.store.heartbeats().await.map_err(Refusal::failed)?;
+    if has_running_instance(&heartbeats, old, None) {
         eprintln!("readcast: an instance still runs it as `{old}`: restart it with code that names it `{new}`");
     }
     Ok(ExitCode::SUCCESS)

@@ -10,17 +10,17 @@ use std::time::Duration;
 use readcast_core::Definition;
 use tokio_util::sync::CancellationToken;
 
-use self::watch::Watch;
+use self::watch::ProgressDisplay;
 pub(super) use self::watch::described;
-use super::connect::{self, Company};
-use super::inert::inert;
+use super::connect::{self, StoreAccess};
 use super::run::signalled;
+use super::terminal::escape;
 use super::{Context, Refusal, no_such};
 use crate::health::Health;
 use crate::metrics::Metrics;
 use crate::store::{
-    Attendance, Command, GenerationState, GenerationStatus, Operation, OperationState, Store, StoreError, attends,
-    declaration_changes,
+    Command, GenerationState, GenerationStatus, InstanceHeartbeat, Operation, OperationState, Store, StoreError,
+    declaration_changes, has_running_instance,
 };
 use crate::supervisor::{self, Endings, Goals, Shared};
 
@@ -34,12 +34,12 @@ pub(super) struct Operator<'a> {
     pub(super) context: &'a Context,
     pub(super) projection: &'a str,
     pub(super) store: Arc<dyn Store>,
-    company: Company,
+    access: StoreAccess,
 }
 
 /// Who will carry out an operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Hands {
+pub(super) enum Executor {
     /// An instance that runs.
     Theirs,
     /// Nobody else: we may.
@@ -50,8 +50,8 @@ pub(super) enum Hands {
 
 impl<'a> Operator<'a> {
     pub(super) async fn at(context: &'a Context, projection: &'a str) -> Result<Self, Refusal> {
-        let (store, company) = connect::control(context).await?;
-        Ok(Self { context, projection, store, company })
+        let (store, access) = connect::control(context).await?;
+        Ok(Self { context, projection, store, access })
     }
 
     /// What is recorded of the projection's generations.
@@ -73,9 +73,9 @@ impl<'a> Operator<'a> {
         self.store.request(self.projection, command, by).await.map_err(Refusal::failed)
     }
 
-    pub(super) async fn hands(&self, command: &Command) -> Result<Hands, StoreError> {
-        let attendance = self.store.attendance().await?;
-        Ok(hands(self.company, &attendance, self.projection, command.definition_hash()))
+    pub(super) async fn executor(&self, command: &Command) -> Result<Executor, StoreError> {
+        let heartbeats = self.store.heartbeats().await?;
+        Ok(executor(self.access, &heartbeats, self.projection, command.definition_hash()))
     }
 
     /// Asks for the command and waits until it is done, refused or cancelled; carries it out here if nobody else will.
@@ -84,9 +84,9 @@ impl<'a> Operator<'a> {
         let interrupted = signalled()?;
         tokio::pin!(interrupted);
         loop {
-            let hands = self.hands(command).await.map_err(Refusal::failed)?;
-            let mut watch = Watch::new(self.store.clone(), self.projection, id);
-            if hands == Hands::Ours {
+            let executor = self.executor(command).await.map_err(Refusal::failed)?;
+            let mut watch = ProgressDisplay::new(self.store.clone(), self.projection, id);
+            if executor == Executor::Ours {
                 watch.forgive_the_past().await?;
             }
             let watching = async {
@@ -95,20 +95,20 @@ impl<'a> Operator<'a> {
                     () = &mut interrupted => Err(interrupted_at(self.projection, id)),
                 }
             };
-            match hands {
-                Hands::Ours => return self.work_during(watching).await,
-                Hands::Nobodys => tracing::warn!(
+            match executor {
+                Executor::Ours => return self.work_during(watching).await,
+                Executor::Nobodys => tracing::warn!(
                     projection = self.projection,
                     "the process that has the store runs another definition: waiting until one with ours runs"
                 ),
-                Hands::Theirs => {}
+                Executor::Theirs => {}
             }
-            let left_alone = left_alone(self.context, self.store.clone(), self.company, self.projection, command);
-            let (store, company) = tokio::select! {
+            let left_alone = left_alone(self.context, self.store.clone(), self.access, self.projection, command);
+            let (store, access) = tokio::select! {
                 ended = watching => return ended,
                 left_alone = left_alone => left_alone,
             };
-            (self.store, self.company) = (store, company);
+            (self.store, self.access) = (store, access);
         }
     }
 
@@ -158,33 +158,33 @@ impl<'a> Operator<'a> {
 async fn left_alone(
     context: &Context,
     mut store: Arc<dyn Store>,
-    mut company: Company,
+    mut access: StoreAccess,
     projection: &str,
     command: &Command,
-) -> (Arc<dyn Store>, Company) {
+) -> (Arc<dyn Store>, StoreAccess) {
     loop {
         tokio::time::sleep(RECONSIDER_EVERY).await;
-        if company == Company::Beside
+        if access == StoreAccess::Beside
             && let Some(ours) = connect::alone(context).await
         {
-            (store, company) = (ours, Company::Alone);
+            (store, access) = (ours, StoreAccess::Alone);
         }
         // While the store is away nobody knows, and whoever carries it out waits as well.
-        let Ok(attendance) = store.attendance().await else { continue };
-        if hands(company, &attendance, projection, command.definition_hash()) == Hands::Ours {
-            return (store, company);
+        let Ok(heartbeats) = store.heartbeats().await else { continue };
+        if executor(access, &heartbeats, projection, command.definition_hash()) == Executor::Ours {
+            return (store, access);
         }
     }
 }
 
-fn hands(company: Company, attendance: &[Attendance], projection: &str, hash: Option<&str>) -> Hands {
-    match company {
-        Company::Alone => Hands::Ours,
-        _ if attends(attendance, projection, hash) => Hands::Theirs,
-        Company::AsNoted => Hands::Ours,
-        Company::Beside if attends(attendance, projection, None) => Hands::Nobodys,
+fn executor(access: StoreAccess, heartbeats: &[InstanceHeartbeat], projection: &str, hash: Option<&str>) -> Executor {
+    match access {
+        StoreAccess::Alone => Executor::Ours,
+        _ if has_running_instance(heartbeats, projection, hash) => Executor::Theirs,
+        StoreAccess::AsNoted => Executor::Ours,
+        StoreAccess::Beside if has_running_instance(heartbeats, projection, None) => Executor::Nobodys,
         // It has only just begun, and will say so.
-        Company::Beside => Hands::Theirs,
+        StoreAccess::Beside => Executor::Theirs,
     }
 }
 
@@ -193,7 +193,7 @@ pub(super) fn conclude(operation: &Operation) -> Result<ExitCode, Refusal> {
     let outcome = operation.outcome.as_deref().unwrap_or("it did not say why");
     let (name, command) = (&operation.projection, operation.command.name());
     if operation.state == OperationState::Done {
-        println!("{name}: {}", inert(operation.outcome.as_deref().unwrap_or("done")));
+        println!("{name}: {}", escape(operation.outcome.as_deref().unwrap_or("done")));
         return Ok(ExitCode::SUCCESS);
     }
     Err(Refusal::Failed(format!("{name}: `{command}` was {}: {outcome}", operation.state.name())))
@@ -254,27 +254,31 @@ fn halted(endings: &Endings) -> Refusal {
 mod tests {
     use super::*;
 
-    fn attendance(hash: &str, present: bool) -> Attendance {
+    fn heartbeats(hash: &str, present: bool) -> InstanceHeartbeat {
         let last_seen = "2026-01-01T00:00:00Z".to_owned();
-        Attendance { projection: "p".into(), definition_hash: hash.into(), present, last_seen }
+        InstanceHeartbeat { projection: "p".into(), definition_hash: hash.into(), present, last_seen }
     }
 
     #[test]
     fn whoever_runs_with_the_definition_carries_it_out() {
-        let there = [attendance("new", true), attendance("old", false)];
-        let asked = |company, hash| hands(company, &there, "p", hash);
-        assert_eq!(asked(Company::AsNoted, Some("new")), Hands::Theirs);
-        assert_eq!(asked(Company::AsNoted, None), Hands::Theirs);
-        assert_eq!(asked(Company::Beside, Some("new")), Hands::Theirs);
+        let there = [heartbeats("new", true), heartbeats("old", false)];
+        let asked = |access, hash| executor(access, &there, "p", hash);
+        assert_eq!(asked(StoreAccess::AsNoted, Some("new")), Executor::Theirs);
+        assert_eq!(asked(StoreAccess::AsNoted, None), Executor::Theirs);
+        assert_eq!(asked(StoreAccess::Beside, Some("new")), Executor::Theirs);
     }
 
     #[test]
     fn where_nobody_can_we_do_unless_another_has_the_store() {
-        let there = [attendance("new", true), attendance("old", false)];
-        assert_eq!(hands(Company::AsNoted, &there, "p", Some("old")), Hands::Ours);
-        assert_eq!(hands(Company::AsNoted, &there, "q", None), Hands::Ours);
-        assert_eq!(hands(Company::Alone, &there, "p", Some("new")), Hands::Ours, "what it noted is out of date");
-        assert_eq!(hands(Company::Beside, &there, "p", Some("old")), Hands::Nobodys);
-        assert_eq!(hands(Company::Beside, &[], "p", Some("old")), Hands::Theirs);
+        let there = [heartbeats("new", true), heartbeats("old", false)];
+        assert_eq!(executor(StoreAccess::AsNoted, &there, "p", Some("old")), Executor::Ours);
+        assert_eq!(executor(StoreAccess::AsNoted, &there, "q", None), Executor::Ours);
+        assert_eq!(
+            executor(StoreAccess::Alone, &there, "p", Some("new")),
+            Executor::Ours,
+            "what it noted is out of date"
+        );
+        assert_eq!(executor(StoreAccess::Beside, &there, "p", Some("old")), Executor::Nobodys);
+        assert_eq!(executor(StoreAccess::Beside, &[], "p", Some("old")), Executor::Theirs);
     }
 }

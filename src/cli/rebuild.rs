@@ -5,10 +5,10 @@ mod plan;
 
 use std::process::ExitCode;
 
-use self::place::Place;
-use super::operate::{Hands, Operator, builder, conclude, live};
+use self::place::StartPosition;
+use super::operate::{Executor, Operator, builder, conclude, live};
 use super::{Context, Output, Refusal, connect, registered};
-use crate::store::{Begin, Command, GenerationStatus, Rebuild};
+use crate::store::{Command, GenerationStatus, Rebuild, RebuildStart};
 
 #[derive(clap::Args)]
 pub(super) struct Arguments {
@@ -35,7 +35,7 @@ pub(super) struct Arguments {
     /// Where in the log it begins: `earliest`, with empty tables; or with a copy of the live rows at `live`, a time such
     /// as 2024-05-20T14:30:00Z, or TOPIC/PARTITION=OFFSET,…
     #[arg(long, value_name = "PLACE", default_value = "earliest")]
-    from: Place,
+    from: StartPosition,
     /// Fold the rows of this record key once more, into the live tables, and nothing else
     #[arg(
         long,
@@ -75,10 +75,10 @@ pub(super) async fn run(context: Context, arguments: Arguments) -> Result<ExitCo
 async fn leave(operator: &Operator<'_>, command: &Command) -> Result<ExitCode, Refusal> {
     let id = operator.request(command).await?;
     let name = operator.projection;
-    let next = match operator.hands(command).await.map_err(Refusal::failed)? {
-        Hands::Theirs => "an instance that runs takes it within seconds",
-        Hands::Ours => "it begins when an instance runs; `--wait` does it here",
-        Hands::Nobodys => "the process that runs has another definition: it begins when one with this code runs",
+    let next = match operator.executor(command).await.map_err(Refusal::failed)? {
+        Executor::Theirs => "an instance that runs takes it within seconds",
+        Executor::Ours => "it begins when an instance runs; `--wait` does it here",
+        Executor::Nobodys => "the process that runs has another definition: it begins when one with this code runs",
     };
     println!("{name}: operation {id} is noted: {next}");
     println!("See how far it is with `readcast status`; take it back with `readcast cancel {name}`");
@@ -89,8 +89,8 @@ async fn leave(operator: &Operator<'_>, command: &Command) -> Result<ExitCode, R
 async fn asked(context: &Context, arguments: &Arguments, live: &GenerationStatus) -> Result<Rebuild, Refusal> {
     let definition = registered(&context.app.registry, &arguments.name)?;
     let begin = match &arguments.from {
-        Place::Earliest => Begin::Earliest,
-        Place::Live => Begin::Live,
+        StartPosition::Earliest => RebuildStart::Earliest,
+        StartPosition::Live => RebuildStart::Live,
         place => place.resolve(&*connect::source(context)?, definition.topics(), live).await?,
     };
     let configured = context.config.projection(&arguments.name);

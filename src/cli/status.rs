@@ -12,10 +12,10 @@ use serde::Serialize;
 
 use self::remarks::remarks;
 use super::connect::{self, Access};
-use super::inert::{inert, json};
+use super::terminal::{escape, json};
 use super::{Context, Output, Refusal};
 use crate::source::{Extents, Source};
-use crate::store::{Attendance, GenerationStatus, Operation, Phase, RecordedCheckpoint, RecordedNotice};
+use crate::store::{GenerationStatus, InstanceHeartbeat, Operation, Phase, RecordedCheckpoint, RecordedNotice};
 
 /// From this age on a snapshot is told of that keeps the store from removing old versions of rows.
 pub(super) const OLD_SNAPSHOT: Duration = Duration::from_secs(60);
@@ -77,14 +77,14 @@ struct Known<'a> {
     /// What stops nothing and an operator must know.
     notices: Vec<RecordedNotice>,
     /// Which instances run, or ran.
-    attendance: &'a [Attendance],
+    heartbeats: &'a [InstanceHeartbeat],
 }
 
 pub(super) async fn run(context: Context, arguments: Arguments) -> Result<ExitCode, Refusal> {
     let source = connect::source(&context)?;
     let store = connect::store(&context, Access::Read).await?;
     let generations = store.generations().await.map_err(Refusal::failed)?;
-    let attendance = store.attendance().await.map_err(Refusal::failed)?;
+    let heartbeats = store.heartbeats().await.map_err(Refusal::failed)?;
     let notices = store.notices().await.map_err(Refusal::failed)?;
     let mut known = Vec::new();
     for definition in context.app.registry.definitions() {
@@ -97,12 +97,12 @@ pub(super) async fn run(context: Context, arguments: Arguments) -> Result<ExitCo
             generations: ours.cloned().collect(),
             operations: store.operations(name, 1).await.map_err(Refusal::failed)?,
             notices: notices.iter().filter(|notice| notice.projection == name).cloned().collect(),
-            attendance: &attendance,
+            heartbeats: &heartbeats,
         });
     }
     let recorded = store.deployment().await.map_err(Refusal::failed)?;
     let another = connect::deployment(&context)?.is_that_of(recorded.as_ref()).err();
-    let held_back = store.held_back(OLD_SNAPSHOT).await.unwrap_or_else(|error| {
+    let oldest_snapshot = store.oldest_snapshot(OLD_SNAPSHOT).await.unwrap_or_else(|error| {
         eprintln!("readcast: the oldest snapshot is unknown: {error}");
         None
     });
@@ -116,7 +116,7 @@ pub(super) async fn run(context: Context, arguments: Arguments) -> Result<ExitCo
             }
             known.iter().flat_map(remarks).for_each(|remark| println!("\n{remark}"));
             // It names what others have named.
-            held_back.iter().for_each(|held| println!("\n{}", inert(&held.to_string())));
+            oldest_snapshot.iter().for_each(|held| println!("\n{}", escape(&held.to_string())));
         }
     }
     Ok(ExitCode::SUCCESS)

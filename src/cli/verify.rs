@@ -3,8 +3,8 @@
 
 use std::process::ExitCode;
 
-use super::inert::inert;
 use super::operate::{Operator, builder, conclude, live};
+use super::terminal::escape;
 use super::{Context, Output, Refusal, registered};
 use crate::store::{Command, Comparison, Operation};
 
@@ -43,7 +43,7 @@ fn print(proof: &Comparison, output: Output) -> Result<(), Refusal> {
             for table in &proof.tables {
                 println!("{table}");
                 for sample in &table.samples {
-                    println!("  {}", inert(&sample.to_string()));
+                    println!("  {}", escape(&sample.to_string()));
                 }
             }
         }

@@ -3,7 +3,7 @@
 use readcast_core::Envelope;
 
 use crate::source::Record;
-use crate::store::{Entry, Notice, NoticeKind};
+use crate::store::{LedgerEntry, Notice, NoticeKind};
 
 /// Where the identity of an event stands.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -19,7 +19,7 @@ pub enum Identity {
 
 /// What an event is beside those that were there before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Judgement {
+pub(super) enum DuplicateClass {
     New,
     /// It was there before.
     Duplicate,
@@ -33,17 +33,17 @@ pub(super) enum Judgement {
 
 impl Identity {
     /// What the ledger keeps of the event; nothing when it has no identity.
-    pub(super) fn entry(&self, record: &Record, event: &Envelope<'_>) -> Option<Entry> {
+    pub(super) fn entry(&self, record: &Record, event: &Envelope<'_>) -> Option<LedgerEntry> {
         let content = record.value.as_deref().unwrap_or_default();
         match self {
             Identity::Body => {
                 let id = Some(event.event_id.as_bytes()).filter(|id| !id.is_empty())?;
-                Some(Entry::of_event(record.offset, id, content))
+                Some(LedgerEntry::of_event(record.offset, id, content))
             }
-            Identity::Header(name) => Some(Entry::of_event(record.offset, header(record, name)?, content)),
+            Identity::Header(name) => Some(LedgerEntry::of_event(record.offset, header(record, name)?, content)),
             Identity::Sequence(name) => {
                 let number = std::str::from_utf8(header(record, name)?).ok()?.trim().parse().ok()?;
-                Some(Entry::numbered(record.offset, record.key.as_deref()?, number))
+                Some(LedgerEntry::numbered(record.offset, record.key.as_deref()?, number))
             }
         }
     }
@@ -68,14 +68,14 @@ impl Identity {
     }
 
     /// Judges an event with this `content`, or number, given the `last` one of its id, or key.
-    pub(super) fn judge(&self, last: Option<u64>, content: u64) -> Judgement {
+    pub(super) fn classify_duplicate(&self, last: Option<u64>, content: u64) -> DuplicateClass {
         match (self, last) {
-            (_, None) => Judgement::New,
-            (Identity::Body | Identity::Header(_), Some(last)) if last == content => Judgement::Duplicate,
-            (Identity::Body | Identity::Header(_), Some(_)) => Judgement::Conflict,
-            (Identity::Sequence(_), Some(last)) if content <= last => Judgement::Duplicate,
-            (Identity::Sequence(_), Some(last)) if content == last + 1 => Judgement::New,
-            (Identity::Sequence(_), Some(_)) => Judgement::Gap,
+            (_, None) => DuplicateClass::New,
+            (Identity::Body | Identity::Header(_), Some(last)) if last == content => DuplicateClass::Duplicate,
+            (Identity::Body | Identity::Header(_), Some(_)) => DuplicateClass::Conflict,
+            (Identity::Sequence(_), Some(last)) if content <= last => DuplicateClass::Duplicate,
+            (Identity::Sequence(_), Some(last)) if content == last + 1 => DuplicateClass::New,
+            (Identity::Sequence(_), Some(_)) => DuplicateClass::Gap,
         }
     }
 }
@@ -115,7 +115,7 @@ mod tests {
         assert_eq!(Identity::Body.entry(&record, &event), None);
     }
 
-    fn entry(identity: &Identity, record: &Record) -> Option<Entry> {
+    fn entry(identity: &Identity, record: &Record) -> Option<LedgerEntry> {
         let position = TopicPartition::new("orders", 0).at(record.offset);
         let event = Envelope::from_plain_json(position, record.key.as_deref(), EVENT).expect("an event");
         identity.entry(record, &event)
@@ -123,7 +123,7 @@ mod tests {
 
     #[test]
     fn fault_34_an_id_stands_in_the_body_or_in_a_header() {
-        let of = |id: &[u8]| Some(Entry::of_event(0, id, EVENT));
+        let of = |id: &[u8]| Some(LedgerEntry::of_event(0, id, EVENT));
         let header = Identity::Header("id".into());
         assert_eq!(entry(&Identity::Body, &record(None, &[("id", b"h1")])), of(b"e1"));
         assert_eq!(entry(&header, &record(None, &[("other", b"x"), ("id", b"h1")])), of(b"h1"));
@@ -132,23 +132,23 @@ mod tests {
         assert_eq!(entry(&header, &record(None, &[("id", b"")])), None, "empty");
         assert_eq!(entry(&header, &record(None, &[("id", b"h1"), ("x", b"x"), ("id", b"h2")])), of(b"h2"), "doubled");
         assert_eq!(entry(&header, &record(None, &[("id", b"h1"), ("id", b"")])), None, "the last one counts");
-        assert_eq!(header.judge(None, 7), Judgement::New);
-        assert_eq!(header.judge(Some(7), 7), Judgement::Duplicate);
-        assert_eq!(header.judge(Some(8), 7), Judgement::Conflict);
+        assert_eq!(header.classify_duplicate(None, 7), DuplicateClass::New);
+        assert_eq!(header.classify_duplicate(Some(7), 7), DuplicateClass::Duplicate);
+        assert_eq!(header.classify_duplicate(Some(8), 7), DuplicateClass::Conflict);
     }
 
     #[test]
     fn fault_34_events_that_are_numbered_by_key_come_in_order_twice_or_with_a_gap() {
         let sequence = Identity::Sequence("n".into());
-        let numbered = Some(Entry::numbered(0, b"k", 7));
+        let numbered = Some(LedgerEntry::numbered(0, b"k", 7));
         assert_eq!(entry(&sequence, &record(Some(b"k"), &[("n", b" 7 ")])), numbered);
         for unnumbered in [record(None, &[("n", b"7")]), record(Some(b"k"), &[]), record(Some(b"k"), &[("n", b"x")])] {
             assert_eq!(entry(&sequence, &unnumbered), None);
         }
-        assert_eq!(sequence.judge(None, 7), Judgement::New);
-        assert_eq!(sequence.judge(Some(6), 7), Judgement::New);
-        assert_eq!(sequence.judge(Some(7), 7), Judgement::Duplicate);
-        assert_eq!(sequence.judge(Some(9), 7), Judgement::Duplicate);
-        assert_eq!(sequence.judge(Some(5), 7), Judgement::Gap);
+        assert_eq!(sequence.classify_duplicate(None, 7), DuplicateClass::New);
+        assert_eq!(sequence.classify_duplicate(Some(6), 7), DuplicateClass::New);
+        assert_eq!(sequence.classify_duplicate(Some(7), 7), DuplicateClass::Duplicate);
+        assert_eq!(sequence.classify_duplicate(Some(9), 7), DuplicateClass::Duplicate);
+        assert_eq!(sequence.classify_duplicate(Some(5), 7), DuplicateClass::Gap);
     }
 }

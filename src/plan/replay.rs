@@ -4,7 +4,7 @@ use readcast_core::{ChangeSet, TopicPartition};
 
 use super::Rules;
 use crate::source::Record;
-use crate::store::{Cause, ParkedRecord};
+use crate::store::{ParkedRecord, PoisonCause};
 
 /// What parked records become when they are tried again.
 #[derive(Debug, Default)]
@@ -14,7 +14,7 @@ pub struct Replay {
     /// The offsets of those that wait no longer, in order.
     pub settled: Vec<i64>,
     /// The record behind them that can't be projected this time either, by its offset.
-    pub failed: Option<(i64, Cause)>,
+    pub failed: Option<(i64, PoisonCause)>,
 }
 
 /// Projects the first records of a parked sequence in the order given, as far as that goes. Whoever tries again has
@@ -33,8 +33,8 @@ pub fn replay(rules: Rules<'_>, partition: &TopicPartition, records: &[ParkedRec
 }
 
 impl Replay {
-    fn add(&mut self, rules: Rules<'_>, partition: &TopicPartition, record: &Record) -> Result<(), Cause> {
-        rules.pulse.beat(partition, record.offset);
+    fn add(&mut self, rules: Rules<'_>, partition: &TopicPartition, record: &Record) -> Result<(), PoisonCause> {
+        rules.current.set(partition, record.offset);
         let event = rules.decode(record, &partition.at(record.offset))?;
         if rules.definition.subscribes(&event.event_type) {
             let changes = rules.project(&event)?;

@@ -14,10 +14,10 @@ use tokio_util::sync::CancellationToken;
 
 use super::is_over;
 use crate::retry::Backoff;
-use crate::source::kafka::{Copied, Copy, DeadLetterTopic};
+use crate::source::kafka::{Copied, DeadLetterTopic, LetterCopy};
 use crate::store::{
-    Chore, Dependent, Dropped, Generation, GenerationState, GenerationStatus, Lead, Notice, NoticeKind, ParkedIn,
-    ParkedRecord, RecordedNotice, Store, StoreError,
+    Chore, Dependent, DropOutcome, Generation, GenerationState, GenerationStatus, Leadership, Notice, NoticeKind,
+    ParkedIn, ParkedRecord, RecordedNotice, Store, StoreError,
 };
 
 /// How long until what failed is tried again, at first and at most.
@@ -32,7 +32,7 @@ const SHOWN: usize = 3;
 
 /// For which projection chores are done, and by whom.
 #[derive(Clone)]
-pub struct Household {
+pub struct ChoreContext {
     /// Where the projection's tables are.
     pub store: Arc<dyn Store>,
     /// Its name.
@@ -46,12 +46,12 @@ pub struct Household {
 }
 
 /// When something that failed is tried again.
-struct Trials {
+struct Attempts {
     backoff: Backoff,
     next: Option<Instant>,
 }
 
-impl Trials {
+impl Attempts {
     fn new(seed: u64) -> Self {
         Self { backoff: Backoff::new(seed, FIRST_WAIT, LONGEST_WAIT), next: None }
     }
@@ -72,7 +72,7 @@ impl Trials {
     }
 }
 
-impl Household {
+impl ChoreContext {
     async fn note(&self, generation: Generation, notice: &Notice) -> Result<(), StoreError> {
         self.store.note(&self.projection, generation, &self.instance, notice).await
     }
@@ -81,7 +81,7 @@ impl Household {
         self.store.withdraw(&self.projection, generation, kind).await
     }
 
-    async fn right(&self, chore: Chore) -> Result<Option<Box<dyn Lead>>, StoreError> {
+    async fn right(&self, chore: Chore) -> Result<Option<Box<dyn Leadership>>, StoreError> {
         self.store.chore(&self.projection, chore).await
     }
 
@@ -91,18 +91,18 @@ impl Household {
 }
 
 /// Retires standbys whose time is over, and drops the tables of generations whose life has ended.
-pub struct Dropping {
-    household: Household,
+pub struct TableDropper {
+    context: ChoreContext,
     /// Of the chore as a whole.
-    trials: Trials,
+    trials: Attempts,
     /// Of each generation.
-    of_each: BTreeMap<Generation, Trials>,
+    of_each: BTreeMap<Generation, Attempts>,
 }
 
-impl Dropping {
+impl TableDropper {
     /// Nothing was tried yet.
-    pub fn new(household: &Household) -> Self {
-        Self { household: household.clone(), trials: Trials::new(household.seed), of_each: BTreeMap::new() }
+    pub fn new(context: &ChoreContext) -> Self {
+        Self { context: context.clone(), trials: Attempts::new(context.seed), of_each: BTreeMap::new() }
     }
 
     /// Whether there is something to do now.
@@ -114,7 +114,7 @@ impl Dropping {
     }
 
     fn is_due_for(&self, generation: Generation) -> bool {
-        self.of_each.get(&generation).is_none_or(Trials::is_due)
+        self.of_each.get(&generation).is_none_or(Attempts::is_due)
     }
 
     /// The generations of which it is to be seen whether objects of users still read their tables, which are gone.
@@ -128,7 +128,7 @@ impl Dropping {
         match self.round(&statuses, &notices).await {
             Ok(()) => self.trials.succeeded(),
             Err(error) => {
-                self.household.failed("dropping tables", &error);
+                self.context.failed("dropping tables", &error);
                 self.trials.failed();
             }
         }
@@ -136,29 +136,29 @@ impl Dropping {
     }
 
     async fn round(&mut self, statuses: &[GenerationStatus], notices: &[RecordedNotice]) -> Result<(), StoreError> {
-        let Some(mut right) = self.household.right(Chore::Dropping).await? else { return Ok(()) };
+        let Some(mut right) = self.context.right(Chore::Dropping).await? else { return Ok(()) };
         right.end_overdue().await?;
         for status in statuses.iter().filter(|status| is_over(status)) {
-            if self.is_due_for(status.generation) && !self.household.stop.is_cancelled() {
+            if self.is_due_for(status.generation) && !self.context.stop.is_cancelled() {
                 self.drop(&mut *right, status).await?;
             }
         }
         for generation in outdated(statuses, notices) {
-            self.household.withdraw(generation, NoticeKind::TablesNotDropped).await?;
+            self.context.withdraw(generation, NoticeKind::TablesNotDropped).await?;
         }
         let broken: Vec<Generation> = self.broken(notices).collect();
         for status in statuses.iter().filter(|status| broken.contains(&status.generation) && !status.has_tables) {
-            let dependents = self.household.store.dependents(status).await?;
+            let dependents = self.context.store.dependents(status).await?;
             self.tell_of_broken(status.generation, &dependents).await?;
         }
         right.leave().await
     }
 
     /// Fails only when the store is away: then nothing else could be done either.
-    async fn drop(&mut self, right: &mut dyn Lead, status: &GenerationStatus) -> Result<(), StoreError> {
+    async fn drop(&mut self, right: &mut dyn Leadership, status: &GenerationStatus) -> Result<(), StoreError> {
         let (projection, generation) = (&status.projection, status.generation);
         let obstacle = match right.drop_tables(status).await {
-            Ok(Dropped::Done(broken)) => {
+            Ok(DropOutcome::Done(broken)) => {
                 self.of_each.remove(&generation);
                 tracing::info!(projection, generation = generation.0, "its tables are dropped");
                 return if broken.is_empty() { Ok(()) } else { self.tell_of_broken(generation, &broken).await };
@@ -174,21 +174,21 @@ impl Dropping {
         }
         let notice = obstacle.notice(projection);
         tracing::warn!(projection, generation = generation.0, attempt, next = notice.next, "{}", notice.text);
-        self.household.note(generation, &notice).await
+        self.context.note(generation, &notice).await
     }
 
     async fn tell_of_broken(&mut self, generation: Generation, broken: &[Dependent]) -> Result<(), StoreError> {
         if broken.is_empty() {
             self.of_each.remove(&generation);
-            return self.household.withdraw(generation, NoticeKind::BrokenDependents).await;
+            return self.context.withdraw(generation, NoticeKind::BrokenDependents).await;
         }
         self.trials_of(generation).failed();
-        self.household.note(generation, &broken_notice(broken)).await
+        self.context.note(generation, &broken_notice(broken)).await
     }
 
-    fn trials_of(&mut self, generation: Generation) -> &mut Trials {
-        let seed = self.household.seed;
-        self.of_each.entry(generation).or_insert_with(|| Trials::new(seed))
+    fn trials_of(&mut self, generation: Generation) -> &mut Attempts {
+        let seed = self.context.seed;
+        self.of_each.entry(generation).or_insert_with(|| Attempts::new(seed))
     }
 }
 
@@ -224,18 +224,18 @@ pub(super) struct Obstacle {
 
 impl Obstacle {
     /// What stands behind `dropped`, which is not done.
-    pub(super) fn of(dropped: &Dropped) -> Self {
+    pub(super) fn of(dropped: &DropOutcome) -> Self {
         match dropped {
-            Dropped::Done(_) => Self { text: "nothing".into(), cure: "nothing to do".into(), may_pass: true },
-            Dropped::InUse(by) if by.is_empty() => {
+            DropOutcome::Done(_) => Self { text: "nothing".into(), cure: "nothing to do".into(), may_pass: true },
+            DropOutcome::InUse(by) if by.is_empty() => {
                 Self { text: "they are in use".into(), cure: "wait".into(), may_pass: true }
             }
-            Dropped::InUse(by) => Self {
+            DropOutcome::InUse(by) => Self {
                 text: format!("they are in use by {}", by.join(", ")),
                 cure: "wait for it, or end it".into(),
                 may_pass: true,
             },
-            Dropped::Kept(dependents) => Self {
+            DropOutcome::Kept(dependents) => Self {
                 text: format!("{} depend on them", named(dependents)),
                 cure: statements(dependents),
                 may_pass: false,
@@ -289,18 +289,18 @@ fn statements(dependents: &[Dependent]) -> String {
 }
 
 /// Copies dead letters of the live generation to their topic.
-pub struct Copying {
-    household: Household,
+pub struct DeadLetterCopier {
+    context: ChoreContext,
     /// The consumer group of the projection.
     group: String,
     topic: Option<DeadLetterTopic>,
-    trials: Trials,
+    trials: Attempts,
 }
 
-impl Copying {
+impl DeadLetterCopier {
     /// Nothing was tried yet. Without a topic there is nothing to copy.
-    pub fn new(household: &Household, group: String, topic: Option<DeadLetterTopic>) -> Self {
-        Self { household: household.clone(), group, topic, trials: Trials::new(household.seed) }
+    pub fn new(context: &ChoreContext, group: String, topic: Option<DeadLetterTopic>) -> Self {
+        Self { context: context.clone(), group, topic, trials: Attempts::new(context.seed) }
     }
 
     /// Whether there is something to do now.
@@ -339,7 +339,7 @@ impl Copying {
             Ok(true) => self.trials.succeeded(),
             Ok(false) => drop(self.trials.failed()),
             Err(error) => {
-                self.household.failed("copying dead letters", &error);
+                self.context.failed("copying dead letters", &error);
                 self.trials.failed();
             }
         }
@@ -348,7 +348,7 @@ impl Copying {
 
     /// Whether everything was copied that can be.
     async fn round(&mut self, statuses: &[GenerationStatus], notices: &[RecordedNotice]) -> Result<bool, StoreError> {
-        let Some(right) = self.household.right(Chore::Copying).await? else { return Ok(true) };
+        let Some(right) = self.context.right(Chore::Copying).await? else { return Ok(true) };
         let all = self.copy_and_tell(statuses, notices).await?;
         right.leave().await?;
         Ok(all)
@@ -362,14 +362,14 @@ impl Copying {
     ) -> Result<bool, StoreError> {
         let live = statuses.iter().find(|status| status.state == GenerationState::Live);
         for (generation, kind) in self.outdated(live, notices) {
-            self.household.withdraw(generation, kind).await?;
+            self.context.withdraw(generation, kind).await?;
         }
         let (Some(topic), Some(live)) = (self.topic.clone(), live) else { return Ok(true) };
         let of = ParkedIn { projection: &live.projection, generation: live.generation };
         let failure = self.copy_all(&topic, of).await?;
         match &failure {
             Some(reason) => self.tell_of_failure(&topic, live.generation, reason).await?,
-            None => self.household.withdraw(live.generation, NoticeKind::CopyingFails).await?,
+            None => self.context.withdraw(live.generation, NoticeKind::CopyingFails).await?,
         }
         self.tell_of_uncopyable(&topic, of).await?;
         Ok(failure.is_none())
@@ -378,15 +378,15 @@ impl Copying {
     /// Copies what is to be copied. Why not all of it, if the topic is away. What was copied when we died before noting
     /// it is copied again.
     async fn copy_all(&self, topic: &DeadLetterTopic, of: ParkedIn<'_>) -> Result<Option<String>, StoreError> {
-        let store = &self.household.store;
-        while !self.household.stop.is_cancelled() {
+        let store = &self.context.store;
+        while !self.context.stop.is_cancelled() {
             let letters = store.uncopied(of, MOST_COPIED_AT_ONCE).await?;
             if letters.is_empty() {
                 break;
             }
             let places: Vec<_> = letters.iter().map(place).collect();
             let copies = letters.into_iter().map(|parked| self.copy_of(parked)).collect();
-            let Copied { copied, refused, failure } = topic.copy(copies, self.household.stop.clone()).await;
+            let Copied { copied, refused, failure } = topic.copy(copies, self.context.stop.clone()).await;
             let copied: Vec<_> = copied.into_iter().map(|index| places[index].clone()).collect();
             store.note_copied(of, &copied).await?;
             let refused: Vec<_> = refused.into_iter().map(|(index, reason)| (places[index].clone(), reason)).collect();
@@ -398,9 +398,9 @@ impl Copying {
         Ok(None)
     }
 
-    fn copy_of(&self, parked: ParkedRecord) -> Copy {
-        Copy {
-            projection: self.household.projection.clone(),
+    fn copy_of(&self, parked: ParkedRecord) -> LetterCopy {
+        LetterCopy {
+            projection: self.context.projection.clone(),
             group: self.group.clone(),
             partition: parked.letter.partition,
             record: parked.letter.record,
@@ -420,15 +420,15 @@ impl Copying {
             next: "make sure that the topic exists and that its brokers can be reached; it is tried again".into(),
             count: 0,
         };
-        let (projection, attempt) = (&self.household.projection, self.trials.backoff.attempt() + 1);
+        let (projection, attempt) = (&self.context.projection, self.trials.backoff.attempt() + 1);
         tracing::warn!(projection, generation = generation.0, attempt, next = notice.next, "{}", notice.text);
-        self.household.note(generation, &notice).await
+        self.context.note(generation, &notice).await
     }
 
     async fn tell_of_uncopyable(&self, topic: &DeadLetterTopic, of: ParkedIn<'_>) -> Result<(), StoreError> {
-        let refused = self.household.store.uncopyable(of).await?;
+        let refused = self.context.store.uncopyable(of).await?;
         if refused.is_empty() {
-            return self.household.withdraw(of.generation, NoticeKind::DeadLettersNotCopied).await;
+            return self.context.withdraw(of.generation, NoticeKind::DeadLettersNotCopied).await;
         }
         let shown = refused.iter().take(SHOWN).map(|((at, offset), reason)| format!("{}: {reason}", at.at(*offset)));
         let shown = shown.collect::<Vec<_>>().join("; ");
@@ -446,7 +446,7 @@ impl Copying {
             ),
             count: refused.len() as u64,
         };
-        self.household.note(of.generation, &notice).await
+        self.context.note(of.generation, &notice).await
     }
 }
 
@@ -465,19 +465,19 @@ mod tests {
     #[test]
     fn an_obstacle_names_all_that_depends_and_what_to_type() {
         let kept =
-            Dropped::Kept(vec![dependent("view a", Some("DROP VIEW a")), dependent("view b", Some("DROP VIEW b"))]);
+            DropOutcome::Kept(vec![dependent("view a", Some("DROP VIEW a")), dependent("view b", Some("DROP VIEW b"))]);
         let expected = "its tables can't be dropped: view a, view b depend on them. Next: `DROP VIEW a; DROP VIEW b`; then \
                         `readcast retire p`, or wait: it is tried again";
         assert_eq!(Obstacle::of(&kept).sentence("p"), expected);
-        let child = Dropped::Kept(vec![dependent("view a", Some("DROP VIEW a")), dependent("table c", None)]);
+        let child = DropOutcome::Kept(vec![dependent("view a", Some("DROP VIEW a")), dependent("table c", None)]);
         assert!(Obstacle::of(&child).sentence("p").contains("Next: `DROP VIEW a`, alter or drop the others; then"));
-        let used = Dropped::InUse(vec!["process 7".into()]);
+        let used = DropOutcome::InUse(vec!["process 7".into()]);
         assert!(Obstacle::of(&used).sentence("p").contains("in use by process 7. Next: wait for it, or end it; then"));
     }
 
     #[test]
     fn what_failed_is_tried_again_ever_more_rarely_and_at_least_now_and_then() {
-        let mut trials = Trials::new(7);
+        let mut trials = Attempts::new(7);
         assert!(trials.is_due());
         let mut waits = Vec::new();
         for attempt in 1..=20 {

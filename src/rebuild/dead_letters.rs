@@ -10,12 +10,13 @@ use std::time::Duration;
 use bytes::Bytes;
 use readcast_core::{ChangeSet, Definition};
 
-use super::Conductor;
+use super::OperationReconciler;
 use crate::error::Failure;
-use crate::plan::{Allowed, Pulse, Replay, Rules, replay};
+use crate::plan::{AllowedChanges, CurrentRecord, Replay, Rules, replay};
 use crate::store::{
-    Amendment, Cause, GenerationState, GenerationStatus, Lead, Operation, OperationProgress, ParkedIn, ParkedRecord,
-    ParkedSequence, PoisonClass, Precedence, Resolution, Resolve, Settlement, StoreError, Waiting, Writer,
+    Amendment, GenerationState, GenerationStatus, Leadership, Operation, OperationProgress, ParkedIn, ParkedRecord,
+    ParkedSequence, PoisonCause, PoisonClass, Priority, SettleAction, SettleRequest, Settlement, StoreError,
+    WaitingRecords, Writer,
 };
 use crate::worker::{Unending, watched};
 
@@ -63,30 +64,30 @@ fn records(count: u64) -> String {
 
 /// Settles what `resolve` asks for in every generation that this process can feed. What it says is of the live one.
 pub(super) async fn resolve(
-    conductor: &Conductor,
-    lead: &mut dyn Lead,
+    reconciler: &OperationReconciler,
+    lead: &mut dyn Leadership,
     operation: &Operation,
     statuses: &[GenerationStatus],
-    resolve: &Resolve,
+    resolve: &SettleRequest,
 ) -> Result<Outcome, Failure> {
     let mut outcome = Outcome::default();
     for status in statuses.iter().filter(|status| status.state.is_fed() && status.has_tables) {
-        let Some(definition) = conductor.version(&status.definition_hash) else { continue };
+        let Some(definition) = reconciler.version(&status.definition_hash) else { continue };
         let of = ParkedIn { projection: &status.projection, generation: status.generation };
-        let mut sequences = conductor.store.parked(of).await?;
+        let mut sequences = reconciler.store.parked(of).await?;
         sequences.retain(|sequence| resolve.selection.matches(sequence));
         let mut settling = Settling {
-            conductor,
+            reconciler,
             of,
             definition,
-            allowed: if status.repeats { Allowed::Repeatable } else { Allowed::All },
+            allowed: if status.repeats { AllowedChanges::Repeatable } else { AllowedChanges::All },
             resolution: &resolve.resolution,
             by: &operation.requested_by,
-            writer: conductor.store.writer(definition, status.generation, Precedence::Operation.into()).await?,
+            writer: reconciler.store.writer(definition, status.generation, Priority::Operation.into()).await?,
             outcome: Outcome::default(),
         };
         for (done, sequence) in sequences.iter().enumerate() {
-            if conductor.stop.is_cancelled() || !is_open(conductor, operation).await? {
+            if reconciler.stop.is_cancelled() || !is_open(reconciler, operation).await? {
                 break;
             }
             settling.sequence(sequence).await?;
@@ -105,18 +106,18 @@ pub(super) async fn resolve(
     Ok(outcome)
 }
 
-async fn is_open(conductor: &Conductor, operation: &Operation) -> Result<bool, StoreError> {
-    let open = conductor.store.operations(conductor.name(), 0).await?;
+async fn is_open(reconciler: &OperationReconciler, operation: &Operation) -> Result<bool, StoreError> {
+    let open = reconciler.store.operations(reconciler.name(), 0).await?;
     Ok(open.iter().any(|other| other.id == operation.id))
 }
 
 /// The settling of sequences of one generation.
 struct Settling<'a> {
-    conductor: &'a Conductor,
+    reconciler: &'a OperationReconciler,
     of: ParkedIn<'a>,
     definition: &'a Definition,
-    allowed: Allowed,
-    resolution: &'a Resolution,
+    allowed: AllowedChanges,
+    resolution: &'a SettleAction,
     by: &'a str,
     writer: Box<dyn Writer>,
     outcome: Outcome,
@@ -125,7 +126,7 @@ struct Settling<'a> {
 impl Settling<'_> {
     /// Settles a sequence from its front, as far as that goes.
     async fn sequence(&mut self, sequence: &ParkedSequence) -> Result<(), Failure> {
-        let (store, mut most) = (self.conductor.store.clone(), MOST_AT_ONCE);
+        let (store, mut most) = (self.reconciler.store.clone(), MOST_AT_ONCE);
         loop {
             let waiting = store.waiting(self.of, &sequence.partition, &sequence.id, 0, most).await?;
             if waiting.records.is_empty() {
@@ -167,7 +168,7 @@ impl Settling<'_> {
         let noted = Settlement {
             settled: Vec::new(),
             changes: ChangeSet::new(),
-            failed: Some((offset, Cause::new(PoisonClass::Unstorable, reason))),
+            failed: Some((offset, PoisonCause::new(PoisonClass::Unstorable, reason))),
             amendments: Vec::new(),
             ..settlement
         };
@@ -176,7 +177,7 @@ impl Settling<'_> {
         Ok(())
     }
 
-    async fn settlement(&self, sequence: &ParkedSequence, waiting: &Waiting) -> Result<Settlement, Failure> {
+    async fn settlement(&self, sequence: &ParkedSequence, waiting: &WaitingRecords) -> Result<Settlement, Failure> {
         let mut settlement = Settlement {
             partition: sequence.partition.clone(),
             parking_epoch: waiting.parking_epoch,
@@ -188,16 +189,18 @@ impl Settling<'_> {
         };
         let mut records = waiting.records.clone();
         let discarded = match self.resolution {
-            Resolution::Discard { whole: true } => records.len(),
-            Resolution::Discard { whole: false } if is_first(&records, sequence) => 1,
-            Resolution::Discard { .. } | Resolution::Retry { .. } => 0,
+            SettleAction::Discard { whole: true } => records.len(),
+            SettleAction::Discard { whole: false } if is_first(&records, sequence) => 1,
+            SettleAction::Discard { .. } | SettleAction::Retry { .. } => 0,
         };
         for record in records.drain(..discarded) {
             settlement.settled.push(record.letter.record.offset);
             settlement.amendments.push((record.letter.record.offset, Amendment::Discard));
         }
         let edited = match self.resolution {
-            Resolution::Retry { edited: Some(text) } if is_first(&records, sequence) => Some(Bytes::from(text.clone())),
+            SettleAction::Retry { edited: Some(text) } if is_first(&records, sequence) => {
+                Some(Bytes::from(text.clone()))
+            }
             _ => None,
         };
         if let (Some(value), Some(first)) = (&edited, records.first_mut()) {
@@ -213,7 +216,7 @@ impl Settling<'_> {
 
     /// What a rebuild must know of records that are projected now.
     fn amendments(&self, settled: &[i64], edited: Option<Bytes>) -> Vec<(i64, Amendment)> {
-        let mut amendments: Vec<_> = match self.conductor.handling.duplicate_window {
+        let mut amendments: Vec<_> = match self.reconciler.record_policy.duplicate_window {
             0 => Vec::new(),
             // Their ids may have been there before: that is decided now.
             _ => settled.iter().map(|offset| (*offset, Amendment::Accept)).collect(),
@@ -226,21 +229,21 @@ impl Settling<'_> {
     }
 
     async fn replay(&self, sequence: &ParkedSequence, records: Vec<ParkedRecord>) -> Result<Replay, Failure> {
-        let (definition, handling) = (self.definition.clone(), self.conductor.handling.clone());
+        let (definition, record_policy) = (self.definition.clone(), self.reconciler.record_policy.clone());
         let (partition, allowed) = (sequence.partition.clone(), self.allowed);
-        let work = move |pulse: &Pulse| {
+        let work = move |current: &CurrentRecord| {
             let rules = Rules {
                 definition: &definition,
-                handling: &handling,
+                policy: &record_policy,
                 allowed,
                 condemned: &BTreeMap::new(),
                 parking: None,
                 most_applied: usize::MAX,
-                pulse,
+                current,
             };
             replay(rules, &partition, &records)
         };
-        match watched(Duration::from_millis(self.conductor.handling.longest_projection_ms), work).await {
+        match watched(Duration::from_millis(self.reconciler.record_policy.longest_projection_ms), work).await {
             Ok(replayed) => Ok(replayed),
             Err(Unending::Stuck(position, cause)) => {
                 Ok(Replay { failed: Some((position.offset, cause)), ..Replay::default() })

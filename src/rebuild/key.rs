@@ -5,37 +5,39 @@ use std::collections::{BTreeMap, BTreeSet};
 use bytes::Bytes;
 use readcast_core::{Change, ChangeSet, Definition, Key, Position, RowChange, TopicPartition};
 
-use super::Conductor;
+use super::OperationReconciler;
 use super::reading::{Places, Reading, places};
 use crate::error::Failure;
 use crate::source::{Record, SourceError};
-use crate::store::{Advance, Amendment, Commit, Committed, GenerationStatus, Lead, Precedence, SequenceId, StoreError};
+use crate::store::{
+    Advance, Amendment, Commit, CommitOutcome, GenerationStatus, Leadership, Priority, SequenceId, StoreError,
+};
 
 /// Folds the records with this key again, up to where the live generation stands, and puts the rows that they make in
 /// place of those that are there. What it did, in a sentence.
 ///
 /// The rows must be this key's alone: what other records have a share in can't be told apart any more.
 pub(super) async fn refold(
-    conductor: &Conductor,
-    lead: &mut dyn Lead,
+    reconciler: &OperationReconciler,
+    lead: &mut dyn Leadership,
     live: &GenerationStatus,
     definition: &Definition,
     key: &str,
 ) -> Result<String, Failure> {
-    if conductor.handling.duplicate_window > 0 {
+    if reconciler.record_policy.duplicate_window > 0 {
         let reason = "duplicates are left out here, and which records those are can't be told for one key alone: \
                       rebuild the projection";
         return Err(refused(reason.into()));
     }
     let begins: Places =
         live.checkpoints.iter().map(|held| (held.partition.clone(), held.start_offset.unwrap_or(0))).collect();
-    let scan = Scan { conductor, definition, decided: decided(conductor, live, definition, key).await? };
+    let scan = Scan { reconciler, definition, decided: decided(reconciler, live, definition, key).await? };
     let stood = places(live);
     let mut folded = Folded::default();
     scan.read(&begins, &stood, |partition, record| folded.take(&scan, key, partition, record)).await?;
     // From here on the live generation stands still, so that what is folded is all there is.
     lead.hold(live.generation).await?;
-    let statuses = conductor.statuses().await?;
+    let statuses = reconciler.statuses().await?;
     let held = statuses.iter().find(|status| status.generation == live.generation);
     let held = held.ok_or_else(|| refused("the live generation is gone".into()))?;
     let stands = places(held);
@@ -50,16 +52,16 @@ pub(super) async fn refold(
 
 /// What operators decided about records. Refuses when some of this key are parked.
 async fn decided(
-    conductor: &Conductor,
+    reconciler: &OperationReconciler,
     live: &GenerationStatus,
     definition: &Definition,
     key: &str,
 ) -> Result<BTreeMap<Position, Amendment>, Failure> {
-    let mut writer = conductor.store.writer(definition, live.generation, Precedence::Operation.into()).await?;
+    let mut writer = reconciler.store.writer(definition, live.generation, Priority::Operation.into()).await?;
     let partitions: Vec<_> = live.checkpoints.iter().map(|held| held.partition.clone()).collect();
     let sequence = SequenceId::of(&Record { key: Some(Bytes::copy_from_slice(key.as_bytes())), ..Record::default() });
     let mut decided = BTreeMap::new();
-    for (partition, memory) in writer.recall(&partitions, 0).await? {
+    for (partition, memory) in writer.load_state(&partitions, 0).await? {
         if memory.parked.contains(&sequence) {
             let name = &live.projection;
             return Err(refused(format!(
@@ -91,15 +93,14 @@ async fn write(
     };
     let advances = held.checkpoints.iter().map(advance).collect();
     let commit = Commit { advances, changes: folded.changes(scan), ..Commit::default() };
-    let mut writer =
-        scan.conductor.store.writer(scan.definition, held.generation, Precedence::Operation.into()).await?;
+    let mut writer = scan.reconciler.store.writer(scan.definition, held.generation, Priority::Operation.into()).await?;
     match writer.commit(&commit).await? {
-        Committed::Applied(written) => Ok(format!(
+        CommitOutcome::Applied(written) => Ok(format!(
             "{} records with the key `{key}` were folded again: {} rows written",
             folded.records, written.rows
         )),
         // Another owner took over, or the hold was over too soon: the next step begins anew.
-        Committed::Held(_) | Committed::Outdated | Committed::Full(_) | Committed::Fenced => {
+        CommitOutcome::Held(_) | CommitOutcome::Outdated | CommitOutcome::Full(_) | CommitOutcome::Fenced => {
             Err(StoreError::Unavailable {
                 doing: "folding a key again".into(),
                 reason: "the live generation moved meanwhile".into(),
@@ -214,7 +215,7 @@ impl Folded {
 
 /// Reads the log without writing anything.
 struct Scan<'a> {
-    conductor: &'a Conductor,
+    reconciler: &'a OperationReconciler,
     definition: &'a Definition,
     /// What operators decided about records.
     decided: BTreeMap<Position, Amendment>,
@@ -231,7 +232,8 @@ impl Scan<'_> {
             Some(Amendment::Accept) | None => None,
         };
         let record = amended.as_ref().unwrap_or(record);
-        let event = self.conductor.handling.format.decode(&position, record).map_err(|error| error.to_string())?;
+        let event =
+            self.reconciler.record_policy.format.decode(&position, record).map_err(|error| error.to_string())?;
         match self.definition.subscribes(&event.event_type) {
             true => self.definition.project(&event).map_err(|error| error.to_string()),
             false => Ok(Vec::new()),
@@ -245,12 +247,12 @@ impl Scan<'_> {
         to: &Places,
         mut each: impl FnMut(&TopicPartition, &Record) -> Result<(), Failure>,
     ) -> Result<(), Failure> {
-        let Some(mut reading) = Reading::begin(self.conductor, self.definition, from, to).await? else {
+        let Some(mut reading) = Reading::begin(self.reconciler, self.definition, from, to).await? else {
             return Ok(());
         };
         loop {
             let batch = tokio::select! {
-                () = self.conductor.stop.cancelled() => return Err(stopped().into()),
+                () = self.reconciler.stop.cancelled() => return Err(stopped().into()),
                 batch = reading.next() => batch?,
             };
             let Some(batch) = batch else { break };

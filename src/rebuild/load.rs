@@ -24,7 +24,7 @@ use crate::failpoint;
 use crate::plan::Tally;
 use crate::source::Batch;
 use crate::store::{
-    Commit, Committed, GenerationState, GenerationStatus, Load, OperationProgress, Precedence, RowSink, Written,
+    Commit, CommitOutcome, GenerationState, GenerationStatus, Load, OperationProgress, Priority, RowSink, Written,
     row_stream,
 };
 use crate::worker::tell_of_parked;
@@ -46,7 +46,7 @@ pub struct LoadLimits {
 }
 
 /// What became of it.
-pub(super) enum Loaded {
+pub(super) enum LoadOutcome {
     /// The generation holds what the log held up to where the live one stood.
     All,
     /// It holds nothing, for this reason, and would not by another try.
@@ -60,11 +60,11 @@ pub(super) async fn load(
     work: &mut Work<'_>,
     status: &GenerationStatus,
     definition: &Definition,
-) -> Result<Loaded, Failure> {
+) -> Result<LoadOutcome, Failure> {
     match try_to_load(work, status, definition).await {
         // The lead's connection may be gone: whoever leads next begins again.
         Err(Failure::Store(error)) if error.may_pass() => Err(error.into()),
-        Err(failure) => Ok(Loaded::Nothing(failure.to_string())),
+        Err(failure) => Ok(LoadOutcome::Nothing(failure.to_string())),
         loaded => loaded,
     }
 }
@@ -73,12 +73,12 @@ async fn try_to_load(
     work: &mut Work<'_>,
     status: &GenerationStatus,
     definition: &Definition,
-) -> Result<Loaded, Failure> {
+) -> Result<LoadOutcome, Failure> {
     let Some(Folded { commit, tally, spool }) = fold(work, status, definition).await? else {
-        return Ok(Loaded::NotYet);
+        return Ok(LoadOutcome::NotYet);
     };
     if commit.advances.is_empty() {
-        return Ok(Loaded::All);
+        return Ok(LoadOutcome::All);
     }
     failpoint::hit("load_folded");
     let Size { runs, file_bytes, .. } = spool.size();
@@ -93,29 +93,29 @@ async fn try_to_load(
     // Without a listener it ends at once.
     let missed = making.await.map_err(|panicked| Failure::Panicked(panicked.to_string()))?;
     Ok(match committed? {
-        Committed::Applied(written) => {
-            let metrics = &work.conductor.metrics;
+        CommitOutcome::Applied(written) => {
+            let metrics = &work.reconciler.metrics;
             metrics.recorded(&tally);
             metrics.committed(begun.elapsed(), &Written { missed, ..written });
             tell_of_parked(projection, &commit);
-            tell_of_unidentified(work.conductor, status, tally.unidentified).await;
-            Loaded::All
+            tell_of_unidentified(work.reconciler, status, tally.unidentified).await;
+            LoadOutcome::All
         }
-        Committed::Full(limit) => Loaded::Nothing(format!("more would be parked than {limit}")),
+        CommitOutcome::Full(limit) => LoadOutcome::Nothing(format!("more would be parked than {limit}")),
         // An operator decided about a record meanwhile, or somebody else led.
-        Committed::Outdated | Committed::Held(_) | Committed::Fenced => Loaded::NotYet,
+        CommitOutcome::Outdated | CommitOutcome::Held(_) | CommitOutcome::Fenced => LoadOutcome::NotYet,
     })
 }
 
 /// Notes how many events had no identity. They are projected whether that succeeds or not.
-async fn tell_of_unidentified(conductor: &super::Conductor, status: &GenerationStatus, count: u64) {
+async fn tell_of_unidentified(reconciler: &super::OperationReconciler, status: &GenerationStatus, count: u64) {
     if count == 0 {
         return;
     }
     let GenerationStatus { projection, generation, .. } = status;
-    let notice = conductor.handling.identity.notice(count);
+    let notice = reconciler.record_policy.identity.notice(count);
     tracing::warn!(projection, generation = generation.0, next = notice.next, "{}", notice.text);
-    if let Err(error) = conductor.store.note(projection, *generation, &conductor.instance, &notice).await {
+    if let Err(error) = reconciler.store.note(projection, *generation, &reconciler.instance, &notice).await {
         tracing::debug!(projection, "that {count} events have no identity was not noted: {error}");
     }
 }
@@ -134,18 +134,18 @@ async fn fold(
     definition: &Definition,
 ) -> Result<Option<Folded>, Failure> {
     let (from, to) = (places(status), places(work.live));
-    let conductor = work.conductor;
-    let spool = Spool::new(definition.tables(), &conductor.policy.spool_directory, conductor.load_limits.memory);
+    let reconciler = work.reconciler;
+    let spool = Spool::new(definition.tables(), &reconciler.policy.spool_directory, reconciler.load_limits.memory);
     let spool = Arc::new(Mutex::new(spool));
     let mut planners = Planners::begin(work, status, definition, &spool).await?;
-    if let Some(mut reading) = Reading::begin(conductor, definition, &from, &to).await? {
+    if let Some(mut reading) = Reading::begin(reconciler, definition, &from, &to).await? {
         let all = read(work, status, definition, &mut reading, &mut planners).await;
         reading.end().await;
         if !all? {
             return Ok(None);
         }
     }
-    let (commit, tally) = planners.end().await?.commit(conductor.handling.parking);
+    let (commit, tally) = planners.end().await?.commit(reconciler.record_policy.parking);
     let progress = OperationProgress { phase: "load: writing rows".into(), ..work.pace_of(status, &to) };
     work.lead.progress(work.operation.id, &progress).await?;
     let Some(spool) = Arc::into_inner(spool) else { unreachable!("the planners have ended") };
@@ -167,7 +167,7 @@ async fn read(
     loop {
         tokio::select! {
             biased;
-            () = work.conductor.stop.cancelled() => return Ok(false),
+            () = work.reconciler.stop.cancelled() => return Ok(false),
             Some(ended) = planners.tasks.join_next() => drop(ended_well(ended)?),
             _ = tick.tick() => {
                 let progress = work.pace_of(status, &planners.read);
@@ -191,13 +191,13 @@ async fn is_wanted(
     definition: &Definition,
     throttle: &mut Throttle,
 ) -> Result<bool, Failure> {
-    let (store, name) = (&work.conductor.store, work.conductor.name());
+    let (store, name) = (&work.reconciler.store, work.reconciler.name());
     let statuses = store.generations_of(name).await?;
     let live = store.positions(name, None).await?;
-    let most = work.conductor.policy.max_impact_of(Some(&work.operation.command));
+    let most = work.reconciler.policy.max_impact_of(Some(&work.operation.command));
     // A question without an answer changes nothing: where the log can't be read, reading it fails.
     if most > 0
-        && let Ok(extents) = work.conductor.source.extents(definition.topics()).await
+        && let Ok(extents) = work.reconciler.source.extents(definition.topics()).await
     {
         throttle.look(&live, &extents, most);
     }
@@ -237,7 +237,7 @@ fn ended_well(ended: Result<Result<Planned, Failure>, tokio::task::JoinError>) -
 
 /// Records for a planner.
 #[derive(Default)]
-struct Hand {
+struct PendingBatches {
     batches: Vec<Arc<Batch>>,
     bytes: usize,
 }
@@ -248,7 +248,7 @@ struct Planners {
     of: BTreeMap<TopicPartition, usize>,
     inboxes: Vec<mpsc::Sender<Vec<Arc<Batch>>>>,
     /// What each is given next.
-    hands: Vec<Hand>,
+    hands: Vec<PendingBatches>,
     /// How many bytes of records make a hand full.
     most_bytes: usize,
     /// Up to where records were given to them.
@@ -262,13 +262,13 @@ impl Planners {
         definition: &Definition,
         spool: &Arc<Mutex<Spool>>,
     ) -> Result<Self, Failure> {
-        let conductor = work.conductor;
-        let LoadLimits { planners, memory } = conductor.load_limits;
-        let mut writer = conductor.store.writer(definition, status.generation, Precedence::Operation.into()).await?;
+        let reconciler = work.reconciler;
+        let LoadLimits { planners, memory } = reconciler.load_limits;
+        let mut writer = reconciler.store.writer(definition, status.generation, Priority::Operation.into()).await?;
         let partitions: Vec<_> = status.checkpoints.iter().map(|held| held.partition.clone()).collect();
-        let memories = writer.recall(&partitions, conductor.handling.duplicate_window).await?;
+        let memories = writer.load_state(&partitions, reconciler.record_policy.duplicate_window).await?;
         let mut memories: BTreeMap<_, _> = memories.into_iter().collect();
-        let mut shares: Vec<_> = (0..planners).map(|_| Planner::new(conductor, definition, spool)).collect();
+        let mut shares: Vec<_> = (0..planners).map(|_| Planner::new(reconciler, definition, spool)).collect();
         let mut of = BTreeMap::new();
         for (number, held) in status.checkpoints.iter().enumerate() {
             let memory = memories.remove(&held.partition).unwrap_or_default();
@@ -286,7 +286,7 @@ impl Planners {
             tasks,
             of,
             inboxes,
-            hands: (0..planners).map(|_| Hand::default()).collect(),
+            hands: (0..planners).map(|_| PendingBatches::default()).collect(),
             most_bytes,
             read: places(status),
         })
@@ -330,7 +330,7 @@ impl Work<'_> {
             ends.iter().map(|(of, end)| (end - from.get(of).copied().unwrap_or(0)).max(0).unsigned_abs()).sum()
         };
         let done = length(read);
-        let per_second = self.pace.measure(done);
+        let per_second = self.tracker.measure(done);
         OperationProgress { phase: "load".into(), done, total: length(&places(self.live)).max(done), per_second }
     }
 }

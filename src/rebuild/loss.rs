@@ -3,13 +3,13 @@
 use readcast_core::TopicPartition;
 
 use crate::source::{Extents, Verdict, verify};
-use crate::store::{GenerationStatus, Move};
+use crate::store::{CheckpointMove, GenerationStatus};
 
 /// A checkpoint that points to where the log can't be read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Loss {
     /// Where the checkpoint goes.
-    pub step: Move,
+    pub step: CheckpointMove,
     /// What is lost, in words.
     pub what: String,
 }
@@ -23,7 +23,7 @@ pub fn losses<'a>(statuses: impl IntoIterator<Item = &'a GenerationStatus>, exte
 fn of_generation(status: &GenerationStatus, extents: &Extents) -> Vec<Loss> {
     let found_out = status.last_error.as_ref().filter(|_| status.is_halted()).and_then(|error| cut_off(&error.text));
     let loss = |partition: &TopicPartition, to, what| Loss {
-        step: Move { generation: status.generation, partition: partition.clone(), to },
+        step: CheckpointMove { generation: status.generation, partition: partition.clone(), to },
         what: format!("{partition} of generation {}: {what}", status.generation.0),
     };
     let checkpoints = status.checkpoints.iter().filter_map(|held| {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use readcast_core::{Definition, TopicPartition};
 
-use super::Conductor;
+use super::OperationReconciler;
 use crate::error::Failure;
 use crate::source::{Batch, SourceError, SourceEvent, Start, Subscription};
 use crate::store::GenerationStatus;
@@ -30,7 +30,7 @@ pub(super) struct Reading {
 impl Reading {
     /// Joins a group of its own, which gets all partitions and leaves nothing behind. `None` when there is nothing to read.
     pub(super) async fn begin(
-        conductor: &Conductor,
+        reconciler: &OperationReconciler,
         definition: &Definition,
         from: &Places,
         to: &Places,
@@ -41,8 +41,8 @@ impl Reading {
         if left.is_empty() {
             return Ok(None);
         }
-        let group = format!("{}.reading.{:016x}", conductor.group, fastrand::u64(..));
-        let subscription = conductor.source.subscribe(&group, definition.topics()).await?;
+        let group = format!("{}.reading.{:016x}", reconciler.group, fastrand::u64(..));
+        let subscription = reconciler.source.subscribe(&group, definition.topics()).await?;
         Ok(Some(Self { subscription, from: from.clone(), starting: Vec::new(), left }))
     }
 

@@ -3,18 +3,18 @@
 //! A subscription is one consumer, polled by one thread of its own. The thread serves the group's callbacks and hands
 //! records on; it stops taking more while the bytes that nobody has taken yet exceed a bound.
 
+mod byte_budget;
 mod dead_letters;
+mod errors;
 mod extents;
+mod heartbeat;
 mod log;
-mod meaning;
 mod native;
 mod poll;
 mod pool;
 mod produce;
 mod properties;
-mod pulse;
 mod rebalance;
-mod room;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -27,13 +27,13 @@ use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 use readcast_core::{Timestamp, TopicPartition};
 use tokio::sync::{mpsc, oneshot};
 
-pub use self::dead_letters::{Copied, Copy, DeadLetterTopic, Dialect};
+pub use self::dead_letters::{Copied, DeadLetterTopic, Dialect, LetterCopy};
+use self::heartbeat::Heartbeat;
 use self::log::ToTracing;
 pub use self::produce::Producer;
 use self::properties::Kept;
 pub use self::properties::Properties;
-use self::pulse::Pulse;
-use self::rebalance::Member;
+use self::rebalance::GroupMember;
 use super::{Assignment, Extents, Source, SourceError, SourceEvent, Start, Subscription};
 
 /// How long one question to the brokers may take.
@@ -151,8 +151,8 @@ impl Source for KafkaSource {
     async fn subscribe(&self, group: &str, topics: &[&str]) -> Result<Box<dyn Subscription>, SourceError> {
         let (sender, events) = mpsc::unbounded_channel();
         let assignment = Arc::new(Assignment::default());
-        let member = Member::new(self.topics.clone(), assignment.clone(), sender.clone());
-        let consumer: BaseConsumer<Member> = self
+        let member = GroupMember::new(self.topics.clone(), assignment.clone(), sender.clone());
+        let consumer: BaseConsumer<GroupMember> = self
             .consumer_config(group)?
             .create_with_context(member)
             .map_err(|error| refused("configuring the Kafka consumer", &error))?;
@@ -160,16 +160,16 @@ impl Source for KafkaSource {
         let names: Vec<&str> = names.iter().map(String::as_str).collect();
         consumer.subscribe(&names).map_err(|error| refused("subscribing", &error))?;
         let consumer = Arc::new(consumer);
-        let room = Arc::new(room::Room::new(self.buffer_bytes));
+        let budget = Arc::new(byte_budget::ByteBudget::new(self.buffer_bytes));
         let (closed, closing) = oneshot::channel();
-        let pulse = Arc::new(Pulse::new());
+        let heartbeat = Arc::new(Heartbeat::new());
         let poller = poll::Poller::new(
             consumer.clone(),
             self.topics.clone(),
             sender,
             assignment.clone(),
-            room.clone(),
-            pulse.clone(),
+            budget.clone(),
+            heartbeat.clone(),
         );
         let thread = std::thread::Builder::new().name(format!("kafka {group}"));
         let spawned = thread.spawn(move || {
@@ -185,8 +185,8 @@ impl Source for KafkaSource {
             topics: self.topics.clone(),
             events,
             assignment,
-            room,
-            pulse,
+            budget,
+            heartbeat,
             closing,
             failed: None,
         }))
@@ -195,12 +195,12 @@ impl Source for KafkaSource {
 
 struct KafkaSubscription {
     /// None once it is being closed.
-    consumer: Option<Arc<BaseConsumer<Member>>>,
+    consumer: Option<Arc<BaseConsumer<GroupMember>>>,
     topics: Topics,
     events: mpsc::UnboundedReceiver<Result<SourceEvent, SourceError>>,
     assignment: Arc<Assignment>,
-    room: Arc<room::Room>,
-    pulse: Arc<Pulse>,
+    budget: Arc<byte_budget::ByteBudget>,
+    heartbeat: Arc<Heartbeat>,
     closing: oneshot::Receiver<()>,
     /// What ended it. Nothing is given out after that: it could be what lies behind something that is missing.
     failed: Option<SourceError>,
@@ -208,7 +208,7 @@ struct KafkaSubscription {
 
 impl Drop for KafkaSubscription {
     fn drop(&mut self) {
-        self.room.close();
+        self.budget.close();
     }
 }
 
@@ -225,7 +225,7 @@ impl Subscription for KafkaSubscription {
         let event = self.events.recv().await.ok_or_else(ended)?;
         let event = event.inspect_err(|error| self.failed = Some(error.clone()))?;
         if let SourceEvent::Batch(batch) = &event {
-            self.room.give_back(batch.bytes());
+            self.budget.give_back(batch.bytes());
         }
         Ok(event)
     }
@@ -245,7 +245,7 @@ impl Subscription for KafkaSubscription {
     }
 
     fn last_sign(&self) -> Duration {
-        self.pulse.since()
+        self.heartbeat.since()
     }
 
     fn mirror(&mut self, next_offsets: &[(TopicPartition, i64)]) {
@@ -263,7 +263,7 @@ impl Subscription for KafkaSubscription {
 
     async fn close(mut self: Box<Self>) {
         self.consumer = None;
-        self.room.close();
+        self.budget.close();
         if tokio::time::timeout(CLOSE_TIMEOUT, &mut self.closing).await.is_err() {
             tracing::warn!("the Kafka consumer did not close in time: its group will notice by session time-out");
         }

@@ -6,7 +6,7 @@ use super::Generation;
 
 /// Something that a user made on a live table or on the view of it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Addition {
+pub struct UserAddition {
     /// The table or view, as the store names it.
     pub on: String,
     /// What it is, such as `index by_email`.
@@ -16,13 +16,13 @@ pub struct Addition {
     /// How the table would declare it, where it could.
     pub declaration: Option<String>,
     /// What becomes of it.
-    pub fate: Fate,
+    pub fate: AdditionFate,
 }
 
 /// What becomes of an addition with the next swap.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Fate {
+pub enum AdditionFate {
     /// It is still there.
     Kept,
     /// The new table has one like it.
@@ -33,19 +33,19 @@ pub enum Fate {
     Lost,
 }
 
-impl Addition {
+impl UserAddition {
     /// What becomes of it in a rebuild that keeps indexes, or does not.
     #[must_use]
     pub fn in_a_rebuild(mut self, keep_indexes: bool) -> Self {
-        if keep_indexes && self.fate == Fate::Carriable {
-            self.fate = Fate::Carried;
+        if keep_indexes && self.fate == AdditionFate::Carriable {
+            self.fate = AdditionFate::Carried;
         }
         self
     }
 
     /// Whether the next swap takes it away.
     pub fn is_lost(&self) -> bool {
-        matches!(self.fate, Fate::Carriable | Fate::Lost)
+        matches!(self.fate, AdditionFate::Carriable | AdditionFate::Lost)
     }
 
     /// All of it in a sentence, with what to do about it.
@@ -53,12 +53,14 @@ impl Addition {
         let Self { on, what, statement, declaration, fate } = self;
         let declare = declaration.as_ref().map(|text| format!("declare it (`{text}`), or ")).unwrap_or_default();
         let becomes = match fate {
-            Fate::Kept => "is kept".to_owned(),
-            Fate::Carried => "is made again on the new table".to_owned(),
-            Fate::Carriable => {
+            AdditionFate::Kept => "is kept".to_owned(),
+            AdditionFate::Carried => "is made again on the new table".to_owned(),
+            AdditionFate::Carriable => {
                 format!("is lost at the next swap: {declare}rebuild with `--keep-indexes`, which makes it again")
             }
-            Fate::Lost => format!("is lost at the next swap: {declare}type it again afterwards, for what replaces it"),
+            AdditionFate::Lost => {
+                format!("is lost at the next swap: {declare}type it again afterwards, for what replaces it")
+            }
         };
         format!("{what} on {on} {becomes}: {statement}")
     }
@@ -126,12 +128,12 @@ mod tests {
 
     #[test]
     fn what_becomes_of_an_addition_is_said_with_what_to_do() {
-        let addition = Addition {
+        let addition = UserAddition {
             on: "t_g1".into(),
             what: "index by_a".into(),
             statement: "CREATE INDEX by_a ON t_g1 (a)".into(),
             declaration: Some(".index([\"a\"])".into()),
-            fate: Fate::Carriable,
+            fate: AdditionFate::Carriable,
         };
         assert!(addition.is_lost() && addition.sentence().contains("`--keep-indexes`"), "{}", addition.sentence());
         let carried = addition.clone().in_a_rebuild(true);
@@ -140,7 +142,7 @@ mod tests {
             "{}",
             carried.sentence()
         );
-        let lost = Addition { fate: Fate::Lost, ..addition }.in_a_rebuild(true);
+        let lost = UserAddition { fate: AdditionFate::Lost, ..addition }.in_a_rebuild(true);
         assert!(lost.is_lost() && lost.sentence().contains("declare it (`.index([\"a\"])`)"), "{}", lost.sentence());
     }
 }

@@ -2,7 +2,7 @@
 
 /// The connections of a server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Capacity {
+pub struct ConnectionCapacity {
     /// How many the server has for roles that are no superusers.
     pub server: u32,
     /// How many are others' at the moment.
@@ -13,7 +13,7 @@ pub struct Capacity {
     pub ours: u32,
 }
 
-impl Capacity {
+impl ConnectionCapacity {
     /// Whether there is room for what runs, or, where nothing runs, for one process with `configured` connections.
     ///
     /// # Errors
@@ -42,15 +42,15 @@ mod tests {
 
     #[test]
     fn the_number_to_set_is_told_when_the_server_has_too_few() {
-        let three = Capacity { server: 97, others: 10, processes: 3, ours: 120 };
+        let three = ConnectionCapacity { server: 97, others: 10, processes: 3, ours: 120 };
         let told = three.suffices_for(40).expect_err("120 are more than 87");
         assert_eq!(
             told,
             "3 instances may take 120 connections; the server has 97, and others have 10 of them now. Set \
              `store.max_connections` to at most 29, or raise the server's `max_connections`"
         );
-        assert!(Capacity { ours: 87, ..three }.suffices_for(40).is_ok());
-        let nobody = Capacity { processes: 0, ours: 0, ..three };
+        assert!(ConnectionCapacity { ours: 87, ..three }.suffices_for(40).is_ok());
+        let nobody = ConnectionCapacity { processes: 0, ours: 0, ..three };
         assert!(nobody.suffices_for(20).expect("87 are free").starts_with("1 instance may take 20 connections"));
         assert!(nobody.suffices_for(88).is_err());
     }

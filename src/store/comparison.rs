@@ -15,14 +15,14 @@ const MOST_COLUMNS: usize = 20;
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Comparison {
     /// Where both stood.
-    pub at: Vec<Place>,
+    pub at: Vec<ComparedPlace>,
     /// The tables that one of them or both have.
     pub tables: Vec<TableComparison>,
 }
 
 /// Where both generations stood in one partition.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Place {
+pub struct ComparedPlace {
     /// Which topic.
     pub topic: String,
     /// Which of its partitions.
@@ -31,7 +31,7 @@ pub struct Place {
     pub next_offset: i64,
 }
 
-impl Place {
+impl ComparedPlace {
     /// The place `next_offset` of `partition`.
     pub fn new(partition: &TopicPartition, next_offset: i64) -> Self {
         Self { topic: partition.topic.to_string(), partition: partition.partition, next_offset }

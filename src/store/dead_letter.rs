@@ -8,7 +8,7 @@ use readcast_core::{ChangeSet, Timestamp, TopicPartition};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::{Commit, Generation, Window};
+use super::{Commit, DuplicateWindow, Generation};
 use crate::source::{Header, Record};
 
 /// Why a record is poison.
@@ -65,14 +65,14 @@ impl fmt::Display for PoisonClass {
 
 /// What is wrong with a record.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Cause {
+pub struct PoisonCause {
     /// Of which kind it is.
     pub class: PoisonClass,
     /// In words, which may hold something of the record: for operators' eyes, and for no log.
     pub reason: String,
 }
 
-impl Cause {
+impl PoisonCause {
     /// A cause of this class.
     pub fn new(class: PoisonClass, reason: impl Into<String>) -> Self {
         Self { class, reason: reason.into() }
@@ -121,7 +121,7 @@ pub struct DeadLetter {
     /// The records that it waits with.
     pub sequence: SequenceId,
     /// What is wrong with it; nothing when it only waits for an earlier record of its key.
-    pub cause: Option<Cause>,
+    pub cause: Option<PoisonCause>,
 }
 
 /// How much may be parked. What goes beyond it halts the projection.
@@ -186,7 +186,7 @@ impl Amendment {
 
 /// What was decided earlier about the records of one partition, and is needed to decide about the next ones.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Memory {
+pub struct PartitionState {
     /// Raised whenever somebody but the owner of the partition changes any of this: a commit that was planned with an
     /// earlier one is refused.
     pub parking_epoch: i64,
@@ -195,12 +195,12 @@ pub struct Memory {
     /// What operators decided, by offset.
     pub amendments: BTreeMap<i64, Amendment>,
     /// The ids of the last records.
-    pub window: Window,
+    pub window: DuplicateWindow,
 }
 
-impl Memory {
+impl PartitionState {
     /// Takes note of what a commit has decided about the partition.
-    pub(crate) fn learn(&mut self, partition: &TopicPartition, commit: &Commit) {
+    pub(crate) fn record(&mut self, partition: &TopicPartition, commit: &Commit) {
         let letters = commit.dead_letters.iter().filter(|letter| letter.partition == *partition);
         self.parked.extend(letters.map(|letter| letter.sequence.clone()));
         let pages = commit.ledger.iter().filter(|page| page.partition == *partition);
@@ -220,7 +220,7 @@ pub struct ParkedSequence {
     /// The offset of the first of them.
     pub first_offset: i64,
     /// What was wrong with the first; nothing while a retry is under way, or was cut short.
-    pub cause: Option<Cause>,
+    pub cause: Option<PoisonCause>,
     /// How often the first was tried again.
     pub attempts: u32,
     /// When the first was parked, in RFC 3339.
@@ -244,8 +244,8 @@ pub struct ParkedRecord {
 
 /// The next records of a sequence, in the order of the log.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Waiting {
-    /// See [`Memory::parking_epoch`]: settled is what was read under it.
+pub struct WaitingRecords {
+    /// See [`PartitionState::parking_epoch`]: settled is what was read under it.
     pub parking_epoch: i64,
     /// The records.
     pub records: Vec<ParkedRecord>,
@@ -263,7 +263,7 @@ pub struct Settlement {
     /// What they change in the tables; nothing when they are discarded.
     pub changes: ChangeSet,
     /// The record behind them that could not be projected this time either, by its offset.
-    pub failed: Option<(i64, Cause)>,
+    pub failed: Option<(i64, PoisonCause)>,
     /// What is to be remembered for later generations, by offset.
     pub amendments: Vec<(i64, Amendment)>,
     /// Who asked for it.
@@ -272,7 +272,7 @@ pub struct Settlement {
 
 /// How much is parked in a generation.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct Parked {
+pub struct ParkedCounts {
     /// How many sequences.
     pub keys: u64,
     /// How many records.
@@ -446,7 +446,7 @@ mod tests {
             id: SequenceId::recorded("digest".into()),
             key: Some(Bytes::from_static(b"ord_1")),
             first_offset: 41,
-            cause: Some(Cause::new(PoisonClass::Undecodable, "no JSON")),
+            cause: Some(PoisonCause::new(PoisonClass::Undecodable, "no JSON")),
             attempts: 0,
             since: "2024-05-20T14:30:00.000Z".into(),
             records: 1,

@@ -5,7 +5,7 @@ use std::fmt;
 
 use readcast_core::{TableSpec, TopicPartition};
 
-use super::{Comparison, Parked};
+use super::{Comparison, ParkedCounts};
 
 /// The number of one physical build of a projection's tables, from 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
@@ -143,7 +143,7 @@ pub struct GenerationStatus {
     /// What keeps it from going on, if anything does.
     pub last_error: Option<RecordedError>,
     /// What is parked.
-    pub parked: Parked,
+    pub parked: ParkedCounts,
     /// Whether it has physical tables.
     pub has_tables: bool,
     /// How far it is.
@@ -181,7 +181,7 @@ impl GenerationStatus {
             standby_is_over: false,
             proof: None,
             last_error: None,
-            parked: Parked::default(),
+            parked: ParkedCounts::default(),
             has_tables: true,
             checkpoints: next_offsets.iter().map(checkpoint).collect(),
         }
@@ -208,7 +208,7 @@ impl GenerationStatus {
 
 /// What keeps a generation from going on.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Trouble {
+pub struct GenerationError {
     /// What is wrong.
     pub text: String,
     /// How often it was tried again, or 0 while the rest goes on; `None` when it stands still, for only a person can do

@@ -14,7 +14,7 @@ pub type IdDigest = [u8; 16];
 
 /// What is kept of one event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Entry {
+pub struct LedgerEntry {
     /// Where it stands in its partition.
     pub offset: i64,
     /// Its id.
@@ -23,7 +23,7 @@ pub struct Entry {
     pub content: u64,
 }
 
-impl Entry {
+impl LedgerEntry {
     const BYTES: usize = 32;
 
     /// The event with this id and content.
@@ -58,39 +58,39 @@ fn digest<const N: usize>(bytes: &[u8]) -> [u8; N] {
 
 /// The entries that one commit adds for one partition.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Page {
+pub struct LedgerPage {
     /// Which partition.
     pub partition: TopicPartition,
     /// The offset at which the commit ends.
     pub to: i64,
     /// The entries, in order.
-    pub entries: Vec<Entry>,
+    pub entries: Vec<LedgerEntry>,
     /// Pages that end here or before are needed no longer.
     pub forget_to: i64,
 }
 
-impl Page {
+impl LedgerPage {
     pub(super) fn to_bytes(&self) -> Vec<u8> {
-        let mut bytes = Vec::with_capacity(self.entries.len() * Entry::BYTES);
+        let mut bytes = Vec::with_capacity(self.entries.len() * LedgerEntry::BYTES);
         self.entries.iter().for_each(|entry| entry.write(&mut bytes));
         bytes
     }
 }
 
 /// The entries of a page as it was written.
-pub(super) fn entries(page: &[u8]) -> impl Iterator<Item = Entry> {
-    page.as_chunks::<{ Entry::BYTES }>().0.iter().map(Entry::read)
+pub(super) fn entries(page: &[u8]) -> impl Iterator<Item = LedgerEntry> {
+    page.as_chunks::<{ LedgerEntry::BYTES }>().0.iter().map(LedgerEntry::read)
 }
 
 /// The entries of the last `offsets` offsets of one partition.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Window {
+pub struct DuplicateWindow {
     offsets: i64,
     seen: HashMap<IdDigest, (i64, u64)>,
     order: VecDeque<(i64, IdDigest)>,
 }
 
-impl Window {
+impl DuplicateWindow {
     /// An empty window. With 0 offsets it stays empty.
     pub fn new(offsets: i64) -> Self {
         Self { offsets, ..Self::default() }
@@ -108,7 +108,7 @@ impl Window {
     }
 
     /// Adds an entry, whose offset is greater than those before it, and forgets those that it puts out of reach.
-    pub fn add(&mut self, entry: Entry) {
+    pub fn add(&mut self, entry: LedgerEntry) {
         if self.offsets == 0 {
             return;
         }
@@ -130,33 +130,35 @@ mod tests {
 
     #[test]
     fn a_page_is_read_as_it_was_written() {
-        let entries_written = vec![Entry::of_event(7, b"a", b"x"), Entry::numbered(i64::MAX, b"k", u64::MAX)];
+        let entries_written =
+            vec![LedgerEntry::of_event(7, b"a", b"x"), LedgerEntry::numbered(i64::MAX, b"k", u64::MAX)];
         let partition = TopicPartition::new("orders", 0);
-        let page = Page { partition, to: 8, entries: entries_written.clone(), forget_to: 0 };
+        let page = LedgerPage { partition, to: 8, entries: entries_written.clone(), forget_to: 0 };
         assert_eq!(entries(&page.to_bytes()).collect::<Vec<_>>(), entries_written);
     }
 
     #[test]
     fn a_page_that_was_cut_off_is_read_as_far_as_it_goes() {
-        let written = vec![Entry::of_event(7, b"a", b"x"), Entry::of_event(8, b"b", b"y")];
-        let page = Page { partition: TopicPartition::new("orders", 0), to: 9, entries: written.clone(), forget_to: 0 };
+        let written = vec![LedgerEntry::of_event(7, b"a", b"x"), LedgerEntry::of_event(8, b"b", b"y")];
+        let page =
+            LedgerPage { partition: TopicPartition::new("orders", 0), to: 9, entries: written.clone(), forget_to: 0 };
         assert_eq!(entries(&page.to_bytes()[..63]).collect::<Vec<_>>(), written[..1]);
         assert_eq!(entries(&[]).count(), 0);
     }
 
     #[test]
     fn events_are_told_apart_by_their_ids_and_by_their_contents() {
-        let event = |id: &[u8], content: &[u8]| Entry::of_event(7, id, content);
+        let event = |id: &[u8], content: &[u8]| LedgerEntry::of_event(7, id, content);
         assert_eq!(event(b"a", b"x"), event(b"a", b"x"));
         assert_ne!(event(b"a", b"x").id, event(b"b", b"x").id);
         assert_ne!(event(b"a", b"x").content, event(b"a", b"y").content);
-        assert_eq!(Entry::numbered(7, b"k", 3).content, 3);
+        assert_eq!(LedgerEntry::numbered(7, b"k", 3).content, 3);
     }
 
     #[test]
     fn a_window_knows_the_last_content_of_an_id() {
-        let mut window = Window::new(10);
-        let entry = |offset, content: &str| Entry::of_event(offset, b"a", content.as_bytes());
+        let mut window = DuplicateWindow::new(10);
+        let entry = |offset, content: &str| LedgerEntry::of_event(offset, b"a", content.as_bytes());
         window.add(entry(1, "old"));
         window.add(entry(2, "new"));
         assert_eq!(window.last(&entry(2, "new").id, 3), Some(entry(2, "new").content));
@@ -165,8 +167,8 @@ mod tests {
 
     #[test]
     fn a_window_reaches_back_so_many_offsets_and_no_further() {
-        let mut window = Window::new(10);
-        let entry = |offset, id: &str| Entry::of_event(offset, id.as_bytes(), b"content");
+        let mut window = DuplicateWindow::new(10);
+        let entry = |offset, id: &str| LedgerEntry::of_event(offset, id.as_bytes(), b"content");
         window.add(entry(0, "a"));
         window.add(entry(5, "b"));
         let a = entry(0, "a");
@@ -176,8 +178,8 @@ mod tests {
         window.add(entry(16, "c"));
         assert_eq!(window.last(&a.id, 22), Some(a.content), "it was seen again at 12");
         assert_eq!((window.seen.len(), window.order.len()), (2, 2), "what is out of reach takes no memory");
-        let mut off = Window::new(0);
+        let mut off = DuplicateWindow::new(0);
         off.add(entry(0, "a"));
-        assert_eq!(off, Window::new(0));
+        assert_eq!(off, DuplicateWindow::new(0));
     }
 }

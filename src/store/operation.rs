@@ -35,7 +35,7 @@ pub enum Command {
         definition_hash: String,
     },
     /// Try parked records again, or leave them out.
-    DeadLetters(Resolve),
+    DeadLetters(SettleRequest),
     /// Go on behind what the log has lost.
     AcceptLoss,
     /// Recorded when it was done: feed nothing until told to.
@@ -61,8 +61,10 @@ impl Command {
             Command::Rollback => "rollback",
             Command::Retire => "retire",
             Command::RefoldKey { .. } => "rebuild --key",
-            Command::DeadLetters(Resolve { resolution: Resolution::Retry { .. }, .. }) => "dead-letters retry",
-            Command::DeadLetters(Resolve { resolution: Resolution::Discard { .. }, .. }) => "dead-letters discard",
+            Command::DeadLetters(SettleRequest { resolution: SettleAction::Retry { .. }, .. }) => "dead-letters retry",
+            Command::DeadLetters(SettleRequest { resolution: SettleAction::Discard { .. }, .. }) => {
+                "dead-letters discard"
+            }
             Command::AcceptLoss => "accept-loss",
             Command::Pause => "pause",
             Command::Resume => "resume",
@@ -77,7 +79,7 @@ impl Command {
             Command::Rebuild(Rebuild { definition_hash, .. })
             | Command::Verify { definition_hash }
             | Command::RefoldKey { definition_hash, .. }
-            | Command::DeadLetters(Resolve { definition_hash, .. }) => Some(definition_hash),
+            | Command::DeadLetters(SettleRequest { definition_hash, .. }) => Some(definition_hash),
             Command::Activate { .. } | Command::Rollback | Command::Retire | Command::AcceptLoss => None,
             Command::Pause | Command::Resume | Command::Cancel | Command::Rename { .. } => None,
         }
@@ -86,11 +88,11 @@ impl Command {
 
 /// What is to become of parked records.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Resolve {
+pub struct SettleRequest {
     /// Which sequences.
     pub selection: Selection,
     /// What becomes of them.
-    pub resolution: Resolution,
+    pub resolution: SettleAction,
     /// The definition that built the live generation: whoever takes this must have it.
     pub definition_hash: String,
 }
@@ -98,7 +100,7 @@ pub struct Resolve {
 /// What becomes of a parked sequence.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "resolution", rename_all = "snake_case")]
-pub enum Resolution {
+pub enum SettleAction {
     /// Its records are projected, in the order of the log, as far as that goes.
     Retry {
         /// With this text instead of the first record's value.
@@ -120,7 +122,7 @@ pub struct Rebuild {
     pub definition_hash: String,
     /// Where in the log it begins.
     #[serde(default)]
-    pub begin: Begin,
+    pub begin: RebuildStart,
     /// Leave it ready, for `activate`.
     #[serde(default)]
     pub no_activate: bool,
@@ -143,7 +145,7 @@ impl Rebuild {
     pub fn of(definition_hash: impl Into<String>) -> Self {
         Self {
             definition_hash: definition_hash.into(),
-            begin: Begin::Earliest,
+            begin: RebuildStart::Earliest,
             no_activate: false,
             accept_truncated: false,
             accept_difference: false,
@@ -156,7 +158,7 @@ impl Rebuild {
 /// Where in the log a rebuild begins.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Begin {
+pub enum RebuildStart {
     /// At the first record that is there, with empty tables.
     #[default]
     Earliest,
@@ -255,7 +257,7 @@ impl OperationProgress {
 
 /// Which definition of a projection is, or lately was, at work in some instance.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Attendance {
+pub struct InstanceHeartbeat {
     /// The projection's name.
     pub projection: String,
     /// The definition's hash.
@@ -267,7 +269,7 @@ pub struct Attendance {
 }
 
 /// Whether an instance that runs has the projection: in the definition with this hash, where that matters.
-pub fn attends(attendance: &[Attendance], projection: &str, hash: Option<&str>) -> bool {
+pub fn has_running_instance(attendance: &[InstanceHeartbeat], projection: &str, hash: Option<&str>) -> bool {
     attendance.iter().any(|held| {
         held.present && held.projection == projection && hash.is_none_or(|hash| held.definition_hash == hash)
     })

@@ -15,12 +15,12 @@ mod definition;
 mod dependents;
 mod deployment;
 mod generations;
-mod held_back;
 mod hints;
 mod indexes;
-mod lead;
+mod leadership;
 mod load;
 mod notices;
+mod oldest_snapshot;
 mod operations;
 mod options;
 mod permits;
@@ -45,16 +45,17 @@ use self::connection::{at, commit_transaction, execute, roll_back};
 use self::connections::{Connections, Lease, limited};
 use self::dead_letters::Parking;
 use self::hints::Hints;
-use self::lead::PostgresLead;
+use self::leadership::PostgresLeadership;
 use self::permits::Rank;
 pub use self::server::{FindRoute, Route};
 use self::server::{Server, Use};
-use self::watched::WatchedLead;
+use self::watched::WatchedLeadership;
 use super::{
-    Addition, Attendance, Capacity, Checkpoint, Chore, Command, Commit, Committed, Dependent, Deployment, Encoding,
-    Generation, GenerationStatus, HeldBack, Instance, Lead, Memory, Notice, NoticeKind, Operation, ParkedIn,
-    ParkedRecord, ParkedSequence, Peek, Positions, Precedence, RecordedNotice, SequenceId, Settlement,
-    SharedPrecedence, Store, StoreError, Surroundings, Trouble, Waiting, Writer, Written,
+    Checkpoint, Chore, Command, Commit, CommitOutcome, ConnectionCapacity, Dependent, Deployment, Encoding, Generation,
+    GenerationError, GenerationStatus, Instance, InstanceHeartbeat, Leadership, Notice, NoticeKind, OldestSnapshot,
+    Operation, ParkedIn, ParkedRecord, ParkedSequence, PartitionState, Peek, Positions, Priority, RecordedNotice,
+    SequenceId, Settlement, SharedPriority, Store, StoreError, SwapImpact, UserAddition, WaitingRecords, Writer,
+    Written,
 };
 use crate::failpoint;
 use crate::source::Extent;
@@ -93,8 +94,8 @@ impl Postgres {
         Self { connections: Connections::new(server, Self::MOST_CONNECTIONS), schema }
     }
 
-    fn watched(&self, lead: PostgresLead) -> Box<dyn Lead> {
-        Box::new(WatchedLead::new(self.connections.clone(), lead))
+    fn watched(&self, lead: PostgresLeadership) -> Box<dyn Leadership> {
+        Box::new(WatchedLeadership::new(self.connections.clone(), lead))
     }
 
     /// A connection for a change that takes as long as it takes. It waits for other instances that make the same.
@@ -152,21 +153,21 @@ impl Store for Postgres {
         ask!(self, |turn| definition::alterations(turn, definition, generation, &self.schema))
     }
 
-    async fn taken_names(&self, definition: &Definition) -> Result<Vec<String>, StoreError> {
-        ask!(self, |turn| definition::taken_names(turn, definition, &self.schema))
+    async fn name_conflicts(&self, definition: &Definition) -> Result<Vec<String>, StoreError> {
+        ask!(self, |turn| definition::name_conflicts(turn, definition, &self.schema))
     }
 
     async fn writer(
         &self,
         definition: &Definition,
         generation: Generation,
-        precedence: SharedPrecedence,
+        priority: SharedPriority,
     ) -> Result<Box<dyn Writer>, StoreError> {
         static WRITERS: AtomicU64 = AtomicU64::new(1);
         Ok(Box::new(PostgresWriter {
             connections: self.connections.clone(),
             number: WRITERS.fetch_add(1, Ordering::Relaxed),
-            precedence,
+            priority,
             definition: definition.clone(),
             generation,
             hints: Hints::default(),
@@ -185,26 +186,26 @@ impl Store for Postgres {
         ask!(self, |turn| checkpoints::positions(turn, projection, of))
     }
 
-    async fn held_back(&self, age: Duration) -> Result<Option<HeldBack>, StoreError> {
-        ask!(self, |turn| held_back::held_back(turn, age))
+    async fn oldest_snapshot(&self, age: Duration) -> Result<Option<OldestSnapshot>, StoreError> {
+        ask!(self, |turn| oldest_snapshot::oldest_snapshot(turn, age))
     }
 
     async fn peek(&self, table: &TableSpec, rows: usize) -> Result<Peek, StoreError> {
         ask!(self, |turn| definition::peek(turn, table, &self.schema, rows))
     }
 
-    async fn record_trouble(
+    async fn record_error(
         &self,
         projection: &str,
         generation: Generation,
         by: &str,
-        trouble: &Trouble,
+        trouble: &GenerationError,
     ) -> Result<(), StoreError> {
-        ask!(self, |turn, encoding| generations::record_trouble(turn, projection, generation, by, trouble, encoding))
+        ask!(self, |turn, encoding| generations::record_error(turn, projection, generation, by, trouble, encoding))
     }
 
-    async fn forget_trouble(&self, projection: &str, generation: Generation, by: &str) -> Result<(), StoreError> {
-        ask!(self, |turn| generations::forget_trouble(turn, projection, generation, by))
+    async fn clear_error(&self, projection: &str, generation: Generation, by: &str) -> Result<(), StoreError> {
+        ask!(self, |turn| generations::clear_error(turn, projection, generation, by))
     }
 
     async fn note(
@@ -236,7 +237,7 @@ impl Store for Postgres {
         sequence: &SequenceId,
         from: i64,
         most: usize,
-    ) -> Result<Waiting, StoreError> {
+    ) -> Result<WaitingRecords, StoreError> {
         ask!(self, |turn| dead_letters::waiting(turn, of, partition, sequence, from, most))
     }
 
@@ -292,21 +293,21 @@ impl Store for Postgres {
         Ok(())
     }
 
-    async fn attend(
+    async fn heartbeat(
         &self,
         instance: &Instance,
         projection: &str,
         hashes: &[&str],
         running: bool,
     ) -> Result<(), StoreError> {
-        ask!(self, |turn| operations::attend(turn, instance, projection, hashes, running))
+        ask!(self, |turn| operations::heartbeat(turn, instance, projection, hashes, running))
     }
 
-    async fn attendance(&self) -> Result<Vec<Attendance>, StoreError> {
-        ask!(self, |turn| operations::attendance(turn))
+    async fn heartbeats(&self) -> Result<Vec<InstanceHeartbeat>, StoreError> {
+        ask!(self, |turn| operations::heartbeats(turn))
     }
 
-    async fn capacity(&self) -> Result<Option<Capacity>, StoreError> {
+    async fn capacity(&self) -> Result<Option<ConnectionCapacity>, StoreError> {
         // A second connection shows whether it has a server process of its own.
         let second = self.to_change().await?;
         let capacity = ask!(self, |turn| operations::capacity(turn)).map(Some);
@@ -314,12 +315,12 @@ impl Store for Postgres {
         capacity
     }
 
-    async fn surroundings(&self, live: &GenerationStatus, next: &Definition) -> Result<Surroundings, StoreError> {
+    async fn swap_impact(&self, live: &GenerationStatus, next: &Definition) -> Result<SwapImpact, StoreError> {
         let physical: Vec<String> = live.tables.iter().map(|table| sql::physical(table, live.generation)).collect();
-        ask!(self, |turn| swap::surroundings(turn, &self.schema, &live.tables, &physical, next.tables()))
+        ask!(self, |turn| swap::swap_impact(turn, &self.schema, &live.tables, &physical, next.tables()))
     }
 
-    async fn additions(&self, live: &GenerationStatus, next: &Definition) -> Result<Vec<Addition>, StoreError> {
+    async fn additions(&self, live: &GenerationStatus, next: &Definition) -> Result<Vec<UserAddition>, StoreError> {
         ask!(self, |turn| additions::additions(turn, &self.schema, live, next))
     }
 
@@ -329,13 +330,13 @@ impl Store for Postgres {
         ask!(self, |turn| dependents::of(turn, &physical, &stable))
     }
 
-    async fn chore(&self, projection: &str, chore: Chore) -> Result<Option<Box<dyn Lead>>, StoreError> {
-        let lead = PostgresLead::take(self, projection, chore.name(), Rank::Chore).await?;
+    async fn chore(&self, projection: &str, chore: Chore) -> Result<Option<Box<dyn Leadership>>, StoreError> {
+        let lead = PostgresLeadership::take(self, projection, chore.name(), Rank::Chore).await?;
         Ok(lead.map(|lead| self.watched(lead)))
     }
 
-    async fn lead(&self, projection: &str) -> Result<Option<Box<dyn Lead>>, StoreError> {
-        let lead = PostgresLead::take(self, projection, "lead", Rank::Lead).await?;
+    async fn try_lead(&self, projection: &str) -> Result<Option<Box<dyn Leadership>>, StoreError> {
+        let lead = PostgresLeadership::take(self, projection, "lead", Rank::Leadership).await?;
         Ok(lead.map(|lead| self.watched(lead)))
     }
 }
@@ -372,20 +373,20 @@ enum Reasons {
 enum Passed {
     Yes,
     /// What it comes to. Its transaction is over.
-    No(Committed),
+    No(CommitOutcome),
     /// The database can't hold a reason. The transaction has failed.
     ReasonsRefused,
 }
 
 /// What became of a transaction.
 enum Transacted {
-    Decided(Committed),
+    Decided(CommitOutcome),
     /// The database can't hold a reason. The transaction has failed.
     ReasonsRefused,
 }
 
 impl Transacted {
-    fn decided(self) -> Result<Committed, StoreError> {
+    fn decided(self) -> Result<CommitOutcome, StoreError> {
         match self {
             Transacted::Decided(committed) => Ok(committed),
             Transacted::ReasonsRefused => {
@@ -404,7 +405,7 @@ async fn pass(
     reasons: Reasons,
     hints: &mut Hints,
 ) -> Result<Passed, StoreError> {
-    let checkpoints = checkpoints::Of::new(of.projection, of.generation);
+    let checkpoints = checkpoints::Checkpoints::new(of.projection, of.generation);
     if !checkpoints.advance(connection, &commit.advances, hints).await? {
         roll_back(connection).await?;
         return checkpoints.outcome(connection, &commit.advances).await.map(Passed::No);
@@ -414,7 +415,7 @@ async fn pass(
         Parking::Done => {}
         Parking::Full(limit) => {
             roll_back(connection).await?;
-            return Ok(Passed::No(Committed::Full(limit)));
+            return Ok(Passed::No(CommitOutcome::Full(limit)));
         }
         Parking::ReasonsRefused => return Ok(Passed::ReasonsRefused),
     }
@@ -427,7 +428,7 @@ struct PostgresWriter {
     connections: Connections,
     /// Tells this writer from the others, so that it gets the connection on which its statements are prepared.
     number: u64,
-    precedence: SharedPrecedence,
+    priority: SharedPriority,
     definition: Definition,
     generation: Generation,
     hints: Hints,
@@ -439,11 +440,11 @@ impl PostgresWriter {
     }
 
     fn rank(&self) -> Rank {
-        match self.precedence.get() {
-            Precedence::Operation => Rank::Step,
-            Precedence::Live => Rank::Live,
-            Precedence::Standby => Rank::Standby,
-            Precedence::Building => Rank::Building,
+        match self.priority.get() {
+            Priority::Operation => Rank::Step,
+            Priority::Live => Rank::Live,
+            Priority::Standby => Rank::Standby,
+            Priority::Building => Rank::Building,
         }
     }
 
@@ -466,7 +467,7 @@ impl PostgresWriter {
         failpoint::hit("after_rows");
         commit_transaction(lease).await?;
         failpoint::hit("after_commit");
-        Ok(Transacted::Decided(Committed::Applied(written)))
+        Ok(Transacted::Decided(CommitOutcome::Applied(written)))
     }
 
     async fn write(&self, connection: &mut PgConnection, changes: &ChangeSet) -> Result<Written, StoreError> {
@@ -504,27 +505,27 @@ impl PostgresWriter {
 impl Writer for PostgresWriter {
     async fn claim(&mut self, partitions: &[(TopicPartition, Extent)]) -> Result<Vec<Checkpoint>, StoreError> {
         let mut lease = self.lease(Rank::Step).await?;
-        let checkpoints = checkpoints::Of::new(self.definition.name(), self.generation);
+        let checkpoints = checkpoints::Checkpoints::new(self.definition.name(), self.generation);
         let backend = lease.backend();
         let claimed = self.connections.watched(&backend, checkpoints.claim(&mut lease, partitions)).await?;
         lease.give_back();
         Ok(claimed)
     }
 
-    async fn recall(
+    async fn load_state(
         &mut self,
         partitions: &[TopicPartition],
         window: i64,
-    ) -> Result<Vec<(TopicPartition, Memory)>, StoreError> {
+    ) -> Result<Vec<(TopicPartition, PartitionState)>, StoreError> {
         let mut lease = self.lease(self.rank()).await?;
         let backend = lease.backend();
-        let recalled = dead_letters::recall(&mut lease, self.parked_in(), partitions, window);
+        let recalled = dead_letters::load_state(&mut lease, self.parked_in(), partitions, window);
         let recalled = self.connections.watched(&backend, recalled).await?;
         lease.give_back();
         Ok(recalled)
     }
 
-    async fn commit(&mut self, commit: &Commit) -> Result<Committed, StoreError> {
+    async fn commit(&mut self, commit: &Commit) -> Result<CommitOutcome, StoreError> {
         let commit = commit.guarded()?;
         let mut hints = std::mem::take(&mut self.hints);
         let mut lease = self.lease(self.rank()).await?;
@@ -541,7 +542,7 @@ impl Writer for PostgresWriter {
         };
         lease.give_back();
         // What was noted in a transaction that was rolled back is not true.
-        if matches!(committed, Committed::Applied(_)) {
+        if matches!(committed, CommitOutcome::Applied(_)) {
             self.hints = hints;
         }
         Ok(committed)

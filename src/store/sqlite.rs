@@ -14,19 +14,19 @@ mod dead_letters;
 mod definition;
 mod deployment;
 mod generations;
-mod held_back;
 mod holds;
 mod instances;
-mod lead;
+mod leadership;
 mod lifecycle;
 mod lock;
 mod notices;
+mod oldest_snapshot;
 mod operations;
 mod recorded;
 mod rows;
 mod sql;
-mod surroundings;
 mod swap;
+mod swap_impact;
 mod values;
 
 use std::path::{Path, PathBuf};
@@ -39,13 +39,13 @@ use sqlx::migrate::{MigrateError, Migration, MigrationType, Migrator};
 use sqlx::{SqlStr, SqliteConnection};
 
 use self::connection::{Connection, Turn, at};
-use self::lead::{Led, SqliteLead};
+use self::leadership::{Led, SqliteLeadership};
 use self::lock::WriteLock;
 use super::{
-    Addition, Attendance, Capacity, Checkpoint, Chore, Command, Commit, Committed, Dependent, Deployment, Generation,
-    GenerationStatus, HeldBack, Instance, Lead, Memory, Notice, NoticeKind, Operation, ParkedIn, ParkedRecord,
-    ParkedSequence, Peek, Positions, RecordedNotice, SequenceId, Settlement, SharedPrecedence, Store, StoreError,
-    Surroundings, Trouble, Waiting, Writer, Written,
+    Checkpoint, Chore, Command, Commit, CommitOutcome, ConnectionCapacity, Dependent, Deployment, Generation,
+    GenerationError, GenerationStatus, Instance, InstanceHeartbeat, Leadership, Notice, NoticeKind, OldestSnapshot,
+    Operation, ParkedIn, ParkedRecord, ParkedSequence, PartitionState, Peek, Positions, RecordedNotice, SequenceId,
+    Settlement, SharedPriority, Store, StoreError, SwapImpact, UserAddition, WaitingRecords, Writer, Written,
 };
 use crate::failpoint;
 use crate::source::Extent;
@@ -179,9 +179,9 @@ impl Store for Sqlite {
         Ok(alterations)
     }
 
-    async fn taken_names(&self, definition: &Definition) -> Result<Vec<String>, StoreError> {
+    async fn name_conflicts(&self, definition: &Definition) -> Result<Vec<String>, StoreError> {
         let mut turn = self.reads.begin().await?;
-        let taken = definition::taken_names(&mut turn, definition).await?;
+        let taken = definition::name_conflicts(&mut turn, definition).await?;
         turn.commit().await?;
         Ok(taken)
     }
@@ -191,7 +191,7 @@ impl Store for Sqlite {
         &self,
         definition: &Definition,
         generation: Generation,
-        _precedence: SharedPrecedence,
+        _precedence: SharedPriority,
     ) -> Result<Box<dyn Writer>, StoreError> {
         Ok(Box::new(SqliteWriter {
             writes: Arc::clone(self.writes()?),
@@ -222,8 +222,8 @@ impl Store for Sqlite {
         Ok(positions)
     }
 
-    async fn held_back(&self, _age: Duration) -> Result<Option<HeldBack>, StoreError> {
-        Ok(held_back::held_back(self.reads.path()))
+    async fn oldest_snapshot(&self, _age: Duration) -> Result<Option<OldestSnapshot>, StoreError> {
+        Ok(oldest_snapshot::oldest_snapshot(self.reads.path()))
     }
 
     async fn peek(&self, table: &TableSpec, rows: usize) -> Result<Peek, StoreError> {
@@ -233,21 +233,21 @@ impl Store for Sqlite {
         Ok(peek)
     }
 
-    async fn record_trouble(
+    async fn record_error(
         &self,
         projection: &str,
         generation: Generation,
         by: &str,
-        trouble: &Trouble,
+        trouble: &GenerationError,
     ) -> Result<(), StoreError> {
         let mut turn = self.writes()?.connection.begin().await?;
-        generations::record_trouble(&mut turn, projection, generation, by, trouble).await?;
+        generations::record_error(&mut turn, projection, generation, by, trouble).await?;
         turn.commit().await
     }
 
-    async fn forget_trouble(&self, projection: &str, generation: Generation, by: &str) -> Result<(), StoreError> {
+    async fn clear_error(&self, projection: &str, generation: Generation, by: &str) -> Result<(), StoreError> {
         let mut turn = self.writes()?.connection.begin().await?;
-        generations::forget_trouble(&mut turn, projection, generation, by).await?;
+        generations::clear_error(&mut turn, projection, generation, by).await?;
         turn.commit().await
     }
 
@@ -290,7 +290,7 @@ impl Store for Sqlite {
         sequence: &SequenceId,
         from: i64,
         most: usize,
-    ) -> Result<Waiting, StoreError> {
+    ) -> Result<WaitingRecords, StoreError> {
         let mut turn = self.reads.begin().await?;
         let waiting = dead_letters::waiting(&mut turn, of, partition, sequence, from, most).await?;
         turn.commit().await?;
@@ -374,7 +374,7 @@ impl Store for Sqlite {
         turn.commit().await
     }
 
-    async fn attend(
+    async fn heartbeat(
         &self,
         instance: &Instance,
         projection: &str,
@@ -391,24 +391,24 @@ impl Store for Sqlite {
         turn.commit().await
     }
 
-    async fn attendance(&self) -> Result<Vec<Attendance>, StoreError> {
+    async fn heartbeats(&self) -> Result<Vec<InstanceHeartbeat>, StoreError> {
         let mut turn = self.reads.begin().await?;
-        let attendance = instances::attendance(&mut turn).await?;
+        let attendance = instances::heartbeats(&mut turn).await?;
         turn.commit().await?;
         Ok(attendance)
     }
 
-    async fn capacity(&self) -> Result<Option<Capacity>, StoreError> {
+    async fn capacity(&self) -> Result<Option<ConnectionCapacity>, StoreError> {
         Ok(None)
     }
 
-    async fn surroundings(&self, live: &GenerationStatus, _next: &Definition) -> Result<Surroundings, StoreError> {
+    async fn swap_impact(&self, live: &GenerationStatus, _next: &Definition) -> Result<SwapImpact, StoreError> {
         // To measure a table is to look at all its pages: nobody else waits for that.
         let mut connection = self.reads.apart().await?;
-        surroundings::surroundings(&mut connection, live).await
+        swap_impact::swap_impact(&mut connection, live).await
     }
 
-    async fn additions(&self, live: &GenerationStatus, next: &Definition) -> Result<Vec<Addition>, StoreError> {
+    async fn additions(&self, live: &GenerationStatus, next: &Definition) -> Result<Vec<UserAddition>, StoreError> {
         let mut turn = self.reads.begin().await?;
         let additions = additions::additions(&mut turn, live, next).await?;
         turn.commit().await?;
@@ -417,19 +417,19 @@ impl Store for Sqlite {
 
     async fn dependents(&self, of: &GenerationStatus) -> Result<Vec<Dependent>, StoreError> {
         let mut turn = self.reads.begin().await?;
-        let dependents = surroundings::physical_dependents(&mut turn, of).await?;
+        let dependents = swap_impact::physical_dependents(&mut turn, of).await?;
         turn.commit().await?;
         Ok(dependents)
     }
 
-    async fn chore(&self, projection: &str, chore: Chore) -> Result<Option<Box<dyn Lead>>, StoreError> {
-        let lead = SqliteLead::take(&self.reads, self.writes()?, projection, chore.name());
-        Ok(lead.map(|lead| Box::new(lead) as Box<dyn Lead>))
+    async fn chore(&self, projection: &str, chore: Chore) -> Result<Option<Box<dyn Leadership>>, StoreError> {
+        let lead = SqliteLeadership::take(&self.reads, self.writes()?, projection, chore.name());
+        Ok(lead.map(|lead| Box::new(lead) as Box<dyn Leadership>))
     }
 
-    async fn lead(&self, projection: &str) -> Result<Option<Box<dyn Lead>>, StoreError> {
-        let lead = SqliteLead::take(&self.reads, self.writes()?, projection, "lead");
-        Ok(lead.map(|lead| Box::new(lead) as Box<dyn Lead>))
+    async fn try_lead(&self, projection: &str) -> Result<Option<Box<dyn Leadership>>, StoreError> {
+        let lead = SqliteLeadership::take(&self.reads, self.writes()?, projection, "lead");
+        Ok(lead.map(|lead| Box::new(lead) as Box<dyn Leadership>))
     }
 }
 
@@ -457,8 +457,8 @@ async fn pass<'a>(
     connection: &'a Connection,
     of: ParkedIn<'_>,
     commit: &Commit,
-) -> Result<Result<Turn<'a>, Committed>, StoreError> {
-    let checkpoints = checkpoints::Of::new(of.projection, of.generation);
+) -> Result<Result<Turn<'a>, CommitOutcome>, StoreError> {
+    let checkpoints = checkpoints::Checkpoints::new(of.projection, of.generation);
     let mut turn = connection.begin().await?;
     failpoint::hit("after_begin");
     if !checkpoints.advance(&mut turn, &commit.advances).await? {
@@ -471,7 +471,7 @@ async fn pass<'a>(
     failpoint::hit("after_checkpoint");
     if let Some(limit) = dead_letters::park(&mut turn, of, commit).await? {
         turn.roll_back().await?;
-        return Ok(Err(Committed::Full(limit)));
+        return Ok(Err(CommitOutcome::Full(limit)));
     }
     dead_letters::write_ledger(&mut turn, of, commit).await?;
     Ok(Ok(turn))
@@ -486,8 +486,8 @@ struct SqliteWriter {
 }
 
 impl SqliteWriter {
-    fn checkpoints(&self) -> checkpoints::Of<'_> {
-        checkpoints::Of::new(&self.projection, self.generation)
+    fn checkpoints(&self) -> checkpoints::Checkpoints<'_> {
+        checkpoints::Checkpoints::new(&self.projection, self.generation)
     }
 
     fn parked_in(&self) -> ParkedIn<'_> {
@@ -517,19 +517,19 @@ impl Writer for SqliteWriter {
         Ok(claimed)
     }
 
-    async fn recall(
+    async fn load_state(
         &mut self,
         partitions: &[TopicPartition],
         window: i64,
-    ) -> Result<Vec<(TopicPartition, Memory)>, StoreError> {
+    ) -> Result<Vec<(TopicPartition, PartitionState)>, StoreError> {
         let mut turn = self.writes.connection.begin().await?;
-        let recalled = dead_letters::recall(&mut turn, self.parked_in(), partitions, window).await?;
+        let recalled = dead_letters::load_state(&mut turn, self.parked_in(), partitions, window).await?;
         turn.commit().await?;
         Ok(recalled)
     }
 
     /// Any error leaves by `?`, which drops the turn and with it the transaction.
-    async fn commit(&mut self, commit: &Commit) -> Result<Committed, StoreError> {
+    async fn commit(&mut self, commit: &Commit) -> Result<CommitOutcome, StoreError> {
         let mut turn = match pass(&self.writes.connection, self.parked_in(), commit.guarded()?).await? {
             Ok(turn) => turn,
             Err(refused) => return Ok(refused),
@@ -538,7 +538,7 @@ impl Writer for SqliteWriter {
         failpoint::hit("after_rows");
         turn.commit().await?;
         failpoint::hit("after_commit");
-        Ok(Committed::Applied(written))
+        Ok(CommitOutcome::Applied(written))
     }
 
     /// The same for a settlement, whose guard is the parking epoch.

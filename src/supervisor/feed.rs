@@ -4,9 +4,9 @@
 //! Every way out of a run but the asked-for one is a [`Failure`], and leaves nothing behind: no task, no member of the
 //! group, no open transaction.
 
+mod check_schedule;
+mod checks;
 mod identity;
-mod look;
-mod pace;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -18,21 +18,21 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use self::check_schedule::CheckSchedule;
+use self::checks::{Mirror, all_is_well, note, same_log};
 use self::identity::Unidentified;
-use self::look::{Mirror, all_is_well, note, same_log};
-use self::pace::Pace;
 use super::goal::Goal;
-use super::watch::Watch;
+use super::stall_detector::StallDetector;
 use super::{Options, Shared};
 use crate::error::{Disposition, Failure};
-use crate::health::{State, Voice};
+use crate::health::{HealthReporter, State};
 use crate::metrics::ProjectionMetrics;
-use crate::plan::Allowed;
+use crate::plan::AllowedChanges;
 use crate::rebuild::Throttle;
 use crate::retry::Backoff;
 use crate::source::{Batch, Extents, SourceError, SourceEvent, Start, Subscription, verify};
-use crate::store::{Checkpoint, Generation, Precedence, SharedPrecedence, StoreError, Trouble, Writer};
-use crate::worker::{Activity, Lane, LaneInput, Limits, Progress};
+use crate::store::{Checkpoint, Generation, GenerationError, Priority, SharedPriority, StoreError, Writer};
+use crate::worker::{Lane, LaneActivity, LaneInput, Limits, Progress};
 
 /// How long one question of a look may take.
 const TICK: Duration = Duration::from_secs(1);
@@ -53,11 +53,11 @@ pub(super) struct Feed {
     /// Whether the log is replayed into tables that nobody reads yet.
     pub(super) bulk: bool,
     /// What may be made of the records.
-    pub(super) allowed: Allowed,
+    pub(super) allowed: AllowedChanges,
     /// Stand still while the live generation lags by more than this many records; 0 for never.
     pub(super) max_impact: u64,
     /// For whom it is fed at the moment.
-    pub(super) precedence: SharedPrecedence,
+    pub(super) priority: SharedPriority,
     /// Cancelled to end the feeding.
     pub(super) stop: CancellationToken,
 }
@@ -79,7 +79,7 @@ impl Feed {
 
     /// Whether readers see the generation at the moment: its lag is the projection's.
     fn serves(&self) -> bool {
-        self.precedence.get() == Precedence::Live
+        self.priority.get() == Priority::Live
     }
 
     /// Whether it stands still while the live generation falls behind.
@@ -95,17 +95,17 @@ impl Feed {
 /// Feeds a generation until `feed.stop`, until the end of the log where the options say so, or until it fails in a way
 /// that only a person can do something about.
 pub(super) async fn keep_feeding(feed: Feed, options: Options, shared: Shared) -> Result<(), Failure> {
-    let voice = shared.health.voice(feed.name(), feed.generation);
+    let reporter = shared.health.reporter(feed.name(), feed.generation);
     let mut backoff = Backoff::new(options.seed, Duration::from_millis(200), Duration::from_secs(15));
     let give_up = options.until_end.then(|| Instant::now() + PATIENCE_OF_A_BOUNDED_RUN);
-    let (mut watch, mut unidentified) = (Watch::new(options.stall_after), Unidentified::default());
+    let (mut stall_detector, mut unidentified) = (StallDetector::new(options.stall_after), Unidentified::default());
     loop {
-        voice.say(State::Starting);
+        reporter.set(State::Starting);
         let begun = Instant::now();
-        let failure = match run(&feed, &options, &shared, &voice, &mut watch, &mut unidentified).await {
+        let failure = match run(&feed, &options, &shared, &reporter, &mut stall_detector, &mut unidentified).await {
             Ok(()) => {
                 all_is_well(&shared, &feed, &options).await;
-                voice.say(State::Stopped);
+                reporter.set(State::Stopped);
                 return Ok(());
             }
             Err(failure) => failure,
@@ -124,15 +124,15 @@ pub(super) async fn keep_feeding(feed: Feed, options: Options, shared: Shared) -
         let hopeless = give_up.is_some_and(|give_up| Instant::now() + wait > give_up);
         if disposition != Disposition::Retry || hopeless {
             tracing::error!(projection, generation, advice, "halted: {failure}");
-            voice.say(State::Halted { reason: failure.in_full(), advice: advice.to_owned() });
+            reporter.set(State::Halted { reason: failure.in_full(), advice: advice.to_owned() });
             return Err(failure);
         }
         let attempt = backoff.attempt();
         tracing::warn!(projection, generation, attempt, advice, "{failure}; starting again in {wait:.1?}");
         shared.metrics.projection(projection).retried();
         let reason = format!("{failure}. Next: {advice}");
-        note(&shared, &feed, &options, &Trouble { text: reason.clone(), attempt: Some(attempt) }).await;
-        voice.say(State::Retrying { attempt, reason });
+        note(&shared, &feed, &options, &GenerationError { text: reason.clone(), attempt: Some(attempt) }).await;
+        reporter.set(State::Retrying { attempt, reason });
         tokio::select! {
             () = feed.stop.cancelled() => {
                 // Nothing is tried again any more.
@@ -148,11 +148,11 @@ async fn run(
     feed: &Feed,
     options: &Options,
     shared: &Shared,
-    voice: &Voice,
-    watch: &mut Watch,
+    reporter: &HealthReporter,
+    stall_detector: &mut StallDetector,
     unidentified: &mut Unidentified,
 ) -> Result<(), Failure> {
-    let outcome = checked(feed, options, shared, voice, watch, unidentified).await;
+    let outcome = checked(feed, options, shared, reporter, stall_detector, unidentified).await;
     unidentified.tell_now(feed, options, shared).await;
     if let Err(failure) = &outcome
         && let (Disposition::Halt | Disposition::DeadLetter, _) = failure.disposition()
@@ -163,17 +163,17 @@ async fn run(
 }
 
 /// What is recorded of a generation that has halted with `failure`.
-pub(super) fn halt(failure: &Failure) -> Trouble {
+pub(super) fn halt(failure: &Failure) -> GenerationError {
     let (_, advice) = failure.disposition();
-    Trouble { text: format!("{}. Next: {advice}", failure.in_full()), attempt: None }
+    GenerationError { text: format!("{}. Next: {advice}", failure.in_full()), attempt: None }
 }
 
 async fn checked(
     feed: &Feed,
     options: &Options,
     shared: &Shared,
-    voice: &Voice,
-    watch: &mut Watch,
+    reporter: &HealthReporter,
+    stall_detector: &mut StallDetector,
     unidentified: &mut Unidentified,
 ) -> Result<(), Failure> {
     let altered = shared.store.alterations(&feed.definition, feed.generation).await?;
@@ -182,8 +182,8 @@ async fn checked(
         return Err(StoreError::Definition { projection, reason: altered.join("; ") }.into());
     }
     let extents = same_log(feed, shared).await?;
-    watch.begin(Instant::now());
-    let mut run = Run::begin(feed, options, shared, voice, (watch, unidentified), &extents).await?;
+    stall_detector.begin(Instant::now());
+    let mut run = Run::begin(feed, options, shared, reporter, (stall_detector, unidentified), &extents).await?;
     let outcome = run.work().await;
     if matches!(outcome, Err(Failure::Stalled(_))) {
         // A lane that waits for an answer which never comes would not end. What it has under way is rolled back, or
@@ -199,7 +199,7 @@ struct Run<'a> {
     feed: &'a Feed,
     options: &'a Options,
     shared: &'a Shared,
-    voice: &'a Voice,
+    reporter: &'a HealthReporter,
     metrics: ProjectionMetrics,
     subscription: Box<dyn Subscription>,
     lanes: Vec<mpsc::UnboundedSender<LaneInput>>,
@@ -210,23 +210,23 @@ struct Run<'a> {
     /// The memory that records on their way may take, in bytes.
     budget: Arc<Semaphore>,
     budget_bytes: usize,
-    partitions: BTreeMap<TopicPartition, Partition>,
+    partitions: BTreeMap<TopicPartition, OwnedPartition>,
     /// Where a bounded run ends.
     goal: Option<Goal>,
     /// Set while the live generation falls behind: it goes first.
     throttle: Throttle,
     /// What each lane is at.
-    activities: Vec<Activity>,
-    watch: &'a mut Watch,
+    activities: Vec<LaneActivity>,
+    stall_detector: &'a mut StallDetector,
     /// When lag is measured, positions are mirrored to the log, and other instances' progress is looked at.
-    pace: Pace,
+    schedule: CheckSchedule,
     /// When the log was last told all positions.
     mirrored_all: Instant,
     unidentified: &'a mut Unidentified,
 }
 
 /// One of the partitions that are ours.
-struct Partition {
+struct OwnedPartition {
     lane: usize,
     /// Up to here, its records have been given to the lane.
     delivered: i64,
@@ -243,8 +243,8 @@ impl<'a> Run<'a> {
         feed: &'a Feed,
         options: &'a Options,
         shared: &'a Shared,
-        voice: &'a Voice,
-        (watch, unidentified): (&'a mut Watch, &'a mut Unidentified),
+        reporter: &'a HealthReporter,
+        (stall_detector, unidentified): (&'a mut StallDetector, &'a mut Unidentified),
         extents: &Extents,
     ) -> Result<Self, Failure> {
         let topics = feed.definition.topics();
@@ -256,7 +256,7 @@ impl<'a> Run<'a> {
             feed,
             options,
             shared,
-            voice,
+            reporter,
             metrics: shared.metrics.projection(feed.name()),
             subscription,
             lanes: Vec::new(),
@@ -269,16 +269,16 @@ impl<'a> Run<'a> {
             goal: options.until_end.then(|| Goal::ends_of(extents)),
             throttle: Throttle::default(),
             activities: Vec::new(),
-            watch,
-            pace: Pace::new(Instant::now()),
+            stall_detector,
+            schedule: CheckSchedule::new(Instant::now()),
             mirrored_all: Instant::now(),
             unidentified,
         };
         for number in 0..options.lanes.max(1) {
-            let writer = shared.store.writer(&feed.definition, feed.generation, feed.precedence.clone()).await?;
+            let writer = shared.store.writer(&feed.definition, feed.generation, feed.priority.clone()).await?;
             run.spawn_lane(number, writer, options, report.clone());
         }
-        voice.say(State::Running);
+        reporter.set(State::Running);
         Ok(run)
     }
 
@@ -290,11 +290,11 @@ impl<'a> Run<'a> {
         progress: mpsc::UnboundedSender<Progress>,
     ) {
         let (sender, inbox) = mpsc::unbounded_channel();
-        let activity = Activity::default();
+        let activity = LaneActivity::default();
         let seed = options.seed.wrapping_add(number as u64);
         let lane = Lane {
             definition: self.feed.definition.clone(),
-            handling: options.handling.clone(),
+            policy: options.record_policy.clone(),
             allowed: self.feed.allowed,
             writer,
             assignment: self.subscription.assignment(),
@@ -305,7 +305,7 @@ impl<'a> Run<'a> {
             backoff: Backoff::new(seed, Duration::from_millis(50), Duration::from_secs(5)),
             metrics: self.metrics.clone(),
             unidentified: self.unidentified.counter(),
-            voice: self.voice.clone(),
+            reporter: self.reporter.clone(),
             activity: activity.clone(),
         };
         self.activities.push(activity);
@@ -331,7 +331,7 @@ impl<'a> Run<'a> {
                     }
                 }
                 event = self.subscription.next(), if waiting.is_none() && !self.throttle.closed => waiting = self.happened(event?).await?,
-                () = tokio::time::sleep_until(self.pace.due()) => self.look_around().await?,
+                () = tokio::time::sleep_until(self.schedule.due()) => self.run_checks().await?,
             }
         }
         Ok(())
@@ -357,12 +357,12 @@ impl<'a> Run<'a> {
     }
 
     async fn happened(&mut self, event: SourceEvent) -> Result<Option<Batch>, Failure> {
-        self.pace.hurry();
+        self.schedule.hurry();
         match event {
             SourceEvent::Assigned(partitions) => self.take_over(partitions).await?,
             SourceEvent::Batch(batch) => return Ok(Some(batch)),
             SourceEvent::AtEnd(partition) => {
-                self.watch.at_end(&partition);
+                self.stall_detector.at_end(&partition);
                 if let (Some(goal), Some(held)) = (&mut self.goal, self.partitions.get(&partition)) {
                     goal.ends_at(&partition, held.delivered);
                 }
@@ -400,8 +400,8 @@ impl<'a> Run<'a> {
             })
             .collect::<Result<_, _>>()?;
         // One of its own: a lane's would be busy with the batch in hand.
-        let Feed { definition, generation, precedence, .. } = self.feed;
-        let mut writer = self.shared.store.writer(definition, *generation, precedence.clone()).await?;
+        let Feed { definition, generation, priority, .. } = self.feed;
+        let mut writer = self.shared.store.writer(definition, *generation, priority.clone()).await?;
         let assignment = self.subscription.assignment();
         let mut starts = Vec::new();
         let claimed = writer.claim(&wanted).await?;
@@ -431,7 +431,7 @@ impl<'a> Run<'a> {
         let Checkpoint { partition, next_offset, owner_epoch, log_id, .. } = checkpoint.clone();
         let (projection, generation) = (self.feed.name(), self.feed.generation.0);
         tracing::info!(projection, generation, %partition, next_offset, owner_epoch, lane, "took over");
-        let held = Partition { lane, delivered: next_offset, next_offset, mirrored: None, log_id };
+        let held = OwnedPartition { lane, delivered: next_offset, next_offset, mirrored: None, log_id };
         self.partitions.insert(partition.clone(), held);
         self.stands(&partition, next_offset);
         // A lane that has ended says why through its task.
@@ -454,7 +454,7 @@ impl<'a> Run<'a> {
     }
 
     fn progressed(&mut self, progress: Progress) {
-        self.pace.hurry();
+        self.schedule.hurry();
         for (partition, next_offset) in progress {
             if let Some(held) = self.partitions.get_mut(&partition) {
                 held.next_offset = next_offset;

@@ -13,13 +13,13 @@ use super::feed::{Feed, PATIENCE_OF_A_BOUNDED_RUN, halt, keep_feeding};
 use super::{Options, Shared};
 use crate::error::{Disposition, Failure};
 use crate::health::State;
-use crate::plan::Allowed;
-use crate::rebuild::chores::{Copying, Dropping, Household};
-use crate::rebuild::{Conductor, LoadLimits, OnChange};
+use crate::plan::AllowedChanges;
+use crate::rebuild::chores::{ChoreContext, DeadLetterCopier, TableDropper};
+use crate::rebuild::{LoadLimits, OnChange, OperationReconciler};
 use crate::retry::Backoff;
 use crate::store::{
-    Attendance, Command, Generation, GenerationState, GenerationStatus, Instance, Operation, OperationState, Phase,
-    Precedence, Rebuild, RecordedError, RecordedNotice, StoreError, declaration_changes,
+    Command, Generation, GenerationState, GenerationStatus, Instance, InstanceHeartbeat, Operation, OperationState,
+    Phase, Priority, Rebuild, RecordedError, RecordedNotice, StoreError, declaration_changes,
 };
 
 /// How often the store is asked what there is to do.
@@ -52,7 +52,7 @@ pub(super) async fn run(versions: Vec<Definition>, options: Options, shared: Sha
         feeds: BTreeMap::new(),
         halted: BTreeMap::new(),
         seen: None,
-        conducting: false,
+        reconciling: false,
         notices: Vec::new(),
         notices_changed: true,
         dropping: None,
@@ -103,9 +103,9 @@ async fn bounded(
         definition: definition.clone(),
         generation: live.generation,
         bulk: false,
-        allowed: Allowed::All,
+        allowed: AllowedChanges::All,
         max_impact: 0,
-        precedence: Precedence::Live.into(),
+        priority: Priority::Live.into(),
         stop: shared.stop.clone(),
     };
     shared.health.serve(name, live.generation);
@@ -125,11 +125,11 @@ async fn live_generation(definition: &Definition, shared: &Shared) -> Result<Gen
 }
 
 /// Who goes first when there are more generations to feed than connections.
-fn precedence(state: GenerationState) -> Precedence {
+fn priority(state: GenerationState) -> Priority {
     match state {
-        GenerationState::Live => Precedence::Live,
-        GenerationState::Standby | GenerationState::Ready => Precedence::Standby,
-        GenerationState::Building | GenerationState::Retired | GenerationState::Failed => Precedence::Building,
+        GenerationState::Live => Priority::Live,
+        GenerationState::Standby | GenerationState::Ready => Priority::Standby,
+        GenerationState::Building | GenerationState::Retired | GenerationState::Failed => Priority::Building,
     }
 }
 
@@ -161,23 +161,23 @@ struct Projection {
     halted: BTreeMap<Generation, Failure>,
     /// The last of the finished operations that we have seen.
     seen: Option<i64>,
-    conducting: bool,
+    reconciling: bool,
     /// What the store says to operators of its generations.
     notices: Vec<RecordedNotice>,
     /// Whether a chore may have changed them since they were read.
     notices_changed: bool,
     /// The chores; `None` while a task is at one.
-    dropping: Option<Dropping>,
-    copying: Option<Copying>,
+    dropping: Option<TableDropper>,
+    copying: Option<DeadLetterCopier>,
     tasks: JoinSet<Ended>,
 }
 
 /// A task that has come to its end.
 enum Ended {
     Feed(Generation, Result<(), Failure>),
-    Conductor(Result<(), Failure>),
-    Dropping(Dropping),
-    Copying(Copying),
+    OperationReconciler(Result<(), Failure>),
+    TableDropper(TableDropper),
+    DeadLetterCopier(DeadLetterCopier),
 }
 
 impl Projection {
@@ -215,12 +215,12 @@ impl Projection {
             self.prepared = true;
         }
         if self.ticks.is_multiple_of(TICKS_BETWEEN_SIGNS) {
-            self.attend(true).await?;
+            self.heartbeat(true).await?;
         }
         if self.ticks.is_multiple_of(TICKS_BETWEEN_SNAPSHOTS) {
             // No answer is needed to go on.
-            let held_back = store.held_back(Duration::ZERO).await.ok().flatten();
-            self.shared.metrics.oldest_snapshot(held_back.and_then(|held| held.seconds).unwrap_or(0));
+            let oldest_snapshot = store.oldest_snapshot(Duration::ZERO).await.ok().flatten();
+            self.shared.metrics.oldest_snapshot(oldest_snapshot.and_then(|held| held.seconds).unwrap_or(0));
         }
         self.ticks = self.ticks.wrapping_add(1);
         let statuses = store.generations_of(&self.name).await?;
@@ -236,7 +236,7 @@ impl Projection {
             // It was renamed, or somebody removed it.
             None => self.prepared = false,
         }
-        self.conduct(&operations);
+        self.reconcile(&operations);
         self.read_notices().await?;
         self.do_chores(&statuses);
         Ok(())
@@ -252,10 +252,10 @@ impl Projection {
             let is_retried = |error: &RecordedError| error.attempt.is_some() && error.is_for(&self.instance);
             match self.halted.get(&generation) {
                 Some(failure) if recorded.is_none_or(|error| error.attempt.is_some()) => {
-                    store.record_trouble(&self.name, generation, &self.instance, &halt(failure)).await?;
+                    store.record_error(&self.name, generation, &self.instance, &halt(failure)).await?;
                 }
                 None if recorded.is_some_and(is_retried) => {
-                    store.forget_trouble(&self.name, generation, &self.instance).await?;
+                    store.clear_error(&self.name, generation, &self.instance).await?;
                 }
                 _ => {}
             }
@@ -263,10 +263,10 @@ impl Projection {
         Ok(())
     }
 
-    async fn attend(&self, running: bool) -> Result<(), StoreError> {
+    async fn heartbeat(&self, running: bool) -> Result<(), StoreError> {
         let hashes: Vec<&str> = self.versions.iter().map(Definition::hash).collect();
         let instance = Instance { id: self.instance.clone(), ..self.shared.instance.clone() };
-        self.shared.store.attend(&instance, &self.name, &hashes, running).await
+        self.shared.store.heartbeat(&instance, &self.name, &hashes, running).await
     }
 
     fn version(&self, hash: &str) -> Option<&Definition> {
@@ -304,19 +304,19 @@ impl Projection {
             self.shared.health.forget(&self.name, generation.0);
         }
         for status in wanted {
-            let precedence = precedence(status.state);
+            let priority = priority(status.state);
             let bulk = status.phase == Some(Phase::Replay);
             match self.feeds.get(&status.generation) {
-                Some(feed) if feed.bulk == bulk => feed.precedence.set(precedence),
+                Some(feed) if feed.bulk == bulk => feed.priority.set(priority),
                 // It starts again, the other way, as soon as it has ended.
                 Some(feed) => feed.stop.cancel(),
                 None if self.halted.contains_key(&status.generation) => {}
-                None => self.start(status, precedence, bulk, operations),
+                None => self.start(status, priority, bulk, operations),
             }
         }
     }
 
-    fn start(&mut self, status: &GenerationStatus, precedence: Precedence, bulk: bool, operations: &[Operation]) {
+    fn start(&mut self, status: &GenerationStatus, priority: Priority, bulk: bool, operations: &[Operation]) {
         let Some(definition) = self.version(&status.definition_hash).cloned() else { return };
         let asked = operations.iter().find(|operation| operation.generation == Some(status.generation));
         let max_impact = self.options.policy.max_impact_of(asked.map(|operation| &operation.command));
@@ -324,9 +324,9 @@ impl Projection {
             definition,
             generation: status.generation,
             bulk,
-            allowed: if status.repeats { Allowed::Repeatable } else { Allowed::All },
+            allowed: if status.repeats { AllowedChanges::Repeatable } else { AllowedChanges::All },
             max_impact,
-            precedence: precedence.into(),
+            priority: priority.into(),
             stop: self.shared.stop.child_token(),
         };
         self.feeds.insert(status.generation, feed.clone());
@@ -350,13 +350,13 @@ impl Projection {
         } else if self.version(&live.definition_hash).is_some() {
             health.serve(&self.name, live.generation);
         } else {
-            let attendance = self.shared.store.attendance().await?;
+            let heartbeats = self.shared.store.heartbeats().await?;
             let all = self.shared.store.generations().await?;
             let ours =
                 |status: &&GenerationStatus| status.projection == self.name && status.generation == live.generation;
             // With its checkpoints, which tell when it last moved.
             let live = all.iter().find(ours).unwrap_or(live);
-            health.set(&self.name, self.without_the_live_code(live, statuses, operations, &attendance));
+            health.set(&self.name, self.without_the_live_code(live, statuses, operations, &heartbeats));
         }
         Ok(())
     }
@@ -402,9 +402,9 @@ impl Projection {
         live: &GenerationStatus,
         statuses: &[GenerationStatus],
         operations: &[Operation],
-        attendance: &[Attendance],
+        heartbeats: &[InstanceHeartbeat],
     ) -> State {
-        let of_live = attendance
+        let of_live = heartbeats
             .iter()
             .find(|attended| attended.projection == self.name && attended.definition_hash == live.definition_hash);
         let fed_elsewhere = of_live.is_some_and(|attended| attended.present);
@@ -441,7 +441,7 @@ impl Projection {
             (_, false) => {
                 let moved = live.checkpoints.iter().map(|held| held.updated_at.as_str()).max();
                 let since = of_live.map(|attended| attended.last_seen.as_str()).or(moved).unwrap_or(&live.created_at);
-                State::Unfed {
+                State::Orphaned {
                     reason: format!(
                         "no running instance can feed generation {number} (version {}) since {since}, so readers see \
                          nothing newer until its successor is activated. To feed it meanwhile, start an instance with \
@@ -454,29 +454,29 @@ impl Projection {
     }
 
     /// Starts to carry out what is asked for, if that is not under way here already. Another instance may have it.
-    fn conduct(&mut self, operations: &[Operation]) {
-        let conductor = Conductor {
+    fn reconcile(&mut self, operations: &[Operation]) {
+        let reconciler = OperationReconciler {
             source: self.shared.source.clone(),
             store: self.shared.store.clone(),
             versions: self.versions.clone(),
             policy: self.options.policy.clone(),
             group: self.options.group.clone(),
-            handling: self.options.handling.clone(),
+            record_policy: self.options.record_policy.clone(),
             metrics: self.shared.metrics.projection(&self.name),
             load_limits: LoadLimits { planners: self.options.lanes.max(1), memory: self.options.buffer_bytes },
             instance: self.instance.clone(),
             seed: self.options.seed,
             stop: self.shared.stop.clone(),
         };
-        if !self.conducting && conductor.has_work(operations) {
-            self.conducting = true;
-            self.tasks.spawn(async move { Ended::Conductor(conductor.conduct().await) });
+        if !self.reconciling && reconciler.has_work(operations) {
+            self.reconciling = true;
+            self.tasks.spawn(async move { Ended::OperationReconciler(reconciler.reconcile().await) });
         }
     }
 
     /// The chores that are missing, with nothing tried yet. One that a task is still at comes back from there.
     fn renew_chores(&mut self) {
-        let household = Household {
+        let context = ChoreContext {
             store: self.shared.store.clone(),
             projection: self.name.clone(),
             instance: self.instance.clone(),
@@ -484,8 +484,8 @@ impl Projection {
             stop: self.shared.stop.clone(),
         };
         let (group, topic) = (self.options.group.clone(), self.shared.dead_letter_topic.clone());
-        self.dropping.get_or_insert_with(|| Dropping::new(&household));
-        self.copying.get_or_insert_with(|| Copying::new(&household, group, topic));
+        self.dropping.get_or_insert_with(|| TableDropper::new(&context));
+        self.copying.get_or_insert_with(|| DeadLetterCopier::new(&context, group, topic));
     }
 
     /// Reads now and then what operators are told, and takes back what is over and has nobody else to do that.
@@ -497,7 +497,7 @@ impl Projection {
         self.notices.retain(|notice| notice.projection == self.name);
         self.notices_changed = false;
         self.shared.metrics.projection(&self.name).notices(&self.notices);
-        let is_looked_for = self.options.handling.duplicate_window > 0;
+        let is_looked_for = self.options.record_policy.duplicate_window > 0;
         for notice in self.notices.iter().filter(|notice| notice.kind.adds_up()) {
             if notice.is_old || !is_looked_for {
                 self.shared.store.withdraw(&self.name, notice.generation, notice.kind).await?;
@@ -511,10 +511,10 @@ impl Projection {
         let (statuses, notices) = (statuses.to_vec(), self.notices.clone());
         if let Some(dropping) = self.dropping.take_if(|dropping| dropping.is_due(&statuses, &notices)) {
             let (statuses, notices) = (statuses.clone(), notices.clone());
-            self.tasks.spawn(async move { Ended::Dropping(dropping.run(statuses, notices).await) });
+            self.tasks.spawn(async move { Ended::TableDropper(dropping.run(statuses, notices).await) });
         }
         if let Some(copying) = self.copying.take_if(|copying| copying.is_due(&statuses, &notices)) {
-            self.tasks.spawn(async move { Ended::Copying(copying.run(statuses, notices).await) });
+            self.tasks.spawn(async move { Ended::DeadLetterCopier(copying.run(statuses, notices).await) });
         }
     }
 
@@ -527,23 +527,23 @@ impl Projection {
                     Err(failure) => drop(self.halted.insert(generation, failure)),
                 }
             }
-            Ok(Ended::Conductor(outcome)) => {
-                self.conducting = false;
+            Ok(Ended::OperationReconciler(outcome)) => {
+                self.reconciling = false;
                 if let Err(failure) = outcome {
                     tracing::warn!(projection = self.name, "an operation was interrupted and goes on: {failure}");
                 }
             }
-            Ok(Ended::Dropping(dropping)) => {
+            Ok(Ended::TableDropper(dropping)) => {
                 self.dropping = Some(dropping);
                 self.notices_changed = true;
             }
-            Ok(Ended::Copying(copying)) => {
+            Ok(Ended::DeadLetterCopier(copying)) => {
                 self.copying = Some(copying);
                 self.notices_changed = true;
             }
             Err(panicked) => {
-                // A task's own panics are caught where it is joined; this one is a conductor's, or a chore's.
-                self.conducting = false;
+                // A task's own panics are caught where it is joined; this one is a reconciler's, or a chore's.
+                self.reconciling = false;
                 self.renew_chores();
                 tracing::error!(projection = self.name, "a task panicked: {panicked}");
             }
@@ -584,7 +584,7 @@ impl Projection {
         while let Some(ended) = self.tasks.join_next().await {
             self.ended(ended);
         }
-        if self.prepared && self.attend(false).await.is_err() {
+        if self.prepared && self.heartbeat(false).await.is_err() {
             tracing::debug!(projection = self.name, "that this instance stops could not be noted");
         }
         self.halted.into_values().next().map_or(Ok(()), Err)

@@ -7,9 +7,9 @@ use tokio::time::Instant;
 
 /// What a lane is at, and since when. Clones share it.
 #[derive(Clone, Debug, Default)]
-pub struct Activity(Arc<Mutex<Option<(String, Instant)>>>);
+pub struct LaneActivity(Arc<Mutex<Option<(String, Instant)>>>);
 
-impl Activity {
+impl LaneActivity {
     /// Does `work`, which is shown as `what` meanwhile.
     pub(super) async fn during<T>(&self, what: String, work: impl Future<Output = T>) -> T {
         self.set(Some((what, Instant::now())));

@@ -4,11 +4,11 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Weak};
 
-use readcast::plan::Handling;
+use readcast::plan::RecordPolicy;
 use readcast::rebuild::Policy;
 use readcast::store::{
-    Command, GenerationState, GenerationStatus, Operation, OperationState, ParkedIn, ParkedSequence, Resolution,
-    Resolve, Selection,
+    Command, GenerationState, GenerationStatus, Operation, OperationState, ParkedIn, ParkedSequence, Selection,
+    SettleAction, SettleRequest,
 };
 use readcast_core::{
     Changes, ColumnType, Definition, Envelope, Json, Projection, ProjectionError, Registry, TableSpec,
@@ -132,17 +132,17 @@ pub(crate) type Notes = BTreeMap<String, Vec<u64>>;
 /// A log and a store with a diary between them.
 pub(crate) struct Desk {
     pub(crate) scene: Scene,
-    pub(crate) handling: Handling,
+    pub(crate) record_policy: RecordPolicy,
     hanging: Arc<()>,
 }
 
 impl Desk {
     pub(crate) async fn on_postgres() -> Self {
-        Self { scene: Scene::on_postgres().await, handling: Handling::default(), hanging: Arc::default() }
+        Self { scene: Scene::on_postgres().await, record_policy: RecordPolicy::default(), hanging: Arc::default() }
     }
 
     pub(crate) async fn on_sqlite() -> Self {
-        Self { scene: Scene::on_sqlite().await, handling: Handling::default(), hanging: Arc::default() }
+        Self { scene: Scene::on_sqlite().await, record_policy: RecordPolicy::default(), hanging: Arc::default() }
     }
 
     /// Appends event number `n` of `key`, with an id of its own.
@@ -153,7 +153,7 @@ impl Desk {
     pub(crate) fn start(&self, diary: Diary) -> Instance {
         let registry = Registry::new().register(diary);
         let (source, store) = (Arc::new(self.scene.log.clone()), self.scene.store.clone());
-        Instance::start_handling(source, store, "desk", registry, Policy::default(), self.handling.clone())
+        Instance::start_handling(source, store, "desk", registry, Policy::default(), self.record_policy.clone())
     }
 
     /// An instance as it is before anything is corrected.
@@ -216,15 +216,15 @@ impl Desk {
         parked.iter().map(|sequence| (key(sequence), (class(sequence), sequence.records))).collect()
     }
 
-    pub(crate) async fn resolve(&self, selection: Selection, resolution: Resolution) -> Operation {
+    pub(crate) async fn resolve(&self, selection: Selection, resolution: SettleAction) -> Operation {
         let definition_hash = Diary::flawed().definition().hash().to_owned();
-        let command = Command::DeadLetters(Resolve { selection, resolution, definition_hash });
+        let command = Command::DeadLetters(SettleRequest { selection, resolution, definition_hash });
         let id = self.scene.store.request(NAME, &command, "a test").await.unwrap();
         finished(&*self.scene.store, NAME, id).await
     }
 
     pub(crate) async fn retry(&self, selection: Selection) -> Operation {
-        self.resolve(selection, Resolution::Retry { edited: None }).await
+        self.resolve(selection, SettleAction::Retry { edited: None }).await
     }
 
     /// Rebuilds with the code of `diary` and asserts that readers see the same notes, and the same is parked.

@@ -19,7 +19,7 @@ fn notes(of: impl IntoIterator<Item = (&'static str, Vec<u64>)>) -> Notes {
 }
 
 async fn fault_34_an_event_that_was_written_twice_is_projected_once(mut desk: Desk) {
-    desk.handling.duplicate_window = WINDOW;
+    desk.record_policy.duplicate_window = WINDOW;
     let append = |key: &str, id: &str, n: u64, ask: &str| desk.scene.append(key, event(id, n, ask));
     // In one batch, and of a record that is parked.
     append("twice", "t", 1, "note");
@@ -77,7 +77,7 @@ async fn fault_34_without_a_window_every_record_is_an_event(desk: Desk) {
 }
 
 async fn events_without_an_identity_are_projected_counted_and_told_of(mut desk: Desk) {
-    desk.handling.duplicate_window = WINDOW;
+    desk.record_policy.duplicate_window = WINDOW;
     let instance = desk.opens();
     // Where nobody says what is missing, every duplicate is one more event.
     desk.scene.append("nameless", event("", 1, "note"));
@@ -114,7 +114,7 @@ async fn events_without_an_identity_are_projected_counted_and_told_of(mut desk: 
     told(2, 4).await;
     instance.stop().await;
     // It is over when nobody looks for duplicates any more.
-    desk.handling.duplicate_window = 0;
+    desk.record_policy.duplicate_window = 0;
     let instance = desk.opens();
     eventually("nothing is told", PATIENCE, async || {
         let notices = desk.scene.store.notices().await.unwrap();

@@ -1,6 +1,6 @@
 //! What is parked, what goes on, and what operators do about it.
 
-use readcast::store::{OperationState, ParkingLimits, Resolution, Selection};
+use readcast::store::{OperationState, ParkingLimits, Selection, SettleAction};
 
 use super::diary::{Desk, Diary, Notes, of_key};
 use crate::support::eventually::{PATIENCE, eventually};
@@ -23,7 +23,7 @@ fn notes(of: impl IntoIterator<Item = (&'static str, Vec<u64>)>) -> Notes {
 }
 
 async fn fault_35_poison_of_every_kind_parks_its_own_key_and_nothing_else(mut desk: Desk) {
-    desk.handling.max_record_bytes = 10_000;
+    desk.record_policy.max_record_bytes = 10_000;
     let long = "x".repeat(20_000);
     let asks = ["refuse", "panic", "flood", "overflow"];
     for n in 0..3 {
@@ -87,7 +87,7 @@ async fn fault_35_a_record_whose_rows_are_refused_is_found_among_many(desk: Desk
 }
 
 async fn fault_35_a_projection_that_never_ends_over_a_record_is_left_behind(mut desk: Desk) {
-    desk.handling.longest_projection_ms = 500;
+    desk.record_policy.longest_projection_ms = 500;
     for n in 0..3 {
         desk.write("good", n, "note");
         desk.write("hangs", n, if n == 1 { "hang" } else { "note" });
@@ -114,14 +114,14 @@ async fn a_retry_after_a_correction_projects_what_waited_in_order_and_a_rebuild_
     desk.write("other", 0, "refuse");
     let (first, mut desk) = (desk.opens(), desk);
     // More than one key may hold, and more than one settlement takes.
-    desk.handling.parking.of_one_key = 1_000;
+    desk.record_policy.parking.of_one_key = 1_000;
     eventually("what may be parked of one key is exceeded", PATIENCE, async || {
         let told = first.verbose();
         if told.contains("max_parked_per_key") { Ok(()) } else { Err(told) }
     })
     .await;
     first.stop().await;
-    desk.handling.parking.of_one_key = 5_000;
+    desk.record_policy.parking.of_one_key = 5_000;
     let second = desk.opens();
     desk.comes_to_the_end().await;
     assert_eq!(desk.notes().await["held"], (0..10).collect::<Vec<_>>());
@@ -158,7 +158,7 @@ async fn a_retry_that_fails_again_keeps_the_order_and_counts_the_attempt(desk: D
         assert_eq!((parked[0].attempts, parked[0].records), (attempt, 5));
     }
     // The first is left out; those behind it go on, up to the next that can't.
-    desk.resolve(of_key("k"), Resolution::Discard { whole: false }).await;
+    desk.resolve(of_key("k"), SettleAction::Discard { whole: false }).await;
     assert_eq!(desk.notes().await, notes([("k", vec![0, 2])]));
     assert_eq!(desk.parked_keys().await["k"], ("unprojectable".to_owned(), 3));
     instance.stop().await;
@@ -176,7 +176,7 @@ async fn an_edited_record_stays_edited_in_a_rebuild(desk: Desk) {
     let instance = desk.opens();
     desk.comes_to_the_end().await;
     let edited = Some(super::diary::event("k-1", 111, "note"));
-    let retried = desk.resolve(of_key("k"), Resolution::Retry { edited }).await;
+    let retried = desk.resolve(of_key("k"), SettleAction::Retry { edited }).await;
     assert_eq!(retried.state, OperationState::Done, "{retried:?}");
     assert_eq!(desk.notes().await, notes([("k", vec![0, 111, 2, 3])]));
     desk.survives_a_rebuild(&Diary::flawed()).await;
@@ -190,8 +190,8 @@ async fn what_is_discarded_stays_out_of_a_rebuild(desk: Desk) {
     }
     let instance = desk.opens();
     desk.comes_to_the_end().await;
-    desk.resolve(of_key("first"), Resolution::Discard { whole: false }).await;
-    desk.resolve(of_key("whole"), Resolution::Discard { whole: true }).await;
+    desk.resolve(of_key("first"), SettleAction::Discard { whole: false }).await;
+    desk.resolve(of_key("whole"), SettleAction::Discard { whole: true }).await;
     desk.write("first", 4, "note");
     desk.write("whole", 4, "note");
     desk.comes_to_the_end().await;
@@ -202,7 +202,7 @@ async fn what_is_discarded_stays_out_of_a_rebuild(desk: Desk) {
 }
 
 async fn more_than_may_be_parked_halts_and_a_retry_lets_it_go_on(mut desk: Desk) {
-    desk.handling.parking = ParkingLimits { records: 3, of_one_key: 100 };
+    desk.record_policy.parking = ParkingLimits { records: 3, of_one_key: 100 };
     for n in 0..8 {
         desk.write("k", n, if n == 2 { "refuse" } else { "note" });
     }
@@ -216,7 +216,7 @@ async fn more_than_may_be_parked_halts_and_a_retry_lets_it_go_on(mut desk: Desk)
     assert_eq!(desk.notes().await, notes([("k", vec![0, 1])]));
     let parked = desk.parked_keys().await;
     assert!(parked.is_empty() || parked["k"].1 <= 3, "{parked:?}");
-    desk.resolve(of_key("k"), Resolution::Discard { whole: true }).await;
+    desk.resolve(of_key("k"), SettleAction::Discard { whole: true }).await;
     instance.stop().await;
     let mended = desk.opens_mended();
     desk.comes_to_the_end().await;
@@ -226,7 +226,7 @@ async fn more_than_may_be_parked_halts_and_a_retry_lets_it_go_on(mut desk: Desk)
 }
 
 async fn with_no_room_for_dead_letters_the_first_poison_halts_behind_all_before_it(mut desk: Desk) {
-    desk.handling.parking.records = 0;
+    desk.record_policy.parking.records = 0;
     for n in 0..8 {
         desk.write("k", n, if n == 5 { "refuse" } else { "note" });
     }

@@ -1,6 +1,6 @@
 //! Retries while records come in, partitions move and other operators do the same.
 
-use readcast::store::{Resolution, Selection};
+use readcast::store::{Selection, SettleAction};
 
 use super::diary::{Desk, Notes, of_key};
 use crate::files_to_sqlite::seed;
@@ -13,7 +13,7 @@ const KEYS: [&str; 6] = ["a", "b", "c", "d", "e", "f"];
 async fn fault_23_retries_that_race_new_records_rebalances_and_each_other_keep_every_key_in_order(mut desk: Desk) {
     let seed = seed();
     let mut random = fastrand::Rng::with_seed(seed);
-    desk.handling.parking.of_one_key = 100_000;
+    desk.record_policy.parking.of_one_key = 100_000;
     desk.scene.log.cut_batches(5);
     let (one, other) = (desk.opens_mended(), desk.opens());
     desk.comes_to_the_end().await;
@@ -37,7 +37,7 @@ async fn fault_23_retries_that_race_new_records_rebalances_and_each_other_keep_e
     other.stop().await;
     desk.comes_to_the_end().await;
     eventually("nothing is parked any more", 2 * PATIENCE, async || {
-        desk.resolve(Selection::default(), Resolution::Retry { edited: None }).await;
+        desk.resolve(Selection::default(), SettleAction::Retry { edited: None }).await;
         let parked = desk.parked_keys().await;
         if parked.is_empty() { Ok(()) } else { Err(format!("{parked:?}")) }
     })

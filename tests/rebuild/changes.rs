@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use readcast::rebuild::Policy;
 use readcast::source::memory::MemorySource;
 use readcast::source::{Assignment, Extents, Source, SourceError, SourceEvent, Start, Subscription};
-use readcast::store::{Begin, Command, GenerationState, OperationState, Rebuild};
+use readcast::store::{Command, GenerationState, OperationState, Rebuild, RebuildStart};
 use readcast_core::{Changes, ColumnType, Envelope, Registry, TableSpec, Timestamp, TopicPartition};
 use tokio::sync::watch;
 
@@ -124,7 +124,7 @@ async fn indexes_that_users_made_are_kept_by_a_copy_too(mut scene: Scene) {
     scene
         .execute(&format!("CREATE UNIQUE INDEX \"by \"\"id\"\"\" ON {physical} (lower(order_id)) WHERE {condition}"))
         .await;
-    let copy = Rebuild { begin: Begin::Live, keep_indexes: true, ..rebuild(&Seen::first().definition()) };
+    let copy = Rebuild { begin: RebuildStart::Live, keep_indexes: true, ..rebuild(&Seen::first().definition()) };
     scene.does(&Command::Rebuild(copy)).await;
     assert_eq!(indexes(&scene, &Seen::first()).await, [r#"index "by ""id""_g2""#]);
     scene.does(&Command::Rollback).await;
@@ -457,7 +457,7 @@ async fn grants_survive_a_view_that_is_made_anew_and_views_of_users_are_not_drop
     scene.shows_every_count().await;
     scene.execute("DROP VIEW of_users").await;
     scene.does(&Command::Activate { accept_difference: false }).await;
-    let super::scene::Place::Postgres(database) = &scene.place else { unreachable!("it is on Postgres") };
+    let super::scene::ComparedPlace::Postgres(database) = &scene.place else { unreachable!("it is on Postgres") };
     let granted = format!("SELECT has_table_privilege('{role}', 'public.seen', 'SELECT')");
     assert_eq!(database.value(&granted).await, "t");
     scene.does(&Command::Rollback).await;
@@ -513,7 +513,7 @@ async fn a_copy_replays_what_can_be_repeated_and_refuses_the_rest(mut scene: Sce
     scene.write(1_000);
     let instance = scene.continues([Seen::first(), sets.clone(), counts.clone()]).await;
     let offsets = [("orders/0".to_owned(), 0), ("orders/1".to_owned(), 10)].into();
-    let replay = |of: &Seen| Rebuild { begin: Begin::Offsets(offsets), ..rebuild(&of.definition()) };
+    let replay = |of: &Seen| Rebuild { begin: RebuildStart::Offsets(offsets), ..rebuild(&of.definition()) };
     let refused = scene.is_refused(&Command::Rebuild(replay.clone()(&counts))).await;
     assert!(refused.contains("can't be repeated"), "{refused}");
     scene.shows_every_count().await;
@@ -524,11 +524,11 @@ async fn a_copy_replays_what_can_be_repeated_and_refuses_the_rest(mut scene: Sce
     assert!(rows.iter().all(|row| row[1] == expected[&row[0]].to_string()), "{rows:?}");
     assert!(rows.iter().any(|row| row[2].starts_with("ORDER_")) && rows.iter().any(|row| row[2] == "null"), "{rows:?}");
     // From where the live tables stand, nothing is replayed, so whatever the projection does is right.
-    let live = Rebuild { begin: Begin::Live, ..rebuild(&counts.definition()) };
+    let live = Rebuild { begin: RebuildStart::Live, ..rebuild(&counts.definition()) };
     scene.does(&Command::Rebuild(live)).await;
     assert_eq!(scene.rows(&counts.tables[0]).await, rows);
     let beyond = [("orders/0".to_owned(), 1_000_000)].into();
-    let refused = Rebuild { begin: Begin::Offsets(beyond), ..rebuild(&sets.definition()) };
+    let refused = Rebuild { begin: RebuildStart::Offsets(beyond), ..rebuild(&sets.definition()) };
     let refused = scene.is_refused(&Command::Rebuild(refused)).await;
     assert!(refused.contains("has not come to offset 1000000 of orders/0"), "{refused}");
     instance.stop().await;
@@ -593,7 +593,7 @@ async fn live_tables_that_nobody_can_feed_are_told_of(mut scene: Scene) {
     let second = scene.start_rebuilding([decimal_counts()]);
     eventually("that nobody feeds them is told", PATIENCE, async || {
         let told = second.verbose();
-        let all = ["not ready", "unfed", "no running instance can feed generation 1 (version 1) since 2"];
+        let all = ["not ready", "orphaned", "no running instance can feed generation 1 (version 1) since 2"];
         if all.iter().all(|part| told.contains(part)) { Ok(()) } else { Err(told) }
     })
     .await;

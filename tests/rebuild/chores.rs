@@ -5,7 +5,7 @@ use std::time::Duration;
 use readcast::rebuild::Policy;
 use readcast::store::{Command, GenerationState, GenerationStatus, NoticeKind, OperationState, RecordedNotice};
 
-use super::scene::{Place, Scene, Seen, rebuild};
+use super::scene::{ComparedPlace, Scene, Seen, rebuild};
 use crate::support::eventually::{PATIENCE, eventually};
 
 async fn notices(scene: &Scene) -> Vec<RecordedNotice> {
@@ -92,7 +92,7 @@ async fn tables_in_use_are_told_of_with_who_uses_them() {
     let instance = scene.start([Seen::first()]);
     scene.projects_all(1).await;
     scene.does(&Command::Rebuild(rebuild(&Seen::first().definition()))).await;
-    let Place::Postgres(database) = &scene.place else { unreachable!("it is on Postgres") };
+    let ComparedPlace::Postgres(database) = &scene.place else { unreachable!("it is on Postgres") };
     let mut reader = database.connect().await;
     for statement in ["SET application_name = 'a long report'", "BEGIN", "SELECT FROM readcast_tables.seen_g1"] {
         sqlx::query(statement).execute(&mut reader).await.unwrap();

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use readcast::health::{Detail, Health};
 use readcast::metrics::Metrics;
-use readcast::plan::Handling;
+use readcast::plan::RecordPolicy;
 use readcast::rebuild::{OnChange, Policy};
 use readcast::source::Source;
 use readcast::source::memory::MemorySource;
@@ -96,7 +96,7 @@ impl Projection for Seen {
 }
 
 /// Where the tables are.
-pub(crate) enum Place {
+pub(crate) enum ComparedPlace {
     Postgres(Box<Database>),
     Sqlite(tempfile::TempDir),
 }
@@ -105,7 +105,7 @@ pub(crate) enum Place {
 pub(crate) struct Scene {
     pub(crate) log: MemorySource,
     pub(crate) store: Arc<dyn Store>,
-    pub(crate) place: Place,
+    pub(crate) place: ComparedPlace,
     written: usize,
 }
 
@@ -126,7 +126,7 @@ impl Instance {
         registry: Registry,
         policy: Policy,
     ) -> Instance {
-        Self::start_handling(source, store, group, registry, policy, Handling::default())
+        Self::start_handling(source, store, group, registry, policy, RecordPolicy::default())
     }
 
     /// The same, with a way of its own to handle records.
@@ -136,9 +136,9 @@ impl Instance {
         group: &str,
         registry: Registry,
         policy: Policy,
-        handling: Handling,
+        record_policy: RecordPolicy,
     ) -> Instance {
-        let handling = Arc::new(handling);
+        let record_policy = Arc::new(record_policy);
         let metrics = Metrics::new();
         let names: Vec<String> = registry.definitions().iter().map(|definition| definition.name().to_owned()).collect();
         let health = Health::new(&metrics, names.iter().map(String::as_str));
@@ -158,7 +158,7 @@ impl Instance {
         let group = group.to_owned();
         let options = move |name: &str| Options {
             group: format!("{group}.{name}"),
-            handling: handling.clone(),
+            record_policy: record_policy.clone(),
             stall_after: Duration::from_secs(60),
             lanes: 2,
             limits: Limits { records: 50, bytes: 1 << 20 },
@@ -187,17 +187,17 @@ impl Scene {
     pub(crate) async fn on_postgres() -> Self {
         let database = Database::create().await;
         let store: Arc<dyn Store> = Arc::new(Postgres::new(database.options(), "public"));
-        Self::new(store, Place::Postgres(Box::new(database))).await
+        Self::new(store, ComparedPlace::Postgres(Box::new(database))).await
     }
 
     pub(crate) async fn on_sqlite() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let store: Arc<dyn Store> = Arc::new(Sqlite::open(&dir.path().join("read.db")).await.unwrap());
-        Self::new(store, Place::Sqlite(dir)).await
+        Self::new(store, ComparedPlace::Sqlite(dir)).await
     }
 
     /// Its own tables are there already: a test may look at them at any moment.
-    async fn new(store: Arc<dyn Store>, place: Place) -> Self {
+    async fn new(store: Arc<dyn Store>, place: ComparedPlace) -> Self {
         store.migrate().await.unwrap();
         let log = MemorySource::default();
         log.create("orders", PARTITIONS);
@@ -322,8 +322,8 @@ impl Scene {
     /// Runs a statement beside readcast, as somebody with a client would.
     pub(crate) async fn execute(&self, sql: &str) {
         match &self.place {
-            Place::Postgres(database) => database.execute(sql).await,
-            Place::Sqlite(dir) => {
+            ComparedPlace::Postgres(database) => database.execute(sql).await,
+            ComparedPlace::Sqlite(dir) => {
                 use sqlx::{ConnectOptions, Executor};
                 let options = sqlx::sqlite::SqliteConnectOptions::new().filename(dir.path().join("read.db"));
                 let mut connection = options.connect().await.unwrap();
@@ -335,8 +335,8 @@ impl Scene {
     /// The physical name of a table.
     pub(crate) fn physical(&self, table: &str, generation: i32) -> String {
         match &self.place {
-            Place::Postgres(_) => format!("readcast_tables.{table}_g{generation}"),
-            Place::Sqlite(_) => format!("{table}_g{generation}"),
+            ComparedPlace::Postgres(_) => format!("readcast_tables.{table}_g{generation}"),
+            ComparedPlace::Sqlite(_) => format!("{table}_g{generation}"),
         }
     }
 }

@@ -1,6 +1,6 @@
 //! What is told of a generation that does not go on, here and in the store, until it does.
 
-use readcast::store::{self, Generation, RecordedError, Trouble};
+use readcast::store::{self, Generation, GenerationError, RecordedError};
 
 use super::scene::{Instance, NAME, Scene, Seen};
 use crate::support::eventually::{PATIENCE, eventually};
@@ -54,8 +54,8 @@ async fn is_retried(scene: &Scene, why: &str) {
     .await;
 }
 
-fn storm(attempt: Option<u32>) -> Trouble {
-    Trouble { text: "53300 sorry, too many clients already".into(), attempt }
+fn storm(attempt: Option<u32>) -> GenerationError {
+    GenerationError { text: "53300 sorry, too many clients already".into(), attempt }
 }
 
 async fn what_an_instance_left_that_does_not_run_any_more_is_taken_back_by_one_that_is_well(mut scene: Scene) {
@@ -63,7 +63,7 @@ async fn what_an_instance_left_that_does_not_run_any_more_is_taken_back_by_one_t
     let instance = scene.start([Seen::first()]);
     scene.projects_all(1).await;
     for attempt in [Some(3), None] {
-        scene.store.record_trouble(NAME, Generation(1), "dead", &storm(attempt)).await.unwrap();
+        scene.store.record_error(NAME, Generation(1), "dead", &storm(attempt)).await.unwrap();
         assert!(recorded(&scene).await.is_some());
         // There is nothing new in the log.
         all_is_well(&scene, &instance).await;
@@ -76,13 +76,13 @@ async fn what_an_instance_that_runs_has_recorded_stays_while_another_is_well(mut
     let instance = scene.start([Seen::first()]);
     scene.projects_all(1).await;
     let other = store::Instance { id: "other".into(), ..Default::default() };
-    let attend = async |running| scene.store.attend(&other, NAME, &["hash"], running).await.unwrap();
-    attend(true).await;
-    scene.store.record_trouble(NAME, Generation(1), "other", &storm(Some(1))).await.unwrap();
+    let heartbeat = async |running| scene.store.heartbeat(&other, NAME, &["hash"], running).await.unwrap();
+    heartbeat(true).await;
+    scene.store.record_error(NAME, Generation(1), "other", &storm(Some(1))).await.unwrap();
     // It looks around once a second, and shows less often that it runs.
     let seen = async || {
-        attend(true).await;
-        let attendance = scene.store.attendance().await.unwrap();
+        heartbeat(true).await;
+        let attendance = scene.store.heartbeats().await.unwrap();
         attendance.into_iter().find(|seen| seen.definition_hash != "hash").unwrap().last_seen
     };
     for _ in 0..3 {
@@ -94,7 +94,7 @@ async fn what_an_instance_that_runs_has_recorded_stays_while_another_is_well(mut
         .await;
     }
     assert_eq!(recorded(&scene).await.map(|error| error.text), Some(storm(None).text));
-    attend(false).await;
+    heartbeat(false).await;
     all_is_well(&scene, &instance).await;
     instance.stop().await;
 }
@@ -158,7 +158,7 @@ async fn a_storm_that_has_passed_is_told_no_longer_even_if_it_could_not_be_taken
     scene.projects_all(1).await;
     all_is_well(&scene, &instance).await;
     let refused = "SELECT last_value FROM public.generations_refusals";
-    let super::scene::Place::Postgres(database) = &scene.place else { unreachable!("it is on Postgres") };
+    let super::scene::ComparedPlace::Postgres(database) = &scene.place else { unreachable!("it is on Postgres") };
     assert!(database.value(refused).await.parse::<i64>().unwrap() >= 5, "it was tried again until it was noted");
     instance.stop().await;
 }
@@ -197,7 +197,7 @@ async fn a_halt_that_could_not_be_noted_is_noted_later() {
 async fn a_store_that_could_not_be_asked_is_told_no_longer_when_it_answers() {
     let mut scene = Scene::on_postgres().await;
     scene.write(50);
-    let super::scene::Place::Postgres(database) = &scene.place else { unreachable!("it is on Postgres") };
+    let super::scene::ComparedPlace::Postgres(database) = &scene.place else { unreachable!("it is on Postgres") };
     // Whatever is asked of the instances' table fails, so that the supervisor can't look; nothing is fed yet.
     database.execute("ALTER TABLE readcast.instances RENAME TO hidden").await;
     let instance = scene.start([Seen::first()]);

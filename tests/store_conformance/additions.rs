@@ -1,7 +1,7 @@
 //! What users add to the live tables: named, with what becomes of it; and their indexes, carried from one generation to
 //! the next.
 
-use readcast::store::{Addition, Fate, Generation, Swapped};
+use readcast::store::{AdditionFate, Generation, SwapOutcome, UserAddition};
 use readcast_core::{ColumnType, Definition, TableSpec};
 
 use super::lane::{Lane, changes, definition, versioned};
@@ -26,13 +26,13 @@ fn intricate(physical: &str) -> String {
     )
 }
 
-pub(super) async fn added(subject: &Subject, generation: Generation, next: &Definition) -> Vec<Addition> {
+pub(super) async fn added(subject: &Subject, generation: Generation, next: &Definition) -> Vec<UserAddition> {
     let live = subject.generation(generation).await;
     subject.store.additions(&live, next).await.expect("additions can be read")
 }
 
 /// What was added and what becomes of it.
-fn told(additions: &[Addition]) -> Vec<(&str, Fate)> {
+fn told(additions: &[UserAddition]) -> Vec<(&str, AdditionFate)> {
     additions.iter().map(|added| (added.what.as_str(), added.fate)).collect()
 }
 
@@ -50,7 +50,7 @@ async fn rebuild(subject: &Subject, definition: &Definition, live: Generation) -
         assert_eq!(carry(subject, &mut begun, live).await, Vec::<String>::new());
     }
     begun.ready().await;
-    assert_eq!(begun.swap(subject, live, next).await, Ok(Swapped::Done));
+    assert_eq!(begun.swap(subject, live, next).await, Ok(SwapOutcome::Done));
     next
 }
 
@@ -77,7 +77,7 @@ pub(super) async fn indexes_of_users_survive_rebuilds_and_rollbacks(subject: &Su
     subject.execute(&format!("CREATE INDEX by_n ON {physical} (n)")).await;
     subject.execute(&format!("CREATE INDEX by_n_g2 ON {physical} (n, name)")).await;
     let first = added(subject, Generation(1), &definition).await;
-    let carriable = |names: [&'static str; 3]| names.map(|name| (name, Fate::Carriable));
+    let carriable = |names: [&'static str; 3]| names.map(|name| (name, AdditionFate::Carriable));
     assert_eq!(told(&first), carriable([r#"index "by ""name""""#, r#"index "by_n""#, r#"index "by_n_g2""#]));
     let declared: Vec<_> = first.iter().map(|added| added.declaration.as_deref()).collect();
     assert_eq!(declared, [None, Some(r#".index(["n"])"#), Some(r#".index(["n", "name"])"#)]);
@@ -87,14 +87,14 @@ pub(super) async fn indexes_of_users_survive_rebuilds_and_rollbacks(subject: &Su
     let names = [r#"index "by ""name""_g2""#, r#"index "by_n_g2_2""#, r#"index "by_n_g2_g2""#];
     assert_eq!(told(&second), carriable(names), "`by_n_g2` was taken");
     for (before, after) in first.iter().zip(&second) {
-        let behind = |added: &Addition| added.statement.split_once('(').expect("a list of columns").1.to_owned();
+        let behind = |added: &UserAddition| added.statement.split_once('(').expect("a list of columns").1.to_owned();
         assert_eq!(behind(before), behind(after));
         assert!(after.statement.contains("people_g2") && before.on != after.on, "{after:?}");
     }
 
     let mut begun = begin(subject, &definition, &empty()).await;
     begun.ready().await;
-    assert_eq!(begun.swap(subject, Generation(2), Generation(1)).await, Ok(Swapped::Done));
+    assert_eq!(begun.swap(subject, Generation(2), Generation(1)).await, Ok(SwapOutcome::Done));
     begun.lead.end(begun.generation, None).await.expect("an end");
     drop(begun);
     assert_eq!(told(&added(subject, Generation(1), &definition).await), told(&first));
@@ -150,7 +150,7 @@ pub(super) async fn an_index_that_cannot_be_made_is_named_and_the_others_are_the
     let fates: Vec<_> = added(subject, Generation(1), &after).await.into_iter().map(|added| added.fate).collect();
     assert_eq!(
         fates,
-        [Fate::Lost, Fate::Carriable, Fate::Carriable, Fate::Carriable],
+        [AdditionFate::Lost, AdditionFate::Carriable, AdditionFate::Carriable, AdditionFate::Carriable],
         "those of tables that go come first"
     );
     let mut begun = begin(subject, &after, &empty()).await;
@@ -162,8 +162,8 @@ pub(super) async fn an_index_that_cannot_be_made_is_named_and_the_others_are_the
     assert!(failed[0].contains("a_of_the_note") && failed[0].contains("note"), "{failed:#?}");
     assert!(failed[1].contains("b_of_n") && failed[1].to_lowercase().contains("unique"), "{failed:#?}");
     begun.ready().await;
-    assert_eq!(begun.swap(subject, Generation(1), next).await, Ok(Swapped::Done));
-    assert_eq!(told(&added(subject, next, &after).await), [(r#"index "c_of_n_g2""#, Fate::Carriable)]);
+    assert_eq!(begun.swap(subject, Generation(1), next).await, Ok(SwapOutcome::Done));
+    assert_eq!(told(&added(subject, next, &after).await), [(r#"index "c_of_n_g2""#, AdditionFate::Carriable)]);
 }
 
 /// A trigger on a table, and one in place of writing a view, as the store's language has them.
@@ -187,11 +187,11 @@ pub(super) async fn triggers_are_named_on_tables_and_on_views(subject: &Subject)
     let named = |part: &str| found.iter().find(|added| added.what.contains(part)).expect("it is named");
     assert_eq!(found.len(), 2, "{found:#?}");
     let tell = named("tell");
-    assert_eq!(tell.fate, Fate::Lost);
+    assert_eq!(tell.fate, AdditionFate::Lost);
     assert!(tell.statement.starts_with("CREATE TRIGGER tell AFTER INSERT ON"), "{tell:?}");
     assert!(tell.sentence().contains("is lost at the next swap"), "{}", tell.sentence());
     // A view of Postgres is replaced in place; one of SQLite is dropped, and its triggers with it.
-    assert_eq!(named("instead").fate, if subject.is_postgres() { Fate::Kept } else { Fate::Lost });
+    assert_eq!(named("instead").fate, if subject.is_postgres() { AdditionFate::Kept } else { AdditionFate::Lost });
 }
 
 /// One of each kind that Postgres has, on `{t}`; the second table is there for what excludes the first.
@@ -258,7 +258,7 @@ async fn what_is_added_on_postgres_is_named_with_a_statement_that_adds_it_again(
     expected.sort_unstable();
     found.sort_unstable();
     assert_eq!(found, expected);
-    assert!(first.iter().all(|added| added.fate == Fate::Lost), "{first:#?}");
+    assert!(first.iter().all(|added| added.fate == AdditionFate::Lost), "{first:#?}");
 
     // What a rebuild loses is typed again, as it is told, for the tables that came with it.
     rebuild(&subject, &definition, Generation(1)).await;
@@ -306,11 +306,11 @@ async fn what_is_added_to_a_view_on_postgres_stays_or_goes_as_it_was_told() {
     for (_, statement, _) in ON_A_VIEW {
         subject.execute(statement).await;
     }
-    let all: Vec<_> = ON_A_VIEW.iter().map(|(what, _, _)| (*what, Fate::Kept)).collect();
+    let all: Vec<_> = ON_A_VIEW.iter().map(|(what, _, _)| (*what, AdditionFate::Kept)).collect();
     let wider = versioned(2, [people().nullable("more", ColumnType::Text)]);
     assert_eq!(told(&added(&subject, Generation(1), &wider).await), all);
     rebuild(&subject, &wider, Generation(1)).await;
-    let fate = |stays| if stays { Fate::Kept } else { Fate::Lost };
+    let fate = |stays| if stays { AdditionFate::Kept } else { AdditionFate::Lost };
     let with_fates: Vec<_> = ON_A_VIEW.iter().map(|(what, _, stays)| (*what, fate(*stays))).collect();
     let narrower = versioned(3, [people()]);
     assert_eq!(told(&added(&subject, Generation(2), &narrower).await), with_fates);
@@ -354,11 +354,11 @@ async fn every_part_of_an_index_on_postgres_is_carried() {
         .partition(|added| added.what.starts_with("invalid index"));
     assert_eq!(
         (told(&unfinished), first.len()),
-        (vec![(r#"invalid index "unfinished""#, Fate::Lost)], 4),
+        (vec![(r#"invalid index "unfinished""#, AdditionFate::Lost)], 4),
         "{first:#?}"
     );
     rebuild(&subject, &definition, Generation(1)).await;
     let second = added(&subject, Generation(2), &definition).await;
-    let bare = |added: &Addition| added.statement.replace("_g1", "").replace("_g2", "");
+    let bare = |added: &UserAddition| added.statement.replace("_g1", "").replace("_g2", "");
     assert_eq!(first.iter().map(bare).collect::<Vec<_>>(), second.iter().map(bare).collect::<Vec<_>>());
 }

@@ -1,7 +1,7 @@
 //! Rows and checkpoints, together or not at all, and for one owner.
 
 use readcast::source::Extent;
-use readcast::store::{Commit, Committed, Generation, Precedence, StoreError, Written};
+use readcast::store::{Commit, CommitOutcome, Generation, Priority, StoreError, Written};
 use readcast_core::{ChangeSet, ColumnType, TableSpec, TopicPartition};
 
 use super::lane::{Lane, changes, definition};
@@ -31,7 +31,7 @@ pub(super) async fn rows_and_checkpoints_commit_together(subject: &Subject) {
     let mut lane = Lane::claim(subject, &definition(counters())).await;
     assert_eq!(subject.positions().await, [(0, 0)]);
     let committed = lane.commit(counted(&["a", "b", "a"])).await;
-    assert_eq!(committed, Ok(Committed::Applied(Written { rows: 2, missed: 0 })));
+    assert_eq!(committed, Ok(CommitOutcome::Applied(Written { rows: 2, missed: 0 })));
     assert_counts(subject.rows(&counters()[0]).await, &[("a", 2), ("b", 1)]);
     assert_eq!(subject.positions().await, [(0, 1)]);
 }
@@ -41,24 +41,24 @@ pub(super) async fn fault_05_a_number_out_of_range_takes_the_whole_commit_back(s
     let most = changes(&counters(), |changes| {
         changes.upsert("counters", ["full"]).set("count", i64::MAX);
     });
-    assert!(matches!(lane.commit(most).await, Ok(Committed::Applied(_))));
+    assert!(matches!(lane.commit(most).await, Ok(CommitOutcome::Applied(_))));
     let refused = lane.commit(counted(&["a", "full", "z"])).await.expect_err("one more does not fit");
     assert!(matches!(refused, StoreError::Unstorable { .. }), "{refused:?}");
     assert!(refused.to_string().contains("counters"), "{refused}");
     assert_counts(subject.rows(&counters()[0]).await, &[("full", i64::MAX)]);
     assert_eq!(subject.positions().await, [(0, 1)]);
-    assert!(matches!(lane.commit(counted(&["a"])).await, Ok(Committed::Applied(_))), "the writer goes on");
+    assert!(matches!(lane.commit(counted(&["a"])).await, Ok(CommitOutcome::Applied(_))), "the writer goes on");
 }
 
 pub(super) async fn fault_08_a_commit_from_a_stale_position_is_fenced_and_writes_nothing(subject: &Subject) {
     let mut lane = Lane::claim(subject, &definition(counters())).await;
     for _ in 0..3 {
-        assert!(matches!(lane.commit(counted(&["a"])).await, Ok(Committed::Applied(_))));
+        assert!(matches!(lane.commit(counted(&["a"])).await, Ok(CommitOutcome::Applied(_))));
     }
     for from in [0, 1, 4] {
         let advance = readcast::store::Advance { from, to: from + 1, ..lane.advance() };
         let stale = Commit { advances: vec![advance], changes: counted(&["a", "b"]), ..Commit::default() };
-        assert_eq!(lane.try_commit(&stale).await, Ok(Committed::Fenced), "from {from}");
+        assert_eq!(lane.try_commit(&stale).await, Ok(CommitOutcome::Fenced), "from {from}");
     }
     assert_counts(subject.rows(&counters()[0]).await, &[("a", 3)]);
     assert_eq!(subject.positions().await, [(0, 3)]);
@@ -66,13 +66,13 @@ pub(super) async fn fault_08_a_commit_from_a_stale_position_is_fenced_and_writes
 
 pub(super) async fn fault_03_a_commit_of_an_earlier_owner_is_fenced_and_writes_nothing(subject: &Subject) {
     let mut earlier = Lane::claim(subject, &definition(counters())).await;
-    assert!(matches!(earlier.commit(counted(&["a"])).await, Ok(Committed::Applied(_))));
+    assert!(matches!(earlier.commit(counted(&["a"])).await, Ok(CommitOutcome::Applied(_))));
     let mut later = Lane::claim(subject, &definition(counters())).await;
-    assert_eq!(earlier.commit(counted(&["b"])).await, Ok(Committed::Fenced));
+    assert_eq!(earlier.commit(counted(&["b"])).await, Ok(CommitOutcome::Fenced));
     assert_counts(subject.rows(&counters()[0]).await, &[("a", 1)]);
-    assert!(matches!(later.commit(counted(&["a"])).await, Ok(Committed::Applied(_))));
+    assert!(matches!(later.commit(counted(&["a"])).await, Ok(CommitOutcome::Applied(_))));
     // The earlier owner's step has been taken meanwhile, but not by it.
-    assert_eq!(earlier.commit(counted(&["b"])).await, Ok(Committed::Fenced));
+    assert_eq!(earlier.commit(counted(&["b"])).await, Ok(CommitOutcome::Fenced));
     assert_counts(subject.rows(&counters()[0]).await, &[("a", 2)]);
     assert_eq!(subject.positions().await, [(0, 2)]);
 }
@@ -83,11 +83,11 @@ pub(super) async fn one_fenced_partition_keeps_the_others_where_they_are(subject
     let mut stale = other.advance();
     stale.owner_epoch -= 1;
     let commit = Commit { advances: vec![lane.advance(), stale], changes: counted(&["a"]), ..Commit::default() };
-    assert_eq!(lane.try_commit(&commit).await, Ok(Committed::Fenced));
+    assert_eq!(lane.try_commit(&commit).await, Ok(CommitOutcome::Fenced));
     assert_eq!(subject.positions().await, [(0, 0), (1, 0)]);
     let both =
         Commit { advances: vec![lane.advance(), other.advance()], changes: counted(&["a"]), ..Commit::default() };
-    assert!(matches!(lane.try_commit(&both).await, Ok(Committed::Applied(_))));
+    assert!(matches!(lane.try_commit(&both).await, Ok(CommitOutcome::Applied(_))));
     assert_eq!(subject.positions().await, [(0, 1), (1, 1)]);
     assert_counts(subject.rows(&counters()[0]).await, &[("a", 1)]);
 }
@@ -95,8 +95,8 @@ pub(super) async fn one_fenced_partition_keeps_the_others_where_they_are(subject
 pub(super) async fn fault_01_a_commit_that_happened_is_not_repeated(subject: &Subject) {
     let mut lane = Lane::claim(subject, &definition(counters())).await;
     let commit = Commit { advances: vec![lane.advance()], changes: counted(&["a"]), ..Commit::default() };
-    assert_eq!(lane.try_commit(&commit).await, Ok(Committed::Applied(Written { rows: 1, missed: 0 })));
-    assert_eq!(lane.try_commit(&commit).await, Ok(Committed::Applied(Written::default())));
+    assert_eq!(lane.try_commit(&commit).await, Ok(CommitOutcome::Applied(Written { rows: 1, missed: 0 })));
+    assert_eq!(lane.try_commit(&commit).await, Ok(CommitOutcome::Applied(Written::default())));
     assert_counts(subject.rows(&counters()[0]).await, &[("a", 1)]);
 }
 
@@ -113,7 +113,7 @@ pub(super) async fn a_commit_finds_checkpoints_that_somebody_else_has_rewritten_
         let advances = vec![lane.advance(), other.advance()];
         let commit = Commit { advances, changes: counted(&["a"]), ..Commit::default() };
         let committed = lane.try_commit(&commit).await;
-        assert_eq!(committed, Ok(Committed::Applied(Written { rows: 1, missed: 0 })), "round {round}: {rewritten}");
+        assert_eq!(committed, Ok(CommitOutcome::Applied(Written { rows: 1, missed: 0 })), "round {round}: {rewritten}");
         (lane.next_offset, other.next_offset) = (lane.next_offset + 1, other.next_offset + 1);
     }
     assert_eq!(subject.positions().await, [(0, 20), (1, 20)]);
@@ -129,9 +129,9 @@ pub(super) async fn positions_are_those_of_one_generation(subject: &Subject) {
     let mut lane = Lane::claim(subject, &definition).await;
     let mut other = Lane::claim_partition(subject, &definition, 1).await;
     for lane in [&mut lane, &mut other] {
-        assert!(matches!(lane.commit(counted(&["a"])).await, Ok(Committed::Applied(_))));
+        assert!(matches!(lane.commit(counted(&["a"])).await, Ok(CommitOutcome::Applied(_))));
     }
-    assert!(matches!(lane.commit(counted(&["a"])).await, Ok(Committed::Applied(_))));
+    assert!(matches!(lane.commit(counted(&["a"])).await, Ok(CommitOutcome::Applied(_))));
     assert_eq!(of(Some(Generation(1))).await, [(0, 2), (1, 1)]);
     assert_eq!(of(None).await, [(0, 2), (1, 1)], "it is the live one");
     assert_eq!(of(Some(Generation(2))).await, []);
@@ -145,7 +145,7 @@ pub(super) async fn a_claim_raises_the_epoch_and_keeps_the_position(subject: &Su
     let definition = definition(counters());
     let mut first = Lane::claim(subject, &definition).await;
     assert_eq!((first.next_offset, first.owner_epoch), (0, 1));
-    assert!(matches!(first.commit(counted(&["a"])).await, Ok(Committed::Applied(_))));
+    assert!(matches!(first.commit(counted(&["a"])).await, Ok(CommitOutcome::Applied(_))));
     let second = Lane::claim(subject, &definition).await;
     assert_eq!((second.next_offset, second.owner_epoch), (1, 2));
     assert_eq!(subject.positions().await, [(0, 1)]);
@@ -154,7 +154,7 @@ pub(super) async fn a_claim_raises_the_epoch_and_keeps_the_position(subject: &Su
 pub(super) async fn fault_16_a_checkpoint_keeps_the_first_log_that_is_known(subject: &Subject) {
     let definition = definition(counters());
     subject.store.prepare(&definition).await.expect("tables");
-    let mut writer = subject.store.writer(&definition, Generation(1), Precedence::Live.into()).await.expect("a writer");
+    let mut writer = subject.store.writer(&definition, Generation(1), Priority::Live.into()).await.expect("a writer");
     let partition = |number| TopicPartition::new("log", number);
     let extent = |log_id: Option<&str>| Extent { start: 5, end: 9, log_id: log_id.map(str::to_owned) };
     let mut found = Vec::new();
@@ -183,7 +183,7 @@ pub(super) async fn fault_10_two_writers_of_the_same_rows_in_opposite_order_both
     let count = async |lane: &mut Lane, ids: &[&str]| {
         for _ in 0..ROUNDS {
             let committed = lane.commit(counted(ids)).await;
-            assert!(matches!(committed, Ok(Committed::Applied(_))), "{committed:?}");
+            assert!(matches!(committed, Ok(CommitOutcome::Applied(_))), "{committed:?}");
         }
     };
     tokio::join!(count(&mut one, &ids), count(&mut other, &reversed));
@@ -198,8 +198,8 @@ pub(super) async fn fault_03_two_owners_of_one_partition_never_both_write(subjec
     for round in 1..=10 {
         let [one, other] = &mut lanes;
         let (first, second) = tokio::join!(one.commit(counted(&["a"])), other.commit(counted(&["a"])));
-        assert_eq!(first, Ok(Committed::Fenced));
-        assert!(matches!(second, Ok(Committed::Applied(_))), "{second:?}");
+        assert_eq!(first, Ok(CommitOutcome::Fenced));
+        assert!(matches!(second, Ok(CommitOutcome::Applied(_))), "{second:?}");
         assert_counts(subject.rows(&counters()[0]).await, &[("a", round)]);
     }
     assert_eq!(subject.status().await.generation, Generation(1));

@@ -1,6 +1,8 @@
 //! Two generations compare as their rows do, at equal checkpoints and in one state of both.
 
-use readcast::store::{Build, Committed, Comparison, Difference, Generation, GenerationState, Sample, TableComparison};
+use readcast::store::{
+    BuildOptions, CommitOutcome, Comparison, Difference, Generation, GenerationState, Sample, TableComparison,
+};
 use readcast_core::{ColumnType, TableSpec, Value};
 
 use super::commits::{counted, counters};
@@ -40,7 +42,10 @@ pub(super) async fn generations_compare_at_equal_checkpoints_alone(subject: &Sub
     let equal = compare(subject, &mut begun).await.expect("both are at the same place");
     assert_eq!(equal.at.iter().map(|place| (place.partition, place.next_offset)).collect::<Vec<_>>(), [(0, 1)]);
     assert!(equal.is_equal(), "{equal:#?}");
-    assert!(matches!(lane.commit(counted(&["b"])).await, Ok(Committed::Applied(_))), "the comparison ends the hold");
+    assert!(
+        matches!(lane.commit(counted(&["b"])).await, Ok(CommitOutcome::Applied(_))),
+        "the comparison ends the hold"
+    );
 }
 
 pub(super) async fn a_comparison_sees_one_state_while_rows_go_on(subject: &Subject) {
@@ -50,18 +55,18 @@ pub(super) async fn a_comparison_sees_one_state_while_rows_go_on(subject: &Subje
     begun.lead.proven(begun.generation, &Comparison::default()).await.expect("it is ready");
     let mut ready = Lane::feed(subject, &definition, begun.generation, 0).await;
     for _ in 0..10 {
-        assert!(matches!(ready.commit(counted(&["a", "b"])).await, Ok(Committed::Applied(_))));
+        assert!(matches!(ready.commit(counted(&["a", "b"])).await, Ok(CommitOutcome::Applied(_))));
         begun.lead.hold(begun.generation).await.expect("a hold");
-        assert!(matches!(lane.commit(counted(&["a", "b"])).await, Ok(Committed::Applied(_))));
+        assert!(matches!(lane.commit(counted(&["a", "b"])).await, Ok(CommitOutcome::Applied(_))));
         let go_on = async {
-            while matches!(lane.commit(counted(&["c"])).await, Ok(Committed::Held(_))) {
+            while matches!(lane.commit(counted(&["c"])).await, Ok(CommitOutcome::Held(_))) {
                 tokio::task::yield_now().await;
             }
         };
         let (compared, ()) = tokio::join!(compare(subject, &mut begun), go_on);
         let compared = compared.expect("both were at the same place");
         assert!(compared.is_equal(), "{compared:#?}");
-        assert!(matches!(ready.commit(counted(&["c"])).await, Ok(Committed::Applied(_))));
+        assert!(matches!(ready.commit(counted(&["c"])).await, Ok(CommitOutcome::Applied(_))));
     }
 }
 
@@ -148,7 +153,7 @@ pub(super) async fn fault_33_values_of_every_type_compare(subject: &Subject) {
         }
         changes.upsert("keys", keyed.iter().map(|(_, _, values)| values[0].clone()).collect::<Vec<Value>>());
     });
-    assert!(matches!(lane.commit(rows).await, Ok(Committed::Applied(_))));
+    assert!(matches!(lane.commit(rows).await, Ok(CommitOutcome::Applied(_))));
     let mut begun = begin(subject, &definition, &copied(&[])).await;
     let equal = compare(subject, &mut begun).await.expect("both are at the same place");
     assert!(equal.is_equal(), "{equal:#?}");
@@ -170,7 +175,7 @@ pub(super) async fn fault_33_values_of_every_type_compare(subject: &Subject) {
 pub(super) async fn a_scratch_generation_is_retired_once_it_is_compared(subject: &Subject) {
     let definition = definition(counters());
     subject.store.prepare(&definition).await.expect("tables");
-    let mut begun = begin(subject, &definition, &Build { scratch: true, ..Build::default() }).await;
+    let mut begun = begin(subject, &definition, &BuildOptions { scratch: true, ..BuildOptions::default() }).await;
     assert!(subject.generation(begun.generation).await.scratch);
     let proof = compare(subject, &mut begun).await.expect("both are at no place");
     for _ in 0..2 {

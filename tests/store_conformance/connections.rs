@@ -6,8 +6,10 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use readcast::store::postgres::{Postgres, Route};
-use readcast::store::{Cause, Committed, DeadLetter, PoisonClass, SequenceId, Store, StoreError, Trouble};
-use readcast::store::{Command, Commit, ParkedIn, Resolution, Resolve, Selection};
+use readcast::store::{Command, Commit, ParkedIn, Selection, SettleAction, SettleRequest};
+use readcast::store::{
+    CommitOutcome, DeadLetter, GenerationError, PoisonCause, PoisonClass, SequenceId, Store, StoreError,
+};
 use readcast_core::{ColumnType, TableSpec};
 use sqlx::postgres::PgConnectOptions;
 use tokio::net::TcpListener;
@@ -48,13 +50,13 @@ async fn no_more_connections_are_open_than_an_operator_allows_and_operations_fin
             lanes.spawn(async move {
                 for _ in 0..40 {
                     let committed = lane.commit(counted(&[&format!("{partition}")])).await;
-                    assert!(matches!(committed, Ok(Committed::Applied(_))), "{committed:?}");
+                    assert!(matches!(committed, Ok(CommitOutcome::Applied(_))), "{committed:?}");
                 }
             });
         }
         // While all of them are at work.
         for _ in 0..5 {
-            let mut lead = subject.store.lead(PROJECTION).await.expect("an answer").expect("nobody has it");
+            let mut lead = subject.store.try_lead(PROJECTION).await.expect("an answer").expect("nobody has it");
             lead.release().await.expect("nothing is held");
             lead.leave().await.expect("it is given back");
             subject.store.generations().await.expect("a question");
@@ -114,7 +116,7 @@ async fn settings_of_the_database_change_nothing_that_we_say_or_read() {
         let at = readcast_core::Timestamp::from_micros(1_716_215_400_000_001).expect("a time");
         changes.upsert("readings", ["a"]).set("at", at).set("value", third).set("raw", b"\\\x00".to_vec());
     });
-    assert!(matches!(lane.commit(written).await, Ok(Committed::Applied(_))));
+    assert!(matches!(lane.commit(written).await, Ok(CommitOutcome::Applied(_))));
     let altered = subject.store.alterations(&definition, readcast::store::Generation(1)).await;
     assert_eq!(altered, Ok(Vec::new()), "types are compared by what they are");
     let shown = subject.store.peek(&table, 1).await.expect("readers see it").rows.remove(0);
@@ -125,7 +127,7 @@ async fn settings_of_the_database_change_nothing_that_we_say_or_read() {
     assert!(status.created_at.ends_with('Z') && status.created_at.len() == 20, "{}", status.created_at);
     tokio::time::sleep(Duration::from_millis(150)).await;
     assert!(
-        matches!(lane.commit(counted_nothing()).await, Ok(Committed::Applied(_))),
+        matches!(lane.commit(counted_nothing()).await, Ok(CommitOutcome::Applied(_))),
         "no session is ended for resting"
     );
 }
@@ -146,7 +148,7 @@ fn letter(lane: &Lane, reason: &str) -> Commit {
         partition: lane.partition.clone(),
         sequence: SequenceId::of(&record),
         record,
-        cause: Some(Cause::new(PoisonClass::Undecodable, reason)),
+        cause: Some(PoisonCause::new(PoisonClass::Undecodable, reason)),
     };
     Commit { dead_letters: vec![letter], ..Commit::default() }
 }
@@ -164,7 +166,7 @@ async fn a_reason_that_the_encoding_lacks_is_spelled_out_and_the_record_parked()
     for reason in ["二〇二四 is no number", "an emoji: 🦀, and U+0000: \0", &"é".repeat(20_000)] {
         let commit = letter(&lane, reason);
         let parked = lane.step(1, commit).await;
-        assert!(matches!(parked, Ok(Committed::Applied(_))), "{parked:?}");
+        assert!(matches!(parked, Ok(CommitOutcome::Applied(_))), "{parked:?}");
     }
     let reasons = reasons(&subject).await;
     assert_eq!(reasons[0], r"\u{4e8c}\u{3007}\u{4e8c}\u{56db} is no number");
@@ -176,20 +178,20 @@ async fn a_reason_that_the_encoding_lacks_is_spelled_out_and_the_record_parked()
 async fn what_operators_and_errors_say_comes_through_any_encoding() {
     let subject = latin1().await;
     subject.store.prepare(&definition(counters())).await.expect("tables");
-    let trouble = Trouble { text: "halted over 二".into(), attempt: None };
+    let trouble = GenerationError { text: "halted over 二".into(), attempt: None };
     let generation = readcast::store::Generation(1);
-    subject.store.record_trouble(PROJECTION, generation, "one", &trouble).await.expect("it is recorded");
+    subject.store.record_error(PROJECTION, generation, "one", &trouble).await.expect("it is recorded");
     assert_eq!(subject.status().await.last_error.expect("it is there").text, r"halted over \u{4e8c}");
     let edited = r#"{"name":"二 \" \\u{41} é"}"#;
-    let resolution = Resolution::Retry { edited: Some(edited.into()) };
+    let resolution = SettleAction::Retry { edited: Some(edited.into()) };
     let selection = Selection { key: Some("schlüssel 🦀".into()), ..Selection::default() };
-    let command = Command::DeadLetters(Resolve { selection, resolution, definition_hash: "hash".into() });
+    let command = Command::DeadLetters(SettleRequest { selection, resolution, definition_hash: "hash".into() });
     let id = subject.store.request(PROJECTION, &command, "jürgen@二").await.expect("it is noted");
     assert_eq!(subject.store.request(PROJECTION, &command, "jürgen@二").await, Ok(id), "it is known again");
     let open = subject.store.operations(PROJECTION, 0).await.expect("they are read").remove(0);
     assert_eq!(open.command, command, "what was asked for is carried out to the letter");
     assert_eq!(open.requested_by, r"j\u{fc}rgen@\u{4e8c}");
-    let mut lead = subject.store.lead(PROJECTION).await.expect("an answer").expect("nobody has it");
+    let mut lead = subject.store.try_lead(PROJECTION).await.expect("an answer").expect("nobody has it");
     let outcome = "still waiting: 二";
     lead.finish(id, readcast::store::OperationState::Refused, outcome).await.expect("it ends");
     subject.store.pause(PROJECTION, true, false, "二").await.expect("it is paused");
@@ -212,9 +214,9 @@ async fn a_reason_that_the_database_refuses_is_withheld_and_the_record_parked() 
         .await;
     let commit = letter(&lane, "a bad reason");
     let parked = lane.step(1, commit).await;
-    assert!(matches!(parked, Ok(Committed::Applied(_))), "{parked:?}");
+    assert!(matches!(parked, Ok(CommitOutcome::Applied(_))), "{parked:?}");
     assert!(reasons(&subject).await[0].starts_with("the reason can't be stored"));
-    assert!(matches!(lane.commit(counted(&["a"])).await, Ok(Committed::Applied(_))), "and it goes on");
+    assert!(matches!(lane.commit(counted(&["a"])).await, Ok(CommitOutcome::Applied(_))), "and it goes on");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -301,7 +303,7 @@ async fn a_policy_that_would_hide_rows_from_us_is_an_error_and_hides_none() {
     let store = Postgres::new(database.options().username(&role), "public");
     let subject = Subject::of(Arc::new(store), database).await;
     let mut lane = Lane::claim(&subject, &definition(counters())).await;
-    assert!(matches!(lane.commit(counted(&["a"])).await, Ok(Committed::Applied(_))));
+    assert!(matches!(lane.commit(counted(&["a"])).await, Ok(CommitOutcome::Applied(_))));
     let table = subject.physical(&counters()[0]);
     let policy = format!(
         "ALTER TABLE {table} ENABLE ROW LEVEL SECURITY; ALTER TABLE {table} FORCE ROW LEVEL SECURITY;
@@ -311,7 +313,7 @@ async fn a_policy_that_would_hide_rows_from_us_is_an_error_and_hides_none() {
     let refused = lane.commit(counted(&["a"])).await.expect_err("the row that is there would not be seen");
     assert!(refused.to_string().contains("row-level security"), "{refused}");
     subject.execute(&format!("ALTER TABLE {table} DISABLE ROW LEVEL SECURITY")).await;
-    assert!(matches!(lane.commit(counted(&["a"])).await, Ok(Committed::Applied(_))));
+    assert!(matches!(lane.commit(counted(&["a"])).await, Ok(CommitOutcome::Applied(_))));
     assert_eq!(subject.database().value("SELECT count FROM counters").await, "2");
     subject.database().execute(&format!("REASSIGN OWNED BY {role} TO postgres")).await;
     drop(lane);

@@ -7,9 +7,9 @@ use std::ops::Range;
 use bytes::Bytes;
 use readcast::source::{Header, Record};
 use readcast::store::{
-    Advance, Amendment, Cause, Commit, Committed, DeadLetter, Generation, Memory, OperationState, ParkedIn,
-    ParkedRecord, ParkedSequence, ParkingLimits, PoisonClass, SequenceId, Settlement, StoreError, Trouble, Waiting,
-    Written,
+    Advance, Amendment, Commit, CommitOutcome, DeadLetter, Generation, GenerationError, OperationState, ParkedIn,
+    ParkedRecord, ParkedSequence, ParkingLimits, PartitionState, PoisonCause, PoisonClass, SequenceId, Settlement,
+    StoreError, WaitingRecords, Written,
 };
 use readcast_core::{ChangeSet, ColumnType, Json, TableSpec, TopicPartition};
 use tokio::sync::{Barrier, Notify};
@@ -45,8 +45,8 @@ fn sequence_of(key: &str) -> SequenceId {
     SequenceId::of(&keyed(0, key))
 }
 
-pub(super) fn undecodable() -> Cause {
-    Cause::new(PoisonClass::Undecodable, "it is no JSON")
+pub(super) fn undecodable() -> PoisonCause {
+    PoisonCause::new(PoisonClass::Undecodable, "it is no JSON")
 }
 
 /// Poison of this lane's partition.
@@ -69,8 +69,8 @@ async fn park(lane: &mut Lane, key: &str) {
     assert!(is_applied(&lane.step(1, parking(vec![letter])).await));
 }
 
-fn is_applied(committed: &Result<Committed, StoreError>) -> bool {
-    matches!(committed, Ok(Committed::Applied(_)))
+fn is_applied(committed: &Result<CommitOutcome, StoreError>) -> bool {
+    matches!(committed, Ok(CommitOutcome::Applied(_)))
 }
 
 fn live() -> ParkedIn<'static> {
@@ -85,7 +85,13 @@ async fn parked(subject: &Subject) -> Vec<ParkedSequence> {
     subject.store.parked(live()).await.expect("it can be read")
 }
 
-async fn waiting(subject: &Subject, partition: &TopicPartition, id: &SequenceId, from: i64, most: usize) -> Waiting {
+async fn waiting(
+    subject: &Subject,
+    partition: &TopicPartition,
+    id: &SequenceId,
+    from: i64,
+    most: usize,
+) -> WaitingRecords {
     subject.store.waiting(live(), partition, id, from, most).await.expect("it can be read")
 }
 
@@ -124,14 +130,14 @@ pub(super) async fn dead_letters_rows_and_checkpoint_commit_together_or_not_at_a
         ..Commit::default()
     };
     let first = both(&lane, &["a"], 1);
-    assert_eq!(lane.step(2, first).await, Ok(Committed::Applied(Written { rows: 1, missed: 0 })));
+    assert_eq!(lane.step(2, first).await, Ok(CommitOutcome::Applied(Written { rows: 1, missed: 0 })));
     let beyond = both(&lane, &["a"], 1);
-    assert!(matches!(lane.step(2, beyond).await, Ok(Committed::Full(_))));
+    assert!(matches!(lane.step(2, beyond).await, Ok(CommitOutcome::Full(_))));
     let refused = both(&lane, &["a", "full"], 10);
     assert!(matches!(lane.step(2, refused).await, Err(StoreError::Unstorable { .. })));
     let mut fenced = both(&lane, &["a"], 10);
     fenced.advances = vec![Advance { owner_epoch: 0, ..lane.advance() }];
-    assert_eq!(lane.try_commit(&fenced).await, Ok(Committed::Fenced));
+    assert_eq!(lane.try_commit(&fenced).await, Ok(CommitOutcome::Fenced));
     assert_counts(subject.rows(&counters()[0]).await, &[("a", 1), ("full", i64::MAX)]);
     assert_eq!(subject.positions().await, [(0, 2), (1, 1)]);
     assert_eq!(offsets_of(&parked(subject).await), [0]);
@@ -180,10 +186,10 @@ pub(super) async fn fault_33_a_parked_record_is_kept_byte_for_byte(subject: &Sub
         strange_records().into_iter().zip(0..).map(|(record, offset)| Record { offset, ..record }).collect();
     let count = i64::try_from(records.len()).expect("a few");
     let mut letters: Vec<_> = records.iter().map(|record| poison(&lane, record.clone())).collect();
-    letters[1].cause = Some(Cause::new(PoisonClass::Unprojectable, "'<b>\u{1b}[31mno\n😀'"));
-    letters[2].cause = Some(Cause::new(PoisonClass::Panicked, "a \0 in it"));
+    letters[1].cause = Some(PoisonCause::new(PoisonClass::Unprojectable, "'<b>\u{1b}[31mno\n😀'"));
+    letters[2].cause = Some(PoisonCause::new(PoisonClass::Panicked, "a \0 in it"));
     assert!(is_applied(&lane.step(count, parking(letters.clone())).await));
-    letters[2].cause = Some(Cause::new(PoisonClass::Panicked, "a \u{fffd} in it"));
+    letters[2].cause = Some(PoisonCause::new(PoisonClass::Panicked, "a \u{fffd} in it"));
     let parked = parked(subject).await;
     assert_eq!(parked.len(), letters.len(), "each has a key of its own, or none");
     for (sequence, letter) in parked.iter().zip(&letters) {
@@ -238,19 +244,19 @@ pub(super) async fn a_commit_planned_before_somebody_settled_is_outdated_and_wri
     let mut built = Lane::feed(subject, &definition, begun.generation, 0).await;
     let mut operator = Lane::feed(subject, &definition, Generation(1), 2).await;
     operator.partition = lane.partition.clone();
-    assert_eq!(lane.recall(0).await.parked, BTreeSet::from([sequence_of("a")]));
+    assert_eq!(lane.load_state(0).await.parked, BTreeSet::from([sequence_of("a")]));
     let settled = Settlement { changes: seeing([("a", 0)]), ..settlement(&lane, 0, [0]) };
     assert_eq!(operator.settle(&settled).await, Ok(Some(Written { rows: 1, missed: 0 })));
     let planned = parking(vec![behind(&lane, keyed(1, "a"))]);
-    assert_eq!(lane.step(1, planned).await, Ok(Committed::Outdated));
-    assert_eq!(built.commit(seeing([("a", 0)])).await, Ok(Committed::Outdated), "so it is in every generation");
+    assert_eq!(lane.step(1, planned).await, Ok(CommitOutcome::Outdated));
+    assert_eq!(built.commit(seeing([("a", 0)])).await, Ok(CommitOutcome::Outdated), "so it is in every generation");
     assert!(is_applied(&other.commit(seeing([("b", 0)])).await), "and in no other partition");
     assert!(parked(subject).await.is_empty());
     assert_eq!(subject.positions_of(Generation(1)).await[0], (0, 1));
-    let recalled = lane.recall(0).await;
+    let recalled = lane.load_state(0).await;
     assert_eq!((recalled.parking_epoch, recalled.parked), (1, BTreeSet::new()));
     assert!(is_applied(&lane.commit(seeing([("a", 1)])).await));
-    built.recall(0).await;
+    built.load_state(0).await;
     assert!(is_applied(&built.commit(seeing([("a", 0)])).await));
     assert_seen(subject, &[("a", &[0, 1]), ("b", &[0])]).await;
 }
@@ -272,7 +278,7 @@ pub(super) async fn a_settlement_read_before_somebody_else_settled_is_refused_an
     assert!(lane.settle(&first).await.expect("an answer").is_some());
     let late = Settlement {
         changes: seeing([("a", 0), ("a", 1)]),
-        failed: Some((2, Cause::new(PoisonClass::Exhausted, "too late"))),
+        failed: Some((2, PoisonCause::new(PoisonClass::Exhausted, "too late"))),
         amendments: vec![(0, Amendment::Discard)],
         ..settlement(&lane, read.parking_epoch, [0, 1])
     };
@@ -283,7 +289,7 @@ pub(super) async fn a_settlement_read_before_somebody_else_settled_is_refused_an
     let left = parked(subject).await;
     assert_eq!(offsets_of(&left), [1, 2]);
     assert!(left.iter().all(|sequence| sequence.cause == Some(undecodable()) && sequence.attempts == 0), "{left:?}");
-    let memory = lane.recall(0).await;
+    let memory = lane.load_state(0).await;
     assert_eq!((memory.parking_epoch, memory.amendments.len()), (1, 0));
 }
 
@@ -294,7 +300,7 @@ pub(super) async fn a_settlement_that_the_rows_prevent_settles_nothing(subject: 
     let amendments = vec![(1, Amendment::Accept)];
     let impossible = Settlement { changes: counted(&["full"]), amendments, ..settlement(&lane, 0, [1]) };
     assert!(matches!(lane.settle(&impossible).await, Err(StoreError::Unstorable { .. })));
-    let memory = lane.recall(0).await;
+    let memory = lane.load_state(0).await;
     assert_eq!((memory.parking_epoch, memory.parked.len(), memory.amendments.len()), (0, 1, 0));
 }
 
@@ -394,7 +400,7 @@ impl Log {
     /// Commits the whole log in steps of random length, and now and then waits with what it knows until somebody
     /// settles. How often that was outdated.
     async fn project(&self, lane: &mut Lane, told: &Notify, random: &mut fastrand::Rng) -> usize {
-        let (mut outdated, mut memory) = (0, Memory::default());
+        let (mut outdated, mut memory) = (0, PartitionState::default());
         while lane.next_offset < self.end() {
             let step = random.i64(1..=4).min(self.end() - lane.next_offset);
             if !memory.parked.is_empty() && random.u8(..8) == 0 {
@@ -403,10 +409,10 @@ impl Log {
             let mut parked = memory.parked.clone();
             let commit = self.plan(lane, lane.next_offset..lane.next_offset + step, &mut parked);
             match lane.step(step, commit).await.expect("an answer") {
-                Committed::Applied(_) => memory.parked = parked,
-                Committed::Outdated => {
+                CommitOutcome::Applied(_) => memory.parked = parked,
+                CommitOutcome::Outdated => {
                     outdated += 1;
-                    memory = lane.recall(0).await;
+                    memory = lane.load_state(0).await;
                 }
                 other => panic!("{other:?}"),
             }
@@ -444,7 +450,7 @@ pub(super) async fn waiting_records_come_in_the_order_of_the_log_also_after_the_
     let mut letters: Vec<_> = (0..RECORDS).map(|offset| behind(&lane, keyed(offset, "a"))).collect();
     letters[0].cause = Some(undecodable());
     assert!(is_applied(&lane.step(RECORDS, parking(letters)).await));
-    let again = Cause::new(PoisonClass::Unprojectable, "it has no total");
+    let again = PoisonCause::new(PoisonClass::Unprojectable, "it has no total");
     for epoch in 0..3 {
         let failed = Settlement { failed: Some((0, again.clone())), ..settlement(&lane, epoch, []) };
         assert_eq!(lane.settle(&failed).await, Ok(Some(Written::default())));
@@ -476,8 +482,8 @@ pub(super) async fn limits_hold_for_all_that_is_parked_and_for_each_key(subject:
         let letters = keys.iter().zip(lane.next_offset..).map(|(key, offset)| poison(lane, keyed(offset, key)));
         let commit = Commit { parking_limits: ParkingLimits { records, of_one_key }, ..parking(letters.collect()) };
         match lane.step(i64::try_from(keys.len()).expect("a few"), commit).await.expect("an answer") {
-            Committed::Applied(_) => None,
-            Committed::Full(limit) => Some(limit),
+            CommitOutcome::Applied(_) => None,
+            CommitOutcome::Full(limit) => Some(limit),
             unexpected => panic!("{unexpected:?}"),
         }
     };
@@ -492,7 +498,7 @@ pub(super) async fn limits_hold_for_all_that_is_parked_and_for_each_key(subject:
     let begun = begin(subject, &definition, &copied(&[(0, 0), (1, 0)])).await;
     let mut copy = Lane::feed(subject, &definition, begun.generation, 0).await;
     assert_eq!(step(&mut copy, &["a", "b"], 2, 1).await, None, "each generation has its own");
-    assert_eq!(lane.step(1, Commit::default()).await, Ok(Committed::Applied(Written::default())));
+    assert_eq!(lane.step(1, Commit::default()).await, Ok(CommitOutcome::Applied(Written::default())));
 }
 
 /// What is recorded of amendments, by offset.
@@ -538,15 +544,15 @@ pub(super) async fn amendments_are_recalled_in_every_generation_and_survive_a_re
     let mut built = Lane::feed(subject, &definition, begun.generation, 0).await;
     let expected =
         BTreeMap::from([(0, Amendment::Replace(Bytes::new())), (1, Amendment::Accept), (2, Amendment::Discard)]);
-    assert_eq!(lane.recall(0).await.amendments, expected);
-    let memory = built.recall(0).await;
+    assert_eq!(lane.load_state(0).await.amendments, expected);
+    let memory = built.load_state(0).await;
     assert_eq!((memory.amendments, memory.parked), (expected.clone(), BTreeSet::new()));
-    assert_eq!(other.recall(0).await.amendments, BTreeMap::new());
+    assert_eq!(other.load_state(0).await.amendments, BTreeMap::new());
     subject.store.rename(PROJECTION, "renamed", "me").await.expect("another name");
     let status = subject.generation(Generation(1)).await;
     assert_eq!((status.projection.as_str(), status.parked.records), ("renamed", 1), "the letters follow");
     subject.store.rename("renamed", PROJECTION, "me").await.expect("its name");
-    assert_eq!(lane.recall(0).await.amendments, expected);
+    assert_eq!(lane.load_state(0).await.amendments, expected);
     assert_eq!(amendments(subject).await, recorded);
 }
 
@@ -580,7 +586,7 @@ pub(super) async fn readers_see_which_keys_of_the_live_generation_wait(subject: 
     assert!(lane.settle(&settlement(&lane, 0, [0, 1])).await.expect("an answer").is_some());
     assert_eq!(quarantine(subject).await, [row("2", "61 | undecodable | 1"), row("4", "NULL | waiting | 0")]);
     begun.ready().await;
-    built.recall(0).await;
+    built.load_state(0).await;
     assert!(is_applied(&built.step(4, Commit::default()).await));
     begun.swap(subject, Generation(1), begun.generation).await.expect("a swap");
     assert_eq!(quarantine(subject).await, [row("0", "7a | undecodable | 0")]);
@@ -625,7 +631,7 @@ pub(super) async fn fault_35_rows_that_the_store_cannot_hold_are_to_blame_for_it
     let mut random = fastrand::Rng::with_seed(seed);
     let huge: String = std::iter::repeat_with(|| random.alphanumeric()).take(10 << 20).collect();
     let huge = lane.commit(counted(&[&huge])).await;
-    assert!(matches!(huge, Ok(Committed::Applied(_)) | Err(StoreError::Unstorable { .. })), "stored, or to blame");
+    assert!(matches!(huge, Ok(CommitOutcome::Applied(_)) | Err(StoreError::Unstorable { .. })), "stored, or to blame");
     let physical = subject.physical(table);
     subject.execute(&format!("CREATE UNIQUE INDEX alike ON {physical} (count)")).await;
     let alike = lane.commit(counted(&["b", "c"])).await;
@@ -638,8 +644,8 @@ pub(super) async fn fault_35_rows_that_the_store_cannot_hold_are_to_blame_for_it
 pub(super) async fn trouble_keeps_its_beginning_while_it_retries_and_is_another_when_it_halts(subject: &Subject) {
     subject.store.prepare(&definition(counters())).await.expect("tables");
     let record = async |text: &str, attempt| {
-        let trouble = Trouble { text: text.into(), attempt };
-        subject.store.record_trouble(PROJECTION, Generation(1), "me", &trouble).await.expect("it is recorded");
+        let trouble = GenerationError { text: text.into(), attempt };
+        subject.store.record_error(PROJECTION, Generation(1), "me", &trouble).await.expect("it is recorded");
         let recorded = subject.status().await.last_error.expect("trouble");
         assert_eq!((recorded.text.as_str(), recorded.attempt), (text, attempt));
         let began_long_ago = recorded.since.starts_with("2001-01-01");
@@ -655,7 +661,7 @@ pub(super) async fn trouble_keeps_its_beginning_while_it_retries_and_is_another_
     assert!(!record("other poison", None).await, "for another reason");
     assert!(!record("no connection", Some(1)).await, "it is tried again");
     assert!(record("no connection", None).await, "what it could not get over");
-    subject.store.forget_trouble(PROJECTION, Generation(1), "me").await.expect("it is recorded");
+    subject.store.clear_error(PROJECTION, Generation(1), "me").await.expect("it is recorded");
     assert_eq!(subject.status().await.last_error, None);
     assert!(!record("no connection", Some(1)).await);
 }
@@ -665,8 +671,8 @@ pub(super) async fn a_generation_that_failed_is_tried_no_more(subject: &Subject)
     subject.store.prepare(&definition).await.expect("tables");
     for cancelled in [false, true] {
         let mut begun = begin(subject, &definition, &empty()).await;
-        let trouble = Trouble { text: "no connection".into(), attempt: Some(7) };
-        subject.store.record_trouble(PROJECTION, begun.generation, "me", &trouble).await.expect("it is recorded");
+        let trouble = GenerationError { text: "no connection".into(), attempt: Some(7) };
+        subject.store.record_error(PROJECTION, begun.generation, "me", &trouble).await.expect("it is recorded");
         if cancelled {
             subject.store.cancel(PROJECTION, "me").await.expect("a cancellation");
         } else {

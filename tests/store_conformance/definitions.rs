@@ -1,6 +1,6 @@
 //! Tables are created as they are declared, once, and whatever differs later is named.
 
-use readcast::store::{Generation, GenerationState, StoreError, Trouble, declaration_changes};
+use readcast::store::{Generation, GenerationError, GenerationState, StoreError, declaration_changes};
 use readcast_core::{ColumnType, Definition, TableSpec};
 
 use super::lane::{PROJECTION, definition, versioned};
@@ -45,7 +45,7 @@ pub(super) async fn tables_are_created_once_and_found_again(subject: &Subject) {
 }
 
 pub(super) async fn asking_for_taken_names_changes_nothing(subject: &Subject) {
-    assert_eq!(subject.store.taken_names(&definition([orders(), notes()])).await, Ok(vec![]));
+    assert_eq!(subject.store.name_conflicts(&definition([orders(), notes()])).await, Ok(vec![]));
     assert_eq!(subject.store.generations().await, Ok(vec![]));
     subject.execute("CREATE TABLE orders (id TEXT)").await;
 }
@@ -95,7 +95,7 @@ pub(super) async fn a_taken_name_is_refused_and_nothing_is_created(subject: &Sub
     let error = subject.store.prepare(&definition).await.expect_err("the name is taken");
     let StoreError::Definition { reason, .. } = &error else { panic!("{error:?}") };
     assert!(reason.contains("orders") && reason.contains("table"), "{reason}");
-    let taken = subject.store.taken_names(&definition).await.expect("the names can be looked at");
+    let taken = subject.store.name_conflicts(&definition).await.expect("the names can be looked at");
     assert_eq!(taken.join("; "), *reason);
     assert_eq!(subject.store.generations().await, Ok(vec![]));
     subject.execute("DROP TABLE orders").await;
@@ -105,10 +105,10 @@ pub(super) async fn a_taken_name_is_refused_and_nothing_is_created(subject: &Sub
 pub(super) async fn why_a_projection_stopped_is_kept_with_its_first_time(subject: &Subject) {
     subject.store.prepare(&definition([orders()])).await.expect("tables");
     let record = async |error: Option<&str>| {
-        let trouble = error.map(|text| Trouble { text: text.into(), attempt: None });
+        let trouble = error.map(|text| GenerationError { text: text.into(), attempt: None });
         let recorded = match &trouble {
-            Some(trouble) => subject.store.record_trouble(PROJECTION, Generation(1), "me", trouble).await,
-            None => subject.store.forget_trouble(PROJECTION, Generation(1), "me").await,
+            Some(trouble) => subject.store.record_error(PROJECTION, Generation(1), "me", trouble).await,
+            None => subject.store.clear_error(PROJECTION, Generation(1), "me").await,
         };
         recorded.expect("it is recorded");
         subject.status().await.last_error

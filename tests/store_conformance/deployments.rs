@@ -83,7 +83,7 @@ async fn nothing_moves_while_an_instance_runs_and_a_rival_is_named() {
     let subject = with_readers().await;
     let (_, first) = in_schema(subject.database(), "public");
     subject.store.deploy(&first, false).await.expect("it is nobody's yet");
-    subject.store.attend(&instance("one"), PROJECTION, &["hash"], true).await.expect("it is noted");
+    subject.store.heartbeat(&instance("one"), PROJECTION, &["hash"], true).await.expect("it is noted");
     let (moved, ours) = in_schema(subject.database(), "api");
     let refused = moved.deploy(&ours, false).await.expect_err("an instance runs").to_string();
     assert!(refused.starts_with("projection `tested` is also run by app `shop` on host db1"), "{refused}");
@@ -91,6 +91,6 @@ async fn nothing_moves_while_an_instance_runs_and_a_rival_is_named() {
     let refused = refusal(&subject, &rival, false).await;
     assert!(refused.contains("app `shop` on host db1") && refused.contains("app is `shop`, and here it is `other`"));
     refusal(&subject, &rival, true).await;
-    subject.store.attend(&instance("one"), PROJECTION, &["hash"], false).await.expect("it stops");
+    subject.store.heartbeat(&instance("one"), PROJECTION, &["hash"], false).await.expect("it stops");
     subject.store.deploy(&rival, false).await.expect("it has another name now");
 }

@@ -2,7 +2,8 @@
 
 use readcast::source::Extent;
 use readcast::store::{
-    Advance, Checkpoint, Commit, Committed, Generation, Memory, Precedence, Settlement, StoreError, Writer, Written,
+    Advance, Checkpoint, Commit, CommitOutcome, Generation, PartitionState, Priority, Settlement, StoreError, Writer,
+    Written,
 };
 use readcast_core::{
     ChangeSet, Changes, Definition, Envelope, Projection, ProjectionError, Registry, TableSpec, TopicPartition,
@@ -81,7 +82,7 @@ impl Lane {
         generation: Generation,
         partition: i32,
     ) -> Self {
-        let mut writer = subject.store.writer(definition, generation, Precedence::Live.into()).await.expect("a writer");
+        let mut writer = subject.store.writer(definition, generation, Priority::Live.into()).await.expect("a writer");
         let partition = TopicPartition::new("log", partition);
         let claimed = writer.claim(&[(partition.clone(), Extent::default())]).await.expect("a claim");
         let claimed = &claimed[0];
@@ -115,28 +116,28 @@ impl Lane {
     }
 
     /// Commits `changes` with the lane's next step, and takes it if that happened.
-    pub(super) async fn commit(&mut self, changes: ChangeSet) -> Result<Committed, StoreError> {
+    pub(super) async fn commit(&mut self, changes: ChangeSet) -> Result<CommitOutcome, StoreError> {
         let commit = Commit { advances: vec![self.advance()], changes, ..Commit::default() };
         let committed = self.try_commit(&commit).await?;
-        if matches!(committed, Committed::Applied(_)) {
+        if matches!(committed, CommitOutcome::Applied(_)) {
             self.next_offset += 1;
         }
         Ok(committed)
     }
 
     /// Commits `commit` as a step of so many offsets, and takes it if that happened.
-    pub(super) async fn step(&mut self, offsets: i64, commit: Commit) -> Result<Committed, StoreError> {
+    pub(super) async fn step(&mut self, offsets: i64, commit: Commit) -> Result<CommitOutcome, StoreError> {
         let advance = Advance { to: self.next_offset + offsets, ..self.advance() };
         let committed = self.try_commit(&Commit { advances: vec![advance], ..commit }).await?;
-        if matches!(committed, Committed::Applied(_)) {
+        if matches!(committed, CommitOutcome::Applied(_)) {
             self.next_offset += offsets;
         }
         Ok(committed)
     }
 
     /// What was decided about the partition's records, which the next commits know of.
-    pub(super) async fn recall(&mut self, window: i64) -> Memory {
-        let recalled = self.writer.recall(std::slice::from_ref(&self.partition), window).await;
+    pub(super) async fn load_state(&mut self, window: i64) -> PartitionState {
+        let recalled = self.writer.load_state(std::slice::from_ref(&self.partition), window).await;
         let [(partition, memory)] =
             recalled.expect("it can be recalled").try_into().expect("one partition was asked for");
         assert_eq!(partition, self.partition);
@@ -149,7 +150,7 @@ impl Lane {
     }
 
     /// Commits, and stands where it stood.
-    pub(super) async fn try_commit(&mut self, commit: &Commit) -> Result<Committed, StoreError> {
+    pub(super) async fn try_commit(&mut self, commit: &Commit) -> Result<CommitOutcome, StoreError> {
         self.writer.commit(commit).await
     }
 }

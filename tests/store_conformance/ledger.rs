@@ -4,41 +4,41 @@
 use std::collections::BTreeSet;
 
 use readcast::store::{
-    Advance, Command, Commit, Committed, Dropped, Entry, Generation, Lead, Move, OperationState, Page, SequenceId,
-    Settlement, StoreError, Window,
+    Advance, CheckpointMove, Command, Commit, CommitOutcome, DropOutcome, DuplicateWindow, Generation, Leadership,
+    LedgerEntry, LedgerPage, OperationState, SequenceId, Settlement, StoreError,
 };
 use readcast_core::{ChangeSet, Definition};
 
 use super::commits::counters;
 use super::dead_letters::{behind, keyed, of, poison, undecodable};
 use super::lane::{Lane, PROJECTION, definition};
-use super::lifecycle::{begin, copied, empty, lead};
+use super::lifecycle::{begin, copied, empty, try_lead};
 use super::subject::Subject;
 
 /// The event at `offset`, each with an id of its own.
-fn event(offset: i64) -> Entry {
-    Entry::of_event(offset, &offset.to_be_bytes(), b"content")
+fn event(offset: i64) -> LedgerEntry {
+    LedgerEntry::of_event(offset, &offset.to_be_bytes(), b"content")
 }
 
 /// Commits so many offsets with a page of their ids, which keeps the pages of the last `window` offsets.
-async fn note(lane: &mut Lane, offsets: i64, window: i64) -> Result<Committed, StoreError> {
+async fn note(lane: &mut Lane, offsets: i64, window: i64) -> Result<CommitOutcome, StoreError> {
     let to = lane.next_offset + offsets;
     let entries = (lane.next_offset..to).map(event).collect();
-    let page = Page { partition: lane.partition.clone(), to, entries, forget_to: to - window };
+    let page = LedgerPage { partition: lane.partition.clone(), to, entries, forget_to: to - window };
     lane.step(offsets, Commit { ledger: vec![page], ..Commit::default() }).await
 }
 
-fn is_applied(committed: &Result<Committed, StoreError>) -> bool {
-    matches!(committed, Ok(Committed::Applied(_)))
+fn is_applied(committed: &Result<CommitOutcome, StoreError>) -> bool {
+    matches!(committed, Ok(CommitOutcome::Applied(_)))
 }
 
 /// Which of the offsets 0 to 99 the window knows the ids of, as an event at `offset` finds it.
-fn known(window: &Window, offset: i64) -> Vec<i64> {
+fn known(window: &DuplicateWindow, offset: i64) -> Vec<i64> {
     (0..100).filter(|other| window.last(&event(*other).id, offset) == Some(event(*other).content)).collect()
 }
 
 async fn recalled(lane: &mut Lane, window: i64) -> Vec<i64> {
-    let memory = lane.recall(window).await;
+    let memory = lane.load_state(window).await;
     assert_eq!(memory.window.offsets(), window);
     known(&memory.window, lane.next_offset)
 }
@@ -58,7 +58,7 @@ pub(super) async fn the_ledger_recalls_the_ids_of_the_window_and_no_more(subject
     assert_eq!(recalled(&mut lane, 2).await, [0; 0]);
     assert_eq!(recalled(&mut lane, 100).await, (0..12).collect::<Vec<_>>(), "no page was out of reach so far");
     assert_eq!(recalled(&mut other, 10).await, [0]);
-    assert_eq!(lane.recall(0).await.window, Window::new(0), "nothing is read that is not asked for");
+    assert_eq!(lane.load_state(0).await.window, DuplicateWindow::new(0), "nothing is read that is not asked for");
     assert_eq!(subject.count_own("ledger").await, 4);
     assert!(is_applied(&note(&mut lane, 1, 8).await));
     assert_eq!(recalled(&mut lane, 100).await, [(7..12).collect::<Vec<_>>(), vec![14]].concat());
@@ -70,7 +70,7 @@ pub(super) async fn what_a_commit_that_was_fenced_saw_is_not_in_the_ledger(subje
     let mut lane = Lane::claim(subject, &definition).await;
     assert!(is_applied(&note(&mut lane, 2, 10).await));
     let mut later = Lane::claim(subject, &definition).await;
-    assert_eq!(note(&mut lane, 2, 10).await, Ok(Committed::Fenced));
+    assert_eq!(note(&mut lane, 2, 10).await, Ok(CommitOutcome::Fenced));
     assert_eq!(recalled(&mut later, 10).await, [0, 1]);
     // A commit whose answer was lost is made again.
     lane.owner_epoch = later.owner_epoch;
@@ -120,7 +120,7 @@ pub(super) async fn a_copy_has_what_was_parked_and_seen_before_its_checkpoints_a
     let mut whole = Lane::claim_partition(subject, &definition, 1).await;
     park(&mut lane, "a", 2).await;
     lane.settle(&failed(&lane, 0)).await.expect("an answer").expect("nobody else settled");
-    lane.recall(0).await;
+    lane.load_state(0).await;
     assert!(is_applied(&note(&mut lane, 4, 50).await));
     assert!(is_applied(&note(&mut lane, 2, 50).await));
     park(&mut lane, "a", 1).await;
@@ -131,7 +131,7 @@ pub(super) async fn a_copy_has_what_was_parked_and_seen_before_its_checkpoints_a
     let generation = begun.generation;
     let mut copy = Lane::feed(subject, &definition, generation, 0).await;
     assert_eq!(recalled(&mut copy, 50).await, [2, 3]);
-    assert_eq!(copy.recall(50).await.parked, BTreeSet::from([SequenceId::of(&keyed(0, "a"))]));
+    assert_eq!(copy.load_state(50).await.parked, BTreeSet::from([SequenceId::of(&keyed(0, "a"))]));
     assert_eq!(waiting(subject, &copy, generation).await, [[0, 1]]);
     let [original, copied] = [Generation(1), generation].map(|generation| subject.store.parked(of(generation)));
     let (original, copied) = (original.await.expect("a list"), copied.await.expect("a list"));
@@ -164,7 +164,7 @@ pub(super) async fn what_is_parked_and_seen_goes_with_its_generation(subject: &S
     assert_eq!(subject.generation(begun.generation).await.parked.records, 2);
     begun.lead.end(begun.generation, None).await.expect("an end");
     let ended = subject.generation(begun.generation).await;
-    assert_eq!(begun.lead.drop_tables(&ended).await, Ok(Dropped::Done(Vec::new())));
+    assert_eq!(begun.lead.drop_tables(&ended).await, Ok(DropOutcome::Done(Vec::new())));
     assert_eq!((subject.count_own("dead_letters").await, subject.count_own("ledger").await), (3, 1));
     assert_eq!(subject.generation(begun.generation).await.parked, Default::default());
     assert_eq!(waiting(subject, &lane, Generation(1)).await, [[0, 1, 2]]);
@@ -184,9 +184,9 @@ pub(super) async fn leader_epochs_are_kept_with_the_checkpoint_and_forgotten_whe
 }
 
 /// Asks for an operation that accepts what is lost, and leads.
-async fn accepting(subject: &Subject) -> (Box<dyn Lead>, i64) {
+async fn accepting(subject: &Subject) -> (Box<dyn Leadership>, i64) {
     let operation = subject.store.request(PROJECTION, &Command::AcceptLoss, "me").await.expect("a request");
-    (lead(subject).await, operation)
+    (try_lead(subject).await, operation)
 }
 
 /// Two partitions: of the first 4 offsets were read and one is parked, of the second 3 and two are parked.
@@ -209,7 +209,7 @@ pub(super) async fn checkpoints_resume_where_the_log_can_be_read_and_their_owner
     let definition = definition(counters());
     let [mut lane, mut gone] = two_lanes(subject, &definition).await;
     let (mut lead, operation) = accepting(subject).await;
-    let to = |lane: &Lane, to| Move { generation: Generation(1), partition: lane.partition.clone(), to };
+    let to = |lane: &Lane, to| CheckpointMove { generation: Generation(1), partition: lane.partition.clone(), to };
     let moves = [to(&lane, Some((10, Some("another".to_owned())))), to(&gone, None)];
     let before = subject.status().await.checkpoints[0].owner_epoch;
     lead.resume_at(&moves, operation, "5 records are gone").await.expect("they can be moved");
@@ -220,10 +220,10 @@ pub(super) async fn checkpoints_resume_where_the_log_can_be_read_and_their_owner
     assert_eq!((subject.count_own("dead_letters").await, subject.count_own("ledger").await), (1, 1));
     let ended = subject.store.operations(PROJECTION, 9).await.expect("operations").remove(0);
     assert_eq!((ended.state, ended.outcome.as_deref()), (OperationState::Done, Some("5 records are gone")));
-    assert_eq!(note(&mut lane, 1, 50).await, Ok(Committed::Fenced));
-    assert_eq!(note(&mut gone, 1, 50).await, Ok(Committed::Fenced));
+    assert_eq!(note(&mut lane, 1, 50).await, Ok(CommitOutcome::Fenced));
+    assert_eq!(note(&mut gone, 1, 50).await, Ok(CommitOutcome::Fenced));
     lane.next_offset = 10;
-    assert_eq!(note(&mut lane, 1, 50).await, Ok(Committed::Fenced), "its place is not all that changed");
+    assert_eq!(note(&mut lane, 1, 50).await, Ok(CommitOutcome::Fenced), "its place is not all that changed");
     let mut next = Lane::claim(subject, &definition).await;
     assert_eq!(next.next_offset, 10);
     assert!(is_applied(&note(&mut next, 1, 50).await));
@@ -237,7 +237,7 @@ pub(super) async fn no_checkpoint_goes_back_behind_what_is_parked(subject: &Subj
     let (mut lead, operation) = accepting(subject).await;
     let to = |to, log_id: Option<&str>| {
         let to = Some((to, log_id.map(str::to_owned)));
-        [Move { generation: Generation(1), partition: lane.partition.clone(), to }]
+        [CheckpointMove { generation: Generation(1), partition: lane.partition.clone(), to }]
     };
     let positions = subject.positions().await;
     for back in [to(3, None), to(0, Some("another"))] {
@@ -252,7 +252,7 @@ pub(super) async fn no_checkpoint_resumes_unless_the_operation_ends_with_it(subj
     let definition = definition(counters());
     let [mut lane, gone] = two_lanes(subject, &definition).await;
     let (mut lead, operation) = accepting(subject).await;
-    let to = |lane: &Lane, to| Move { generation: Generation(1), partition: lane.partition.clone(), to };
+    let to = |lane: &Lane, to| CheckpointMove { generation: Generation(1), partition: lane.partition.clone(), to };
     let moves = [to(&lane, Some((10, None))), to(&gone, None)];
     let positions = subject.positions().await;
     subject.refuse("UPDATE", "operations").await;
@@ -271,15 +271,15 @@ pub(super) async fn what_was_seen_of_a_part_of_the_log_that_is_lost_is_forgotten
         assert!(is_applied(&note(&mut lane, offsets, 50).await));
     }
     let (mut lead, operation) = accepting(subject).await;
-    let back = Move { generation: Generation(1), partition: lane.partition.clone(), to: Some((6, None)) };
+    let back = CheckpointMove { generation: Generation(1), partition: lane.partition.clone(), to: Some((6, None)) };
     lead.resume_at(&[back], operation, "the log was cut off").await.expect("it can be moved");
     let mut next = Lane::claim(subject, &definition).await;
     assert_eq!(recalled(&mut next, 50).await, [0, 1, 2, 3, 4, 5]);
     // What is written there now ends where pages ended before.
     for offsets in [2, 2] {
         let to = next.next_offset + offsets;
-        let other = Entry::of_event(next.next_offset, b"another event", b"content");
-        let page = Page { partition: next.partition.clone(), to, entries: vec![other], forget_to: 0 };
+        let other = LedgerEntry::of_event(next.next_offset, b"another event", b"content");
+        let page = LedgerPage { partition: next.partition.clone(), to, entries: vec![other], forget_to: 0 };
         assert!(is_applied(&next.step(offsets, Commit { ledger: vec![page], ..Commit::default() }).await));
     }
     assert_eq!(recalled(&mut next, 50).await, [0, 1, 2, 3, 4, 5]);

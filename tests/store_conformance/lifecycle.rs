@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use readcast::source::Extent;
 use readcast::store::{
-    Advance, Build, Command, Commit, Committed, Dropped, Generation, GenerationState, Lead, OperationState, Phase,
-    Precedence, StoreError, Swap, Swapped,
+    Advance, BuildOptions, Command, Commit, CommitOutcome, DropOutcome, Generation, GenerationState, Leadership,
+    OperationState, Phase, Priority, StoreError, Swap, SwapOutcome,
 };
 use readcast_core::{ColumnType, Definition, TableSpec, TopicPartition};
 
@@ -17,39 +17,39 @@ use crate::support::eventually::{PATIENCE, eventually};
 
 /// A generation that was begun, and who leads.
 pub(super) struct Begun {
-    pub(super) lead: Box<dyn Lead>,
+    pub(super) lead: Box<dyn Leadership>,
     pub(super) operation: i64,
     pub(super) generation: Generation,
 }
 
 /// A build from the start of the log.
-pub(super) fn empty() -> Build {
-    Build::default()
+pub(super) fn empty() -> BuildOptions {
+    BuildOptions::default()
 }
 
 /// A build that begins as a copy, at these offsets of the partitions with these numbers.
-pub(super) fn copied(offsets: &[(i32, i64)]) -> Build {
+pub(super) fn copied(offsets: &[(i32, i64)]) -> BuildOptions {
     let offsets = offsets.iter().map(|(number, offset)| (TopicPartition::new("log", *number), *offset));
-    Build { copy_from: Some(offsets.collect()), ..Build::default() }
+    BuildOptions { copy_from: Some(offsets.collect()), ..BuildOptions::default() }
 }
 
 /// Begins to build a generation.
-pub(super) async fn begin(subject: &Subject, definition: &Definition, build: &Build) -> Begun {
+pub(super) async fn begin(subject: &Subject, definition: &Definition, build: &BuildOptions) -> Begun {
     try_begin(subject, definition, build).await.expect("it can be begun")
 }
 
 /// The lead, of which a server may notice a moment later that whoever had it is gone.
-pub(super) async fn lead(subject: &Subject) -> Box<dyn Lead> {
+pub(super) async fn try_lead(subject: &Subject) -> Box<dyn Leadership> {
     let lead = async || {
-        let lead = subject.store.lead(PROJECTION).await.map_err(|error| error.to_string())?;
+        let lead = subject.store.try_lead(PROJECTION).await.map_err(|error| error.to_string())?;
         lead.ok_or_else(|| "somebody else leads".to_owned())
     };
     eventually("nobody else leads", PATIENCE, lead).await
 }
 
-async fn try_begin(subject: &Subject, definition: &Definition, build: &Build) -> Result<Begun, StoreError> {
+async fn try_begin(subject: &Subject, definition: &Definition, build: &BuildOptions) -> Result<Begun, StoreError> {
     let operation = subject.store.request(PROJECTION, &rebuild(definition), "me").await?;
-    let mut lead = lead(subject).await;
+    let mut lead = try_lead(subject).await;
     let generation = lead.begin(operation, definition, build, &Default::default()).await?;
     Ok(Begun { lead, operation, generation })
 }
@@ -66,7 +66,7 @@ impl Begun {
         subject: &Subject,
         live: Generation,
         next: Generation,
-    ) -> Result<Swapped, StoreError> {
+    ) -> Result<SwapOutcome, StoreError> {
         let (live, next) = (subject.generation(live).await, subject.generation(next).await);
         let operation = subject.store.request(PROJECTION, &Command::Rollback, "me").await?;
         let swap = Swap {
@@ -81,12 +81,12 @@ impl Begun {
     }
 }
 
-fn is_applied(committed: &Result<Committed, StoreError>) -> bool {
-    matches!(committed, Ok(Committed::Applied(_)))
+fn is_applied(committed: &Result<CommitOutcome, StoreError>) -> bool {
+    matches!(committed, Ok(CommitOutcome::Applied(_)))
 }
 
-fn held_at(lane: &Lane, offset: i64) -> Result<Committed, StoreError> {
-    Ok(Committed::Held(vec![(lane.partition.clone(), offset)]))
+fn held_at(lane: &Lane, offset: i64) -> Result<CommitOutcome, StoreError> {
+    Ok(CommitOutcome::Held(vec![(lane.partition.clone(), offset)]))
 }
 
 pub(super) async fn a_generation_is_built_beside_the_live_one_and_shown_in_its_place(subject: &Subject) {
@@ -110,7 +110,7 @@ pub(super) async fn a_generation_is_built_beside_the_live_one_and_shown_in_its_p
     assert!(is_applied(&built.commit(counted(&["b"])).await), "what is ready goes on freely");
     begun.lead.hold(Generation(2)).await.expect("a hold");
     for _ in 0..2 {
-        assert_eq!(begun.swap(subject, Generation(1), Generation(2)).await, Ok(Swapped::Done));
+        assert_eq!(begun.swap(subject, Generation(1), Generation(2)).await, Ok(SwapOutcome::Done));
         assert_counts(subject.rows(table).await, &[("b", 2)]);
     }
     let [old, new] = [subject.generation(Generation(1)).await, subject.generation(Generation(2)).await];
@@ -122,7 +122,11 @@ pub(super) async fn a_generation_is_built_beside_the_live_one_and_shown_in_its_p
     for _ in 0..2 {
         assert!(is_applied(&live.commit(counted(&["a"])).await), "the standby is fed");
     }
-    assert_eq!(begun.swap(subject, Generation(2), Generation(1)).await, Ok(Swapped::Done), "and readers can go back");
+    assert_eq!(
+        begun.swap(subject, Generation(2), Generation(1)).await,
+        Ok(SwapOutcome::Done),
+        "and readers can go back"
+    );
     assert_counts(subject.rows(table).await, &[("a", 3)]);
     assert_eq!(subject.generation(Generation(1)).await.standby_until, None);
 }
@@ -149,7 +153,7 @@ pub(super) async fn what_is_building_never_runs_ahead_of_the_live_generation(sub
     assert!(is_applied(&live.commit(counted(&["a"])).await), "only what is building follows");
     // In a partition that the live generation has not seen, there is nothing to follow yet.
     let mut unseen = Lane::feed(subject, &definition, begun.generation, 1).await;
-    assert_eq!(unseen.commit(counted(&["b"])).await.map(|held| matches!(held, Committed::Held(_))), Ok(true));
+    assert_eq!(unseen.commit(counted(&["b"])).await.map(|held| matches!(held, CommitOutcome::Held(_))), Ok(true));
     assert_eq!(subject.positions_of(begun.generation).await, [(0, 2), (1, 0)]);
 }
 
@@ -161,7 +165,7 @@ pub(super) async fn a_hold_stops_the_live_generation_until_it_is_released(subjec
     let mut begun = begin(subject, &definition, &empty()).await;
     let mut built = Lane::feed(subject, &definition, begun.generation, 0).await;
     begun.lead.hold(begun.generation).await.expect("a hold");
-    assert_eq!(live.commit(counted(&["a"])).await.map(|held| matches!(held, Committed::Held(_))), Ok(true));
+    assert_eq!(live.commit(counted(&["a"])).await.map(|held| matches!(held, CommitOutcome::Held(_))), Ok(true));
     assert!(!is_applied(&other.commit(counted(&["a"])).await), "nor where the other has no checkpoint");
     assert!(is_applied(&built.commit(counted(&["a"])).await), "the other comes to the same place");
     assert!(!is_applied(&built.commit(counted(&["a"])).await));
@@ -212,14 +216,14 @@ pub(super) async fn a_swap_never_takes_readers_back(subject: &Subject) {
     let mut begun = begin(subject, &definition, &empty()).await;
     begun.ready().await;
     let next = begun.generation;
-    assert_eq!(begun.swap(subject, Generation(1), next).await, Ok(Swapped::Behind), "it has no checkpoint");
+    assert_eq!(begun.swap(subject, Generation(1), next).await, Ok(SwapOutcome::Behind), "it has no checkpoint");
     let mut ready = Lane::feed(subject, &definition, next, 0).await;
-    assert_eq!(begun.swap(subject, Generation(1), next).await, Ok(Swapped::Behind), "its checkpoint is behind");
+    assert_eq!(begun.swap(subject, Generation(1), next).await, Ok(SwapOutcome::Behind), "its checkpoint is behind");
     assert_counts(subject.rows(&counters()[0]).await, &[("a", 1)]);
     assert_eq!(subject.generation(Generation(1)).await.state, GenerationState::Live);
     ready.commit(counted(&["b"])).await.expect("a row");
     ready.commit(counted(&["b"])).await.expect("a row");
-    assert_eq!(begun.swap(subject, Generation(1), next).await, Ok(Swapped::Done), "it may be ahead");
+    assert_eq!(begun.swap(subject, Generation(1), next).await, Ok(SwapOutcome::Done), "it may be ahead");
 }
 
 pub(super) async fn a_swap_brings_and_takes_tables_and_columns(subject: &Subject) {
@@ -233,7 +237,7 @@ pub(super) async fn a_swap_brings_and_takes_tables_and_columns(subject: &Subject
     begun.lead.index(&after, begun.generation).await.expect("indexes");
     begun.lead.index(&after, begun.generation).await.expect("they are there");
     begun.ready().await;
-    assert_eq!(begun.swap(subject, Generation(1), begun.generation).await, Ok(Swapped::Done));
+    assert_eq!(begun.swap(subject, Generation(1), begun.generation).await, Ok(SwapOutcome::Done));
     assert!(subject.rows(&came).await.is_empty() && subject.rows(&wider()).await.is_empty());
     subject.execute("CREATE TABLE gone (id TEXT)").await;
     assert_eq!(subject.store.alterations(&after, begun.generation).await, Ok(vec![]));
@@ -270,9 +274,9 @@ pub(super) async fn a_copy_begins_where_the_live_generation_stands(subject: &Sub
     assert_eq!(subject.count_of(&counters()[0], begun.generation).await, 1, "the rows were copied");
 }
 
-fn held_at_in(lane: &Lane, holds: &[(i32, i64)]) -> Result<Committed, StoreError> {
+fn held_at_in(lane: &Lane, holds: &[(i32, i64)]) -> Result<CommitOutcome, StoreError> {
     let partition = |number| TopicPartition::new(lane.partition.topic.clone(), number);
-    Ok(Committed::Held(holds.iter().map(|(number, offset)| (partition(*number), *offset)).collect()))
+    Ok(CommitOutcome::Held(holds.iter().map(|(number, offset)| (partition(*number), *offset)).collect()))
 }
 
 pub(super) async fn a_copy_takes_what_both_declarations_have(subject: &Subject) {
@@ -299,17 +303,17 @@ pub(super) async fn a_copy_takes_what_both_declarations_have(subject: &Subject) 
     assert!(!subject.generation(begun.generation).await.repeats, "nothing is replayed");
     begun.ready().await;
     let swapped = begun.swap(subject, Generation(1), begun.generation).await;
-    assert_eq!(swapped, Ok(Swapped::Done));
+    assert_eq!(swapped, Ok(SwapOutcome::Done));
     let rows: Vec<_> = subject.rows(&after).await.into_iter().collect();
     assert_eq!(rows, [("1".to_owned(), "7 | NULL | text".to_owned())]);
 }
 
 pub(super) async fn fault_28_one_leads_a_projection_at_a_time(subject: &Subject) {
-    let lead = subject.store.lead(PROJECTION).await.expect("an answer").expect("nobody has it");
-    assert!(subject.store.lead(PROJECTION).await.expect("an answer").is_none());
-    assert!(subject.store.lead("other").await.expect("an answer").is_some());
+    let lead = subject.store.try_lead(PROJECTION).await.expect("an answer").expect("nobody has it");
+    assert!(subject.store.try_lead(PROJECTION).await.expect("an answer").is_none());
+    assert!(subject.store.try_lead("other").await.expect("an answer").is_some());
     drop(lead);
-    self::lead(subject).await;
+    self::try_lead(subject).await;
 }
 
 pub(super) async fn fault_31_a_generation_that_ended_is_dropped_and_its_number_never_used_again(subject: &Subject) {
@@ -326,12 +330,12 @@ pub(super) async fn fault_31_a_generation_that_ended_is_dropped_and_its_number_n
     assert_eq!((failed.state, failed.phase, failed.has_tables), (GenerationState::Failed, None, true));
     assert_eq!(failed.last_error.as_ref().expect("a reason").text, "it went wrong");
     for _ in 0..2 {
-        assert_eq!(begun.lead.drop_tables(&failed).await, Ok(Dropped::Done(Vec::new())));
+        assert_eq!(begun.lead.drop_tables(&failed).await, Ok(DropOutcome::Done(Vec::new())));
     }
     let dropped = subject.generation(begun.generation).await;
     assert!(!dropped.has_tables && dropped.checkpoints.is_empty(), "{dropped:?}");
     let mut writer =
-        subject.store.writer(&definition, begun.generation, Precedence::Live.into()).await.expect("a writer");
+        subject.store.writer(&definition, begun.generation, Priority::Live.into()).await.expect("a writer");
     let claimed = writer.claim(&[(TopicPartition::new("log", 0), Extent::default())]).await;
     assert!(matches!(claimed, Err(StoreError::Refused { .. })), "{claimed:?}");
     begun.lead.finish(begun.operation, OperationState::Refused, "failed").await.expect("an end");
@@ -345,7 +349,7 @@ pub(super) async fn a_standby_is_over_by_the_clock_of_the_database(subject: &Sub
     subject.store.prepare(&definition).await.expect("tables");
     let mut begun = begin(subject, &definition, &empty()).await;
     begun.ready().await;
-    assert_eq!(begun.swap(subject, Generation(1), begun.generation).await, Ok(Swapped::Done));
+    assert_eq!(begun.swap(subject, Generation(1), begun.generation).await, Ok(SwapOutcome::Done));
     let past = format!("UPDATE {} SET standby_until = '2001-01-01T00:00:00.000Z'", subject.own("generations"));
     assert!(!subject.generation(Generation(1)).await.standby_is_over);
     subject.execute(&format!("{past} WHERE state = 'standby'")).await;
@@ -360,13 +364,13 @@ pub(super) async fn views_of_users_are_named_and_survive_a_swap(subject: &Subjec
     subject.store.prepare(&definition).await.expect("tables");
     subject.execute("CREATE VIEW report AS SELECT count(*) AS n FROM counters").await;
     let live = subject.generation(Generation(1)).await;
-    let surroundings = subject.store.surroundings(&live, &definition).await.expect("a look around");
-    assert!(surroundings.bytes > 0 && surroundings.incompatible.is_empty(), "{surroundings:?}");
-    assert_eq!(surroundings.dependents.len(), 1, "{surroundings:?}");
-    assert!(surroundings.dependents[0].contains("report"), "{surroundings:?}");
+    let swap_impact = subject.store.swap_impact(&live, &definition).await.expect("a look around");
+    assert!(swap_impact.bytes > 0 && swap_impact.incompatible.is_empty(), "{swap_impact:?}");
+    assert_eq!(swap_impact.dependents.len(), 1, "{swap_impact:?}");
+    assert!(swap_impact.dependents[0].contains("report"), "{swap_impact:?}");
     let mut begun = begin(subject, &definition, &copied(&[])).await;
     begun.ready().await;
-    assert_eq!(begun.swap(subject, Generation(1), begun.generation).await, Ok(Swapped::Done));
+    assert_eq!(begun.swap(subject, Generation(1), begun.generation).await, Ok(SwapOutcome::Done));
     let report = TableSpec::new("report").key("n", ColumnType::I64);
     assert_eq!(subject.rows(&report).await.into_keys().collect::<Vec<_>>(), ["0"]);
     subject.execute("DROP VIEW report").await;

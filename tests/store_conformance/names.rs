@@ -1,6 +1,6 @@
 //! Names that databases know: each is refused where a projection is declared, or does for every operation.
 
-use readcast::store::{Committed, Dropped, Generation, Swapped};
+use readcast::store::{CommitOutcome, DropOutcome, Generation, SwapOutcome};
 use readcast_core::{ChangeSet, ColumnType, Model, TableSpec};
 
 use super::comparisons::compare;
@@ -67,7 +67,7 @@ async fn try_all(subject: &Subject, tables: &[TableSpec]) {
     for set in [rows(tables, "a"), rows(tables, "b"), others] {
         model.apply(&set).expect("texts");
         let committed = lane.commit(set).await;
-        assert!(matches!(committed, Ok(Committed::Applied(_))), "{committed:?}");
+        assert!(matches!(committed, Ok(CommitOutcome::Applied(_))), "{committed:?}");
     }
     let mut begun = begin(subject, &definition, &copied(&[])).await;
     begun.lead.index(&definition, begun.generation).await.expect("indexes");
@@ -80,20 +80,20 @@ async fn try_all(subject: &Subject, tables: &[TableSpec]) {
     assert!(differs.tables.iter().all(|table| table.changed == 1 && table.samples.len() == 1), "{differs:?}");
     begun.ready().await;
     for (from, to) in [(Generation(1), begun.generation), (begun.generation, Generation(1))] {
-        assert_eq!(begun.swap(subject, from, to).await, Ok(Swapped::Done));
+        assert_eq!(begun.swap(subject, from, to).await, Ok(SwapOutcome::Done));
         assert_eq!(subject.store.alterations(&definition, to).await, Ok(vec![]));
     }
-    assert_eq!(begun.swap(subject, Generation(1), begun.generation).await, Ok(Swapped::Done));
+    assert_eq!(begun.swap(subject, Generation(1), begun.generation).await, Ok(SwapOutcome::Done));
     for (index, table) in tables.iter().enumerate() {
         assert_eq!(subject.rows(table).await, expected(&model, index, table));
         assert_eq!(subject.store.peek(table, 5).await.expect("a look").count, 1);
     }
     let old = subject.generation(Generation(1)).await;
-    let around = subject.store.surroundings(&subject.generation(begun.generation).await, &definition).await;
+    let around = subject.store.swap_impact(&subject.generation(begun.generation).await, &definition).await;
     assert_eq!(around.expect("a look around").incompatible, Vec::<String>::new());
     begun.lead.end(old.generation, None).await.expect("an end");
     let old = subject.generation(Generation(1)).await;
-    assert_eq!(begun.lead.drop_tables(&old).await, Ok(Dropped::Done(Vec::new())));
+    assert_eq!(begun.lead.drop_tables(&old).await, Ok(DropOutcome::Done(Vec::new())));
 }
 
 pub(super) async fn columns_of_every_name_take_every_operation(subject: &Subject) {

@@ -1,6 +1,6 @@
 //! What stops nothing and an operator must know, and what keeps a generation from going on.
 
-use readcast::store::{Generation, Notice, NoticeKind, RecordedNotice, Trouble};
+use readcast::store::{Generation, GenerationError, Notice, NoticeKind, RecordedNotice};
 
 use super::commits::counters;
 use super::lane::{PROJECTION, definition};
@@ -60,14 +60,14 @@ pub(super) async fn notices_go_with_their_projection_to_another_name(subject: &S
     assert_eq!(notices(subject).await[0].projection, "renamed");
 }
 
-fn trouble(text: &str, attempt: Option<u32>) -> Trouble {
-    Trouble { text: text.into(), attempt }
+fn trouble(text: &str, attempt: Option<u32>) -> GenerationError {
+    GenerationError { text: text.into(), attempt }
 }
 
-async fn attends(subject: &Subject, instance: &str, running: bool) {
+async fn has_running_instance(subject: &Subject, instance: &str, running: bool) {
     subject
         .store
-        .attend(&super::subject::instance(instance), PROJECTION, &["hash"], running)
+        .heartbeat(&super::subject::instance(instance), PROJECTION, &["hash"], running)
         .await
         .expect("it is noted");
 }
@@ -80,23 +80,23 @@ async fn recorded(subject: &Subject) -> Option<(String, bool)> {
 pub(super) async fn what_an_instance_that_runs_has_recorded_is_for_that_one_to_take_back(subject: &Subject) {
     subject.store.prepare(&definition(counters())).await.expect("tables");
     let store = &subject.store;
-    let forget = async |by| store.forget_trouble(PROJECTION, Generation(1), by).await.expect("an answer");
-    attends(subject, "other", true).await;
+    let forget = async |by| store.clear_error(PROJECTION, Generation(1), by).await.expect("an answer");
+    has_running_instance(subject, "other", true).await;
     let away = trouble("no connection", Some(1));
-    store.record_trouble(PROJECTION, Generation(1), "other", &away).await.expect("it is recorded");
+    store.record_error(PROJECTION, Generation(1), "other", &away).await.expect("it is recorded");
     assert_eq!(recorded(subject).await, Some(("other".into(), false)));
     forget("me").await;
-    store.record_trouble(PROJECTION, Generation(1), "me", &away).await.expect("an answer");
+    store.record_error(PROJECTION, Generation(1), "me", &away).await.expect("an answer");
     assert_eq!(recorded(subject).await, Some(("other".into(), false)), "it stays");
     forget("other").await;
     assert_eq!(recorded(subject).await, None);
     // Whoever has gone takes nothing back: it stopped, or died.
     let died = format!("UPDATE {} SET seen_at = '2001-01-01T00:00:00.000Z'", subject.own("instances"));
     for gone in ["stopped", "died"] {
-        attends(subject, "other", true).await;
-        store.record_trouble(PROJECTION, Generation(1), "other", &away).await.expect("it is recorded");
+        has_running_instance(subject, "other", true).await;
+        store.record_error(PROJECTION, Generation(1), "other", &away).await.expect("it is recorded");
         if gone == "stopped" {
-            attends(subject, "other", false).await
+            has_running_instance(subject, "other", false).await
         } else {
             subject.execute(&died).await
         }
@@ -105,7 +105,7 @@ pub(super) async fn what_an_instance_that_runs_has_recorded_is_for_that_one_to_t
         assert_eq!(recorded(subject).await, None, "{gone}");
     }
     // Before there were names.
-    store.record_trouble(PROJECTION, Generation(1), "me", &away).await.expect("it is recorded");
+    store.record_error(PROJECTION, Generation(1), "me", &away).await.expect("it is recorded");
     subject.execute(&format!("UPDATE {} SET last_error_by = NULL", subject.own("generations"))).await;
     forget("me").await;
     assert_eq!(recorded(subject).await, None);
@@ -114,10 +114,10 @@ pub(super) async fn what_an_instance_that_runs_has_recorded_is_for_that_one_to_t
 pub(super) async fn a_halt_outranks_what_another_instance_tries_again(subject: &Subject) {
     subject.store.prepare(&definition(counters())).await.expect("tables");
     for instance in ["me", "other"] {
-        attends(subject, instance, true).await;
+        has_running_instance(subject, instance, true).await;
     }
-    let record = async |by: &str, trouble: &Trouble| {
-        subject.store.record_trouble(PROJECTION, Generation(1), by, trouble).await.expect("an answer");
+    let record = async |by: &str, trouble: &GenerationError| {
+        subject.store.record_error(PROJECTION, Generation(1), by, trouble).await.expect("an answer");
         recorded(subject).await.expect("trouble").0
     };
     assert_eq!(record("other", &trouble("no connection", Some(1))).await, "other");

@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use chrono::{DateTime, SecondsFormat, Utc};
 use readcast::store::{
-    Command, Committed, Generation, GenerationState, Operation, OperationProgress, OperationState, Rebuild,
+    Command, CommitOutcome, Generation, GenerationState, Operation, OperationProgress, OperationState, Rebuild,
 };
 use readcast_core::Definition;
 
@@ -37,13 +37,13 @@ pub(super) async fn the_same_operation_is_open_once(subject: &Subject) {
     assert_eq!((&open[0].command, open[0].requested_by.as_str()), (&Command::Rollback, "me"));
     assert_eq!((open[0].state, open[0].generation, &open[0].finished_at), (OperationState::Requested, None, &None));
     assert!(open[0].requested_at.parse::<readcast_core::Timestamp>().is_ok(), "{open:?}");
-    let mut lead = subject.store.lead(PROJECTION).await.expect("a lead").expect("nobody has it");
+    let mut lead = subject.store.try_lead(PROJECTION).await.expect("a lead").expect("nobody has it");
     lead.finish(first, OperationState::Done, "done").await.expect("an end");
     assert!(request(subject, &Command::Rollback).await > first, "what is finished can be asked for again");
 }
 
 pub(super) async fn an_operation_ends_once_and_the_last_are_kept(subject: &Subject) {
-    let mut lead = subject.store.lead(PROJECTION).await.expect("a lead").expect("nobody has it");
+    let mut lead = subject.store.try_lead(PROJECTION).await.expect("a lead").expect("nobody has it");
     let mut asked = Vec::new();
     for command in [Command::Rollback, Command::Retire, Command::Activate { accept_difference: true }] {
         asked.push(request(subject, &command).await);
@@ -112,47 +112,47 @@ pub(super) async fn a_renamed_projection_keeps_all_that_it_has(subject: &Subject
     let asked = request(subject, &Command::Retire).await;
     assert!(subject.store.rename("nobody", "other", "me").await.is_err());
     assert!(subject.store.rename(PROJECTION, PROJECTION, "me").await.is_err());
-    subject.store.attend(&instance("instance"), PROJECTION, &["hash"], true).await.expect("it is noted");
+    subject.store.heartbeat(&instance("instance"), PROJECTION, &["hash"], true).await.expect("it is noted");
     subject.store.rename(PROJECTION, "other", "me").await.expect("another name");
     let renamed = subject.status().await;
     assert_eq!((renamed.projection.as_str(), renamed.generation), ("other", Generation(1)));
     assert_eq!(subject.positions().await, [(0, 1)]);
     assert_eq!(subject.rows(&counters()[0]).await.len(), 1);
     assert_eq!(subject.store.operations(PROJECTION, 9).await, Ok(vec![]));
-    assert_eq!(subject.store.attendance().await, Ok(vec![]));
+    assert_eq!(subject.store.heartbeats().await, Ok(vec![]));
     let kept = subject.store.operations("other", 9).await.expect("operations");
     assert_eq!((kept[0].id, kept[0].state), (asked, OperationState::Requested));
     assert_eq!((&kept[1].command, kept[1].state), (&Command::Rename { from: PROJECTION.into() }, OperationState::Done));
     let late = lane.commit(counted(&["a"])).await;
-    assert!(!matches!(late, Ok(Committed::Applied(_))), "{late:?}");
+    assert!(!matches!(late, Ok(CommitOutcome::Applied(_))), "{late:?}");
 }
 
 pub(super) async fn who_runs_which_definition_is_known_while_it_does(subject: &Subject) {
-    assert_eq!(subject.store.attendance().await, Ok(vec![]));
-    let attend = async |instance, hashes: &[&str], running| {
+    assert_eq!(subject.store.heartbeats().await, Ok(vec![]));
+    let heartbeat = async |instance, hashes: &[&str], running| {
         subject
             .store
-            .attend(&super::subject::instance(instance), PROJECTION, hashes, running)
+            .heartbeat(&super::subject::instance(instance), PROJECTION, hashes, running)
             .await
             .expect("it is noted");
-        let attendance = subject.store.attendance().await.expect("it can be read");
+        let attendance = subject.store.heartbeats().await.expect("it can be read");
         let present = attendance.iter().map(|seen| (seen.definition_hash.clone(), seen.present));
         present.collect::<Vec<_>>()
     };
     let seen = |old: bool, new: bool| [("new".to_owned(), new), ("old".to_owned(), old)];
-    assert_eq!(attend("one", &["old", "new"], true).await, seen(true, true));
-    assert_eq!(attend("two", &["new"], true).await, seen(true, true));
-    assert_eq!(attend("one", &["old", "new"], false).await, seen(false, true));
-    assert_eq!(attend("one", &["old"], true).await, seen(true, true));
+    assert_eq!(heartbeat("one", &["old", "new"], true).await, seen(true, true));
+    assert_eq!(heartbeat("two", &["new"], true).await, seen(true, true));
+    assert_eq!(heartbeat("one", &["old", "new"], false).await, seen(false, true));
+    assert_eq!(heartbeat("one", &["old"], true).await, seen(true, true));
     let past =
         |what: &str, time: &str| format!("UPDATE {} SET seen_at = '{time}' WHERE {what}", subject.own("instances"));
     let a_minute_ago: DateTime<Utc> = (SystemTime::now() - Duration::from_secs(60)).into();
     let a_minute_ago = a_minute_ago.to_rfc3339_opts(SecondsFormat::Millis, true);
     subject.execute(&past("instance = 'two'", &a_minute_ago)).await;
-    assert_eq!(attend("one", &["old"], true).await, seen(true, false), "a sign of life is good for seconds");
+    assert_eq!(heartbeat("one", &["old"], true).await, seen(true, false), "a sign of life is good for seconds");
     subject.execute(&past("definition_hash = 'new'", "2001-01-01T00:00:00.000Z")).await;
     assert_eq!(
-        attend("one", &["old"], true).await,
+        heartbeat("one", &["old"], true).await,
         [("old".to_owned(), true)],
         "who was not seen for a day is forgotten"
     );

@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use readcast::config::{Config, Environment, Overrides, StoreOptions};
 use readcast::store::postgres::Postgres;
-use readcast::store::{Commit, Committed, Difference, Entry, Generation, Page, Precedence, Store, StoreError};
+use readcast::store::{
+    Commit, CommitOutcome, Difference, Generation, LedgerEntry, LedgerPage, Priority, Store, StoreError,
+};
 use readcast_core::{ColumnType, Json, TableSpec, TopicPartition};
 use sqlx::{AssertSqlSafe, Executor};
 
@@ -29,7 +31,7 @@ async fn fault_10_a_row_that_another_writer_creates_at_the_same_moment_is_worth_
     let store = Postgres::new(database.options(), "public");
     store.migrate().await.expect("tables of ours");
     store.prepare(&definition).await.expect("tables");
-    let mut writer = store.writer(&definition, Generation(1), Precedence::Live.into()).await.expect("a writer");
+    let mut writer = store.writer(&definition, Generation(1), Priority::Live.into()).await.expect("a writer");
     let partition = TopicPartition::new("log", 0);
     let claimed = writer.claim(&[(partition.clone(), Default::default())]).await.expect("a claim").remove(0);
     let advance = readcast::store::Advance {
@@ -63,7 +65,7 @@ async fn fault_10_a_row_that_another_writer_creates_at_the_same_moment_is_worth_
     let (met, ()) = tokio::join!(writer.commit(&commit), meeting);
     assert!(matches!(met, Err(StoreError::Unavailable { .. })), "{met:?}");
     let again = writer.commit(&commit).await;
-    assert!(matches!(again, Ok(Committed::Applied(_))), "{again:?}");
+    assert!(matches!(again, Ok(CommitOutcome::Applied(_))), "{again:?}");
     let rows = database.rows("SELECT line, writer FROM lines ORDER BY line").await;
     assert_eq!(rows, ["0|1", "1|1", "2|1"]);
 }
@@ -79,10 +81,10 @@ async fn a_commit_does_not_walk_through_the_versions_that_an_open_transaction_ke
     let mut reader = database.connect().await;
     reader.execute("BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT count(*) FROM counters").await.expect("a snapshot");
     for offset in 0..COMMITS {
-        let entries = vec![Entry::of_event(offset, &offset.to_be_bytes(), b"content")];
-        let page = Page { partition: lane.partition.clone(), to: offset + 1, entries, forget_to: offset - 4 };
+        let entries = vec![LedgerEntry::of_event(offset, &offset.to_be_bytes(), b"content")];
+        let page = LedgerPage { partition: lane.partition.clone(), to: offset + 1, entries, forget_to: offset - 4 };
         let commit = Commit { changes: counted(&[&format!("c{offset}")]), ledger: vec![page], ..Commit::default() };
-        assert!(matches!(lane.step(1, commit).await, Ok(Committed::Applied(_))));
+        assert!(matches!(lane.step(1, commit).await, Ok(CommitOutcome::Applied(_))));
     }
     // Its connection ends, and with it the server's counting.
     drop(lane);
@@ -123,11 +125,11 @@ async fn a_commit_finds_a_checkpoint_that_vacuum_has_moved_and_takes_no_other_ro
     ];
     for moved in moves.iter().cycle().take(12) {
         for lane in [&mut lane, &mut other] {
-            assert!(matches!(lane.commit(counted(&["a"])).await, Ok(Committed::Applied(_))), "before {moved}");
+            assert!(matches!(lane.commit(counted(&["a"])).await, Ok(CommitOutcome::Applied(_))), "before {moved}");
         }
         subject.execute(moved).await;
         for lane in [&mut lane, &mut other] {
-            assert!(matches!(lane.commit(counted(&["a"])).await, Ok(Committed::Applied(_))), "after {moved}");
+            assert!(matches!(lane.commit(counted(&["a"])).await, Ok(CommitOutcome::Applied(_))), "after {moved}");
         }
     }
     assert_eq!(subject.positions().await, [(0, 24), (1, 24)]);
@@ -158,13 +160,13 @@ async fn a_commit_that_waits_for_a_hold_respects_it_and_goes_on_before_it() {
         };
         let (met, ()) = tokio::join!(lane.commit(counted(&["a"])), meeting);
         match expected {
-            None => assert!(matches!(met, Ok(Committed::Applied(_))), "{met:?}"),
-            Some(at) => assert_eq!(met, Ok(Committed::Held(vec![(lane.partition.clone(), at)]))),
+            None => assert!(matches!(met, Ok(CommitOutcome::Applied(_))), "{met:?}"),
+            Some(at) => assert_eq!(met, Ok(CommitOutcome::Held(vec![(lane.partition.clone(), at)]))),
         }
     }
     assert_eq!(subject.positions().await, [(0, 1)]);
     subject.execute("UPDATE readcast.checkpoints SET hold_at = NULL").await;
-    assert!(matches!(lane.commit(counted(&["a"])).await, Ok(Committed::Applied(_))));
+    assert!(matches!(lane.commit(counted(&["a"])).await, Ok(CommitOutcome::Applied(_))));
     assert_counts(subject.rows(&counters()[0]).await, &[("a", 2)]);
 }
 
@@ -173,7 +175,7 @@ async fn who_holds_the_oldest_snapshot_is_told_with_what_to_do() {
     let subject = Subject::postgres().await;
     let database = subject.database();
     let held = async |seconds| {
-        let held = subject.store.held_back(Duration::from_secs(seconds)).await.expect("it can be asked");
+        let held = subject.store.oldest_snapshot(Duration::from_secs(seconds)).await.expect("it can be asked");
         held.map(|held| held.to_string())
     };
     let mut reader = database.connect().await;
@@ -244,7 +246,7 @@ async fn rows_compare_by_what_their_values_mean() {
         changes.upsert("meant", [2]).set("double", 0.0);
         changes.upsert("meant", [3]).set("json", Json::parse("[]").expect("JSON"));
     });
-    assert!(matches!(lane.commit(rows).await, Ok(Committed::Applied(_))));
+    assert!(matches!(lane.commit(rows).await, Ok(CommitOutcome::Applied(_))));
     let mut begun = begin(&subject, &definition, &copied(&[])).await;
     let other = subject.physical_of(&table, begun.generation);
     subject

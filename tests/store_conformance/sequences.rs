@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
-use readcast::store::{Committed, StoreError, Written};
+use readcast::store::{CommitOutcome, StoreError, Written};
 use readcast_core::{Change, ChangeSet, Json, Model, OutOfRange, Value};
 use tokio::runtime::Handle;
 use tokio::sync::Mutex;
@@ -72,9 +72,9 @@ async fn try_log(
     Ok(())
 }
 
-fn agree(applied: &Result<(), OutOfRange>, committed: &Result<Committed, StoreError>, meant: u64) -> bool {
+fn agree(applied: &Result<(), OutOfRange>, committed: &Result<CommitOutcome, StoreError>, meant: u64) -> bool {
     match (applied, committed) {
-        (Ok(()), Ok(Committed::Applied(Written { missed, .. }))) => *missed == meant,
+        (Ok(()), Ok(CommitOutcome::Applied(Written { missed, .. }))) => *missed == meant,
         (Err(_), Err(StoreError::Unstorable { .. })) => true,
         _ => false,
     }
@@ -100,14 +100,14 @@ pub(super) async fn the_operations_do_what_they_say(subject: &Subject) {
         changes.upsert("lines", ["q".into(), Value::I32(1)]).set("price", 1);
     });
     let committed = lane.commit(batch).await.expect("a commit");
-    assert!(matches!(committed, Committed::Applied(Written { missed: 1, .. })), "{committed:?}");
+    assert!(matches!(committed, CommitOutcome::Applied(Written { missed: 1, .. })), "{committed:?}");
     let batch = changes(tables, |changes| {
         changes.upsert("wide", ["b"]).set("label", "b").newer(time(4), 9, [("small", 4.into())]);
         changes.upsert("wide", ["c"]).set("label", "c").min("paid", 8).max("seen", time(1));
         changes.replace_children("lines", ["p"], [vec![2.into(), 9.into(), Value::Null]]);
         changes.update_where("wide", "small", Value::Null).add("count", 100);
     });
-    assert!(matches!(lane.commit(batch).await, Ok(Committed::Applied(_))));
+    assert!(matches!(lane.commit(batch).await, Ok(CommitOutcome::Applied(_))));
     let column = async |table: usize, place: usize| {
         let rows = subject.rows(&tables[table]).await;
         let cell = |(key, row): (String, String)| (key, row.split(" | ").nth(place).expect("a cell").to_owned());

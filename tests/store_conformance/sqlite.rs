@@ -4,7 +4,7 @@ use std::path::Path;
 use std::task::Poll;
 
 use readcast::store::sqlite::Sqlite;
-use readcast::store::{Command, Commit, Committed, Generation, Precedence, Store, StoreError};
+use readcast::store::{Command, Commit, CommitOutcome, Generation, Priority, Store, StoreError};
 use readcast_core::{ColumnType, Definition, TableSpec};
 use sqlx::Connection;
 
@@ -48,7 +48,7 @@ async fn a_writer_keeps_the_lock_of_its_store() {
     store.migrate().await.expect("tables of ours");
     let definition = definition(counters());
     store.prepare(&definition).await.expect("tables");
-    let writer = store.writer(&definition, Generation(1), Precedence::Live.into()).await.expect("a writer");
+    let writer = store.writer(&definition, Generation(1), Priority::Live.into()).await.expect("a writer");
     drop(store);
     refusal(Sqlite::open(&path)).await;
     drop(writer);
@@ -66,7 +66,7 @@ async fn a_file_opened_for_reading_can_be_looked_at_beside_its_writer_and_not_wr
     let definition = definition(counters());
     let reading = Sqlite::open_read_only(&path).await.expect("a second look");
     assert_eq!(reading.generations().await, Ok(vec![]), "nothing is ours yet");
-    assert_eq!(reading.taken_names(&definition).await, Ok(vec![]));
+    assert_eq!(reading.name_conflicts(&definition).await, Ok(vec![]));
     writing.migrate().await.expect("tables of ours");
     writing.prepare(&definition).await.expect("tables");
     assert_eq!(reading.generations().await.expect("statuses").len(), 1);
@@ -87,9 +87,9 @@ async fn refuses_what_writers_do(store: &Sqlite, definition: &Definition, why: &
     let refusals = [
         refusal(store.migrate()).await,
         refusal(store.prepare(definition)).await,
-        refusal(store.writer(definition, Generation(1), Precedence::Live.into())).await,
-        refusal(store.lead(PROJECTION)).await,
-        refusal(store.forget_trouble(PROJECTION, Generation(1), "me")).await,
+        refusal(store.writer(definition, Generation(1), Priority::Live.into())).await,
+        refusal(store.try_lead(PROJECTION)).await,
+        refusal(store.clear_error(PROJECTION, Generation(1), "me")).await,
     ];
     assert!(refusals.iter().all(|refusal| refusal.contains(why)), "{refusals:#?}");
 }
@@ -114,7 +114,7 @@ async fn operators_ask_beside_the_process_that_writes() {
     assert_eq!(control.pause(PROJECTION, true, false, "me").await, Ok(1));
     assert!(writing.generations().await.expect("statuses")[0].paused_since.is_some());
     assert_eq!(control.cancel(PROJECTION, "me").await, Ok(1));
-    control.attend(&instance("instance"), PROJECTION, &["hash"], true).await.expect("it is noted");
+    control.heartbeat(&instance("instance"), PROJECTION, &["hash"], true).await.expect("it is noted");
     control.rename(PROJECTION, "renamed", "me").await.expect("another name");
     assert_eq!(writing.generations().await.expect("statuses")[0].projection, "renamed");
 }
@@ -177,12 +177,12 @@ async fn a_reader_in_a_transaction_neither_waits_nor_keeps_the_writer_waiting() 
             changes.upsert("counters", ["a"]).add("count", 1);
         })
     };
-    assert!(matches!(lane.commit(add()).await, Ok(Committed::Applied(_))));
+    assert!(matches!(lane.commit(add()).await, Ok(CommitOutcome::Applied(_))));
     let mut reader = subject.sqlite_client().await;
     let mut reading = reader.begin().await.expect("a transaction");
     let count = "SELECT count FROM counters";
     let before: i64 = sqlx::query_scalar(count).fetch_one(&mut *reading).await.expect("a row");
-    assert!(matches!(lane.commit(add()).await, Ok(Committed::Applied(_))));
+    assert!(matches!(lane.commit(add()).await, Ok(CommitOutcome::Applied(_))));
     let still: i64 = sqlx::query_scalar(count).fetch_one(&mut *reading).await.expect("a row");
     assert_eq!((before, still), (1, 1), "a transaction sees one state");
     reading.commit().await.expect("it only read");
@@ -209,9 +209,9 @@ async fn fault_06_a_commit_that_is_cancelled_anywhere_leaves_nothing_open_and_ca
             cancelled += 1;
         }
         // The other lane needs the connection at once, whatever state it was left in.
-        assert!(matches!(other.commit(add("b")).await, Ok(Committed::Applied(_))));
+        assert!(matches!(other.commit(add("b")).await, Ok(CommitOutcome::Applied(_))));
         let repeated = lane.try_commit(&commit).await;
-        assert!(matches!(repeated, Ok(Committed::Applied(_))), "round {round}: {repeated:?}");
+        assert!(matches!(repeated, Ok(CommitOutcome::Applied(_))), "round {round}: {repeated:?}");
         lane.next_offset += 1;
     }
     assert!(cancelled > 5, "only {cancelled} commits were given up");

@@ -1,6 +1,6 @@
 //! Values of every type, and the rows found by them.
 
-use readcast::store::{Committed, StoreError};
+use readcast::store::{CommitOutcome, StoreError};
 use readcast_core::{ChangeSet, Changes, ColumnType, Date, Decimal, Json, Model, TableSpec, Timestamp, Uuid, Value};
 
 use super::lane::{Lane, changes, definition};
@@ -90,7 +90,7 @@ impl<'a> Both<'a> {
         let set: ChangeSet = changes(&self.tables, write);
         self.model.apply(&set).expect("numbers in range");
         let committed = self.lane.commit(set).await;
-        assert!(matches!(committed, Ok(Committed::Applied(_))), "{committed:?}");
+        assert!(matches!(committed, Ok(CommitOutcome::Applied(_))), "{committed:?}");
         let found = self.subject.rows(&self.tables[0]).await;
         assert_eq!(found, expected(&self.model, 0, &self.tables[0]));
     }
@@ -172,7 +172,7 @@ pub(super) async fn fault_10_two_writers_of_one_parents_children_leave_those_of_
             // What another has created at the same moment is worth another try, as in a lane.
             loop {
                 match lane.commit(written(writer, parent)).await {
-                    Ok(Committed::Applied(_)) => break,
+                    Ok(CommitOutcome::Applied(_)) => break,
                     Err(StoreError::Unavailable { .. }) => {}
                     other => panic!("{other:?}"),
                 }

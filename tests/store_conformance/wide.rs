@@ -4,7 +4,8 @@
 use std::sync::LazyLock;
 
 use readcast::store::{
-    Build, Commit, Committed, Comparison, Difference, Dropped, Generation, Load, Phase, Sample, Swapped, row_stream,
+    BuildOptions, Commit, CommitOutcome, Comparison, Difference, DropOutcome, Generation, Load, Phase, Sample,
+    SwapOutcome, row_stream,
 };
 use readcast_core::{Changes, Column, ColumnType, Json, Model, RowWriter, TableSpec, Timestamp, Uuid, Value};
 
@@ -177,7 +178,7 @@ pub(super) async fn a_generation_of_the_greatest_width_is_loaded_and_shown(subje
     let mut model = Model::new(tables.to_vec());
     model.apply(&rows).expect("numbers in range");
     live.commit(rows).await.expect("rows");
-    let mut begun = begin(subject, &definition, &Build { load: true, ..Build::default() }).await;
+    let mut begun = begin(subject, &definition, &BuildOptions { load: true, ..BuildOptions::default() }).await;
     let lane = Lane::feed(subject, &definition, begun.generation, 0).await;
     let (sink, rows) = row_stream();
     let sent: Vec<_> = model.rows(0).iter().map(|(key, row)| (key.clone(), row.clone())).collect();
@@ -188,22 +189,25 @@ pub(super) async fn a_generation_of_the_greatest_width_is_loaded_and_shown(subje
     let commit = Commit { advances: vec![lane.advance()], ..Commit::default() };
     let load = Load { definition: &definition, generation: begun.generation, commit: &commit, rows };
     let loaded = begun.lead.load(load).await;
-    assert!(matches!(&loaded, Ok(Committed::Applied(written)) if written.rows == 2), "{loaded:?}");
+    assert!(matches!(&loaded, Ok(CommitOutcome::Applied(written)) if written.rows == 2), "{loaded:?}");
     begun.lead.enter(begun.generation, Phase::Index).await.expect("a phase");
     begun.lead.index(&definition, begun.generation).await.expect("indexes");
     let proof = compare(subject, &mut begun).await.expect("both are at the same place");
     assert!(proof.is_equal(), "{}", told(&proof));
     begun.lead.proven(begun.generation, &proof).await.expect("it is recorded");
-    let surroundings = subject.store.surroundings(&subject.generation(Generation(1)).await, &definition).await;
-    assert!(surroundings.expect("a look around").incompatible.is_empty());
-    assert_eq!(begun.swap(subject, Generation(1), begun.generation).await, Ok(Swapped::Done));
+    let swap_impact = subject.store.swap_impact(&subject.generation(Generation(1)).await, &definition).await;
+    assert!(swap_impact.expect("a look around").incompatible.is_empty());
+    assert_eq!(begun.swap(subject, Generation(1), begun.generation).await, Ok(SwapOutcome::Done));
     assert_eq!(subject.store.alterations(&definition, begun.generation).await, Ok(vec![]));
     assert_eq!(subject.rows(&table).await, expected(&model, 0, &table));
     let peek = subject.store.peek(&table, 1).await.expect("a look");
     assert_eq!((peek.count, peek.rows[0].len()), (2, TableSpec::MAX_COLUMNS));
     let old = subject.generation(Generation(1)).await;
     begun.lead.end(old.generation, None).await.expect("an end");
-    assert_eq!(begun.lead.drop_tables(&subject.generation(Generation(1)).await).await, Ok(Dropped::Done(Vec::new())));
+    assert_eq!(
+        begun.lead.drop_tables(&subject.generation(Generation(1)).await).await,
+        Ok(DropOutcome::Done(Vec::new()))
+    );
 }
 
 fn told(comparison: &Comparison) -> String {
@@ -220,7 +224,7 @@ async fn copy_of_flags(subject: &Subject, next: TableSpec) -> super::lifecycle::
             (0..REST).fold(row, |row, place| row.set(name(place), place % 3 == 0));
         }
     });
-    assert!(matches!(lane.commit(rows).await, Ok(Committed::Applied(_))));
+    assert!(matches!(lane.commit(rows).await, Ok(CommitOutcome::Applied(_))));
     begin(subject, &versioned(if next == tables[0] { 1 } else { 2 }, [next]), &copied(&[])).await
 }
 
@@ -306,7 +310,7 @@ pub(super) async fn a_copy_of_the_greatest_width_goes_on(subject: &Subject) {
     let same = only(compare(subject, &mut begun).await);
     assert_eq!((same.changed, same.live_rows, same.other_rows), (0, Some(3), Some(3)));
     begun.ready().await;
-    assert_eq!(begun.swap(subject, Generation(1), begun.generation).await, Ok(Swapped::Done));
+    assert_eq!(begun.swap(subject, Generation(1), begun.generation).await, Ok(SwapOutcome::Done));
     assert_eq!(subject.rows(&next).await.len(), 3);
 }
 
@@ -364,7 +368,7 @@ pub(super) async fn the_largest_row_that_can_be_declared_is_stored(subject: &Sub
     let mut model = Model::new(tables.to_vec());
     model.apply(&rows).expect("numbers in range");
     let committed = lane.commit(rows).await;
-    assert!(matches!(committed, Ok(Committed::Applied(_))), "{committed:?}");
+    assert!(matches!(committed, Ok(CommitOutcome::Applied(_))), "{committed:?}");
     for (index, table) in tables.iter().enumerate() {
         assert_eq!(subject.rows(table).await, expected(&model, index, table));
     }

@@ -114,7 +114,7 @@ impl Projector {
         let options = self.config.projection(projection);
         Options {
             group: format!("{app}.{projection}"),
-            handling: Arc::default(),
+            record_policy: Arc::default(),
             stall_after: options.stall_after,
             lanes: options.lanes,
             limits: Limits { records: options.batch_records, bytes: options.batch_bytes },

@@ -11,8 +11,8 @@ use serde::Serialize;
 use super::selection::Flags;
 use super::{of, parked};
 use crate::cli::connect::{self, Access};
-use crate::cli::inert::json_line;
 use crate::cli::operate::{known, live};
+use crate::cli::terminal::json_line;
 use crate::cli::{Context, Refusal};
 use crate::store::{ParkedRecord, ParkedSequence};
 

@@ -10,8 +10,8 @@ use super::selection::Flags;
 use super::total::Total;
 use super::{class_of, first_of, parked};
 use crate::cli::connect::{self, Access};
-use crate::cli::inert::{glimpse, json};
 use crate::cli::operate::{known, live};
+use crate::cli::terminal::{glimpse, json};
 use crate::cli::{Context, Output, Refusal};
 use crate::store::{Generation, GenerationState, GenerationStatus, ParkedSequence};
 

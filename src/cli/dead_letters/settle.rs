@@ -9,7 +9,7 @@ use super::total::Total;
 use crate::cli::connect::{self, Access};
 use crate::cli::operate::{Operator, builder, conclude, live};
 use crate::cli::{Context, Refusal, registered};
-use crate::store::{Command, Resolution, Resolve, Selection};
+use crate::store::{Command, Selection, SettleAction, SettleRequest};
 
 #[derive(clap::Args)]
 pub(in crate::cli) struct Retry {
@@ -42,13 +42,13 @@ pub(in crate::cli) struct Discard {
 pub(super) async fn retry(context: &Context, arguments: Retry) -> Result<ExitCode, Refusal> {
     let selection = arguments.chosen.selection()?;
     let edited = arguments.edit.as_deref().map(text_of).transpose()?;
-    let resolution = Resolution::Retry { edited };
+    let resolution = SettleAction::Retry { edited };
     settle(context, &arguments.name, selection, resolution, arguments.dry_run).await
 }
 
 pub(super) async fn discard(context: &Context, arguments: Discard) -> Result<ExitCode, Refusal> {
     let selection = arguments.chosen.selection()?;
-    let resolution = Resolution::Discard { whole: arguments.whole };
+    let resolution = SettleAction::Discard { whole: arguments.whole };
     settle(context, &arguments.name, selection, resolution, arguments.dry_run).await
 }
 
@@ -61,7 +61,7 @@ async fn settle(
     context: &Context,
     name: &str,
     selection: Selection,
-    resolution: Resolution,
+    resolution: SettleAction,
     dry_run: bool,
 ) -> Result<ExitCode, Refusal> {
     registered(&context.app.registry, name)?;
@@ -75,7 +75,7 @@ async fn settle(
         return Ok(nothing(name));
     }
     let definition_hash = builder(context, live)?.hash().to_owned();
-    let command = Command::DeadLetters(Resolve { selection, resolution, definition_hash });
+    let command = Command::DeadLetters(SettleRequest { selection, resolution, definition_hash });
     conclude(&operator.see_through(&command).await?)
 }
 
@@ -84,7 +84,7 @@ async fn rehearse(
     context: &Context,
     name: &str,
     selection: &Selection,
-    resolution: &Resolution,
+    resolution: &SettleAction,
 ) -> Result<ExitCode, Refusal> {
     let store = connect::store(context, Access::Read).await?;
     let generations = store.generations().await.map_err(Refusal::failed)?;
@@ -94,12 +94,12 @@ async fn rehearse(
         return Ok(nothing(name));
     }
     let what = match resolution {
-        Resolution::Retry { edited: None } => "these would be tried again",
-        Resolution::Retry { edited: Some(_) } => "these would be tried again, the first record with another value",
-        Resolution::Discard { whole: false } => {
+        SettleAction::Retry { edited: None } => "these would be tried again",
+        SettleAction::Retry { edited: Some(_) } => "these would be tried again, the first record with another value",
+        SettleAction::Discard { whole: false } => {
             "the first record of each would be left out, and those behind it tried again"
         }
-        Resolution::Discard { whole: true } => "all of these would be left out",
+        SettleAction::Discard { whole: true } => "all of these would be left out",
     };
     println!("{name}: {what}: {}. Nothing was changed", meant.iter().collect::<Total>());
     Ok(ExitCode::SUCCESS)

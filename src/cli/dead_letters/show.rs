@@ -9,8 +9,8 @@ use readcast_core::{Position, Timestamp};
 use super::total::counted;
 use super::{class_of, first_of, of, parked, position};
 use crate::cli::connect::{self, Access};
-use crate::cli::inert::inert;
 use crate::cli::operate::{known, live};
+use crate::cli::terminal::escape;
 use crate::cli::{Context, Refusal};
 use crate::source::Header;
 use crate::store::{GenerationStatus, ParkedRecord, ParkedSequence, Selection};
@@ -77,7 +77,7 @@ fn sections(shown: &Shown<'_>) -> Vec<(&'static str, Vec<String>)> {
         ("PROJECTION", vec![format!("{}, generation {}", live.projection, live.generation.0)]),
         ("FIRST", vec![first_of(sequence)]),
         ("CLASS", vec![class_of(sequence).to_owned()]),
-        ("REASON", cause.map(|cause| inert(&cause.reason)).into_iter().collect()),
+        ("REASON", cause.map(|cause| escape(&cause.reason)).into_iter().collect()),
         ("PARKED", vec![first.parked_at.clone()]),
         ("ATTEMPTS", vec![first.attempts.to_string()]),
         ("WRITTEN", written.map(|written| written.to_string()).into_iter().collect()),
@@ -96,13 +96,13 @@ impl Shown<'_> {
     fn part(&self, part: Option<&[u8]>) -> String {
         match part {
             None => "none".to_owned(),
-            Some(bytes) if self.payload => inert(&String::from_utf8_lossy(bytes)),
+            Some(bytes) if self.payload => escape(&String::from_utf8_lossy(bytes)),
             Some(bytes) => format!("{} bytes; --payload shows them", bytes.len()),
         }
     }
 
     fn header(&self, (name, value): &Header) -> String {
-        format!("{}: {}", inert(name), self.part(value.as_deref()))
+        format!("{}: {}", escape(name), self.part(value.as_deref()))
     }
 }
 

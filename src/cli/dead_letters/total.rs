@@ -51,7 +51,7 @@ mod tests {
 
     use super::*;
     use crate::source::Record;
-    use crate::store::{Cause, PoisonClass, SequenceId};
+    use crate::store::{PoisonCause, PoisonClass, SequenceId};
 
     #[test]
     fn a_total_is_told_with_its_classes() {
@@ -60,7 +60,7 @@ mod tests {
             id: SequenceId::of(&Record::default()),
             key: None,
             first_offset: 0,
-            cause: class.map(|class| Cause::new(class, "text")),
+            cause: class.map(|class| PoisonCause::new(class, "text")),
             attempts: 0,
             since: String::new(),
             records,

@@ -16,7 +16,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(200);
 const LONGEST_SILENCE: Duration = Duration::from_secs(30);
 
 /// An operation that is waited for.
-pub(super) struct Watch {
+pub(super) struct ProgressDisplay {
     store: Arc<dyn Store>,
     projection: String,
     id: i64,
@@ -27,7 +27,7 @@ pub(super) struct Watch {
     silent_since: Option<Instant>,
 }
 
-impl Watch {
+impl ProgressDisplay {
     pub(super) fn new(store: Arc<dyn Store>, projection: &str, id: i64) -> Self {
         Self {
             store,

@@ -8,11 +8,11 @@ use readcast_core::{Timestamp, TopicPartition};
 
 use crate::cli::Refusal;
 use crate::source::{Extents, Source};
-use crate::store::{Begin, GenerationStatus};
+use crate::store::{GenerationStatus, RebuildStart};
 
 /// Where in the log a rebuild begins.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Place {
+pub(super) enum StartPosition {
     Earliest,
     Live,
     Time(Timestamp),
@@ -20,7 +20,7 @@ pub(super) enum Place {
     Offsets(BTreeMap<String, i64>),
 }
 
-impl FromStr for Place {
+impl FromStr for StartPosition {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
@@ -51,25 +51,25 @@ fn expected(text: &str) -> String {
     )
 }
 
-impl Place {
+impl StartPosition {
     /// Where that is in the log as it stands.
     pub(super) async fn resolve(
         &self,
         source: &dyn Source,
         topics: &[&str],
         live: &GenerationStatus,
-    ) -> Result<Begin, Refusal> {
+    ) -> Result<RebuildStart, Refusal> {
         Ok(match self {
-            Place::Earliest => Begin::Earliest,
-            Place::Live => Begin::Live,
-            Place::Time(at) => {
+            StartPosition::Earliest => RebuildStart::Earliest,
+            StartPosition::Live => RebuildStart::Live,
+            StartPosition::Time(at) => {
                 let offsets = source.offsets_at(topics, *at).await.map_err(Refusal::failed)?;
-                Begin::Offsets(behind(offsets, live))
+                RebuildStart::Offsets(behind(offsets, live))
             }
-            Place::Offsets(offsets) => {
+            StartPosition::Offsets(offsets) => {
                 let extents = source.extents(topics).await.map_err(Refusal::failed)?;
                 check(offsets, &extents, live).map_err(Refusal::Failed)?;
-                Begin::Offsets(offsets.clone())
+                RebuildStart::Offsets(offsets.clone())
             }
         })
     }
@@ -111,13 +111,13 @@ mod tests {
 
     #[test]
     fn a_place_is_a_word_a_time_or_offsets() {
-        let place = |text: &str| text.parse::<Place>();
-        assert_eq!(place("earliest"), Ok(Place::Earliest));
-        assert_eq!(place("live"), Ok(Place::Live));
+        let place = |text: &str| text.parse::<StartPosition>();
+        assert_eq!(place("earliest"), Ok(StartPosition::Earliest));
+        assert_eq!(place("live"), Ok(StartPosition::Live));
         let time = "2024-05-20T14:30:00Z";
-        assert_eq!(place(time).ok(), time.parse().ok().map(Place::Time));
+        assert_eq!(place(time).ok(), time.parse().ok().map(StartPosition::Time));
         let offsets = [("a/b/0".to_owned(), 7), ("orders/12".to_owned(), 0)];
-        assert_eq!(place("orders/12=0,a/b/0=7"), Ok(Place::Offsets(offsets.into())));
+        assert_eq!(place("orders/12=0,a/b/0=7"), Ok(StartPosition::Offsets(offsets.into())));
         for wrong in ["latest", "2024-05-20", "orders=1", "orders/x=1", "orders/0=-1", "orders/0=1,", "orders/-1=1"] {
             assert!(place(wrong).is_err(), "{wrong}");
         }

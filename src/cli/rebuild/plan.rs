@@ -8,10 +8,10 @@ use indicatif::{HumanBytes, HumanCount, HumanDuration};
 
 use super::{Arguments, asked};
 use crate::cli::connect::{self, Access};
-use crate::cli::inert::inert_lines;
 use crate::cli::operate::live;
+use crate::cli::terminal::escape_lines;
 use crate::cli::{Context, Output, Refusal, registered};
-use crate::rebuild::foresight::{Foresight, Found, Need};
+use crate::rebuild::preview::{PreviewInputs, RebuildNeed, RebuildPreview};
 
 /// How many operations are searched for an earlier rebuild.
 const HISTORY: usize = 100;
@@ -29,26 +29,26 @@ pub(super) async fn run(context: &Context, arguments: &Arguments) -> Result<Exit
     for generation in with_tables {
         dependents.extend(store.dependents(generation).await.map_err(Refusal::failed)?);
     }
-    let found = Found {
+    let found = PreviewInputs {
         live,
         dependents: &dependents,
         extents: &source.extents(definition.topics()).await.map_err(Refusal::failed)?,
         operations: &store.operations(name, HISTORY).await.map_err(Refusal::failed)?,
-        surroundings: &store.surroundings(live, definition).await.map_err(Refusal::failed)?,
+        swap_impact: &store.swap_impact(live, definition).await.map_err(Refusal::failed)?,
         additions: &store.additions(live, definition).await.map_err(Refusal::failed)?,
     };
-    let foresight = Foresight::of(&asked(context, arguments, live).await?, definition, found);
+    let preview = RebuildPreview::of(&asked(context, arguments, live).await?, definition, found);
     match arguments.output {
-        Output::Json => println!("{}", serde_json::to_string_pretty(&foresight).map_err(Refusal::failed)?),
-        Output::Table => print(&foresight),
+        Output::Json => println!("{}", serde_json::to_string_pretty(&preview).map_err(Refusal::failed)?),
+        Output::Table => print(&preview),
     }
-    Ok(if foresight.refusals.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if preview.refusals.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-fn print(foresight: &Foresight) {
+fn print(preview: &RebuildPreview) {
     let mut table = Table::new();
     table.load_style(comfy_table::presets::NOTHING);
-    for (what, sentences) in sections(foresight) {
+    for (what, sentences) in sections(preview) {
         // The name of a section stands beside its first line.
         let names = std::iter::once(what).chain(std::iter::repeat(""));
         for (name, sentence) in names.zip(sentences) {
@@ -59,35 +59,37 @@ fn print(foresight: &Foresight) {
 }
 
 /// What there is to say, by what it is about. Sections without a sentence are not shown.
-fn sections(foresight: &Foresight) -> Vec<(&'static str, Vec<String>)> {
-    let Foresight { projection, live_generation, .. } = foresight;
-    let reads = foresight.reads.iter().map(|read| {
+fn sections(preview: &RebuildPreview) -> Vec<(&'static str, Vec<String>)> {
+    let RebuildPreview { projection, live_generation, .. } = preview;
+    let reads = preview.reads.iter().map(|read| {
         let records = HumanCount(u64::try_from(read.to - read.from).unwrap_or(0));
         format!("{}/{}: [{}, {}), {records} offsets", read.topic, read.partition, read.from, read.to)
     });
-    let total = format!("{} offsets in all", HumanCount(foresight.records));
-    let disk = format!("about {} more, until the old generation is dropped", HumanBytes(foresight.bytes));
+    let total = format!("{} offsets in all", HumanCount(preview.records));
+    let disk = format!("about {} more, until the old generation is dropped", HumanBytes(preview.bytes));
     vec![
         ("PROJECTION", vec![format!("{projection}; readers see generation {live_generation}")]),
-        ("CHANGED", foresight.changes.clone()),
-        ("NEEDED", vec![needed(&foresight.need)]),
+        ("CHANGED", preview.changes.clone()),
+        ("NEEDED", vec![needed(&preview.need)]),
         ("READS", reads.chain([total]).collect()),
-        ("TAKES", vec![time(foresight.seconds)]),
+        ("TAKES", vec![time(preview.seconds)]),
         ("DISK", vec![disk]),
-        ("GONE", foresight.forgotten.clone()),
-        ("DEPENDENTS", foresight.dependents.clone()),
-        ("IN THE WAY", foresight.in_the_way.clone()),
-        ("VIEWS", foresight.incompatible.clone()),
-        ("ADDED", foresight.additions.iter().map(|added| inert_lines(&added.sentence())).collect()),
-        ("REFUSED", foresight.refusals.clone()),
+        ("GONE", preview.forgotten.clone()),
+        ("DEPENDENTS", preview.dependents.clone()),
+        ("IN THE WAY", preview.in_the_way.clone()),
+        ("VIEWS", preview.incompatible.clone()),
+        ("ADDED", preview.additions.iter().map(|added| escape_lines(&added.sentence())).collect()),
+        ("REFUSED", preview.refusals.clone()),
     ]
 }
 
-fn needed(need: &Need) -> String {
+fn needed(need: &RebuildNeed) -> String {
     match need {
-        Need::Nothing => "no: the code declares what built the live generation; it would only repair rows".into(),
-        Need::CopyIsEnough(reason) => format!("not all of it: {reason}"),
-        Need::Full => "yes: the log has to be replayed".into(),
+        RebuildNeed::Nothing => {
+            "no: the code declares what built the live generation; it would only repair rows".into()
+        }
+        RebuildNeed::CopyIsEnough(reason) => format!("not all of it: {reason}"),
+        RebuildNeed::Full => "yes: the log has to be replayed".into(),
     }
 }
 

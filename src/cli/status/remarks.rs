@@ -2,10 +2,10 @@
 //! next. Pure.
 
 use super::{Known, operation_on};
-use crate::cli::inert::inert;
 use crate::cli::operate::{changed, described};
+use crate::cli::terminal::escape;
 use crate::rebuild::loss::losses;
-use crate::store::{Command, GenerationState, GenerationStatus, Operation, OperationState, attends};
+use crate::store::{Command, GenerationState, GenerationStatus, Operation, OperationState, has_running_instance};
 
 /// Everything worth a word, a paragraph each.
 pub(super) fn remarks(known: &Known<'_>) -> Vec<String> {
@@ -20,7 +20,7 @@ pub(super) fn remarks(known: &Known<'_>) -> Vec<String> {
     let noted = known.notices.iter().map(|notice| format!("{}: {notice}", notice.projection));
     let remarks = open.chain(of_live.chain(of_each).flatten()).chain(noted).chain(finished);
     // Errors, notices and outcomes may hold something of a record.
-    remarks.map(|remark| inert(&remark)).collect()
+    remarks.map(|remark| escape(&remark)).collect()
 }
 
 fn under_way(known: &Known<'_>, operation: &Operation) -> String {
@@ -44,7 +44,7 @@ fn next(known: &Known<'_>, operation: &Operation) -> String {
     if building.is_some_and(|found| found.paused_since.is_some()) {
         return format!("`readcast resume {projection} --rebuild`");
     }
-    if attends(known.attendance, projection, command.definition_hash()) {
+    if has_running_instance(known.heartbeats, projection, command.definition_hash()) {
         return format!("wait, or `readcast cancel {projection}`");
     }
     let stands = if *state == OperationState::Running { "it goes on" } else { "it begins" };
@@ -74,12 +74,12 @@ fn finished(operation: &Operation) -> String {
 /// That nobody feeds the tables that readers see. Of a projection that no instance ever had, nothing is known.
 fn unattended(known: &Known<'_>, live: &GenerationStatus) -> Option<String> {
     let GenerationStatus { projection, definition_hash, version, .. } = live;
-    let ever = known.attendance.iter().any(|seen| seen.projection == *projection);
-    if !ever || attends(known.attendance, projection, Some(definition_hash)) {
+    let ever = known.heartbeats.iter().any(|seen| seen.projection == *projection);
+    if !ever || has_running_instance(known.heartbeats, projection, Some(definition_hash)) {
         return None;
     }
     let fed = known
-        .attendance
+        .heartbeats
         .iter()
         .filter(|seen| seen.projection == *projection && seen.definition_hash == *definition_hash);
     let since = fed.map(|seen| seen.last_seen.as_str()).max();
@@ -154,7 +154,7 @@ mod tests {
 
     use super::*;
     use crate::source::Extents;
-    use crate::store::{Attendance, Generation, OperationProgress, Parked, Phase, RecordedError};
+    use crate::store::{Generation, InstanceHeartbeat, OperationProgress, ParkedCounts, Phase, RecordedError};
 
     struct P;
 
@@ -184,11 +184,11 @@ mod tests {
     fn said(
         generations: Vec<GenerationStatus>,
         operation: Option<Operation>,
-        attendance: &[(&str, bool)],
+        heartbeats: &[(&str, bool)],
     ) -> Vec<String> {
         let registry = Registry::new().register(P);
         let definition = &registry.definitions()[0];
-        let attended = |(hash, present): &(&str, bool)| Attendance {
+        let attended = |(hash, present): &(&str, bool)| InstanceHeartbeat {
             projection: "p".into(),
             definition_hash: if *hash == "code" { definition.hash().into() } else { (*hash).into() },
             present: *present,
@@ -201,7 +201,7 @@ mod tests {
             generations,
             operations: operation.into_iter().collect(),
             notices: Vec::new(),
-            attendance: &attendance.iter().map(attended).collect::<Vec<_>>(),
+            heartbeats: &heartbeats.iter().map(attended).collect::<Vec<_>>(),
         })
     }
 
@@ -247,7 +247,7 @@ mod tests {
     #[test]
     fn an_open_operation_is_told_with_what_to_type_next() {
         let open = || Some(verifying(OperationState::Running));
-        let with = |building, attendance: &[_]| said(vec![live(), building], open(), attendance)[0].clone();
+        let with = |building, heartbeats: &[_]| said(vec![live(), building], open(), heartbeats)[0].clone();
         let taken = with(building(), &[("code", true)]);
         let expected =
             "p: operation 7, `verify` by ann@db1 at noon: replay, 1 of 4 (25 %). Next: wait, or `readcast cancel p`";
@@ -285,7 +285,7 @@ mod tests {
 
     #[test]
     fn what_is_parked_is_told_with_how_to_look_at_it() {
-        let parked = Parked { keys: 2, records: 5, oldest: Some("noon".into()), ..Parked::default() };
+        let parked = ParkedCounts { keys: 2, records: 5, oldest: Some("noon".into()), ..ParkedCounts::default() };
         let of = |generation| GenerationStatus { parked: parked.clone(), ..generation };
         let said = said(vec![of(live()), of(building())], None, &[("code", true)]);
         let expected = [

@@ -6,20 +6,22 @@ use std::sync::{Arc, Mutex, PoisonError};
 use readcast_core::{ChangeSet, Definition, TopicPartition};
 use tokio::sync::mpsc;
 
-use super::super::Conductor;
+use super::super::OperationReconciler;
 use super::super::spool::Spool;
 use crate::error::Failure;
-use crate::plan::{Allowed, Handling, Plan, Standing, Tally};
+use crate::plan::{AllowedChanges, PartitionCursor, Plan, RecordPolicy, Tally};
 use crate::source::Batch;
-use crate::store::{Advance, Commit, DeadLetter, Memory, Page, ParkingLimits, RecordedCheckpoint, StoreError};
+use crate::store::{
+    Advance, Commit, DeadLetter, LedgerPage, ParkingLimits, PartitionState, RecordedCheckpoint, StoreError,
+};
 use crate::worker::{Task, Unending};
 
 /// Some of the partitions, read in order.
 pub(super) struct Planner {
     definition: Definition,
-    handling: Arc<Handling>,
+    record_policy: Arc<RecordPolicy>,
     spool: Arc<Mutex<Spool>>,
-    partitions: BTreeMap<TopicPartition, (Standing, Arc<Memory>)>,
+    partitions: BTreeMap<TopicPartition, (PartitionCursor, Arc<PartitionState>)>,
     planned: Planned,
     /// How many bytes of dead letters are kept for the end.
     most_parked_bytes: usize,
@@ -30,26 +32,26 @@ pub(super) struct Planner {
 pub(super) struct Planned {
     advances: BTreeMap<TopicPartition, Advance>,
     dead_letters: Vec<DeadLetter>,
-    ledger: Vec<Page>,
+    ledger: Vec<LedgerPage>,
     tally: Tally,
 }
 
 impl Planner {
-    pub(super) fn new(conductor: &Conductor, definition: &Definition, spool: &Arc<Mutex<Spool>>) -> Self {
+    pub(super) fn new(reconciler: &OperationReconciler, definition: &Definition, spool: &Arc<Mutex<Spool>>) -> Self {
         Self {
             definition: definition.clone(),
-            handling: conductor.handling.clone(),
+            record_policy: reconciler.record_policy.clone(),
             spool: spool.clone(),
             partitions: BTreeMap::new(),
             planned: Planned::default(),
-            most_parked_bytes: conductor.load_limits.memory / 4,
+            most_parked_bytes: reconciler.load_limits.memory / 4,
         }
     }
 
-    pub(super) fn own(&mut self, held: &RecordedCheckpoint, memory: Memory) {
+    pub(super) fn own(&mut self, held: &RecordedCheckpoint, memory: PartitionState) {
         let RecordedCheckpoint { partition, next_offset, owner_epoch, .. } = held.clone();
-        let standing = Standing { next_offset, owner_epoch, hold_at: None };
-        self.partitions.insert(partition, (standing, Arc::new(memory)));
+        let cursor = PartitionCursor { next_offset, owner_epoch, hold_at: None };
+        self.partitions.insert(partition, (cursor, Arc::new(memory)));
     }
 
     /// Plans what it is given until nothing more comes.
@@ -68,14 +70,14 @@ impl Planner {
 
     async fn plan(&self, hand: Vec<Arc<Batch>>) -> Result<Plan, Failure> {
         let known = |batch: Arc<Batch>| {
-            let (standing, memory) = self.partitions.get(&batch.partition)?.clone();
-            Some((batch, standing, memory))
+            let (cursor, memory) = self.partitions.get(&batch.partition)?.clone();
+            Some((batch, cursor, memory))
         };
-        let limits = self.handling.parking;
+        let limits = self.record_policy.parking;
         let task = Task {
             definition: self.definition.clone(),
-            handling: self.handling.clone(),
-            allowed: Allowed::All,
+            policy: self.record_policy.clone(),
+            allowed: AllowedChanges::All,
             condemned: Arc::default(),
             parking: (limits.records > 0).then_some(limits),
             most_applied: usize::MAX,
@@ -99,10 +101,10 @@ impl Planner {
 
     fn remember(&mut self, commit: Commit, tally: Tally) -> Result<(), Failure> {
         for advance in &commit.advances {
-            if let Some((standing, memory)) = self.partitions.get_mut(&advance.partition) {
-                standing.next_offset = advance.to;
+            if let Some((cursor, memory)) = self.partitions.get_mut(&advance.partition) {
+                cursor.next_offset = advance.to;
                 if commit.is_memorable() {
-                    Arc::make_mut(memory).learn(&advance.partition, &commit);
+                    Arc::make_mut(memory).record(&advance.partition, &commit);
                 }
             }
         }

@@ -33,7 +33,7 @@ pub enum Dialect {
 
 /// One dead letter to be copied.
 #[derive(Clone, Debug)]
-pub struct Copy {
+pub struct LetterCopy {
     /// For which projection it is parked.
     pub projection: String,
     /// The group in which the projection reads.
@@ -166,19 +166,19 @@ impl DeadLetterTopic {
 
     /// Copies the records, in order: key, value, headers and time byte for byte, with headers of its own behind theirs.
     /// A record that can't be copied does not keep the others from it. Ends early when `stop` is cancelled.
-    pub async fn copy(&self, letters: Vec<Copy>, stop: CancellationToken) -> Copied {
+    pub async fn copy(&self, letters: Vec<LetterCopy>, stop: CancellationToken) -> Copied {
         let topic = self.clone();
         let copied = blocking(DOING, move || Ok(topic.copy_blocking(&letters, &stop))).await;
         copied.unwrap_or_else(|error| Copied { failure: Some(error), ..Copied::default() })
     }
 
-    fn copy_blocking(&self, letters: &[Copy], stop: &CancellationToken) -> Copied {
+    fn copy_blocking(&self, letters: &[LetterCopy], stop: &CancellationToken) -> Copied {
         let mut copied = Copied::default();
         let producer = match self.producer() {
             Ok(producer) => producer,
             Err(error) => return Copied { failure: Some(error), ..copied },
         };
-        let numbered: Vec<(usize, &Copy)> = letters.iter().enumerate().collect();
+        let numbered: Vec<(usize, &LetterCopy)> = letters.iter().enumerate().collect();
         let mut suspects = Vec::new();
         for ((index, letter), outcome) in numbered.iter().zip(self.deliver(&producer, &numbered, stop)) {
             match outcome {
@@ -198,7 +198,7 @@ impl DeadLetterTopic {
     fn deliver(
         &self,
         producer: &ThreadedProducer<Deliveries>,
-        letters: &[(usize, &Copy)],
+        letters: &[(usize, &LetterCopy)],
         stop: &CancellationToken,
     ) -> Vec<Result<(), KafkaError>> {
         let deadline = Instant::now() + ACKNOWLEDGED_WITHIN;
@@ -226,7 +226,7 @@ impl DeadLetterTopic {
     fn send(
         &self,
         producer: &ThreadedProducer<Deliveries>,
-        letter: &Copy,
+        letter: &LetterCopy,
         number: usize,
         deadline: Instant,
     ) -> Result<(), KafkaError> {
@@ -248,7 +248,7 @@ impl DeadLetterTopic {
         }
     }
 
-    fn headers(&self, letter: &Copy) -> OwnedHeaders {
+    fn headers(&self, letter: &LetterCopy) -> OwnedHeaders {
         let theirs = letter.record.headers.iter();
         let headers = theirs.fold(OwnedHeaders::new(), |headers, (name, value)| {
             headers.insert(rdkafka::message::Header { key: name, value: value.as_deref() })
@@ -260,7 +260,7 @@ impl DeadLetterTopic {
 }
 
 impl Dialect {
-    fn of(self, letter: &Copy) -> Vec<(&'static str, Vec<u8>)> {
+    fn of(self, letter: &LetterCopy) -> Vec<(&'static str, Vec<u8>)> {
         let TopicPartition { topic, partition } = &letter.partition;
         let (class, reason) =
             letter.cause.clone().unwrap_or_else(|| ("waiting".into(), "an earlier record of its key is parked".into()));
@@ -319,7 +319,7 @@ mod tests {
 
     #[test]
     fn numbers_are_written_as_each_dialect_writes_them() {
-        let letter = Copy {
+        let letter = LetterCopy {
             projection: "p".into(),
             group: "app.p".into(),
             partition: TopicPartition::new("orders", 3),

@@ -65,13 +65,13 @@ pub(super) struct Event<'q> {
 }
 
 /// What an event says.
-pub(super) enum Said<'e> {
+pub(super) enum ConsumerEvent<'e> {
     /// A record, copied.
     Record { topic: Cow<'e, str>, partition: i32, leader_epoch: Option<i32>, record: Record },
     /// Something is wrong, or a partition has ended.
     Failed(Failed),
     /// The group gave us partitions.
-    Given(Vec<(String, i32)>),
+    Assigned(Vec<(String, i32)>),
     /// The group took partitions from us.
     Taken(Vec<(String, i32)>),
     /// A line for the log, with its syslog level.
@@ -97,17 +97,17 @@ pub(super) struct Failed {
 
 impl Event<'_> {
     /// Reads it, once: a second time a record is no longer there. What a record consists of is copied into `pool`.
-    pub(super) fn read(&mut self, pool: &mut Pool) -> Said<'_> {
+    pub(super) fn read(&mut self, pool: &mut Pool) -> ConsumerEvent<'_> {
         let event = self.event.0;
         // SAFETY: the event is alive as long as `self`, which what is returned borrows; each reader is called for the
         // kind of event that it is for.
         unsafe {
             match rd::rd_kafka_event_type(event) {
                 rd::RD_KAFKA_EVENT_FETCH => message(event, pool),
-                rd::RD_KAFKA_EVENT_ERROR => Said::Failed(failed(event)),
+                rd::RD_KAFKA_EVENT_ERROR => ConsumerEvent::Failed(failed(event)),
                 rd::RD_KAFKA_EVENT_REBALANCE => rebalance(event),
                 rd::RD_KAFKA_EVENT_LOG => log(event),
-                _ => Said::Other,
+                _ => ConsumerEvent::Other,
             }
         }
     }
@@ -115,12 +115,12 @@ impl Event<'_> {
 
 /// # Safety
 /// `event` is a fetch event that outlives `'e`.
-unsafe fn message<'e>(event: *mut rd::rd_kafka_event_t, pool: &mut Pool) -> Said<'e> {
+unsafe fn message<'e>(event: *mut rd::rd_kafka_event_t, pool: &mut Pool) -> ConsumerEvent<'e> {
     // SAFETY: the message and all that it points to live in the event; its topic is set where it has no error.
     unsafe {
-        let Some(message) = rd::rd_kafka_event_message_next(event).as_ref() else { return Said::Other };
+        let Some(message) = rd::rd_kafka_event_message_next(event).as_ref() else { return ConsumerEvent::Other };
         if message.err != rd::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR {
-            return Said::Failed(failed(event));
+            return ConsumerEvent::Failed(failed(event));
         }
         let leader_epoch = rd::rd_kafka_message_leader_epoch(message);
         let record = Record {
@@ -131,7 +131,7 @@ unsafe fn message<'e>(event: *mut rd::rd_kafka_event_t, pool: &mut Pool) -> Said
             timestamp: timestamp(message),
             remark: None,
         };
-        Said::Record {
+        ConsumerEvent::Record {
             topic: text(rd::rd_kafka_topic_name(message.rkt)),
             partition: message.partition,
             leader_epoch: (leader_epoch >= 0).then_some(leader_epoch),
@@ -187,7 +187,7 @@ unsafe fn failed(event: *mut rd::rd_kafka_event_t) -> Failed {
 
 /// # Safety
 /// `event` is a rebalance.
-unsafe fn rebalance<'e>(event: *mut rd::rd_kafka_event_t) -> Said<'e> {
+unsafe fn rebalance<'e>(event: *mut rd::rd_kafka_event_t) -> ConsumerEvent<'e> {
     use rd::rd_kafka_resp_err_t as Code;
     // SAFETY: the list and its elements live in the event, and are copied.
     let (code, partitions) = unsafe {
@@ -198,20 +198,20 @@ unsafe fn rebalance<'e>(event: *mut rd::rd_kafka_event_t) -> Said<'e> {
         (rd::rd_kafka_event_error(event), partitions.collect())
     };
     match code {
-        Code::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS => Said::Given(partitions),
-        Code::RD_KAFKA_RESP_ERR__REVOKE_PARTITIONS => Said::Taken(partitions),
-        _ => Said::Other,
+        Code::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS => ConsumerEvent::Assigned(partitions),
+        Code::RD_KAFKA_RESP_ERR__REVOKE_PARTITIONS => ConsumerEvent::Taken(partitions),
+        _ => ConsumerEvent::Other,
     }
 }
 
 /// # Safety
 /// `event` is a line for the log, and outlives `'e`.
-unsafe fn log<'e>(event: *mut rd::rd_kafka_event_t) -> Said<'e> {
+unsafe fn log<'e>(event: *mut rd::rd_kafka_event_t) -> ConsumerEvent<'e> {
     let (mut facility, mut line, mut level) = (ptr::null(), ptr::null(), 0);
     // SAFETY: the three are written, and the texts live in the event.
     unsafe {
         rd::rd_kafka_event_log(event, &raw mut facility, &raw mut line, &raw mut level);
-        Said::Log { level, facility: text(facility), text: text(line) }
+        ConsumerEvent::Log { level, facility: text(facility), text: text(line) }
     }
 }
 

@@ -10,13 +10,13 @@ use readcast_core::TopicPartition;
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::Topics;
+use super::byte_budget::ByteBudget;
+use super::errors::end_of_subscription;
+use super::heartbeat::Heartbeat;
 use super::log;
-use super::meaning::end_of_subscription;
-use super::native::{Failed, Queue, Said};
+use super::native::{ConsumerEvent, Failed, Queue};
 use super::pool::Pool;
-use super::pulse::Pulse;
-use super::rebalance::Member;
-use super::room::Room;
+use super::rebalance::GroupMember;
 use crate::source::{Assignment, AssignmentEpoch, Batch, Record, SourceError, SourceEvent};
 
 /// How long a poll waits for the next record, and so how late closing is noticed.
@@ -29,17 +29,17 @@ const START_TIMEOUT: Duration = Duration::from_millis(10);
 const PATIENCE: Duration = Duration::from_millis(500);
 /// How many records are handed on at once, at the most.
 const MOST_RECORDS: usize = 1_000;
-/// About how many of their bytes: what is polled is only then counted against the room.
+/// About how many of their bytes: what is polled is only then counted against the budget.
 const MOST_BYTES: usize = 1 << 20;
 
 /// Polls one consumer until nobody takes its records any more.
 pub(super) struct Poller {
-    consumer: Arc<BaseConsumer<Member>>,
+    consumer: Arc<BaseConsumer<GroupMember>>,
     topics: Topics,
     events: UnboundedSender<Result<SourceEvent, SourceError>>,
     assignment: Arc<Assignment>,
-    room: Arc<Room>,
-    pulse: Arc<Pulse>,
+    budget: Arc<ByteBudget>,
+    heartbeat: Arc<Heartbeat>,
     /// Polled and not handed on yet, none from before the last rebalance.
     batches: Vec<Batch>,
     /// Where the next batch of each partition begins, under which assignment.
@@ -51,20 +51,20 @@ pub(super) struct Poller {
 
 impl Poller {
     pub(super) fn new(
-        consumer: Arc<BaseConsumer<Member>>,
+        consumer: Arc<BaseConsumer<GroupMember>>,
         topics: Topics,
         events: UnboundedSender<Result<SourceEvent, SourceError>>,
         assignment: Arc<Assignment>,
-        room: Arc<Room>,
-        pulse: Arc<Pulse>,
+        budget: Arc<ByteBudget>,
+        heartbeat: Arc<Heartbeat>,
     ) -> Self {
         Self {
             consumer,
             topics,
             events,
             assignment,
-            room,
-            pulse,
+            budget,
+            heartbeat,
             batches: Vec::new(),
             positions: BTreeMap::new(),
             paused: false,
@@ -76,9 +76,9 @@ impl Poller {
     pub(super) fn run(mut self) {
         let consumer = self.consumer.clone();
         let queue = Queue::of(&consumer);
-        while !self.room.is_closed() {
-            self.pulse.beat();
-            let has_room = self.room.wait(PATIENCE);
+        while !self.budget.is_closed() {
+            self.heartbeat.beat();
+            let has_room = self.budget.wait(PATIENCE);
             // Paused again each time: partitions may have joined since.
             if self.paused || !has_room {
                 self.set_paused(!has_room);
@@ -98,21 +98,21 @@ impl Poller {
             }
             let Some(mut event) = queue.poll(timeout) else { break };
             match event.read(&mut self.pool) {
-                Said::Record { topic, partition, leader_epoch, record } => {
+                ConsumerEvent::Record { topic, partition, leader_epoch, record } => {
                     bytes += record.bytes();
                     self.add(&topic, partition, leader_epoch, record);
                 }
-                Said::Failed(Failed {
+                ConsumerEvent::Failed(Failed {
                     code: RDKafkaErrorCode::PartitionEOF,
                     partition: Some(partition),
                     offset,
                     ..
                 }) => self.at_end(&partition, offset),
-                Said::Failed(failed) => self.failed(&failed),
-                Said::Given(partitions) => self.rebalanced(true, &partitions),
-                Said::Taken(partitions) => self.rebalanced(false, &partitions),
-                Said::Log { level, facility, text } => log::line(level, &facility, &text),
-                Said::Other => {}
+                ConsumerEvent::Failed(failed) => self.failed(&failed),
+                ConsumerEvent::Assigned(partitions) => self.rebalanced(true, &partitions),
+                ConsumerEvent::Taken(partitions) => self.rebalanced(false, &partitions),
+                ConsumerEvent::Log { level, facility, text } => log::line(level, &facility, &text),
+                ConsumerEvent::Other => {}
             }
             timeout = Duration::ZERO;
         }
@@ -148,7 +148,7 @@ impl Poller {
     fn hand_on(&mut self) {
         for batch in self.batches.drain(..) {
             self.positions.insert(batch.partition.clone(), (batch.assignment, batch.to));
-            self.room.take(batch.bytes());
+            self.budget.take(batch.bytes());
             let _ = self.events.send(Ok(SourceEvent::Batch(batch)));
         }
     }

@@ -1,7 +1,7 @@
 //! Our side of the consumer group.
 //!
 //! Partitions that the group gives us are announced, and assigned to the consumer only once their checkpoints are known
-//! ([`Member::start`]): each exactly once and at the right offset, without waiting for the database in a callback.
+//! ([`GroupMember::start`]): each exactly once and at the right offset, without waiting for the database in a callback.
 //! librdkafka waits with its next step of the rebalance until then.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -25,7 +25,7 @@ use crate::source::{Assignment, SourceError, SourceEvent, Start};
 const SEEK_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// What one member of the group knows of its partitions.
-pub(super) struct Member {
+pub(super) struct GroupMember {
     topics: Topics,
     assignment: Arc<Assignment>,
     /// Ours, but not started yet. Its lock is held across every call that assigns, so that a start and a revocation
@@ -38,7 +38,7 @@ pub(super) struct Member {
     events: UnboundedSender<Result<SourceEvent, SourceError>>,
 }
 
-impl Member {
+impl GroupMember {
     pub(super) fn new(
         topics: Topics,
         assignment: Arc<Assignment>,
@@ -175,7 +175,7 @@ impl Member {
     }
 }
 
-impl ConsumerContext for Member {
+impl ConsumerContext for GroupMember {
     /// Called while the consumer is closed, and instead of the binding's own, which assigns at once and ignores errors.
     fn rebalance(&self, consumer: &BaseConsumer<Self>, kind: RDKafkaRespErr, list: &mut TopicPartitionList) {
         let partitions = list.elements().iter().map(|at| self.topics.partition(at.topic(), at.partition())).collect();
@@ -183,7 +183,7 @@ impl ConsumerContext for Member {
     }
 }
 
-impl ClientContext for Member {
+impl ClientContext for GroupMember {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
         ToTracing.log(level, facility, message);
     }

@@ -14,14 +14,14 @@ use crate::source::{Assignment, AssignmentEpoch, Batch, SourceError, SourceEvent
 #[derive(Debug)]
 pub(super) struct Group {
     topics: Vec<String>,
-    members: Vec<Member>,
+    members: Vec<GroupMember>,
     /// Which of the members gets the first partition; grows with every rebalance.
     first: usize,
 }
 
 #[derive(Debug, Default)]
-struct Member {
-    standing: Standing,
+struct GroupMember {
+    standing: PartitionCursor,
     assignment: Arc<Assignment>,
     /// What it was not told yet.
     events: VecDeque<SourceEvent>,
@@ -30,7 +30,7 @@ struct Member {
 }
 
 #[derive(Debug, Default, PartialEq)]
-enum Standing {
+enum PartitionCursor {
     #[default]
     Joined,
     /// Given up by the group without knowing it.
@@ -56,7 +56,7 @@ impl Group {
 
     /// One more member: its number, and its assignment.
     pub(super) fn join(&mut self, logs: &Logs) -> (usize, Arc<Assignment>) {
-        let member = Member::default();
+        let member = GroupMember::default();
         let assignment = Arc::clone(&member.assignment);
         self.members.push(member);
         self.deal(logs);
@@ -70,13 +70,13 @@ impl Group {
 
     /// Brings every member that has joined to its share. What it keeps is left alone.
     pub(super) fn deal(&mut self, logs: &Logs) {
-        let joined = self.members.iter().filter(|member| member.standing == Standing::Joined).count();
+        let joined = self.members.iter().filter(|member| member.standing == PartitionCursor::Joined).count();
         let ours = logs.keys().filter(|partition| self.topics.iter().any(|topic| **topic == *partition.topic));
         let mut shares = vec![Vec::new(); joined];
         for (number, partition) in ours.enumerate().take_while(|_| joined > 0) {
             shares[(number + self.first) % joined].push(partition.clone());
         }
-        let members = self.members.iter_mut().filter(|member| member.standing == Standing::Joined);
+        let members = self.members.iter_mut().filter(|member| member.standing == PartitionCursor::Joined);
         for (member, share) in members.zip(shares) {
             let revoked = member.give_up(&share);
             member.events.extend((!revoked.is_empty()).then_some(SourceEvent::Revoked(revoked)));
@@ -85,7 +85,7 @@ impl Group {
     }
 
     pub(super) fn rebalance(&mut self, logs: &Logs) {
-        for member in self.members.iter_mut().filter(|member| member.standing == Standing::Joined) {
+        for member in self.members.iter_mut().filter(|member| member.standing == PartitionCursor::Joined) {
             let revoked = member.give_up(&[]);
             member.events.extend((!revoked.is_empty()).then_some(SourceEvent::Revoked(revoked)));
         }
@@ -94,14 +94,14 @@ impl Group {
     }
 
     pub(super) fn lose(&mut self, member: usize, logs: &Logs) {
-        self.members[member].standing = Standing::Zombie;
+        self.members[member].standing = PartitionCursor::Zombie;
         self.deal(logs);
     }
 
     pub(super) fn tell_lost(&mut self, member: usize, logs: &Logs) {
         let member = &mut self.members[member];
-        if member.standing == Standing::Zombie {
-            member.standing = Standing::Joined;
+        if member.standing == PartitionCursor::Zombie {
+            member.standing = PartitionCursor::Joined;
             let lost = member.give_up(&[]);
             member.events.push_back(SourceEvent::Lost(lost));
             self.deal(logs);
@@ -109,7 +109,7 @@ impl Group {
     }
 
     pub(super) fn leave(&mut self, member: usize, logs: &Logs) {
-        self.members[member] = Member { standing: Standing::Gone, ..Member::default() };
+        self.members[member] = GroupMember { standing: PartitionCursor::Gone, ..GroupMember::default() };
         self.deal(logs);
     }
 
@@ -129,7 +129,7 @@ impl Group {
         logs: &Logs,
         batch_records: usize,
     ) -> Result<Option<SourceEvent>, SourceError> {
-        let Member { events, readings, .. } = &mut self.members[member];
+        let GroupMember { events, readings, .. } = &mut self.members[member];
         if let Some(event) = events.pop_front() {
             return Ok(Some(event));
         }
@@ -143,7 +143,7 @@ impl Group {
     }
 }
 
-impl Member {
+impl GroupMember {
     /// Takes away all but `kept`.
     fn give_up(&mut self, kept: &[TopicPartition]) -> Vec<TopicPartition> {
         let gone = self.readings.extract_if(.., |reading| !kept.contains(&reading.partition));

@@ -11,10 +11,10 @@ fn t(partition: i32) -> TopicPartition {
     TopicPartition::new("t", partition)
 }
 
-type Member = Box<dyn Subscription>;
+type GroupMember = Box<dyn Subscription>;
 
 /// What there is at this instant.
-fn now(member: &mut Member) -> Option<Result<SourceEvent, SourceError>> {
+fn now(member: &mut GroupMember) -> Option<Result<SourceEvent, SourceError>> {
     match member.next().as_mut().poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(event) => Some(event),
         Poll::Pending => None,
@@ -22,7 +22,7 @@ fn now(member: &mut Member) -> Option<Result<SourceEvent, SourceError>> {
 }
 
 /// All that there is at this instant, in short: `+` assigned, `-` revoked, `!` lost, `$` at end, else the offsets.
-async fn told(member: &mut Member) -> Vec<String> {
+async fn told(member: &mut GroupMember) -> Vec<String> {
     let mut told = Vec::new();
     while let Some(event) = now(member) {
         let numbers = |sign: &str, partitions: &[TopicPartition]| {
@@ -47,11 +47,11 @@ async fn told(member: &mut Member) -> Vec<String> {
     told
 }
 
-async fn join(source: &MemorySource) -> Member {
+async fn join(source: &MemorySource) -> GroupMember {
     source.subscribe("g", &["t"]).await.unwrap()
 }
 
-fn verdict(member: &mut Member) -> Verdict {
+fn verdict(member: &mut GroupMember) -> Verdict {
     match now(member) {
         Some(Err(SourceError::Verdict { partition, verdict })) if partition == t(0) => verdict,
         other => panic!("{other:?}"),
@@ -108,7 +108,7 @@ async fn members_share_the_partitions_and_move_only_what_they_must() {
     assert_eq!(told(&mut other).await.first().unwrap(), "+0,1,2,3");
     drop(second);
     assert_eq!(told(&mut first).await, ["+1,3", "1:0,1", "$3", "$1"]);
-    let mut idle: Member = source.subscribe("idle", &["missing"]).await.unwrap();
+    let mut idle: GroupMember = source.subscribe("idle", &["missing"]).await.unwrap();
     assert_eq!(told(&mut idle).await, ["+"]);
 }
 

@@ -9,7 +9,7 @@ use super::indexes::{self, Index};
 use super::sql::{self, quoted, stable};
 use super::views::View;
 use crate::store::comparison::pairs;
-use crate::store::{Addition, Fate, GenerationStatus, StoreError};
+use crate::store::{AdditionFate, GenerationStatus, StoreError, UserAddition};
 
 /// What users added around the live tables, and what a swap to tables like those of `next` makes of it.
 pub(super) async fn additions(
@@ -17,7 +17,7 @@ pub(super) async fn additions(
     schema: &str,
     live: &GenerationStatus,
     next: &Definition,
-) -> Result<Vec<Addition>, StoreError> {
+) -> Result<Vec<UserAddition>, StoreError> {
     let mut found = Vec::new();
     for pair in pairs(&live.tables, next.tables()) {
         let Some(table) = pair.live else { continue };
@@ -38,15 +38,15 @@ pub(super) async fn additions(
     Ok(found)
 }
 
-fn of_index(index: &Index, physical: &str, goes_on: bool) -> Addition {
+fn of_index(index: &Index, physical: &str, goes_on: bool) -> UserAddition {
     let columns = index.columns.as_ref().map(|columns| format!(".index({columns:?})"));
     let kind = if index.is_valid { "index" } else { "invalid index" };
-    Addition {
+    UserAddition {
         on: physical.to_owned(),
         what: format!("{kind} {}", quoted(&index.name)),
         statement: index.statement(physical),
         declaration: columns,
-        fate: if goes_on && index.is_valid { Fate::Carriable } else { Fate::Lost },
+        fate: if goes_on && index.is_valid { AdditionFate::Carriable } else { AdditionFate::Lost },
     }
 }
 
@@ -229,7 +229,7 @@ async fn of_table(
     connection: &mut PgConnection,
     table: &TableSpec,
     physical: &str,
-) -> Result<Vec<Addition>, StoreError> {
+) -> Result<Vec<UserAddition>, StoreError> {
     let declared = table.storage_parameters().iter();
     let declared: Vec<String> = declared.map(|(parameter, value)| format!("{parameter}={value}")).collect();
     let has_default = |column: &&Column| matches!(column.presence(), Presence::Default(_));
@@ -237,24 +237,24 @@ async fn of_table(
     let query = question(OF_BOTH.iter().chain(&OF_TABLES));
     let query = sqlx::query(AssertSqlSafe(query)).bind(physical).bind(declared).bind(defaults);
     let rows = query.fetch_all(connection).await;
-    let read = |row: &PgRow| read(row, physical, Fate::Lost);
+    let read = |row: &PgRow| read(row, physical, AdditionFate::Lost);
     let found: sqlx::Result<_> = rows.and_then(|rows| rows.iter().map(read).collect());
     found.map_err(at(format!("looking for what was added to {physical}")))
 }
 
-async fn of_view(connection: &mut PgConnection, name: &str, becomes: Becomes) -> Result<Vec<Addition>, StoreError> {
+async fn of_view(connection: &mut PgConnection, name: &str, becomes: Becomes) -> Result<Vec<UserAddition>, StoreError> {
     let query = question(OF_BOTH.iter().chain(&OF_VIEWS));
     let rows = sqlx::query(AssertSqlSafe(query)).bind(name).fetch_all(connection).await;
     let read = |row: &PgRow| {
         let stays = becomes == Becomes::Replaced || (becomes == Becomes::MadeAnew && row.try_get("stays")?);
-        read(row, name, if stays { Fate::Kept } else { Fate::Lost })
+        read(row, name, if stays { AdditionFate::Kept } else { AdditionFate::Lost })
     };
     let found: sqlx::Result<_> = rows.and_then(|rows| rows.iter().map(read).collect());
     found.map_err(at(format!("looking for what was added to {name}")))
 }
 
-fn read(row: &PgRow, on: &str, fate: Fate) -> sqlx::Result<Addition> {
-    Ok(Addition {
+fn read(row: &PgRow, on: &str, fate: AdditionFate) -> sqlx::Result<UserAddition> {
+    Ok(UserAddition {
         on: on.to_owned(),
         what: row.try_get("what")?,
         statement: row.try_get("statement")?,

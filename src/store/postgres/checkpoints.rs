@@ -7,15 +7,15 @@ use sqlx::{PgConnection, Row};
 use super::connection::{at, execute};
 use super::hints::Hints;
 use crate::source::Extent;
-use crate::store::{Advance, Checkpoint, Committed, Generation, Positions, StoreError};
+use crate::store::{Advance, Checkpoint, CommitOutcome, Generation, Positions, StoreError};
 
 /// The checkpoints of one generation of one projection.
-pub(super) struct Of<'a> {
+pub(super) struct Checkpoints<'a> {
     projection: &'a str,
     generation: Generation,
 }
 
-impl<'a> Of<'a> {
+impl<'a> Checkpoints<'a> {
     pub(super) fn new(projection: &'a str, generation: Generation) -> Self {
         Self { projection, generation }
     }
@@ -157,7 +157,7 @@ impl<'a> Of<'a> {
     }
 
     /// Moves a checkpoint to where the log can be read again, under a new owner epoch, or deletes it. See
-    /// [`Lead::resume_at`](crate::store::Lead::resume_at).
+    /// [`Leadership::resume_at`](crate::store::Leadership::resume_at).
     pub(super) async fn resume_at(
         &self,
         connection: &mut PgConnection,
@@ -236,7 +236,7 @@ impl<'a> Of<'a> {
         &self,
         connection: &mut PgConnection,
         advances: &[Advance],
-    ) -> Result<Committed, StoreError> {
+    ) -> Result<CommitOutcome, StoreError> {
         const HELD: &str = "
             SELECT topic, partition, next_offset, owner_epoch, parking_epoch, leader_epoch, topic_id,
                    CASE WHEN hold_until >= clock_timestamp() THEN hold_at END AS hold_at
@@ -245,7 +245,7 @@ impl<'a> Of<'a> {
         let rows = rows.map_err(at("reading checkpoints"))?;
         let held: Vec<_> =
             rows.iter().map(checkpoint).collect::<sqlx::Result<_>>().map_err(at("reading checkpoints"))?;
-        Ok(Committed::as_seen_in(&held, advances))
+        Ok(CommitOutcome::as_seen_in(&held, advances))
     }
 }
 

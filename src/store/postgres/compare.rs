@@ -9,7 +9,9 @@ use sqlx::{AssertSqlSafe, PgConnection, Row};
 use super::connection::{at, execute};
 use super::sql::{self, column_list, quoted};
 use crate::store::comparison::{MOST_SAMPLES, Pair, pairs};
-use crate::store::{Comparison, Difference, Generation, GenerationStatus, Place, Sample, StoreError, TableComparison};
+use crate::store::{
+    ComparedPlace, Comparison, Difference, Generation, GenerationStatus, Sample, StoreError, TableComparison,
+};
 
 /// How many columns of two rows are compared at once: Postgres forms no tuple of more than 1,664, and for a join it may
 /// have to form one of both rows.
@@ -25,7 +27,7 @@ pub(super) async fn snapshot(
     connection: &mut PgConnection,
     live: &GenerationStatus,
     other: &GenerationStatus,
-) -> Result<Option<Vec<Place>>, StoreError> {
+) -> Result<Option<Vec<ComparedPlace>>, StoreError> {
     const BEGIN: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
     const PLACES: &str = "
         SELECT topic, partition, next_offset FROM readcast.checkpoints
@@ -39,7 +41,7 @@ pub(super) async fn snapshot(
         places.push(found);
     }
     let place = |(topic, partition, next_offset): (String, i32, i64)| {
-        Place::new(&TopicPartition::new(topic.as_str(), partition), next_offset)
+        ComparedPlace::new(&TopicPartition::new(topic.as_str(), partition), next_offset)
     };
     let other = places.pop();
     Ok(places.pop().filter(|live| Some(live) == other.as_ref()).map(|live| live.into_iter().map(place).collect()))
@@ -49,7 +51,7 @@ pub(super) async fn compare(
     connection: &mut PgConnection,
     live: &GenerationStatus,
     other: &GenerationStatus,
-    at: Vec<Place>,
+    at: Vec<ComparedPlace>,
 ) -> Result<Comparison, StoreError> {
     let mut comparison = Comparison { at, tables: Vec::new() };
     for pair in pairs(&live.tables, &other.tables) {

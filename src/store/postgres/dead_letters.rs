@@ -13,8 +13,9 @@ use super::sql::TIME;
 use crate::source::Record;
 use crate::store::dead_letter::{headers_from_bytes, headers_to_bytes};
 use crate::store::{
-    Amendment, Cause, Commit, DeadLetter, Encoding, Generation, Memory, Page, Parked, ParkedIn, ParkedRecord,
-    ParkedSequence, ParkingLimits, PoisonClass, SequenceId, Settlement, StoreError, Waiting, Window, ledger,
+    Amendment, Commit, DeadLetter, DuplicateWindow, Encoding, Generation, LedgerPage, ParkedCounts, ParkedIn,
+    ParkedRecord, ParkedSequence, ParkingLimits, PartitionState, PoisonCause, PoisonClass, SequenceId, Settlement,
+    StoreError, WaitingRecords, ledger,
 };
 
 /// What became of dead letters that were to be parked.
@@ -126,7 +127,7 @@ pub(super) async fn write_ledger(
 async fn write_pages(
     connection: &mut PgConnection,
     of: ParkedIn<'_>,
-    pages: &[Page],
+    pages: &[LedgerPage],
     forgotten: &[i64],
 ) -> sqlx::Result<()> {
     const WRITE: &str = "
@@ -147,7 +148,7 @@ async fn write_pages(
         .bind(pages.iter().map(|page| page.partition.topic.to_string()).collect::<Vec<_>>())
         .bind(pages.iter().map(|page| page.partition.partition).collect::<Vec<_>>())
         .bind(pages.iter().map(|page| page.to).collect::<Vec<_>>())
-        .bind(pages.iter().map(Page::to_bytes).collect::<Vec<_>>())
+        .bind(pages.iter().map(LedgerPage::to_bytes).collect::<Vec<_>>())
         .bind(pages.iter().map(|page| page.forget_to).collect::<Vec<_>>())
         .bind(forgotten)
         .execute(connection)
@@ -169,7 +170,7 @@ pub(super) async fn cut_ledger(connection: &mut PgConnection, of: ParkedIn<'_>) 
         for row in pages {
             let to: i64 = row.try_get("next_offset")?;
             let entries = ledger::entries(row.try_get("entries")?).filter(|entry| entry.offset < to).collect();
-            before.push(Page { partition: partition(&row)?, to, entries, forget_to: i64::MIN });
+            before.push(LedgerPage { partition: partition(&row)?, to, entries, forget_to: i64::MIN });
         }
         before.retain(|page| !page.entries.is_empty());
         write_pages(connection, of, &before, &vec![i64::MIN; before.len()]).await
@@ -179,12 +180,12 @@ pub(super) async fn cut_ledger(connection: &mut PgConnection, of: ParkedIn<'_>) 
 
 /// What was decided earlier about the records of `partitions`. The epochs are read first: whatever is changed while the
 /// rest is read makes them outdated, and the commit that is planned with it is refused.
-pub(super) async fn recall(
+pub(super) async fn load_state(
     connection: &mut PgConnection,
     of: ParkedIn<'_>,
     partitions: &[TopicPartition],
     window: i64,
-) -> Result<Vec<(TopicPartition, Memory)>, StoreError> {
+) -> Result<Vec<(TopicPartition, PartitionState)>, StoreError> {
     let recalled = async {
         let mut memories = epochs(connection, of, partitions, window).await?;
         add_parked(connection, of, &mut memories).await?;
@@ -197,14 +198,14 @@ pub(super) async fn recall(
     recalled.await.map_err(at("recalling what is parked"))
 }
 
-type Memories = BTreeMap<TopicPartition, Memory>;
+type PartitionStates = BTreeMap<TopicPartition, PartitionState>;
 
 async fn epochs(
     connection: &mut PgConnection,
     of: ParkedIn<'_>,
     partitions: &[TopicPartition],
     window: i64,
-) -> sqlx::Result<Memories> {
+) -> sqlx::Result<PartitionStates> {
     const EPOCHS: &str = "
         SELECT topic, partition, parking_epoch FROM readcast.checkpoints
         WHERE projection = $1 AND generation = $2
@@ -217,14 +218,21 @@ async fn epochs(
         .fetch_all(connection)
         .await?;
     let memory = |row: &PgRow| {
-        let memory =
-            Memory { parking_epoch: row.try_get("parking_epoch")?, window: Window::new(window), ..Memory::default() };
+        let memory = PartitionState {
+            parking_epoch: row.try_get("parking_epoch")?,
+            window: DuplicateWindow::new(window),
+            ..PartitionState::default()
+        };
         Ok((partition(row)?, memory))
     };
     rows.iter().map(memory).collect()
 }
 
-async fn add_parked(connection: &mut PgConnection, of: ParkedIn<'_>, memories: &mut Memories) -> sqlx::Result<()> {
+async fn add_parked(
+    connection: &mut PgConnection,
+    of: ParkedIn<'_>,
+    memories: &mut PartitionStates,
+) -> sqlx::Result<()> {
     const PARKED: &str = "
         SELECT DISTINCT topic, partition, sequence FROM readcast.dead_letters
         WHERE projection = $1 AND generation = $2";
@@ -237,7 +245,11 @@ async fn add_parked(connection: &mut PgConnection, of: ParkedIn<'_>, memories: &
     Ok(())
 }
 
-async fn add_amendments(connection: &mut PgConnection, of: ParkedIn<'_>, memories: &mut Memories) -> sqlx::Result<()> {
+async fn add_amendments(
+    connection: &mut PgConnection,
+    of: ParkedIn<'_>,
+    memories: &mut PartitionStates,
+) -> sqlx::Result<()> {
     const AMENDMENTS: &str = "
         SELECT topic, partition, record_offset, action, value FROM readcast.amendments WHERE projection = $1";
     for row in sqlx::query(AMENDMENTS).bind(of.projection).fetch_all(connection).await? {
@@ -254,7 +266,7 @@ async fn add_ledger(
     connection: &mut PgConnection,
     of: ParkedIn<'_>,
     window: i64,
-    memories: &mut Memories,
+    memories: &mut PartitionStates,
 ) -> sqlx::Result<()> {
     const PAGES: &str = "
         SELECT topic, partition, entries FROM readcast.ledger JOIN readcast.checkpoints USING
@@ -277,7 +289,7 @@ const TO_COPY: &str = "copied_at IS NULL AND (copy_after IS NULL OR copy_after <
 pub(super) async fn counts(
     connection: &mut PgConnection,
     of: Option<&str>,
-) -> sqlx::Result<BTreeMap<(String, i32), Parked>> {
+) -> sqlx::Result<BTreeMap<(String, i32), ParkedCounts>> {
     let filter = if of.is_some() { "WHERE projection = $1" } else { "" };
     let counts = format!(
         "SELECT projection, generation, count(DISTINCT (topic, partition, sequence)) AS keys, count(*) AS records,
@@ -287,7 +299,7 @@ pub(super) async fn counts(
          FROM readcast.dead_letters {filter} GROUP BY projection, generation"
     );
     let count = |row: &PgRow| {
-        let parked = Parked {
+        let parked = ParkedCounts {
             keys: row.try_get::<i64, _>("keys")?.unsigned_abs(),
             records: row.try_get::<i64, _>("records")?.unsigned_abs(),
             uncopied: row.try_get::<i64, _>("uncopied")?.unsigned_abs(),
@@ -346,7 +358,7 @@ pub(super) async fn waiting(
     sequence: &SequenceId,
     from: i64,
     most: usize,
-) -> Result<Waiting, StoreError> {
+) -> Result<WaitingRecords, StoreError> {
     const EPOCH: &str = "
         SELECT parking_epoch FROM readcast.checkpoints
         WHERE projection = $1 AND generation = $2 AND topic = $3 AND partition = $4";
@@ -376,7 +388,7 @@ pub(super) async fn waiting(
             .fetch_all(connection)
             .await?;
         let records = rows.iter().map(record).collect::<sqlx::Result<_>>()?;
-        Ok(Waiting { parking_epoch: epoch.unwrap_or_default(), records })
+        Ok(WaitingRecords { parking_epoch: epoch.unwrap_or_default(), records })
     };
     read.await.map_err(at("reading parked records"))
 }
@@ -499,10 +511,10 @@ fn record(row: &PgRow) -> sqlx::Result<ParkedRecord> {
     })
 }
 
-fn cause(row: &PgRow) -> sqlx::Result<Option<Cause>> {
+fn cause(row: &PgRow) -> sqlx::Result<Option<PoisonCause>> {
     let class = row.try_get::<Option<&str>, _>("class")?.and_then(PoisonClass::named);
     let reason: Option<String> = row.try_get("reason")?;
-    Ok(class.map(|class| Cause::new(class, reason.unwrap_or_default())))
+    Ok(class.map(|class| PoisonCause::new(class, reason.unwrap_or_default())))
 }
 
 fn partition(row: &PgRow) -> sqlx::Result<TopicPartition> {

@@ -21,7 +21,7 @@ pub(super) async fn prepare(
     if generations::live(connection, definition.name()).await?.is_some() {
         return Ok(());
     }
-    let taken = taken_names(connection, definition, schema).await?;
+    let taken = name_conflicts(connection, definition, schema).await?;
     if !taken.is_empty() {
         return Err(StoreError::Definition { projection: definition.name().into(), reason: taken.join("; ") });
     }
@@ -39,7 +39,7 @@ pub(super) async fn prepare(
 }
 
 /// The stable names that something else has.
-pub(super) async fn taken_names(
+pub(super) async fn name_conflicts(
     connection: &mut PgConnection,
     definition: &Definition,
     schema: &str,

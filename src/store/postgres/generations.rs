@@ -10,8 +10,8 @@ use super::connection::at;
 use super::dead_letters;
 use super::sql::{TIME, json};
 use crate::store::{
-    Encoding, Generation, GenerationState, GenerationStatus, Parked, Phase, RecordedCheckpoint, RecordedError,
-    StoreError, Trouble,
+    Encoding, Generation, GenerationError, GenerationState, GenerationStatus, ParkedCounts, Phase, RecordedCheckpoint,
+    RecordedError, StoreError,
 };
 
 /// The projection's live generation, if it has one.
@@ -72,12 +72,12 @@ const BY_PRESENT: &str = "EXISTS (
 
 /// Records what keeps a generation from going on. While it halts for one reason, or retries for whichever, the time of
 /// its beginning stays.
-pub(super) async fn record_trouble(
+pub(super) async fn record_error(
     connection: &mut PgConnection,
     projection: &str,
     generation: Generation,
     by: &str,
-    trouble: &Trouble,
+    trouble: &GenerationError,
     encoding: Encoding,
 ) -> Result<(), StoreError> {
     let record = format!(
@@ -104,7 +104,7 @@ pub(super) async fn record_trouble(
 }
 
 /// Takes that back, where `by` is to.
-pub(super) async fn forget_trouble(
+pub(super) async fn clear_error(
     connection: &mut PgConnection,
     projection: &str,
     generation: Generation,
@@ -221,7 +221,7 @@ fn status(row: &PgRow) -> sqlx::Result<GenerationStatus> {
             by,
             by_present,
         }),
-        parked: Parked::default(),
+        parked: ParkedCounts::default(),
         has_tables: row.try_get("has_tables")?,
         checkpoints: Vec::new(),
     })

@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 
 use readcast_core::TopicPartition;
 
-use crate::store::{Advance, Page};
+use crate::store::{Advance, LedgerPage};
 
 /// The hints of one connection. They are true of what it has committed, so they are thrown away with anything else.
 #[derive(Debug, Default)]
@@ -37,7 +37,7 @@ impl Hints {
 
     /// Up to where there are no pages of the ledger before those that `page` lets go, and that there will be none up to
     /// there once the transaction is committed.
-    pub(super) fn forget(&mut self, page: &Page) -> i64 {
+    pub(super) fn forget(&mut self, page: &LedgerPage) -> i64 {
         let forgotten = self.forgotten.insert(page.partition.clone(), page.forget_to);
         // A checkpoint that was moved back begins anew.
         forgotten.filter(|forgotten| *forgotten <= page.forget_to).unwrap_or(i64::MIN)
@@ -71,7 +71,7 @@ mod tests {
 
     #[test]
     fn pages_that_were_forgotten_are_not_looked_for_again() {
-        let page = |forget_to| Page { partition: orders(0), to: forget_to + 10, entries: Vec::new(), forget_to };
+        let page = |forget_to| LedgerPage { partition: orders(0), to: forget_to + 10, entries: Vec::new(), forget_to };
         let mut hints = Hints::default();
         assert_eq!(hints.forget(&page(5)), i64::MIN);
         assert_eq!(hints.forget(&page(7)), 5);

@@ -9,19 +9,19 @@ use super::copy::Copy;
 use super::hints::Hints;
 use super::{Passed, Reasons, pass, sql};
 use crate::failpoint;
-use crate::store::{Committed, Encoding, Load, ParkedIn, RowPiece, StoreError, Written};
+use crate::store::{CommitOutcome, Encoding, Load, ParkedIn, RowPiece, StoreError, Written};
 
 /// Loads it, or leaves everything as it was, the connection too: it is the lead's.
 pub(super) async fn load(
     connection: &mut PgConnection,
     load: Load<'_>,
     encoding: Encoding,
-) -> Result<Committed, StoreError> {
+) -> Result<CommitOutcome, StoreError> {
     // To fill a table takes as long as it takes.
     let begin = "BEGIN; SET LOCAL statement_timeout = 0; SET LOCAL idle_in_transaction_session_timeout = 0";
     execute(connection, begin).await.map_err(at("beginning a transaction"))?;
     match within(connection, load, encoding).await {
-        Ok(committed @ Committed::Applied(_)) => {
+        Ok(committed @ CommitOutcome::Applied(_)) => {
             failpoint::hit("load_before_commit");
             commit_transaction(connection).await?;
             Ok(committed)
@@ -35,7 +35,7 @@ async fn within(
     connection: &mut PgConnection,
     mut load: Load<'_>,
     encoding: Encoding,
-) -> Result<Committed, StoreError> {
+) -> Result<CommitOutcome, StoreError> {
     let of = ParkedIn { projection: load.definition.name(), generation: load.generation };
     let reasons = Reasons::AsTold(encoding);
     match pass(connection, of, load.commit.guarded()?, reasons, &mut Hints::default()).await? {
@@ -67,7 +67,7 @@ async fn within(
         run(connection, table, key).await?;
     }
     none_left(piece)?;
-    Ok(Committed::Applied(written))
+    Ok(CommitOutcome::Applied(written))
 }
 
 /// Empties a table and takes its primary key away; the statement that brings it back.

@@ -7,7 +7,8 @@ use super::connection::{at, execute};
 use super::sql::{TIME, json, storable};
 use super::{deployment, generations};
 use crate::store::{
-    Attendance, Capacity, Command, Encoding, Generation, Instance, Operation, OperationState, StoreError,
+    Command, ConnectionCapacity, Encoding, Generation, Instance, InstanceHeartbeat, Operation, OperationState,
+    StoreError,
 };
 
 /// How long an instance counts as running after it was last seen.
@@ -194,7 +195,7 @@ pub(super) async fn rename(
     moved.await.map_err(doing())
 }
 
-pub(super) async fn attend(
+pub(super) async fn heartbeat(
     connection: &mut PgConnection,
     instance: &Instance,
     projection: &str,
@@ -223,7 +224,7 @@ pub(super) async fn attend(
     attended.await.map(drop).map_err(at("noting that this instance runs"))
 }
 
-pub(super) async fn attendance(connection: &mut PgConnection) -> Result<Vec<Attendance>, StoreError> {
+pub(super) async fn heartbeats(connection: &mut PgConnection) -> Result<Vec<InstanceHeartbeat>, StoreError> {
     if !generations::is_migrated(connection).await? {
         return Ok(Vec::new());
     }
@@ -234,7 +235,7 @@ pub(super) async fn attendance(connection: &mut PgConnection) -> Result<Vec<Atte
     );
     let rows = sqlx::query(AssertSqlSafe(query)).fetch_all(connection).await;
     let attendance = |row: &PgRow| {
-        Ok(Attendance {
+        Ok(InstanceHeartbeat {
             projection: row.try_get("projection")?,
             definition_hash: row.try_get("definition_hash")?,
             present: row.try_get("present")?,
@@ -246,7 +247,7 @@ pub(super) async fn attendance(connection: &mut PgConnection) -> Result<Vec<Atte
 }
 
 /// How many connections the server has, and who may take them.
-pub(super) async fn capacity(connection: &mut PgConnection) -> Result<Capacity, StoreError> {
+pub(super) async fn capacity(connection: &mut PgConnection) -> Result<ConnectionCapacity, StoreError> {
     const SERVER: &str = "
         SELECT current_setting('max_connections')::int4 - current_setting('superuser_reserved_connections')::int4,
                (SELECT count(*)::int4 FROM pg_stat_activity
@@ -264,7 +265,7 @@ pub(super) async fn capacity(connection: &mut PgConnection) -> Result<Capacity, 
             false => (0, 0),
         };
         let [server, others, processes, ours] = [server, others, processes, ours].map(i32::unsigned_abs);
-        Ok(Capacity { server, others, processes, ours })
+        Ok(ConnectionCapacity { server, others, processes, ours })
     };
     counted.await.map_err(at("counting the server's connections"))
 }

@@ -14,7 +14,7 @@ pub(super) enum Rank {
     /// A claim, a question, or a part of an operation.
     Step,
     /// The right to carry out operations on one projection, with all that is done under it.
-    Lead,
+    Leadership,
     /// A commit to what readers see.
     Live,
     /// A commit to what readers may go back to, or see next.
@@ -110,7 +110,7 @@ impl Limits {
     fn admit(&self, state: &State, rank: Rank) -> bool {
         let room_of_its_kind = match rank {
             Rank::Step => true,
-            Rank::Lead => state.leads < self.leads,
+            Rank::Leadership => state.leads < self.leads,
             Rank::Live | Rank::Standby | Rank::Building => state.lanes < self.lanes,
             Rank::Chore => state.chores < self.chores,
         };
@@ -125,7 +125,7 @@ impl Shared {
 
     fn grant(self: &Arc<Self>, state: &mut State, rank: Rank) -> Permit {
         state.all += 1;
-        state.leads += usize::from(rank == Rank::Lead);
+        state.leads += usize::from(rank == Rank::Leadership);
         state.lanes += usize::from(rank.is_lane());
         state.chores += usize::from(rank == Rank::Chore);
         Permit { shared: Arc::clone(self), rank }
@@ -158,7 +158,7 @@ impl Drop for Permit {
         {
             let mut state = self.shared.lock();
             state.all -= 1;
-            state.leads -= usize::from(self.rank == Rank::Lead);
+            state.leads -= usize::from(self.rank == Rank::Leadership);
             state.lanes -= usize::from(self.rank.is_lane());
             state.chores -= usize::from(self.rank == Rank::Chore);
         }
@@ -187,7 +187,7 @@ mod tests {
         let chore = now(&permits, Rank::Chore).expect("nobody else wants it now");
         assert!(now(&permits, Rank::Chore).is_none());
         drop(chore);
-        let _lead = now(&permits, Rank::Lead).expect("an operation finds room");
+        let _lead = now(&permits, Rank::Leadership).expect("an operation finds room");
         let _step = now(&permits, Rank::Step).expect("and its step");
         assert!(now(&permits, Rank::Step).is_none(), "that were six");
         drop(lanes);
@@ -197,16 +197,17 @@ mod tests {
     #[test]
     fn leads_leave_room_for_their_steps() {
         let permits = Permits::new(5);
-        let _leads = [now(&permits, Rank::Lead), now(&permits, Rank::Lead)].map(|lead| lead.expect("half of five"));
-        assert!(now(&permits, Rank::Lead).is_none());
+        let _leads =
+            [now(&permits, Rank::Leadership), now(&permits, Rank::Leadership)].map(|lead| lead.expect("half of five"));
+        assert!(now(&permits, Rank::Leadership).is_none());
         let _steps = [(); 3].map(|()| now(&permits, Rank::Step).expect("the rest"));
     }
 
     #[tokio::test]
     async fn a_lead_that_must_wait_for_another_holds_up_no_lane() {
         let permits = Permits::new(4);
-        let _leads = [permits.take(Rank::Lead).await, permits.take(Rank::Lead).await];
-        let mut third = Box::pin(permits.take(Rank::Lead));
+        let _leads = [permits.take(Rank::Leadership).await, permits.take(Rank::Leadership).await];
+        let mut third = Box::pin(permits.take(Rank::Leadership));
         assert!(poll!(&mut third).is_pending());
         assert!(now(&permits, Rank::Live).is_some());
     }

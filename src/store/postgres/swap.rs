@@ -13,27 +13,31 @@ use super::sql::stable;
 use super::views::{self, View, execute_all};
 use crate::failpoint;
 use crate::store::comparison::pairs;
-use crate::store::{GenerationState, StoreError, Surroundings, Swap, Swapped};
+use crate::store::{GenerationState, StoreError, Swap, SwapImpact, SwapOutcome};
 
 /// "lock not available", after `lock_timeout`.
 const LOCK_NOT_AVAILABLE: &str = "55P03";
 /// A deadlock with somebody who reads our tables and then locks them: theirs may go first.
 const DEADLOCK: &str = "40P01";
 
-pub(super) async fn swap(connection: &mut PgConnection, schema: &str, swap: &Swap<'_>) -> Result<Swapped, StoreError> {
+pub(super) async fn swap(
+    connection: &mut PgConnection,
+    schema: &str,
+    swap: &Swap<'_>,
+) -> Result<SwapOutcome, StoreError> {
     let statements = statements(connection, schema, swap).await?;
     execute(connection, "BEGIN").await.map_err(at("swapping"))?;
     let outcome = within(connection, swap, &statements).await;
-    if let Ok(Swapped::Done) = outcome {
+    if let Ok(SwapOutcome::Done) = outcome {
         failpoint::hit("swap_before_commit");
         execute(connection, "COMMIT").await.map_err(at("swapping"))?;
         failpoint::hit("swap_after_commit");
-        return Ok(Swapped::Done);
+        return Ok(SwapOutcome::Done);
     }
     roll_back(connection).await?;
     match outcome {
         Ok(other) => Ok(other),
-        Err(Trouble::Database(error)) if is_busy(&error) => Ok(Swapped::Busy),
+        Err(Trouble::Database(error)) if is_busy(&error) => Ok(SwapOutcome::Busy),
         Err(Trouble::Database(error)) => Err(at("swapping")(error)),
         Err(Trouble::Refused(reason)) => Err(StoreError::Refused { doing: "swapping".into(), reason }),
     }
@@ -59,7 +63,7 @@ async fn within(
     connection: &mut PgConnection,
     swap: &Swap<'_>,
     statements: &[Vec<String>],
-) -> Result<Swapped, Trouble> {
+) -> Result<SwapOutcome, Trouble> {
     const STATES: &str = "
         SELECT generation, state FROM readcast.generations
         WHERE projection = $1 AND generation IN ($2, $3) ORDER BY generation FOR UPDATE";
@@ -86,7 +90,7 @@ async fn within(
         states.iter().any(|(found, name)| *found == generation && name == state.name())
     };
     if is(next, GenerationState::Live) {
-        return Ok(Swapped::Done);
+        return Ok(SwapOutcome::Done);
     }
     if !is(live, GenerationState::Live) || !(is(next, GenerationState::Ready) || is(next, GenerationState::Standby)) {
         return Err(Trouble::Refused("the generations are no longer in the states that a swap begins with".into()));
@@ -94,7 +98,7 @@ async fn within(
     bound(LOCK).execute(&mut *connection).await?;
     let behind = sqlx::query_scalar(BEHIND).bind(projection).bind(live).bind(next);
     if behind.fetch_one(&mut *connection).await? {
-        return Ok(Swapped::Behind);
+        return Ok(SwapOutcome::Behind);
     }
     if !record(connection, swap).await? {
         return Err(Trouble::Refused("the operation was cancelled".into()));
@@ -103,7 +107,7 @@ async fn within(
     for statements in statements {
         execute_all(connection, statements).await?;
     }
-    Ok(Swapped::Done)
+    Ok(SwapOutcome::Done)
 }
 
 async fn set_lock_timeout(connection: &mut PgConnection, timeout: Duration) -> sqlx::Result<()> {
@@ -154,18 +158,18 @@ async fn statements(
 }
 
 /// What a swap from `live` to tables like `next` meets.
-pub(super) async fn surroundings(
+pub(super) async fn swap_impact(
     connection: &mut PgConnection,
     schema: &str,
     live: &[TableSpec],
     physical: &[String],
     next: &[TableSpec],
-) -> Result<Surroundings, StoreError> {
+) -> Result<SwapImpact, StoreError> {
     const BYTES: &str = "
         SELECT coalesce(sum(pg_total_relation_size(to_regclass(name))), 0)::bigint FROM unnest($1::text[]) AS name";
     let bytes = sqlx::query_scalar(BYTES).bind(physical).fetch_one(&mut *connection).await;
     let bytes: i64 = bytes.map_err(at("measuring the live tables"))?;
-    let mut found = Surroundings { bytes: bytes.unsigned_abs(), ..Surroundings::default() };
+    let mut found = SwapImpact { bytes: bytes.unsigned_abs(), ..SwapImpact::default() };
     for pair in pairs(live, next) {
         let name = stable(schema, pair.name);
         let mut view = View::new(connection, schema, pair.name);

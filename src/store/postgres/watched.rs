@@ -5,23 +5,23 @@ use async_trait::async_trait;
 use readcast_core::Definition;
 
 use super::connections::Connections;
-use super::lead::PostgresLead;
+use super::leadership::PostgresLeadership;
 use super::server::Backend;
 use crate::source::Extents;
 use crate::store::{
-    Build, Committed, Comparison, Dropped, Generation, GenerationStatus, Lead, Load, Move, OperationProgress,
-    OperationState, Phase, StoreError, Swap, Swapped,
+    BuildOptions, CheckpointMove, CommitOutcome, Comparison, DropOutcome, Generation, GenerationStatus, Leadership,
+    Load, OperationProgress, OperationState, Phase, StoreError, Swap, SwapOutcome,
 };
 
 /// A lead, and what its connection is asked after by.
-pub(super) struct WatchedLead {
+pub(super) struct WatchedLeadership {
     connections: Connections,
     backend: Backend,
-    lead: PostgresLead,
+    lead: PostgresLeadership,
 }
 
-impl WatchedLead {
-    pub(super) fn new(connections: Connections, lead: PostgresLead) -> Self {
+impl WatchedLeadership {
+    pub(super) fn new(connections: Connections, lead: PostgresLeadership) -> Self {
         Self { connections, backend: lead.backend(), lead }
     }
 }
@@ -35,12 +35,12 @@ macro_rules! watched {
 }
 
 #[async_trait]
-impl Lead for WatchedLead {
+impl Leadership for WatchedLeadership {
     async fn begin(
         &mut self,
         operation: i64,
         definition: &Definition,
-        build: &Build,
+        build: &BuildOptions,
         starts: &Extents,
     ) -> Result<Generation, StoreError> {
         watched!(self, |lead| lead.begin(operation, definition, build, starts))
@@ -62,7 +62,7 @@ impl Lead for WatchedLead {
         watched!(self, |lead| lead.release())
     }
 
-    async fn load(&mut self, load: Load<'_>) -> Result<Committed, StoreError> {
+    async fn load(&mut self, load: Load<'_>) -> Result<CommitOutcome, StoreError> {
         watched!(self, |lead| lead.load(load))
     }
 
@@ -90,7 +90,7 @@ impl Lead for WatchedLead {
         watched!(self, |lead| lead.proven(generation, proof))
     }
 
-    async fn swap(&mut self, swap: &Swap<'_>) -> Result<Swapped, StoreError> {
+    async fn swap(&mut self, swap: &Swap<'_>) -> Result<SwapOutcome, StoreError> {
         watched!(self, |lead| lead.swap(swap))
     }
 
@@ -102,11 +102,11 @@ impl Lead for WatchedLead {
         watched!(self, |lead| lead.end_overdue())
     }
 
-    async fn drop_tables(&mut self, ended: &GenerationStatus) -> Result<Dropped, StoreError> {
+    async fn drop_tables(&mut self, ended: &GenerationStatus) -> Result<DropOutcome, StoreError> {
         watched!(self, |lead| lead.drop_tables(ended))
     }
 
-    async fn resume_at(&mut self, moves: &[Move], operation: i64, outcome: &str) -> Result<(), StoreError> {
+    async fn resume_at(&mut self, moves: &[CheckpointMove], operation: i64, outcome: &str) -> Result<(), StoreError> {
         watched!(self, |lead| lead.resume_at(moves, operation, outcome))
     }
 

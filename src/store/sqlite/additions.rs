@@ -11,7 +11,7 @@ use super::connection::{Connection, at};
 use super::sql::{self, quoted};
 use crate::store::addition::carried_names;
 use crate::store::comparison::pairs;
-use crate::store::{Addition, Fate, Generation, GenerationStatus, StoreError};
+use crate::store::{AdditionFate, Generation, GenerationStatus, StoreError, UserAddition};
 
 /// What users added around the live tables, and what a swap to tables like those of `next` makes of it. A swap drops the
 /// views, and with each the triggers on it.
@@ -19,25 +19,25 @@ pub(super) async fn additions(
     connection: &mut SqliteConnection,
     live: &GenerationStatus,
     next: &Definition,
-) -> Result<Vec<Addition>, StoreError> {
+) -> Result<Vec<UserAddition>, StoreError> {
     let mut found = Vec::new();
     for pair in pairs(&live.tables, next.tables()) {
         let Some(table) = pair.live else { continue };
         let physical = sql::physical(table, live.generation);
-        let fate = if pair.other.is_some() { Fate::Carriable } else { Fate::Lost };
+        let fate = if pair.other.is_some() { AdditionFate::Carriable } else { AdditionFate::Lost };
         for (name, statement) in added(connection, table, live.generation).await? {
             let declaration = Index::parse(&statement, &physical).and_then(|index| index.declaration());
             let what = format!("index {}", quoted(&name));
-            found.push(Addition { on: physical.clone(), what, statement, declaration, fate });
+            found.push(UserAddition { on: physical.clone(), what, statement, declaration, fate });
         }
         for on in [&physical, table.name()] {
             let triggers = objects(connection, "trigger", on).await?.into_iter();
-            found.extend(triggers.map(|(name, statement)| Addition {
+            found.extend(triggers.map(|(name, statement)| UserAddition {
                 on: on.to_owned(),
                 what: format!("trigger {}", quoted(&name)),
                 statement,
                 declaration: None,
-                fate: Fate::Lost,
+                fate: AdditionFate::Lost,
             }));
         }
     }

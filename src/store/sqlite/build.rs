@@ -8,7 +8,7 @@ use super::generations::{self, Live};
 use super::{checkpoints, dead_letters, operations, refused, sql};
 use crate::source::Extents;
 use crate::store::comparison::{Pair, pairs};
-use crate::store::{Build, Generation, StoreError};
+use crate::store::{BuildOptions, Generation, StoreError};
 
 const COPYING: &str = "copying the live generation";
 
@@ -18,7 +18,7 @@ pub(super) async fn begin(
     connection: &mut SqliteConnection,
     operation: i64,
     definition: &Definition,
-    build: &Build,
+    build: &BuildOptions,
     starts: &Extents,
 ) -> Result<Generation, StoreError> {
     if let Some(begun) = operations::built(connection, definition.name(), operation).await? {
@@ -34,7 +34,9 @@ pub(super) async fn begin(
         // Claimed now: what retention removes from here on is a gap.
         None => {
             for (partition, extent) in starts {
-                checkpoints::Of::new(definition.name(), generation).claim(connection, partition, extent).await?;
+                checkpoints::Checkpoints::new(definition.name(), generation)
+                    .claim(connection, partition, extent)
+                    .await?;
             }
         }
     }

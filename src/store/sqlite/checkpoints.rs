@@ -7,15 +7,15 @@ use sqlx::{Row, SqliteConnection};
 use super::connection::at;
 use super::refused;
 use crate::source::Extent;
-use crate::store::{Advance, Checkpoint, Committed, Generation, Positions, RecordedCheckpoint, StoreError};
+use crate::store::{Advance, Checkpoint, CommitOutcome, Generation, Positions, RecordedCheckpoint, StoreError};
 
 /// The checkpoints of one generation of one projection. Runs within a transaction.
-pub(super) struct Of<'a> {
+pub(super) struct Checkpoints<'a> {
     projection: &'a str,
     generation: Generation,
 }
 
-impl<'a> Of<'a> {
+impl<'a> Checkpoints<'a> {
     pub(super) fn new(projection: &'a str, generation: Generation) -> Self {
         Self { projection, generation }
     }
@@ -99,7 +99,7 @@ impl<'a> Of<'a> {
     }
 
     /// Moves a checkpoint to where the log can be read again, under a new owner epoch, or deletes it. See
-    /// [`Lead::resume_at`](crate::store::Lead::resume_at).
+    /// [`Leadership::resume_at`](crate::store::Leadership::resume_at).
     pub(super) async fn resume_at(
         &self,
         connection: &mut SqliteConnection,
@@ -167,7 +167,7 @@ impl<'a> Of<'a> {
         &self,
         connection: &mut SqliteConnection,
         advances: &[Advance],
-    ) -> Result<Committed, StoreError> {
+    ) -> Result<CommitOutcome, StoreError> {
         const HELD: &str = "
             SELECT topic, partition, next_offset, owner_epoch, parking_epoch, leader_epoch, topic_id,
                 iif(hold_until >= strftime('%Y-%m-%dT%H:%M:%fZ', 'now'), hold_at, NULL) AS hold_at
@@ -175,7 +175,7 @@ impl<'a> Of<'a> {
         let rows = sqlx::query(HELD).bind(self.projection).bind(self.generation.0).fetch_all(connection).await;
         let held: sqlx::Result<Vec<_>> = rows.and_then(|rows| rows.iter().map(checkpoint).collect());
         let held = held.map_err(at("reading checkpoints"))?;
-        Ok(Committed::as_seen_in(&held, advances))
+        Ok(CommitOutcome::as_seen_in(&held, advances))
     }
 
     /// All of them, for display.

@@ -9,7 +9,7 @@ use sqlx::{AssertSqlSafe, Row, SqliteConnection};
 use super::connection::at;
 use super::{checkpoints, sql, values};
 use crate::store::comparison::{MOST_SAMPLES, Pair, pairs};
-use crate::store::{Difference, Generation, GenerationStatus, Place, Sample, StoreError, TableComparison};
+use crate::store::{ComparedPlace, Difference, Generation, GenerationStatus, Sample, StoreError, TableComparison};
 
 /// Where both generations stand, if that is the same place in every partition. In a transaction that begins with this,
 /// the snapshot of both is taken.
@@ -17,15 +17,18 @@ pub(super) async fn common_place(
     connection: &mut SqliteConnection,
     live: &GenerationStatus,
     other: &GenerationStatus,
-) -> Result<Option<Vec<Place>>, StoreError> {
+) -> Result<Option<Vec<ComparedPlace>>, StoreError> {
     let at = places(connection, live).await?;
     Ok((at == places(connection, other).await?).then_some(at))
 }
 
-async fn places(connection: &mut SqliteConnection, generation: &GenerationStatus) -> Result<Vec<Place>, StoreError> {
-    let checkpoints = checkpoints::Of::new(&generation.projection, generation.generation);
+async fn places(
+    connection: &mut SqliteConnection,
+    generation: &GenerationStatus,
+) -> Result<Vec<ComparedPlace>, StoreError> {
+    let checkpoints = checkpoints::Checkpoints::new(&generation.projection, generation.generation);
     let held = checkpoints.recorded(connection).await?;
-    Ok(held.iter().map(|held| Place::new(&held.partition, held.next_offset)).collect())
+    Ok(held.iter().map(|held| ComparedPlace::new(&held.partition, held.next_offset)).collect())
 }
 
 /// Compares all tables.

@@ -11,8 +11,9 @@ use super::recorded;
 use crate::source::Record;
 use crate::store::dead_letter::{headers_from_bytes, headers_to_bytes};
 use crate::store::{
-    Amendment, Cause, Commit, DeadLetter, Encoding, Generation, Memory, Page, Parked, ParkedIn, ParkedRecord,
-    ParkedSequence, PoisonClass, SequenceId, Settlement, StoreError, Waiting, Window, ledger,
+    Amendment, Commit, DeadLetter, DuplicateWindow, Encoding, Generation, LedgerPage, ParkedCounts, ParkedIn,
+    ParkedRecord, ParkedSequence, PartitionState, PoisonCause, PoisonClass, SequenceId, Settlement, StoreError,
+    WaitingRecords, ledger,
 };
 
 type Query = sqlx::query::Query<'static, Sqlite, SqliteArguments>;
@@ -97,7 +98,7 @@ pub(super) async fn write_ledger(
     Ok(())
 }
 
-async fn write_page(connection: &mut SqliteConnection, of: ParkedIn<'_>, page: &Page) -> sqlx::Result<()> {
+async fn write_page(connection: &mut SqliteConnection, of: ParkedIn<'_>, page: &LedgerPage) -> sqlx::Result<()> {
     const WRITE: &str = "
         INSERT INTO readcast_ledger (projection, generation, topic, partition, to_offset, entries)
         VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
@@ -122,7 +123,7 @@ pub(super) async fn cut_ledger(connection: &mut SqliteConnection, of: ParkedIn<'
         for row in pages {
             let to: i64 = row.try_get("next_offset")?;
             let entries = ledger::entries(row.try_get("entries")?).filter(|entry| entry.offset < to).collect();
-            let page = Page { partition: partition(&row)?, to, entries, forget_to: i64::MIN };
+            let page = LedgerPage { partition: partition(&row)?, to, entries, forget_to: i64::MIN };
             if !page.entries.is_empty() {
                 write_page(connection, of, &page).await?;
             }
@@ -133,12 +134,12 @@ pub(super) async fn cut_ledger(connection: &mut SqliteConnection, of: ParkedIn<'
 }
 
 /// What was decided earlier about the records of `partitions`. Runs within a transaction.
-pub(super) async fn recall(
+pub(super) async fn load_state(
     connection: &mut SqliteConnection,
     of: ParkedIn<'_>,
     partitions: &[TopicPartition],
     window: i64,
-) -> Result<Vec<(TopicPartition, Memory)>, StoreError> {
+) -> Result<Vec<(TopicPartition, PartitionState)>, StoreError> {
     const CHECKPOINT: &str = "
         SELECT next_offset, parking_epoch FROM readcast_checkpoints
         WHERE projection = ?1 AND generation = ?2 AND topic = ?3 AND partition = ?4";
@@ -147,7 +148,7 @@ pub(super) async fn recall(
         for partition in partitions {
             let row = about(CHECKPOINT, of, partition).fetch_optional(&mut *connection).await?;
             let Some(row) = row else { continue };
-            let memory = Memory {
+            let memory = PartitionState {
                 parking_epoch: row.try_get("parking_epoch")?,
                 parked: parked_in(connection, of, partition).await?,
                 amendments: amendments(connection, of, partition).await?.into_iter().collect(),
@@ -196,12 +197,12 @@ async fn remembered(
     partition: &TopicPartition,
     next_offset: i64,
     window: i64,
-) -> sqlx::Result<Window> {
+) -> sqlx::Result<DuplicateWindow> {
     const PAGES: &str = "
         SELECT entries FROM readcast_ledger
         WHERE projection = ?1 AND generation = ?2 AND topic = ?3 AND partition = ?4 AND to_offset > ?5
         ORDER BY to_offset";
-    let mut remembered = Window::new(window);
+    let mut remembered = DuplicateWindow::new(window);
     if window > 0 {
         for row in about(PAGES, of, partition).bind(next_offset - window).fetch_all(connection).await? {
             ledger::entries(row.try_get("entries")?).for_each(|entry| remembered.add(entry));
@@ -211,7 +212,7 @@ async fn remembered(
 }
 
 /// How much is parked in a generation.
-pub(super) async fn count(connection: &mut SqliteConnection, of: ParkedIn<'_>) -> Result<Parked, StoreError> {
+pub(super) async fn count(connection: &mut SqliteConnection, of: ParkedIn<'_>) -> Result<ParkedCounts, StoreError> {
     const COUNT: &str = "
         SELECT count(*) AS keys, coalesce(sum(records), 0) AS records, min(oldest) AS oldest,
             (SELECT count(*) FROM readcast_dead_letters
@@ -224,7 +225,7 @@ pub(super) async fn count(connection: &mut SqliteConnection, of: ParkedIn<'_>) -
               WHERE projection = ?1 AND generation = ?2 GROUP BY topic, partition, sequence)";
     let row = sqlx::query(COUNT).bind(of.projection).bind(of.generation.0).fetch_one(connection).await;
     let parked = |row: SqliteRow| {
-        Ok(Parked {
+        Ok(ParkedCounts {
             keys: row.try_get::<i64, _>("keys")?.unsigned_abs(),
             records: row.try_get::<i64, _>("records")?.unsigned_abs(),
             uncopied: row.try_get::<i64, _>("uncopied")?.unsigned_abs(),
@@ -273,7 +274,7 @@ pub(super) async fn waiting(
     sequence: &SequenceId,
     from: i64,
     most: usize,
-) -> Result<Waiting, StoreError> {
+) -> Result<WaitingRecords, StoreError> {
     const EPOCH: &str = "
         SELECT parking_epoch FROM readcast_checkpoints
         WHERE projection = ?1 AND generation = ?2 AND topic = ?3 AND partition = ?4";
@@ -292,7 +293,7 @@ pub(super) async fn waiting(
             .bind(i64::try_from(most).unwrap_or(i64::MAX))
             .fetch_all(connection)
             .await?;
-        Ok(Waiting {
+        Ok(WaitingRecords {
             parking_epoch: epoch.map(|row| row.try_get(0)).transpose()?.unwrap_or_default(),
             records: records.iter().map(record).collect::<sqlx::Result<_>>()?,
         })
@@ -390,10 +391,10 @@ fn record(row: &SqliteRow) -> sqlx::Result<ParkedRecord> {
     })
 }
 
-fn cause(row: &SqliteRow) -> sqlx::Result<Option<Cause>> {
+fn cause(row: &SqliteRow) -> sqlx::Result<Option<PoisonCause>> {
     let class = recorded::named_if_any(row, "class", PoisonClass::named)?;
     let reason: Option<String> = row.try_get("reason")?;
-    Ok(class.map(|class| Cause::new(class, reason.unwrap_or_default())))
+    Ok(class.map(|class| PoisonCause::new(class, reason.unwrap_or_default())))
 }
 
 fn partition(row: &SqliteRow) -> sqlx::Result<TopicPartition> {

@@ -12,7 +12,7 @@ pub(super) async fn prepare(connection: &mut SqliteConnection, definition: &Defi
     if generations::live(connection, definition.name()).await?.is_some() {
         return Ok(());
     }
-    let taken = taken_names(connection, definition).await?;
+    let taken = name_conflicts(connection, definition).await?;
     if !taken.is_empty() {
         return Err(StoreError::Definition { projection: definition.name().into(), reason: taken.join("; ") });
     }
@@ -46,7 +46,7 @@ pub(super) async fn alterations(
 }
 
 /// The names that the next generation needs and that something else has. Names that readers know already are ours.
-pub(super) async fn taken_names(
+pub(super) async fn name_conflicts(
     connection: &mut SqliteConnection,
     definition: &Definition,
 ) -> Result<Vec<String>, StoreError> {

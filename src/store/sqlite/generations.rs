@@ -7,7 +7,8 @@ use sqlx::{AssertSqlSafe, Row, SqliteConnection};
 use super::connection::at;
 use super::{checkpoints, dead_letters, recorded, refused};
 use crate::store::{
-    Build, Generation, GenerationState, GenerationStatus, Parked, ParkedIn, Phase, RecordedError, StoreError, Trouble,
+    BuildOptions, Generation, GenerationError, GenerationState, GenerationStatus, ParkedCounts, ParkedIn, Phase,
+    RecordedError, StoreError,
 };
 
 /// The generation that readers see.
@@ -74,7 +75,7 @@ pub(super) async fn state(
 pub(super) async fn create(
     connection: &mut SqliteConnection,
     definition: &Definition,
-    build: Option<&Build>,
+    build: Option<&BuildOptions>,
 ) -> Result<Generation, StoreError> {
     const CREATE: &str = "
         INSERT INTO readcast_generations
@@ -106,12 +107,12 @@ const BY_PRESENT: &str = "EXISTS (
 
 /// Records what keeps a generation from going on. While it halts for one reason, or retries for whichever, the time of
 /// its beginning stays.
-pub(super) async fn record_trouble(
+pub(super) async fn record_error(
     connection: &mut SqliteConnection,
     projection: &str,
     generation: Generation,
     by: &str,
-    trouble: &Trouble,
+    trouble: &GenerationError,
 ) -> Result<(), StoreError> {
     let record = format!(
         "UPDATE readcast_generations
@@ -138,7 +139,7 @@ pub(super) async fn record_trouble(
 }
 
 /// Takes that back, where `by` is to.
-pub(super) async fn forget_trouble(
+pub(super) async fn clear_error(
     connection: &mut SqliteConnection,
     projection: &str,
     generation: Generation,
@@ -161,7 +162,7 @@ pub(super) async fn all(connection: &mut SqliteConnection) -> Result<Vec<Generat
     }
     let mut statuses = read(connection, None).await?;
     for status in &mut statuses {
-        let checkpoints = checkpoints::Of::new(&status.projection, status.generation);
+        let checkpoints = checkpoints::Checkpoints::new(&status.projection, status.generation);
         status.checkpoints = checkpoints.recorded(connection).await?;
     }
     Ok(statuses)
@@ -226,7 +227,7 @@ fn status(row: &SqliteRow) -> sqlx::Result<GenerationStatus> {
             by,
             by_present,
         }),
-        parked: Parked::default(),
+        parked: ParkedCounts::default(),
         has_tables: row.try_get("has_tables")?,
         checkpoints: Vec::new(),
     })

@@ -5,7 +5,7 @@ use sqlx::{Row, SqliteConnection};
 
 use super::connection::at;
 use super::generations;
-use crate::store::{Attendance, StoreError};
+use crate::store::{InstanceHeartbeat, StoreError};
 
 const NOTING: &str = "noting which definitions are at work";
 
@@ -49,7 +49,7 @@ pub(super) async fn forget(connection: &mut SqliteConnection, projection: &str) 
 
 /// Which definitions are or lately were at work. An instance that died says nothing: after ten seconds without a sign
 /// of it, it is not there.
-pub(super) async fn attendance(connection: &mut SqliteConnection) -> Result<Vec<Attendance>, StoreError> {
+pub(super) async fn heartbeats(connection: &mut SqliteConnection) -> Result<Vec<InstanceHeartbeat>, StoreError> {
     const ATTENDANCE: &str = "
         SELECT projection, definition_hash, max(seen_at) AS last_seen,
             max(running AND seen_at >= strftime('%Y-%m-%dT%H:%M:%fZ', 'now', '-10 seconds')) AS present
@@ -58,7 +58,7 @@ pub(super) async fn attendance(connection: &mut SqliteConnection) -> Result<Vec<
         return Ok(Vec::new());
     }
     let attendance = |row: &SqliteRow| {
-        Ok(Attendance {
+        Ok(InstanceHeartbeat {
             projection: row.try_get("projection")?,
             definition_hash: row.try_get("definition_hash")?,
             present: row.try_get("present")?,

@@ -7,15 +7,15 @@ use sqlx::{AssertSqlSafe, Executor, SqliteConnection};
 
 use super::connection::at;
 use super::{definition, generations, holds, refused, sql};
-use crate::store::{GenerationState, GenerationStatus, StoreError, Swap, Swapped};
+use crate::store::{GenerationState, GenerationStatus, StoreError, Swap, SwapOutcome};
 
 const SWAPPING: &str = "swapping generations";
 
 /// Lets readers see `next` instead of `live`. Runs within a transaction, which is to be taken back unless it is `Done`.
-pub(super) async fn swap(connection: &mut SqliteConnection, swap: &Swap<'_>) -> Result<Swapped, StoreError> {
+pub(super) async fn swap(connection: &mut SqliteConnection, swap: &Swap<'_>) -> Result<SwapOutcome, StoreError> {
     let (live, next) = (swap.live, swap.next);
     match generations::state(connection, &next.projection, next.generation).await? {
-        GenerationState::Live => return Ok(Swapped::Done),
+        GenerationState::Live => return Ok(SwapOutcome::Done),
         GenerationState::Ready | GenerationState::Standby => {}
         state @ (GenerationState::Building | GenerationState::Retired | GenerationState::Failed) => {
             return Err(refused(SWAPPING, format!("generation {} is {state}, not ready", next.generation.0)));
@@ -26,13 +26,13 @@ pub(super) async fn swap(connection: &mut SqliteConnection, swap: &Swap<'_>) -> 
         return Err(refused(SWAPPING, format!("generation {} is {state}, not live", live.generation.0)));
     }
     if is_behind(connection, live, next).await? {
-        return Ok(Swapped::Behind);
+        return Ok(SwapOutcome::Behind);
     }
     replace_views(connection, live, next).await?;
     change_states(connection, swap).await?;
     finish(connection, swap).await?;
     holds::release(connection, &next.projection).await?;
-    Ok(Swapped::Done)
+    Ok(SwapOutcome::Done)
 }
 
 /// Whether readers would be taken back in some partition.

@@ -40,7 +40,7 @@ impl Unidentified {
             return;
         }
         self.told_at = Some(Instant::now());
-        let notice = options.handling.identity.notice(count);
+        let notice = options.record_policy.identity.notice(count);
         if !std::mem::replace(&mut self.warned, true) {
             let (projection, generation, next) = (feed.name(), feed.generation.0, &notice.next);
             tracing::warn!(projection, generation, next, "{}", notice.text);

@@ -9,7 +9,7 @@ use crate::store::GenerationStatus;
 
 /// Records that the live generation was built from, and that the log no longer has.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Forgotten {
+pub struct LostHistory {
     /// Which partition.
     pub partition: TopicPartition,
     /// Where the live generation began.
@@ -18,7 +18,7 @@ pub struct Forgotten {
     pub to: i64,
 }
 
-impl fmt::Display for Forgotten {
+impl fmt::Display for LostHistory {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { partition, from, to } = self;
         write!(f, "{partition}: [{from}, {to}) is gone, {} offsets", to - from)
@@ -27,12 +27,12 @@ impl fmt::Display for Forgotten {
 
 /// What a rebuild from the earliest offset would forget: in each partition the records between where the live
 /// generation began and where the log begins now. A partition that the live generation has not seen began at 0.
-pub fn forgotten(extents: &Extents, live: Option<&GenerationStatus>) -> Vec<Forgotten> {
+pub fn forgotten(extents: &Extents, live: Option<&GenerationStatus>) -> Vec<LostHistory> {
     let began = |partition: &TopicPartition| {
         let held = live.and_then(|live| live.checkpoints.iter().find(|held| held.partition == *partition));
         held.and_then(|held| held.start_offset).unwrap_or(0)
     };
-    let forgotten = extents.iter().map(|(partition, extent)| Forgotten {
+    let forgotten = extents.iter().map(|(partition, extent)| LostHistory {
         partition: partition.clone(),
         from: began(partition),
         to: extent.start,

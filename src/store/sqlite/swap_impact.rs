@@ -8,18 +8,18 @@ use sqlx::SqliteConnection;
 
 use super::connection::at;
 use super::sql;
-use crate::store::{Dependent, Generation, GenerationStatus, StoreError, Surroundings};
+use crate::store::{Dependent, Generation, GenerationStatus, StoreError, SwapImpact};
 
-pub(super) async fn surroundings(
+pub(super) async fn swap_impact(
     connection: &mut SqliteConnection,
     live: &GenerationStatus,
-) -> Result<Surroundings, StoreError> {
+) -> Result<SwapImpact, StoreError> {
     let mut bytes = 0;
     for table in &live.tables {
         bytes += size(connection, table, live.generation).await?;
     }
     let dependents = dependents(connection, &live.tables).await?;
-    Ok(Surroundings { bytes, dependents, ..Surroundings::default() })
+    Ok(SwapImpact { bytes, dependents, ..SwapImpact::default() })
 }
 
 /// What a table takes with its indexes, in bytes. The SQLite that we are built with has dbstat.

@@ -3,16 +3,16 @@
 use readcast_core::{Column, Definition, Presence, TableSpec, TopicPartition};
 use serde::Serialize;
 
-use super::reach::forgotten;
+use super::log_history::forgotten;
 use crate::source::{Extent, Extents};
 use crate::store::{
-    Addition, Begin, Command, Dependent, GenerationStatus, Operation, OperationState, Rebuild, Surroundings,
+    Command, Dependent, GenerationStatus, Operation, OperationState, Rebuild, RebuildStart, SwapImpact, UserAddition,
     declaration_changes,
 };
 
 /// What a rebuild would take, as far as it can be known beforehand.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Foresight {
+pub struct RebuildPreview {
     /// The projection's name.
     pub projection: String,
     /// The generation that readers see.
@@ -20,9 +20,9 @@ pub struct Foresight {
     /// What the code declares otherwise than what built that generation, a sentence each.
     pub changes: Vec<String>,
     /// Whether it is needed.
-    pub need: Need,
+    pub need: RebuildNeed,
     /// What would be read of each partition.
-    pub reads: Vec<Stretch>,
+    pub reads: Vec<OffsetRange>,
     /// How many offsets that are.
     pub records: u64,
     /// How long that takes at the rate of the latest rebuild, if there was one.
@@ -40,7 +40,7 @@ pub struct Foresight {
     /// Why the stable names can't be changed in place, a sentence each.
     pub incompatible: Vec<String>,
     /// What users added to the live tables and the stable names, and what becomes of it.
-    pub additions: Vec<Addition>,
+    pub additions: Vec<UserAddition>,
     /// Why the rebuild would be refused, a sentence each.
     pub refusals: Vec<String>,
 }
@@ -48,7 +48,7 @@ pub struct Foresight {
 /// Whether a projection has to be rebuilt.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(tag = "kind", content = "reason", rename_all = "snake_case")]
-pub enum Need {
+pub enum RebuildNeed {
     /// The code declares what built the live generation: a rebuild would only repair rows.
     Nothing,
     /// A copy of the live rows will do, under the condition that this says.
@@ -59,7 +59,7 @@ pub enum Need {
 
 /// What is read of one partition: the offsets from `from` up to, and without, `to`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Stretch {
+pub struct OffsetRange {
     /// Which topic.
     pub topic: String,
     /// Which of its partitions.
@@ -72,7 +72,7 @@ pub struct Stretch {
 
 /// What was found of the log and the store.
 #[derive(Clone, Copy, Debug)]
-pub struct Found<'a> {
+pub struct PreviewInputs<'a> {
     /// The generation that readers see.
     pub live: &'a GenerationStatus,
     /// How far each partition reaches.
@@ -80,22 +80,22 @@ pub struct Found<'a> {
     /// Operations on the projection, by number.
     pub operations: &'a [Operation],
     /// What is around the live tables.
-    pub surroundings: &'a Surroundings,
+    pub swap_impact: &'a SwapImpact,
     /// What users added to them.
-    pub additions: &'a [Addition],
+    pub additions: &'a [UserAddition],
     /// What depends on the physical tables of the live generation and of those that stand by.
     pub dependents: &'a [Dependent],
 }
 
-impl Foresight {
+impl RebuildPreview {
     /// What the rebuild that `asked` describes would take, with `definition`.
-    pub fn of(asked: &Rebuild, definition: &Definition, found: Found<'_>) -> Self {
-        let Found { live, extents, operations, surroundings, additions, dependents } = found;
+    pub fn of(asked: &Rebuild, definition: &Definition, found: PreviewInputs<'_>) -> Self {
+        let PreviewInputs { live, extents, operations, swap_impact, additions, dependents } = found;
         let changes = declaration_changes(definition, live);
         let version_changed = i64::from(live.version) != i64::from(definition.version());
-        let reads = stretches(&asked.begin, extents, live);
+        let reads = offset_ranges(&asked.begin, extents, live);
         let records = reads.iter().map(|stretch| u64::try_from(stretch.to - stretch.from).unwrap_or(0)).sum();
-        let forgotten = if asked.begin == Begin::Earliest { forgotten(extents, Some(live)) } else { Vec::new() };
+        let forgotten = if asked.begin == RebuildStart::Earliest { forgotten(extents, Some(live)) } else { Vec::new() };
         let forgotten: Vec<String> = forgotten.iter().map(ToString::to_string).collect();
         Self {
             projection: live.projection.clone(),
@@ -105,32 +105,32 @@ impl Foresight {
             reads,
             records,
             seconds: measured_rate(operations).map(|per_second| records as f64 / per_second),
-            bytes: surroundings.bytes,
-            refusals: refusals(asked, &forgotten, surroundings),
+            bytes: swap_impact.bytes,
+            refusals: refusals(asked, &forgotten, swap_impact),
             forgotten,
-            grants: surroundings.grants.clone(),
-            dependents: surroundings.dependents.clone(),
+            grants: swap_impact.grants.clone(),
+            dependents: swap_impact.dependents.clone(),
             in_the_way: dependents.iter().map(ToString::to_string).collect(),
-            incompatible: surroundings.incompatible.clone(),
+            incompatible: swap_impact.incompatible.clone(),
             additions: additions.iter().cloned().map(|added| added.in_a_rebuild(asked.keep_indexes)).collect(),
         }
     }
 }
 
 /// Whether a rebuild is needed to get from the tables `old` to the tables `new`, where `changes` says all that differs.
-pub fn need(changes: &[String], old: &[TableSpec], new: &[TableSpec], version_changed: bool) -> Need {
+pub fn need(changes: &[String], old: &[TableSpec], new: &[TableSpec], version_changed: bool) -> RebuildNeed {
     if changes.is_empty() {
-        return Need::Nothing;
+        return RebuildNeed::Nothing;
     }
     match additions(old, new) {
         Some(added) if !version_changed && !added.is_empty() => {
-            Need::CopyIsEnough(format!("`--from live` is enough if only new events set {}", added.join(", ")))
+            RebuildNeed::CopyIsEnough(format!("`--from live` is enough if only new events set {}", added.join(", ")))
         }
         // Without a difference in the tables it is topics or event types that changed, of which nothing is recorded.
-        Some(_) if !version_changed && storage_changed(old, new) => {
-            Need::CopyIsEnough("`--from live` is enough if nothing but indexes or storage parameters changed".into())
-        }
-        _ => Need::Full,
+        Some(_) if !version_changed && storage_changed(old, new) => RebuildNeed::CopyIsEnough(
+            "`--from live` is enough if nothing but indexes or storage parameters changed".into(),
+        ),
+        _ => RebuildNeed::Full,
     }
 }
 
@@ -166,17 +166,22 @@ fn storage_changed(old: &[TableSpec], new: &[TableSpec]) -> bool {
 }
 
 /// What a rebuild that begins there reads of each partition.
-fn stretches(begin: &Begin, extents: &Extents, live: &GenerationStatus) -> Vec<Stretch> {
+fn offset_ranges(begin: &RebuildStart, extents: &Extents, live: &GenerationStatus) -> Vec<OffsetRange> {
     let positions = live.positions();
     let stretch = |(partition, extent): (&TopicPartition, &Extent)| {
         let live = || positions.get(partition).copied();
         let from = match begin {
-            Begin::Earliest => None,
-            Begin::Live => live(),
-            Begin::Offsets(offsets) => offsets.get(&partition.to_string()).copied().or_else(live),
+            RebuildStart::Earliest => None,
+            RebuildStart::Live => live(),
+            RebuildStart::Offsets(offsets) => offsets.get(&partition.to_string()).copied().or_else(live),
         };
         let from = from.unwrap_or(extent.start);
-        Stretch { topic: partition.topic.to_string(), partition: partition.partition, from, to: extent.end.max(from) }
+        OffsetRange {
+            topic: partition.topic.to_string(),
+            partition: partition.partition,
+            from,
+            to: extent.end.max(from),
+        }
     };
     extents.iter().map(stretch).collect()
 }
@@ -188,7 +193,7 @@ fn measured_rate(operations: &[Operation]) -> Option<f64> {
     done.filter_map(|operation| operation.progress.as_ref()?.per_second).find(|rate| *rate > 0.0)
 }
 
-fn refusals(asked: &Rebuild, forgotten: &[String], surroundings: &Surroundings) -> Vec<String> {
+fn refusals(asked: &Rebuild, forgotten: &[String], swap_impact: &SwapImpact) -> Vec<String> {
     let mut refusals = Vec::new();
     if !forgotten.is_empty() && !asked.accept_truncated {
         refusals.push(
@@ -197,11 +202,11 @@ fn refusals(asked: &Rebuild, forgotten: &[String], surroundings: &Surroundings) 
                 .into(),
         );
     }
-    let stuck = !surroundings.incompatible.is_empty() && !surroundings.dependents.is_empty();
+    let stuck = !swap_impact.incompatible.is_empty() && !swap_impact.dependents.is_empty();
     if stuck && !asked.no_activate {
         refusals.push(format!(
             "the views have to be made anew, which {} would prevent: drop what depends on them first",
-            surroundings.dependents.join(", ")
+            swap_impact.dependents.join(", ")
         ));
     }
     refusals
@@ -218,43 +223,46 @@ pub(crate) mod tests {
         TableSpec::new("t").key("id", ColumnType::Text).column("a", ColumnType::I64)
     }
 
-    fn needed(old: TableSpec, new: TableSpec) -> Need {
+    fn needed(old: TableSpec, new: TableSpec) -> RebuildNeed {
         let (old, new) = ([old], [new]);
         need(&differences(&old, &new), &old, &new, false)
     }
 
     #[test]
     fn what_rows_can_do_without_needs_no_replay() {
-        let copy = |new| matches!(needed(table(), new), Need::CopyIsEnough(_));
-        assert_eq!(needed(table(), table()), Need::Nothing);
+        let copy = |new| matches!(needed(table(), new), RebuildNeed::CopyIsEnough(_));
+        assert_eq!(needed(table(), table()), RebuildNeed::Nothing);
         assert!(copy(table().nullable("b", ColumnType::Text)));
         assert!(copy(table().with_default("b", ColumnType::I64, 0).index(["b"])));
         assert!(copy(table().index(["a"])));
         assert!(copy(table().storage("fillfactor", 70)));
         let said = needed(table(), table().nullable("b", ColumnType::Text).nullable("c", ColumnType::Text));
-        assert_eq!(said, Need::CopyIsEnough("`--from live` is enough if only new events set `t.b`, `t.c`".into()));
+        assert_eq!(
+            said,
+            RebuildNeed::CopyIsEnough("`--from live` is enough if only new events set `t.b`, `t.c`".into())
+        );
     }
 
     #[test]
     fn what_changes_rows_that_stand_needs_a_replay() {
-        let full = |new| needed(table(), new) == Need::Full;
+        let full = |new| needed(table(), new) == RebuildNeed::Full;
         assert!(full(table().column("b", ColumnType::Text)), "a required column");
         assert!(full(TableSpec::new("t").key("id", ColumnType::Text).column("a", ColumnType::I32)), "another type");
         assert!(full(TableSpec::new("t").key("id", ColumnType::Text)), "a column is gone");
         assert!(full(TableSpec::new("u").key("id", ColumnType::Text)), "another table");
         let pair = || table().nullable("x", ColumnType::I64).nullable("y", ColumnType::I64);
-        assert_eq!(needed(pair().newer_by("x", "y"), pair().newer_by("y", "x")), Need::Full);
+        assert_eq!(needed(pair().newer_by("x", "y"), pair().newer_by("y", "x")), RebuildNeed::Full);
     }
 
     #[test]
     fn what_the_tables_do_not_show_needs_a_replay() {
         let changes = ["its version changed from 1 to 2".to_owned()];
-        assert_eq!(need(&changes, &[table()], &[table()], true), Need::Full);
-        assert_eq!(need(&changes, &[table()], &[table().nullable("b", ColumnType::Text)], true), Need::Full);
+        assert_eq!(need(&changes, &[table()], &[table()], true), RebuildNeed::Full);
+        assert_eq!(need(&changes, &[table()], &[table().nullable("b", ColumnType::Text)], true), RebuildNeed::Full);
         let topics = ["its topics, its event types or the order of its columns changed".to_owned()];
-        assert_eq!(need(&topics, &[table()], &[table()], false), Need::Full);
+        assert_eq!(need(&topics, &[table()], &[table()], false), RebuildNeed::Full);
         let another = [table(), TableSpec::new("u").key("id", ColumnType::Text)];
-        assert_eq!(need(&differences(&[table()], &another), &[table()], &another, false), Need::Full);
+        assert_eq!(need(&differences(&[table()], &another), &[table()], &another, false), RebuildNeed::Full);
     }
 
     fn live_at(next_offsets: &[(i32, i64)]) -> GenerationStatus {
@@ -268,10 +276,10 @@ pub(crate) mod tests {
         let extents =
             Extents::from([(partition(0), extent(5, 50)), (partition(1), extent(0, 80)), (partition(2), extent(3, 9))]);
         let live = live_at(&[(0, 40), (1, 70)]);
-        let froms = |begin| stretches(&begin, &extents, &live).iter().map(|read| read.from).collect::<Vec<_>>();
-        assert_eq!(froms(Begin::Earliest), [5, 0, 3]);
-        assert_eq!(froms(Begin::Live), [40, 70, 3], "the live one has not begun with the last yet");
-        assert_eq!(froms(Begin::Offsets([("orders/1".to_owned(), 60)].into())), [40, 60, 3]);
+        let froms = |begin| offset_ranges(&begin, &extents, &live).iter().map(|read| read.from).collect::<Vec<_>>();
+        assert_eq!(froms(RebuildStart::Earliest), [5, 0, 3]);
+        assert_eq!(froms(RebuildStart::Live), [40, 70, 3], "the live one has not begun with the last yet");
+        assert_eq!(froms(RebuildStart::Offsets([("orders/1".to_owned(), 60)].into())), [40, 60, 3]);
     }
 
     #[test]
@@ -303,14 +311,14 @@ pub(crate) mod tests {
     #[test]
     fn a_log_that_is_cut_and_views_that_others_build_on_are_refused_beforehand() {
         let cut = ["orders/0: [0, 5) is gone, 5 offsets".to_owned()];
-        let free = Surroundings::default();
+        let free = SwapImpact::default();
         assert_eq!(refusals(&asked(), &[], &free).len(), 0);
         assert_eq!(refusals(&asked(), &cut, &free).len(), 1);
         assert_eq!(refusals(&Rebuild { accept_truncated: true, ..asked() }, &cut, &free).len(), 0);
-        let tied = Surroundings {
+        let tied = SwapImpact {
             dependents: vec!["view report".into()],
             incompatible: vec!["column `a` is gone".into()],
-            ..Surroundings::default()
+            ..SwapImpact::default()
         };
         assert!(refusals(&asked(), &[], &tied)[0].contains("view report"));
         assert_eq!(refusals(&Rebuild { no_activate: true, ..asked() }, &[], &tied).len(), 0);

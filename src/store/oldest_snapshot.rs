@@ -4,7 +4,7 @@ use std::fmt;
 
 /// Somebody's snapshot, or what comes of one, that keeps a store from removing old versions of rows.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct HeldBack {
+pub struct OldestSnapshot {
     /// Whose it is, since when, and what comes of it: the beginning of a sentence.
     pub what: String,
     /// What to do about it.
@@ -13,7 +13,7 @@ pub struct HeldBack {
     pub seconds: Option<u64>,
 }
 
-impl fmt::Display for HeldBack {
+impl fmt::Display for OldestSnapshot {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}. Next: {}", self.what, self.next)
     }

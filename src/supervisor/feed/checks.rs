@@ -6,12 +6,12 @@ use std::time::Duration;
 use readcast_core::TopicPartition;
 use tokio::time::Instant;
 
-use super::{Feed, Partition, Run, TICK};
+use super::{Feed, OwnedPartition, Run, TICK};
 use crate::error::Failure;
 use crate::health::State;
 use crate::source::{Extents, Known, SourceError, Verdict, added, examine, verify};
-use crate::store::{GenerationStatus, Positions, RecordedError, StoreError, Trouble};
-use crate::supervisor::watch::{self, Sight};
+use crate::store::{GenerationError, GenerationStatus, Positions, RecordedError, StoreError};
+use crate::supervisor::stall_detector::{self, PartitionSample};
 use crate::supervisor::{Options, Shared};
 
 /// Makes sure that the log is the one that all checkpoints point into, whoever has the partitions now. How far it
@@ -39,9 +39,9 @@ pub(super) async fn same_log(feed: &Feed, shared: &Shared) -> Result<Extents, Fa
 
 /// Notes in the store what keeps the generation from going on, for `readcast status`. Where the store itself is the
 /// trouble, that may not succeed, and must not take long: it is noted again for as long as it is so.
-pub(super) async fn note(shared: &Shared, feed: &Feed, options: &Options, trouble: &Trouble) {
+pub(super) async fn note(shared: &Shared, feed: &Feed, options: &Options, trouble: &GenerationError) {
     let instance = options.instance();
-    let noted = shared.store.record_trouble(feed.name(), feed.generation, &instance, trouble);
+    let noted = shared.store.record_error(feed.name(), feed.generation, &instance, trouble);
     within_a_tick(feed, noted).await;
 }
 
@@ -49,7 +49,7 @@ pub(super) async fn note(shared: &Shared, feed: &Feed, options: &Options, troubl
 /// does not succeed, the store goes on saying otherwise, and whoever looks there and finds it well notes it again.
 pub(super) async fn all_is_well(shared: &Shared, feed: &Feed, options: &Options) {
     let instance = options.instance();
-    within_a_tick(feed, shared.store.forget_trouble(feed.name(), feed.generation, &instance)).await;
+    within_a_tick(feed, shared.store.clear_error(feed.name(), feed.generation, &instance)).await;
 }
 
 async fn within_a_tick(feed: &Feed, noted: impl Future<Output = Result<(), StoreError>>) {
@@ -73,7 +73,7 @@ pub(super) enum Mirror {
 const MIRROR_ALL: Duration = Duration::from_secs(300);
 
 /// What the store says of positions.
-struct Standing {
+struct StoredPositions {
     ours: Positions,
     /// Those of the live generation, where it goes before ours.
     live: Option<Positions>,
@@ -81,7 +81,7 @@ struct Standing {
     error: Option<RecordedError>,
 }
 
-impl Standing {
+impl StoredPositions {
     async fn read(feed: &Feed, shared: &Shared) -> Result<Self, StoreError> {
         let ours = shared.store.positions(feed.name(), Some(feed.generation)).await?;
         let live = match feed.gives_way() {
@@ -95,15 +95,15 @@ impl Standing {
 }
 
 impl Run<'_> {
-    pub(super) async fn look_around(&mut self) -> Result<(), Failure> {
+    pub(super) async fn run_checks(&mut self) -> Result<(), Failure> {
         let all = self.mirrored_all.elapsed() >= MIRROR_ALL;
         self.mirror(if all { Mirror::All } else { Mirror::Changed });
         let each_time = self.goal.is_some() || self.feed.gives_way();
-        let at_store = self.pace.looks_at_store(Instant::now(), each_time);
+        let at_store = self.schedule.looks_at_store(Instant::now(), each_time);
         // No answer is needed to go on; what is wrong shows where it hurts.
         let extents = tokio::time::timeout(TICK, self.shared.source.extents(self.feed.definition.topics()));
         let standing = tokio::time::timeout(TICK, async {
-            if at_store { Standing::read(self.feed, self.shared).await.map(Some) } else { Ok(None) }
+            if at_store { StoredPositions::read(self.feed, self.shared).await.map(Some) } else { Ok(None) }
         });
         let (extents, standing) = tokio::join!(extents, standing);
         let mut stalled = self.stalled_lane()?;
@@ -120,18 +120,18 @@ impl Run<'_> {
             self.still_the_same_store(&standing.ours)?;
             recorded = standing.error.as_ref();
         }
-        let runs = stalled.is_none() && self.voice.state() == Some(State::Running) && !self.throttle.closed;
+        let runs = stalled.is_none() && self.reporter.state() == Some(State::Running) && !self.throttle.closed;
         let has_all = extents.is_some_and(|extents| self.has_all_of(&extents));
         self.tell(stalled, recorded).await;
         self.unidentified.tell(self.feed, self.options, self.shared).await;
         // A bounded run waits for what others do.
-        self.pace.looked(Instant::now(), runs && has_all && standing.is_some() && self.goal.is_none());
+        self.schedule.looked(Instant::now(), runs && has_all && standing.is_some() && self.goal.is_none());
         Ok(())
     }
 
     /// Whether everything that the log holds of our partitions is in the database.
     fn has_all_of(&self, extents: &Extents) -> bool {
-        let has_all = |(partition, held): (&TopicPartition, &Partition)| {
+        let has_all = |(partition, held): (&TopicPartition, &OwnedPartition)| {
             extents.get(partition).is_some_and(|extent| extent.end <= held.next_offset)
         };
         self.partitions.iter().all(has_all)
@@ -160,9 +160,10 @@ impl Run<'_> {
 
     /// What is to be said of a lane, or of the thread that polls.
     fn stalled_lane(&self) -> Result<Option<String>, Failure> {
-        watch::poller(self.subscription.last_sign())?;
+        stall_detector::poller(self.subscription.last_sign())?;
         let lanes = self.activities.iter().enumerate();
-        let said: Vec<_> = lanes.map(|(number, at)| watch::lane(number, at.now())).collect::<Result<_, _>>()?;
+        let said: Vec<_> =
+            lanes.map(|(number, at)| stall_detector::lane(number, at.now())).collect::<Result<_, _>>()?;
         Ok(said.into_iter().flatten().next())
     }
 
@@ -185,8 +186,8 @@ impl Run<'_> {
         // Nothing is taken from the source while it is closed.
         for (partition, held) in self.partitions.iter().filter(|_| !self.throttle.closed) {
             let Some(extent) = extents.get(partition) else { continue };
-            let sight = Sight { delivered: held.delivered, next_offset: held.next_offset, end: extent.end };
-            said = said.or(self.watch.look(partition, sight, Instant::now())?);
+            let sight = PartitionSample { delivered: held.delivered, next_offset: held.next_offset, end: extent.end };
+            said = said.or(self.stall_detector.look(partition, sight, Instant::now())?);
         }
         Ok(said)
     }
@@ -194,19 +195,20 @@ impl Run<'_> {
     /// Says how the generation fares, here and in the store. What the store says decides whether it has to be told that
     /// all is well: again and again, until it says nothing else.
     async fn tell(&mut self, stalled: Option<String>, recorded: Option<&RecordedError>) {
-        let state = self.voice.state();
+        let state = self.reporter.state();
         match (stalled, state) {
             (_, Some(State::Retrying { attempt, reason })) => {
-                note(self.shared, self.feed, self.options, &Trouble { text: reason, attempt: Some(attempt) }).await;
+                note(self.shared, self.feed, self.options, &GenerationError { text: reason, attempt: Some(attempt) })
+                    .await;
             }
             (Some(reason), _) => {
-                let trouble = Trouble { text: reason.clone(), attempt: Some(0) };
+                let trouble = GenerationError { text: reason.clone(), attempt: Some(0) };
                 note(self.shared, self.feed, self.options, &trouble).await;
-                self.voice.say(State::Stalled { reason });
+                self.reporter.set(State::Stalled { reason });
             }
             (None, state) => {
                 if matches!(state, Some(State::Stalled { .. })) {
-                    self.voice.say(State::Running);
+                    self.reporter.set(State::Running);
                 }
                 if recorded.is_some_and(|error| error.is_for(&self.options.instance())) {
                     all_is_well(self.shared, self.feed, self.options).await;

@@ -2,17 +2,17 @@
 
 use std::path::Path;
 
-use crate::store::HeldBack;
+use crate::store::OldestSnapshot;
 
 /// From this length on somebody keeps it from being emptied, or did; SQLite does so after every 4 MB.
 const LONG: u64 = 64 << 20;
 
 /// What is to be said of the write-ahead log of the file at `path`.
-pub(super) fn held_back(path: &Path) -> Option<HeldBack> {
+pub(super) fn oldest_snapshot(path: &Path) -> Option<OldestSnapshot> {
     let mut log = path.as_os_str().to_owned();
     log.push("-wal");
     let bytes = std::fs::metadata(&log).ok()?.len();
-    (bytes >= LONG).then(|| HeldBack {
+    (bytes >= LONG).then(|| OldestSnapshot {
         what: format!(
             "The write-ahead log {} has {} MiB: a reader that leaves its transaction open keeps it from being emptied, or a \
              large transaction was written, and every read searches all of it",
@@ -33,12 +33,12 @@ mod tests {
     fn a_long_write_ahead_log_is_told_of() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("read.db");
-        assert_eq!(held_back(&path), None, "there is none");
+        assert_eq!(oldest_snapshot(&path), None, "there is none");
         let log = std::fs::File::create(dir.path().join("read.db-wal")).unwrap();
         log.set_len(LONG - 1).unwrap();
-        assert_eq!(held_back(&path), None);
+        assert_eq!(oldest_snapshot(&path), None);
         log.set_len(LONG).unwrap();
-        let told = held_back(&path).unwrap().to_string();
+        let told = oldest_snapshot(&path).unwrap().to_string();
         assert!(told.contains("read.db-wal has 64 MiB: a reader"), "{told}");
     }
 }

@@ -18,7 +18,7 @@ const LONGEST_COMMIT: Duration = Duration::from_secs(180);
 
 /// What a partition delivers, at one look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Sight {
+pub(super) struct PartitionSample {
     /// Up to here its records have come out of the log.
     pub(super) delivered: i64,
     /// Up to here they are in the database.
@@ -29,15 +29,15 @@ pub(super) struct Sight {
 
 /// Watches one generation, from run to run.
 #[derive(Debug)]
-pub(super) struct Watch {
+pub(super) struct StallDetector {
     /// How long a partition may deliver nothing of what there is.
     patience: Duration,
-    partitions: BTreeMap<TopicPartition, Silence>,
+    partitions: BTreeMap<TopicPartition, WatchedPartition>,
 }
 
 #[derive(Debug)]
-struct Silence {
-    seen: Sight,
+struct WatchedPartition {
+    seen: PartitionSample,
     since: Instant,
     /// The end of the log when its client last said that there is no more: markers of transactions are no records.
     all_until: i64,
@@ -45,7 +45,7 @@ struct Silence {
     cured_at: Option<i64>,
 }
 
-impl Watch {
+impl StallDetector {
     pub(super) fn new(patience: Duration) -> Self {
         Self { patience, partitions: BTreeMap::new() }
     }
@@ -69,10 +69,10 @@ impl Watch {
     pub(super) fn look(
         &mut self,
         partition: &TopicPartition,
-        sight: Sight,
+        sight: PartitionSample,
         now: Instant,
     ) -> Result<Option<String>, Failure> {
-        let silence = self.partitions.entry(partition.clone()).or_insert_with(|| Silence {
+        let silence = self.partitions.entry(partition.clone()).or_insert_with(|| WatchedPartition {
             seen: sight,
             since: now,
             all_until: i64::MIN,
@@ -130,53 +130,53 @@ mod tests {
         TopicPartition::new("orders", 3)
     }
 
-    fn sight(delivered: i64, next_offset: i64, end: i64) -> Sight {
-        Sight { delivered, next_offset, end }
+    fn sight(delivered: i64, next_offset: i64, end: i64) -> PartitionSample {
+        PartitionSample { delivered, next_offset, end }
     }
 
     /// A watch of one partition, looked at so many seconds after its beginning.
-    struct Watched(Watch, Instant);
+    struct Watched(StallDetector, Instant);
 
     impl Watched {
         fn new() -> Self {
-            Self(Watch::new(PATIENCE), Instant::now())
+            Self(StallDetector::new(PATIENCE), Instant::now())
         }
 
-        fn look(&mut self, seconds: u64, sight: Sight) -> Result<Option<String>, Failure> {
+        fn look(&mut self, seconds: u64, sight: PartitionSample) -> Result<Option<String>, Failure> {
             self.0.look(&orders(), sight, self.1 + Duration::from_secs(seconds))
         }
     }
 
     #[test]
     fn fault_26_a_partition_that_delivers_nothing_of_what_there_is_is_cured_once_and_then_told_of() {
-        let mut watch = Watched::new();
-        assert_eq!(watch.look(0, sight(5, 5, 9)), Ok(None));
-        assert_eq!(watch.look(30, sight(6, 6, 9)), Ok(None), "it moves");
-        let stalled = watch.look(90, sight(6, 6, 9)).unwrap_err();
+        let mut stall_detector = Watched::new();
+        assert_eq!(stall_detector.look(0, sight(5, 5, 9)), Ok(None));
+        assert_eq!(stall_detector.look(30, sight(6, 6, 9)), Ok(None), "it moves");
+        let stalled = stall_detector.look(90, sight(6, 6, 9)).unwrap_err();
         assert_eq!(
             stalled.to_string(),
             "stalled: orders/3 has delivered nothing for 60 seconds, and ends 3 offsets further"
         );
-        watch.0.begin(watch.1 + Duration::from_secs(100));
-        assert_eq!(watch.look(100, sight(6, 6, 9)), Ok(None), "it has its time again");
-        let told = watch.look(161, sight(6, 6, 9)).unwrap().unwrap();
+        stall_detector.0.begin(stall_detector.1 + Duration::from_secs(100));
+        assert_eq!(stall_detector.look(100, sight(6, 6, 9)), Ok(None), "it has its time again");
+        let told = stall_detector.look(161, sight(6, 6, 9)).unwrap().unwrap();
         assert!(told.contains("a transaction of a producer may be open"), "{told}");
-        assert_eq!(watch.look(162, sight(9, 9, 9)), Ok(None), "it is over");
+        assert_eq!(stall_detector.look(162, sight(9, 9, 9)), Ok(None), "it is over");
     }
 
     #[test]
     fn a_partition_that_waits_for_us_or_has_no_more_is_not_silent() {
-        let mut watch = Watched::new();
+        let mut stall_detector = Watched::new();
         for (seconds, quiet) in [(0, sight(5, 3, 9)), (1_000, sight(9, 9, 9))] {
-            assert_eq!(watch.look(seconds, quiet), Ok(None));
-            assert_eq!(watch.look(seconds + 500, quiet), Ok(None), "{quiet:?}");
+            assert_eq!(stall_detector.look(seconds, quiet), Ok(None));
+            assert_eq!(stall_detector.look(seconds + 500, quiet), Ok(None), "{quiet:?}");
         }
         // A marker at the end of the log is no record: the client says that there is no more.
-        assert_eq!(watch.look(1_501, sight(9, 9, 10)), Ok(None));
-        watch.0.at_end(&orders());
-        assert_eq!(watch.look(3_000, sight(9, 9, 10)), Ok(None));
-        assert_eq!(watch.look(3_001, sight(9, 9, 11)), Ok(None), "there is more since");
-        assert!(watch.look(3_100, sight(9, 9, 11)).is_err());
+        assert_eq!(stall_detector.look(1_501, sight(9, 9, 10)), Ok(None));
+        stall_detector.0.at_end(&orders());
+        assert_eq!(stall_detector.look(3_000, sight(9, 9, 10)), Ok(None));
+        assert_eq!(stall_detector.look(3_001, sight(9, 9, 11)), Ok(None), "there is more since");
+        assert!(stall_detector.look(3_100, sight(9, 9, 11)).is_err());
     }
 
     #[test]

@@ -4,13 +4,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 /// When the thread was last seen.
-pub(super) struct Pulse {
+pub(super) struct Heartbeat {
     born: Instant,
     /// In milliseconds after `born`.
     last: AtomicU64,
 }
 
-impl Pulse {
+impl Heartbeat {
     pub(super) fn new() -> Self {
         Self { born: Instant::now(), last: AtomicU64::new(0) }
     }

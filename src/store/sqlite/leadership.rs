@@ -9,14 +9,14 @@ use readcast_core::Definition;
 
 use super::connection::Connection;
 use super::{
-    Writes, additions, build, checkpoints, comparison, dead_letters, holds, lifecycle, operations, pass, rows,
-    surroundings, swap,
+    Writes, additions, build, checkpoints, comparison, dead_letters, holds, lifecycle, operations, pass, rows, swap,
+    swap_impact,
 };
 use crate::failpoint;
 use crate::source::Extents;
 use crate::store::{
-    Build, Committed, Comparison, Dropped, Generation, GenerationStatus, Lead, Load, Move, OperationProgress,
-    OperationState, ParkedIn, Phase, StoreError, Swap, Swapped, Written,
+    BuildOptions, CheckpointMove, CommitOutcome, Comparison, DropOutcome, Generation, GenerationStatus, Leadership,
+    Load, OperationProgress, OperationState, ParkedIn, Phase, StoreError, Swap, SwapOutcome, Written,
 };
 
 /// The projections that somebody in this process leads, or does a chore for: each by its name and the right to it.
@@ -30,14 +30,14 @@ impl Led {
 }
 
 /// Leads one projection, or does a chore for it, as long as it lives.
-pub(super) struct SqliteLead {
+pub(super) struct SqliteLeadership {
     reads: Arc<Connection>,
     writes: Arc<Writes>,
     projection: String,
     right: &'static str,
 }
 
-impl SqliteLead {
+impl SqliteLeadership {
     /// `None` when somebody has that right already.
     pub(super) fn take(
         reads: &Arc<Connection>,
@@ -51,19 +51,19 @@ impl SqliteLead {
     }
 }
 
-impl Drop for SqliteLead {
+impl Drop for SqliteLeadership {
     fn drop(&mut self) {
         self.writes.led.lock().remove(&(std::mem::take(&mut self.projection), self.right));
     }
 }
 
 #[async_trait]
-impl Lead for SqliteLead {
+impl Leadership for SqliteLeadership {
     async fn begin(
         &mut self,
         operation: i64,
         definition: &Definition,
-        build: &Build,
+        build: &BuildOptions,
         starts: &Extents,
     ) -> Result<Generation, StoreError> {
         let mut turn = self.writes.connection.begin().await?;
@@ -97,7 +97,7 @@ impl Lead for SqliteLead {
     }
 
     /// Any error leaves by `?`, which drops the turn and with it the transaction.
-    async fn load(&mut self, mut load: Load<'_>) -> Result<Committed, StoreError> {
+    async fn load(&mut self, mut load: Load<'_>) -> Result<CommitOutcome, StoreError> {
         let of = ParkedIn { projection: &self.projection, generation: load.generation };
         let mut turn = match pass(&self.writes.connection, of, load.commit.guarded()?).await? {
             Ok(turn) => turn,
@@ -115,7 +115,7 @@ impl Lead for SqliteLead {
         }
         failpoint::hit("load_before_commit");
         turn.commit().await?;
-        Ok(Committed::Applied(written))
+        Ok(CommitOutcome::Applied(written))
     }
 
     async fn index(&mut self, definition: &Definition, generation: Generation) -> Result<(), StoreError> {
@@ -148,10 +148,10 @@ impl Lead for SqliteLead {
         turn.commit().await
     }
 
-    async fn swap(&mut self, swap: &Swap<'_>) -> Result<Swapped, StoreError> {
+    async fn swap(&mut self, swap: &Swap<'_>) -> Result<SwapOutcome, StoreError> {
         let mut turn = self.writes.connection.begin().await?;
         let swapped = swap::swap(&mut turn, swap).await?;
-        if swapped != Swapped::Done {
+        if swapped != SwapOutcome::Done {
             turn.roll_back().await?;
             return Ok(swapped);
         }
@@ -174,28 +174,28 @@ impl Lead for SqliteLead {
     }
 
     /// They are never in use: readers of the file have a state of their own.
-    async fn drop_tables(&mut self, ended: &GenerationStatus) -> Result<Dropped, StoreError> {
+    async fn drop_tables(&mut self, ended: &GenerationStatus) -> Result<DropOutcome, StoreError> {
         let mut turn = self.writes.connection.begin().await?;
-        let dependents = surroundings::physical_dependents(&mut turn, ended).await?;
+        let dependents = swap_impact::physical_dependents(&mut turn, ended).await?;
         match lifecycle::drop_tables(&mut turn, ended).await {
             Ok(()) => {
                 turn.commit().await?;
-                Ok(Dropped::Done(dependents))
+                Ok(DropOutcome::Done(dependents))
             }
             // Rows of a user's table refer to rows of one of them.
             Err(lifecycle::Undroppable::ReferredTo(error)) => {
                 turn.roll_back().await?;
-                if dependents.is_empty() { Err(error) } else { Ok(Dropped::Kept(dependents)) }
+                if dependents.is_empty() { Err(error) } else { Ok(DropOutcome::Kept(dependents)) }
             }
             Err(lifecycle::Undroppable::Other(error)) => Err(error),
         }
     }
 
-    async fn resume_at(&mut self, moves: &[Move], operation: i64, outcome: &str) -> Result<(), StoreError> {
+    async fn resume_at(&mut self, moves: &[CheckpointMove], operation: i64, outcome: &str) -> Result<(), StoreError> {
         let mut turn = self.writes.connection.begin().await?;
         for step in moves {
             let of = ParkedIn { projection: &self.projection, generation: step.generation };
-            let checkpoints = checkpoints::Of::new(of.projection, of.generation);
+            let checkpoints = checkpoints::Checkpoints::new(of.projection, of.generation);
             checkpoints.resume_at(&mut turn, &step.partition, step.to.as_ref()).await?;
             dead_letters::cut_ledger(&mut turn, of).await?;
         }

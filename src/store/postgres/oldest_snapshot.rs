@@ -7,7 +7,7 @@ use sqlx::{AssertSqlSafe, PgConnection, Row};
 
 use super::connection::at;
 use super::sql::{TIME, quoted};
-use crate::store::{HeldBack, StoreError};
+use crate::store::{OldestSnapshot, StoreError};
 
 /// Of what says nothing of its age in seconds, so many transactions ago is old.
 const OLD_IN_TRANSACTIONS: i64 = 100_000;
@@ -15,7 +15,10 @@ const OLD_IN_TRANSACTIONS: i64 = 100_000;
 /// The oldest snapshot that has been held for `age`, whoever holds it: a session in this database, a transaction that was
 /// prepared in it, a replication slot or a standby. A slot's `catalog_xmin` holds back the system's tables alone, and
 /// vacuum itself holds back nothing.
-pub(super) async fn held_back(connection: &mut PgConnection, age: Duration) -> Result<Option<HeldBack>, StoreError> {
+pub(super) async fn oldest_snapshot(
+    connection: &mut PgConnection,
+    age: Duration,
+) -> Result<Option<OldestSnapshot>, StoreError> {
     let oldest = format!(
         "SELECT kind, name, login, program, address, state, process, transactions,
                 floor(extract(epoch FROM now() - since))::int8 AS seconds,
@@ -44,7 +47,7 @@ pub(super) async fn held_back(connection: &mut PgConnection, age: Duration) -> R
     found.map_err(at("looking for the oldest snapshot"))
 }
 
-fn described(row: &PgRow) -> sqlx::Result<HeldBack> {
+fn described(row: &PgRow) -> sqlx::Result<OldestSnapshot> {
     let seconds: Option<i64> = row.try_get("seconds")?;
     let since: Option<String> = row.try_get("since")?;
     let transactions: i32 = row.try_get("transactions")?;
@@ -57,7 +60,7 @@ fn described(row: &PgRow) -> sqlx::Result<HeldBack> {
         "The oldest snapshot in this database is held {held} by {holder}: versions of rows that were replaced since can't \
          be removed, so tables grow and what changes often gets slower to read and to write"
     );
-    Ok(HeldBack { what, next, seconds: seconds.map(|seconds| seconds.max(0).unsigned_abs()) })
+    Ok(OldestSnapshot { what, next, seconds: seconds.map(|seconds| seconds.max(0).unsigned_abs()) })
 }
 
 /// Whose it is, and what to do about it.

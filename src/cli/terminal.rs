@@ -6,7 +6,7 @@ use super::Refusal;
 
 /// `text` with all that a terminal would obey, instead of showing it, spelled out: control characters, with them the
 /// beginning of every escape sequence, and what turns the direction of writing or has no width.
-pub(super) fn inert(text: &str) -> String {
+pub(super) fn escape(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
     for c in text.chars() {
         if is_obeyed(c) { shown.extend(c.escape_default()) } else { shown.push(c) }
@@ -15,8 +15,8 @@ pub(super) fn inert(text: &str) -> String {
 }
 
 /// The same of a text of several lines, which stay lines.
-pub(super) fn inert_lines(text: &str) -> String {
-    text.lines().map(inert).collect::<Vec<_>>().join("\n")
+pub(super) fn escape_lines(text: &str) -> String {
+    text.lines().map(escape).collect::<Vec<_>>().join("\n")
 }
 
 /// The beginning of `bytes` as text, harmless, of at most `most` characters before they are spelled out.
@@ -24,8 +24,8 @@ pub(super) fn glimpse(bytes: &[u8], most: usize) -> String {
     // No character takes more bytes than four.
     let beginning = String::from_utf8_lossy(bytes.get(..4 * (most + 1)).unwrap_or(bytes));
     match beginning.char_indices().nth(most) {
-        Some((end, _)) => inert(&beginning[..end]) + "…",
-        None => inert(&beginning),
+        Some((end, _)) => escape(&beginning[..end]) + "…",
+        None => escape(&beginning),
     }
 }
 
@@ -68,8 +68,8 @@ mod tests {
 
     #[test]
     fn fault_36_what_a_terminal_would_obey_is_spelled_out() {
-        assert_eq!(inert("a\u{1b}[31mred\n\u{9b}2J\u{202e}txt"), "a\\u{1b}[31mred\\n\\u{9b}2J\\u{202e}txt");
-        assert_eq!(inert("<script>é €\"\\"), "<script>é €\"\\");
+        assert_eq!(escape("a\u{1b}[31mred\n\u{9b}2J\u{202e}txt"), "a\\u{1b}[31mred\\n\\u{9b}2J\\u{202e}txt");
+        assert_eq!(escape("<script>é €\"\\"), "<script>é €\"\\");
     }
 
     #[test]

@@ -12,7 +12,7 @@ const SLOW: Duration = Duration::from_secs(5);
 
 /// When to look next, and at what.
 #[derive(Debug)]
-pub(super) struct Pace {
+pub(super) struct CheckSchedule {
     last: Instant,
     wait: Duration,
     /// Whether anything has moved since the last look.
@@ -21,7 +21,7 @@ pub(super) struct Pace {
     store: Option<Instant>,
 }
 
-impl Pace {
+impl CheckSchedule {
     /// The first look is due at once.
     pub(super) fn new(now: Instant) -> Self {
         Self { last: now, wait: Duration::ZERO, moved: false, store: None }
@@ -64,21 +64,21 @@ mod tests {
     #[test]
     fn it_looks_ever_less_often_while_nothing_moves_and_soon_when_something_does() {
         let begun = Instant::now();
-        let mut pace = Pace::new(begun);
-        assert_eq!(pace.due(), begun);
+        let mut schedule = CheckSchedule::new(begun);
+        assert_eq!(schedule.due(), begun);
         let mut waits = Vec::new();
         for well in [false, true, true, true, true] {
-            let now = pace.due();
-            pace.looked(now, well);
-            waits.push((pace.due() - now).as_secs());
+            let now = schedule.due();
+            schedule.looked(now, well);
+            waits.push((schedule.due() - now).as_secs());
         }
         assert_eq!(waits, [1, 2, 4, 5, 5]);
-        let last = pace.last;
-        pace.hurry();
-        assert_eq!(pace.due(), last + FAST);
+        let last = schedule.last;
+        schedule.hurry();
+        assert_eq!(schedule.due(), last + FAST);
         for wait in [FAST, 2 * FAST] {
-            pace.looked(pace.due(), true);
-            assert_eq!(pace.due(), pace.last + wait);
+            schedule.looked(schedule.due(), true);
+            assert_eq!(schedule.due(), schedule.last + wait);
         }
     }
 
@@ -86,10 +86,10 @@ mod tests {
     fn it_looks_at_the_store_each_time_where_that_is_needed_and_now_and_then_elsewhere() {
         let begun = Instant::now();
         let at = |seconds| begun + Duration::from_secs(seconds);
-        let mut pace = Pace::new(begun);
-        let looks: Vec<bool> = (0..=6).map(|second| pace.looks_at_store(at(second), false)).collect();
+        let mut schedule = CheckSchedule::new(begun);
+        let looks: Vec<bool> = (0..=6).map(|second| schedule.looks_at_store(at(second), false)).collect();
         assert_eq!(looks, [true, false, false, false, false, true, false]);
-        assert!(pace.looks_at_store(at(7), true) && pace.looks_at_store(at(8), true));
-        assert!(!pace.looks_at_store(at(9), false));
+        assert!(schedule.looks_at_store(at(7), true) && schedule.looks_at_store(at(8), true));
+        assert!(!schedule.looks_at_store(at(9), false));
     }
 }

@@ -6,11 +6,11 @@ use readcast_core::{Position, TopicPartition};
 
 /// The record that a plan is at. Shared between who plans and who watches.
 #[derive(Debug, Default)]
-pub struct Pulse(Mutex<Option<(TopicPartition, i64)>>);
+pub struct CurrentRecord(Mutex<Option<(TopicPartition, i64)>>);
 
-impl Pulse {
+impl CurrentRecord {
     /// The plan has come to this record.
-    pub(super) fn beat(&self, partition: &TopicPartition, offset: i64) {
+    pub(super) fn set(&self, partition: &TopicPartition, offset: i64) {
         let mut at = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         match &mut *at {
             Some((of, last)) if of == partition => *last = offset,

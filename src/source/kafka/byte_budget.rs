@@ -4,7 +4,7 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 /// A bound in bytes between the polling thread and whoever takes its records.
-pub(super) struct Room {
+pub(super) struct ByteBudget {
     limit: usize,
     state: Mutex<State>,
     changed: Condvar,
@@ -16,7 +16,7 @@ struct State {
     closed: bool,
 }
 
-impl Room {
+impl ByteBudget {
     pub(super) fn new(limit: usize) -> Self {
         Self { limit, state: Mutex::default(), changed: Condvar::new() }
     }

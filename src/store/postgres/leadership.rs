@@ -16,12 +16,13 @@ use super::{Postgres, checkpoints, compare, dead_letters, dependents, generation
 use crate::source::Extents;
 use crate::store::comparison::pairs;
 use crate::store::{
-    Build, Committed, Comparison, Dropped, Encoding, Generation, GenerationState, GenerationStatus, HOLD_LIMIT, Lead,
-    Load, Move, OperationProgress, OperationState, ParkedIn, Phase, StoreError, Swap, Swapped,
+    BuildOptions, CheckpointMove, CommitOutcome, Comparison, DropOutcome, Encoding, Generation, GenerationState,
+    GenerationStatus, HOLD_LIMIT, Leadership, Load, OperationProgress, OperationState, ParkedIn, Phase, StoreError,
+    Swap, SwapOutcome,
 };
 
 /// The right to change the generations of one projection.
-pub(super) struct PostgresLead {
+pub(super) struct PostgresLeadership {
     connection: Lease,
     encoding: Encoding,
     store: Postgres,
@@ -30,7 +31,7 @@ pub(super) struct PostgresLead {
     right: &'static str,
 }
 
-impl PostgresLead {
+impl PostgresLeadership {
     /// Takes the right to lead, or that to a chore, unless somebody has it.
     pub(super) async fn take(
         store: &Postgres,
@@ -85,10 +86,15 @@ impl PostgresLead {
         Ok(changed[0] > 0)
     }
 
-    async fn resume_within(&mut self, moves: &[Move], operation: i64, outcome: &str) -> Result<(), StoreError> {
+    async fn resume_within(
+        &mut self,
+        moves: &[CheckpointMove],
+        operation: i64,
+        outcome: &str,
+    ) -> Result<(), StoreError> {
         for step in moves {
             let of = ParkedIn { projection: &self.projection, generation: step.generation };
-            let checkpoints = checkpoints::Of::new(of.projection, of.generation);
+            let checkpoints = checkpoints::Checkpoints::new(of.projection, of.generation);
             checkpoints.resume_at(&mut self.connection, &step.partition, step.to.as_ref()).await?;
             dead_letters::cut_ledger(&mut self.connection, of).await?;
         }
@@ -99,7 +105,7 @@ impl PostgresLead {
         &mut self,
         operation: i64,
         definition: &Definition,
-        build: &Build,
+        build: &BuildOptions,
         starts: &Extents,
     ) -> Result<Generation, StoreError> {
         const OPERATION: &str = "
@@ -130,7 +136,7 @@ impl PostgresLead {
             // Claimed now: what retention removes from here on is a gap.
             None => {
                 let starts: Vec<_> = starts.clone().into_iter().collect();
-                let checkpoints = checkpoints::Of::new(&self.projection, generation);
+                let checkpoints = checkpoints::Checkpoints::new(&self.projection, generation);
                 checkpoints.claim(&mut self.connection, &starts).await?;
             }
         }
@@ -199,7 +205,7 @@ async fn release(connection: &mut PgConnection, projection: &str) -> Result<(), 
 }
 
 #[async_trait]
-impl Lead for PostgresLead {
+impl Leadership for PostgresLeadership {
     async fn leave(self: Box<Self>) -> Result<(), StoreError> {
         const LEAVE: &str = "SELECT pg_advisory_unlock(hashtextextended('readcast ' || $2 || ' ' || $1, 0))";
         let Self { mut connection, projection, right, .. } = *self;
@@ -213,7 +219,7 @@ impl Lead for PostgresLead {
         &mut self,
         operation: i64,
         definition: &Definition,
-        build: &Build,
+        build: &BuildOptions,
         starts: &Extents,
     ) -> Result<Generation, StoreError> {
         let doing = || at("beginning a generation");
@@ -279,7 +285,7 @@ impl Lead for PostgresLead {
         release(&mut self.connection, &self.projection).await
     }
 
-    async fn load(&mut self, load: Load<'_>) -> Result<Committed, StoreError> {
+    async fn load(&mut self, load: Load<'_>) -> Result<CommitOutcome, StoreError> {
         load::load(&mut self.connection, load, self.encoding).await
     }
 
@@ -334,7 +340,7 @@ impl Lead for PostgresLead {
         self.release().await
     }
 
-    async fn swap(&mut self, swap: &Swap<'_>) -> Result<Swapped, StoreError> {
+    async fn swap(&mut self, swap: &Swap<'_>) -> Result<SwapOutcome, StoreError> {
         swap::swap(&mut self.connection, &self.store.schema, swap).await
     }
 
@@ -367,7 +373,7 @@ impl Lead for PostgresLead {
         ended.map(drop).map_err(at("retiring standbys"))
     }
 
-    async fn drop_tables(&mut self, ended: &GenerationStatus) -> Result<Dropped, StoreError> {
+    async fn drop_tables(&mut self, ended: &GenerationStatus) -> Result<DropOutcome, StoreError> {
         const DEPENDED_ON: &str = "2BP01";
         let doing = || at("dropping the tables of a generation");
         let tables: Vec<String> = ended.tables.iter().map(|table| sql::physical(table, ended.generation)).collect();
@@ -376,7 +382,7 @@ impl Lead for PostgresLead {
         let end = if matches!(dropped, Ok(true)) { "COMMIT" } else { "ROLLBACK" };
         execute(&mut self.connection, end).await.map_err(doing())?;
         let error = match dropped {
-            Ok(true) => return Ok(Dropped::Done(Vec::new())),
+            Ok(true) => return Ok(DropOutcome::Done(Vec::new())),
             Ok(false) => {
                 let reason = format!("the life of generation {} has not ended", ended.generation.0);
                 return Err(StoreError::Refused { doing: "dropping the tables of a generation".into(), reason });
@@ -387,18 +393,18 @@ impl Lead for PostgresLead {
         match doing()(error) {
             // A reader has not finished, or a writer has not noticed yet.
             StoreError::Unavailable { .. } => {
-                Ok(Dropped::InUse(dependents::users(&mut self.connection, &tables).await?))
+                Ok(DropOutcome::InUse(dependents::users(&mut self.connection, &tables).await?))
             }
             other if depended_on => match dependents::of(&mut self.connection, &tables, &[]).await? {
                 // They went meanwhile, or are of a kind that is not known here.
                 dependents if dependents.is_empty() => Err(other),
-                dependents => Ok(Dropped::Kept(dependents)),
+                dependents => Ok(DropOutcome::Kept(dependents)),
             },
             other => Err(other),
         }
     }
 
-    async fn resume_at(&mut self, moves: &[Move], operation: i64, outcome: &str) -> Result<(), StoreError> {
+    async fn resume_at(&mut self, moves: &[CheckpointMove], operation: i64, outcome: &str) -> Result<(), StoreError> {
         let doing = || at("moving checkpoints");
         execute(&mut self.connection, "BEGIN").await.map_err(doing())?;
         let resumed = self.resume_within(moves, operation, outcome).await;

@@ -4,24 +4,24 @@ use std::collections::BTreeSet;
 
 use readcast_core::{Envelope, TopicPartition};
 
-use super::identity::{Identity, Judgement};
-use super::{Cause, DeadLetter, Memory, OutOfStep, SequenceId, Standing};
+use super::identity::{DuplicateClass, Identity};
+use super::{DeadLetter, OutOfStep, PartitionCursor, PartitionState, PoisonCause, SequenceId};
 use crate::source::{Batch, Record};
-use crate::store::{Advance, Entry, Page, Window};
+use crate::store::{Advance, DuplicateWindow, LedgerEntry, LedgerPage};
 
-pub(super) struct Draft<'a> {
+pub(super) struct PartitionPlan<'a> {
     pub(super) advance: Advance,
-    pub(super) memory: &'a Memory,
+    pub(super) memory: &'a PartitionState,
     /// The sequences that this plan parks.
     parked: BTreeSet<SequenceId>,
     /// The ids that this plan adds to the ledger, in order, and as far back as events are known.
-    entries: Vec<Entry>,
-    seen: Window,
+    entries: Vec<LedgerEntry>,
+    seen: DuplicateWindow,
 }
 
-impl<'a> Draft<'a> {
-    pub(super) fn new(batch: &Batch, standing: Standing, memory: &'a Memory) -> Self {
-        let Standing { next_offset, owner_epoch, .. } = standing;
+impl<'a> PartitionPlan<'a> {
+    pub(super) fn new(batch: &Batch, cursor: PartitionCursor, memory: &'a PartitionState) -> Self {
+        let PartitionCursor { next_offset, owner_epoch, .. } = cursor;
         let advance = Advance {
             partition: batch.partition.clone(),
             from: next_offset,
@@ -35,7 +35,7 @@ impl<'a> Draft<'a> {
             memory,
             parked: BTreeSet::new(),
             entries: Vec::new(),
-            seen: Window::new(memory.window.offsets()),
+            seen: DuplicateWindow::new(memory.window.offsets()),
         }
     }
 
@@ -53,8 +53,8 @@ impl<'a> Draft<'a> {
     }
 
     /// All records of the batch are behind us, but for those that are held.
-    pub(super) fn ends(&mut self, batch: &Batch, standing: Standing) {
-        let to = standing.hold_at.map_or(batch.to, |hold| batch.to.min(hold));
+    pub(super) fn ends(&mut self, batch: &Batch, cursor: PartitionCursor) {
+        let to = cursor.hold_at.map_or(batch.to, |hold| batch.to.min(hold));
         self.advance.to = self.advance.to.max(to);
         if self.advance.to == batch.to {
             self.advance.leader_epoch = batch.leader_epoch;
@@ -70,37 +70,43 @@ impl<'a> Draft<'a> {
         self.parked.contains(&sequence) || self.memory.parked.contains(&sequence)
     }
 
-    pub(super) fn park(&mut self, record: &Record, cause: Option<Cause>) -> DeadLetter {
+    pub(super) fn park(&mut self, record: &Record, cause: Option<PoisonCause>) -> DeadLetter {
         let sequence = SequenceId::of(record);
         self.parked.insert(sequence.clone());
         DeadLetter { partition: self.partition().clone(), record: record.clone(), sequence, cause }
     }
 
     /// Whether the event was there before. One that is new is from now on.
-    pub(super) fn judge(&mut self, identity: &Identity, record: &Record, event: &Envelope<'_>) -> Judgement {
+    pub(super) fn classify_duplicate(
+        &mut self,
+        identity: &Identity,
+        record: &Record,
+        event: &Envelope<'_>,
+    ) -> DuplicateClass {
         let window = &self.memory.window;
         if window.offsets() == 0 {
-            return Judgement::New;
+            return DuplicateClass::New;
         }
-        let Some(entry) = identity.entry(record, event) else { return Judgement::Unknown };
+        let Some(entry) = identity.entry(record, event) else { return DuplicateClass::Unknown };
         let earlier = || window.last(&entry.id, entry.offset);
         let last = self.seen.last(&entry.id, entry.offset).or_else(earlier);
-        let judgement = identity.judge(last, entry.content);
-        if matches!(judgement, Judgement::New | Judgement::Gap) {
+        let class = identity.classify_duplicate(last, entry.content);
+        if matches!(class, DuplicateClass::New | DuplicateClass::Gap) {
             self.seen.add(entry);
             self.entries.push(entry);
         }
-        judgement
+        class
     }
 
     pub(super) fn moves(&self) -> bool {
         self.advance.to > self.advance.from
     }
 
-    pub(super) fn finish(self) -> (Advance, Option<Page>) {
+    pub(super) fn finish(self) -> (Advance, Option<LedgerPage>) {
         let window = self.memory.window.offsets();
         let to = self.advance.to;
-        let page = |entries| Page { partition: self.advance.partition.clone(), to, entries, forget_to: to - window };
+        let page =
+            |entries| LedgerPage { partition: self.advance.partition.clone(), to, entries, forget_to: to - window };
         let page = (!self.entries.is_empty()).then_some(self.entries).map(page);
         (self.advance, page)
     }

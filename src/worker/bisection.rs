@@ -3,12 +3,12 @@
 /// Halves the records that are tried together until the one that is refused stands alone: for n records that is about
 /// log2(n) transactions, each of which brings the lane forward or halves what is left to search.
 #[derive(Debug, Default)]
-pub(super) struct Search {
+pub(super) struct Bisection {
     /// The refused record is among the next so many that are applied.
     among: Option<u64>,
 }
 
-impl Search {
+impl Bisection {
     /// How many records are to be applied next, at most.
     pub(super) fn most(&self) -> usize {
         self.among.map_or(usize::MAX, |among| usize::try_from(among.div_ceil(2)).unwrap_or(usize::MAX))
@@ -32,16 +32,16 @@ mod tests {
 
     /// How many transactions are tried until `bad` of `records` stands alone and the others are applied.
     fn tries(records: u64, bad: u64) -> u64 {
-        let (mut search, mut next, mut tries, mut condemned) = (Search::default(), 0, 0, false);
+        let (mut bisection, mut next, mut tries, mut condemned) = (Bisection::default(), 0, 0, false);
         while next < records {
-            let most = search.most() as u64;
+            let most = bisection.most() as u64;
             let end = (next.saturating_add(most)).min(records);
             tries += 1;
             if !condemned && (next..end).contains(&bad) {
-                condemned = search.refused(end - next);
+                condemned = bisection.refused(end - next);
                 assert!(!condemned || next == bad, "{next} was condemned for {bad}");
             } else {
-                search.passed(end - next);
+                bisection.passed(end - next);
                 next = end;
             }
         }
