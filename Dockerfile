@@ -13,7 +13,7 @@ COPY . .
 # of the sources only what changed is compiled. The binary is copied out, because a cache is gone when the step ends.
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
     --mount=type=cache,target=/build/target \
-    cargo build --release --locked --package readcast --bin readcast --features kafka-tls \
+    cargo build --release --locked --package readcast-service --bin readcast --features kafka-tls \
     && cp target/release/readcast /usr/local/bin/readcast
 
 FROM debian:${DEBIAN}-slim

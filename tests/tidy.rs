@@ -3,6 +3,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use crate::support::root;
+
 fn sources(folder: &str) -> Vec<(PathBuf, String)> {
     let mut found = Vec::new();
     let mut folders = vec![root().join(folder)];
@@ -21,10 +23,6 @@ fn sources(folder: &str) -> Vec<(PathBuf, String)> {
     found
 }
 
-fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-}
-
 /// What a text says outside of its comments.
 fn code(text: &str) -> String {
     text.lines().filter(|line| !line.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n")
@@ -40,7 +38,7 @@ fn each_library_is_known_to_one_module() {
         ("indicatif", "src/cli"),
         ("prometheus_client", "src/metrics"),
         ("tracing_subscriber", "src/telemetry"),
-        ("readcast_projections", "src/main.rs"),
+        ("readcast_projections", "service/src/main.rs"),
     ];
     for (library, home) in monopolies {
         for (path, text) in sources("src") {
@@ -78,7 +76,7 @@ fn modules_depend_one_way() {
 
 #[test]
 fn nothing_is_left_for_later_in_the_sources() {
-    for folder in ["src", "core/src", "projections/src", "tests"] {
+    for folder in ["src", "core/src", "projections/src", "service/src", "tests"] {
         for (path, text) in sources(folder).into_iter().filter(|(path, _)| !path.ends_with("tidy.rs")) {
             for word in ["TODO", "FIXME", "XXX", "todo!(", "unimplemented!("] {
                 assert!(!text.contains(word), "{} says {word}", path.display());
@@ -89,7 +87,11 @@ fn nothing_is_left_for_later_in_the_sources() {
 
 #[test]
 fn every_module_says_what_it_owns() {
-    let all = sources("src").into_iter().chain(sources("core/src")).chain(sources("projections/src"));
+    let all = sources("src")
+        .into_iter()
+        .chain(sources("core/src"))
+        .chain(sources("projections/src"))
+        .chain(sources("service/src"));
     for (path, text) in
         all.filter(|(path, _)| !path.components().any(|part| part.as_os_str().to_string_lossy().starts_with("tests")))
     {

@@ -13,6 +13,7 @@ use crate::oracle::assert_same;
 use crate::shop::{FileShop, PROJECTIONS, append, expected, postgres_tables};
 use crate::support::postgres::Database;
 use crate::support::process::{Finished, Readcast};
+use crate::support::root;
 
 /// Events that the shop had, each of them once.
 const EVENTS: usize = 3_000;
@@ -114,7 +115,7 @@ fn shown(line: &Value, fields: &[&str]) -> String {
 
 /// The folders, which are named by versions.
 fn versions() -> Vec<PathBuf> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/upgrade");
+    let folder = root().join("tests/upgrade");
     let entries = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
     let versions: Vec<_> = entries.filter(|path| path.is_dir()).collect();
     assert!(!versions.is_empty());

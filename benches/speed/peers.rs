@@ -1,7 +1,7 @@
 //! readcast beside what else one would use, on the same broker and the same server, by turns. How each peer is set up, and
 //! what it can't do that readcast does, stands in `benches/peers/README.md`.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Stdio;
 
 use serde::Deserialize;
@@ -15,6 +15,7 @@ use crate::report::Report;
 use crate::row::{Row, Target, median, plain};
 use crate::settings::Settings;
 use crate::support::postgres::Database;
+use crate::support::root;
 use crate::throughput::{one, rate, work};
 
 const GROUP: &str = "peers";
@@ -179,5 +180,5 @@ fn jdbc_url(database: &Database) -> String {
 }
 
 fn folder() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/peers")
+    root().join("benches/peers")
 }

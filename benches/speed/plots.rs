@@ -3,11 +3,11 @@
 mod svg;
 
 use std::fs;
-use std::path::Path;
 
 use self::svg::{Bars, Chart, Panel, Scale};
 use crate::report::{Point, Report, Series};
 use crate::row::median;
+use crate::support::root;
 
 /// How each axis is named and divided.
 const AXES: [(&str, &str, Scale); 4] = [
@@ -50,7 +50,7 @@ fn draw_memory(memory: &Report) {
 }
 
 fn write(name: &str, svg: &str) {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs");
+    let folder = root().join("docs");
     fs::create_dir_all(&folder).unwrap();
     fs::write(folder.join(name), svg).unwrap();
     println!("written to {}", folder.join(name).display());

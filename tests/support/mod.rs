@@ -13,3 +13,10 @@ pub(crate) mod process;
 pub(crate) mod proxy;
 pub(crate) mod servers;
 pub(crate) mod signal;
+
+use std::path::Path;
+
+/// The root of the repository. The tests are targets of the package `service`, one folder below it.
+pub(crate) fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the package has a folder of its own")
+}

@@ -12,7 +12,7 @@ use super::free_port;
 use crate::support::eventually::{PATIENCE, eventually};
 use crate::support::guard::{Server, ServerGuard};
 use crate::support::line::Line;
-use crate::support::signal;
+use crate::support::{root, signal};
 
 /// Any id will do: the cluster is its own whole world.
 const CLUSTER_ID: &str = "4L6g3nShT-eMCtK--X86sw";
@@ -130,7 +130,7 @@ impl LocalKafka {
 /// The folder of jars: `READCAST_KAFKA_LIBS`, or where `scripts/test` puts them.
 pub(super) fn libs() -> PathBuf {
     let named = std::env::var_os("READCAST_KAFKA_LIBS").map(PathBuf::from);
-    named.unwrap_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("target/kafka/libs"))
+    named.unwrap_or_else(|| root().join("target/kafka/libs"))
 }
 
 /// Waits until the broker lists itself in the cluster's metadata; `log` explains why it did not.
