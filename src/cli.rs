@@ -14,6 +14,8 @@ mod generations;
 mod migrate;
 mod operate;
 mod rebuild;
+#[cfg(test)]
+pub(crate) mod reference;
 mod run;
 mod status;
 mod terminal;
@@ -26,7 +28,7 @@ use std::process::ExitCode;
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use readcast_core::{Definition, Registry};
 
-use crate::config::{Config, ConfigError, Environment, Overrides};
+use crate::config::{Config, ConfigError, Environment, Overrides, help_of};
 use crate::telemetry;
 
 /// Bad configuration.
@@ -69,11 +71,9 @@ struct Flags {
     /// The log: file:DIR or kafka://host:port,…
     #[arg(long, global = true, value_name = "URL")]
     source: Option<String>,
-    /// The database: postgres://… or sqlite:PATH
-    #[arg(long, global = true, value_name = "URL")]
+    #[arg(long, global = true, value_name = "URL", help = help_of("--store"))]
     store: Option<String>,
-    /// Where the admin server listens, such as 127.0.0.1:8088
-    #[arg(long, global = true, value_name = "ADDRESS")]
+    #[arg(long, global = true, value_name = "ADDRESS", help = help_of("--admin-listen"))]
     admin_listen: Option<String>,
 }
 
@@ -191,11 +191,18 @@ fn prepared(app: App, flags: Flags) -> Result<Context, Refusal> {
     let registered: Vec<&str> = app.registry.definitions().iter().map(|definition| definition.name()).collect();
     let config = Config::load(&overrides, &Environment::of_process(), &registered)?;
     app.registry.validate().map_err(Refusal::failed)?;
+    config.check_topics(&topics(&app.registry))?;
     Ok(Context { app, config })
+}
+
+/// The topics to which projections subscribe.
+fn topics(registry: &Registry) -> BTreeSet<&str> {
+    registry.definitions().iter().flat_map(|definition| definition.topics()).copied().collect()
 }
 
 fn execute(command: Command, context: Context) -> Result<ExitCode, Refusal> {
     telemetry::init(&context.config.logging)?;
+    context.config.warnings().iter().for_each(|warning| tracing::warn!("{warning}"));
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(Refusal::failed)?;
     let code = runtime.block_on(async {
         match command {

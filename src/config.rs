@@ -1,41 +1,50 @@
-//! The whole configuration: defaults, under the file `readcast.toml`, under the environment, under flags.
+//! The configuration: the defaults, then the file `readcast.toml`, then the environment, then flags. Later layers overrule
+//! earlier ones.
 //!
-//! Every layer comes apart into settings, and one set of rules reads them all, so that each error names the line, the
-//! variable or the flag. Nothing else reads the environment. Nothing here connects to anything or knows what the
-//! options are good for.
+//! `table` defines every setting. Each layer becomes a list of written values with their places, and one set of rules reads
+//! them all, so that each error names the line, the variable or the flag. Nothing else reads the environment of the process.
+//! Nothing here connects to anything or knows how the options are used.
 
-mod admin;
+mod checks;
 mod environment;
 mod error;
 mod file;
 mod kafka;
+mod kind;
 mod logging;
+mod names;
 mod postgres_url;
-mod projector;
+#[cfg(test)]
+pub(crate) mod reference;
 mod secret;
 mod setting;
 mod source;
 mod store;
+mod table;
 #[cfg(test)]
 mod tests;
+mod values;
+mod written;
 
-use std::io::ErrorKind;
-use std::path::{Path, PathBuf};
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 
-pub use self::admin::AdminOptions;
 pub use self::environment::Environment;
 pub use self::error::ConfigError;
 pub use self::kafka::KafkaProperties;
 pub use self::logging::{LogFormat, LogOptions};
 pub use self::postgres_url::{Endpoint, PostgresUrl, SslMode, TargetSessionAttrs, Tls};
-pub use self::projector::{DuplicateId, ProjectionOptions, ProjectorOptions};
 pub use self::secret::{Secret, SecretSource};
 pub use self::source::SourceOptions;
 pub use self::store::{PostgresUrlSource, StoreOptions};
+pub use self::table::{AdminOptions, DuplicateId, ProjectionOptions, ProjectorOptions, TopicOptions};
 
-use self::setting::Setting;
+use self::error::unknown;
+use self::table::{SETTINGS, SourceSettings, StoreSettings};
+use self::values::Values;
+use self::written::Written;
 
-/// The file that is read when none is named, if it is there.
+/// The file that is read when no other is named. It may be missing.
 pub const DEFAULT_FILE: &str = "readcast.toml";
 
 /// Everything that can be configured. `Debug` shows no secret.
@@ -47,19 +56,26 @@ pub struct Config {
     pub projector: ProjectorOptions,
     /// What is logged, and how.
     pub logging: LogOptions,
-    /// Who types the commands, as `user@host`: for the record of what was asked for.
+    /// Who runs the command, as `user@host`. Operations record it.
     pub operator: String,
-    /// Where this process runs: for those who look for it.
+    /// The host of this process, by which operators find it.
     pub host: String,
     source: Option<SourceOptions>,
     store: Option<StoreOptions>,
-    projections: projector::ProjectorDraft,
+    /// The options of each registered projection.
+    projections: BTreeMap<String, ProjectionOptions>,
+    /// The options of any other projection, but for its group.
+    other_projections: ProjectionOptions,
+    /// The options of each topic that has settings of its own.
+    topics: BTreeMap<String, TopicOptions>,
+    other_topics: TopicOptions,
+    warnings: Vec<String>,
 }
 
-/// What the command line says of the configuration: the last word.
+/// The configuration that the flags of the command line give. They overrule every other layer.
 #[derive(Clone, Default)]
 pub struct Overrides {
-    /// `--config`: the file, which must be there.
+    /// `--config`: the file, which must exist.
     pub config: Option<PathBuf>,
     /// `--source`: `file:DIR` or `kafka://host:port,…`.
     pub source: Option<String>,
@@ -70,35 +86,48 @@ pub struct Overrides {
 }
 
 impl Config {
-    /// Reads all layers. `registered` holds the names of all projections.
+    /// Reads all layers. `registered` holds the names of all projections. A program that has no variables to offer passes
+    /// an empty [`Environment`].
     pub fn load(overrides: &Overrides, environment: &Environment, registered: &[&str]) -> Result<Self, ConfigError> {
-        let mut draft = Draft::default();
-        let layers = [file_layer(overrides, environment)?, environment.settings()?, overrides.settings()?];
-        layers.iter().flatten().try_for_each(|setting| draft.apply(setting, registered))?;
-        if !draft.store.has_url() {
-            environment.fallback_store().iter().try_for_each(|setting| draft.apply(setting, registered))?;
+        let mut values = Values::defaults();
+        values.add(file::layer(overrides.config.as_deref(), environment)?, registered)?;
+        values.add(environment.written()?, registered)?;
+        values.add(overrides.written()?, registered)?;
+        if values.get("store.url", "").is_none() {
+            values.add(environment.fallback_store(), registered)?;
         }
-        draft.projector.check(registered)?;
+        let admin = AdminOptions::read(&values, "")?;
+        checks::admin(&admin, &values)?;
+        let projector = ProjectorOptions::read(&values, "")?;
+        values.compute_defaults(&projector.app, registered);
+        let of_projection = |name: &&str| Ok(((*name).to_owned(), ProjectionOptions::read(&values, name)?));
+        let projections = registered.iter().map(of_projection).collect::<Result<_, ConfigError>>()?;
+        checks::projections(&projections)?;
+        let of_topic = |name: String| Ok((name.clone(), TopicOptions::read(&values, &name)?));
         Ok(Self {
-            admin: draft.admin.finish()?,
-            projector: draft.projector.options(),
+            admin,
             logging: LogOptions::read(environment)?,
             operator: environment.operator(),
             host: environment.host(),
-            source: draft.source.finish()?,
-            store: draft.store.finish(environment)?,
-            projections: draft.projector,
+            source: SourceOptions::of(SourceSettings::read(&values, "")?, values.properties())?,
+            store: StoreOptions::of(StoreSettings::read(&values, "")?, &values, environment)?,
+            projections,
+            other_projections: ProjectionOptions::read(&values, "")?,
+            topics: values.topics().into_iter().map(of_topic).collect::<Result<_, ConfigError>>()?,
+            other_topics: TopicOptions::read(&values, "")?,
+            projector,
+            warnings: values.into_warnings(),
         })
     }
 
-    /// The log to read, which there must be.
+    /// The log to read. An error if none is configured.
     pub fn source(&self) -> Result<&SourceOptions, ConfigError> {
         const MISSING: &str = "no source: set `bootstrap.servers` in `[source.properties]`, or \
                                READCAST_KAFKA_BOOTSTRAP_SERVERS, or pass `--source`";
         self.source.as_ref().ok_or_else(|| ConfigError::overall(MISSING))
     }
 
-    /// The database to write, which there must be.
+    /// The database to write. An error if none is configured.
     pub fn store(&self) -> Result<&StoreOptions, ConfigError> {
         const MISSING: &str = "no store: set `url` in `[store]`, or READCAST_STORE_URL, or pass `--store`";
         self.store.as_ref().ok_or_else(|| ConfigError::overall(MISSING))
@@ -106,57 +135,66 @@ impl Config {
 
     /// What holds for the projection `name`.
     pub fn projection(&self, name: &str) -> ProjectionOptions {
-        self.projections.projection(name)
+        let other = || {
+            let group = default_group(&self.projector.app, name);
+            ProjectionOptions { group, ..self.other_projections.clone() }
+        };
+        self.projections.get(name).cloned().unwrap_or_else(other)
     }
-}
 
-/// The options while their settings still come in.
-#[derive(Default)]
-struct Draft {
-    source: source::SourceDraft,
-    store: store::StoreDraft,
-    admin: admin::AdminDraft,
-    projector: projector::ProjectorDraft,
-}
+    /// The name of the format of the topic `topic`, which is named without `source.topic_prefix`.
+    pub fn format_of(&self, topic: &str) -> &str {
+        &self.topics.get(topic).unwrap_or(&self.other_topics).format
+    }
 
-impl Draft {
-    fn apply(&mut self, setting: &Setting, registered: &[&str]) -> Result<(), ConfigError> {
-        const SECTIONS: [&str; 5] = ["source", "store", "admin", "projector", "projections"];
-        match setting.key.split_once('.') {
-            Some(("source", name)) => self.source.set(name, setting),
-            Some(("store", name)) => self.store.set(name, setting),
-            Some(("admin", name)) => self.admin.set(name, setting),
-            Some(("projector", name)) => self.projector.set(name, setting),
-            Some(("projections", name)) => self.projector.set_projection(name, setting, registered),
-            None if SECTIONS.contains(&setting.key.as_str()) && setting.is_table() => Ok(()),
-            None if SECTIONS.contains(&setting.key.as_str()) => Err(setting.not("a section")),
-            // A section comes before what it holds, so an unknown one is reported by its own place.
-            None | Some(_) => Err(setting.unknown(&setting.key, SECTIONS)),
+    /// Refuses settings of a topic that is none of `topics`, the topics to which projections subscribe.
+    pub fn check_topics(&self, topics: &BTreeSet<&str>) -> Result<(), ConfigError> {
+        match self.topics.keys().find(|name| !topics.contains(name.as_str())) {
+            None => Ok(()),
+            Some(name) => Err(ConfigError::at("[topics]", unknown("topic", name, topics.iter().copied()))),
         }
     }
+
+    /// What the configuration should change although it is accepted: a line for each former name of a setting.
+    pub fn warnings(&self) -> &[String] {
+        &self.warnings
+    }
+}
+
+impl Values {
+    /// Sets the defaults that depend on the machine or on other settings.
+    fn compute_defaults(&mut self, app: &str, projections: &[&str]) {
+        // A path that is not UTF-8 can't be written in a file or a variable either.
+        let temporary = std::env::temp_dir();
+        self.set_default("projector.spool_directory", "", temporary.to_str().unwrap_or("/tmp"));
+        for name in projections.iter().copied().chain([""]) {
+            self.set_default("projections.NAME.group", name, &default_group(app, name));
+        }
+    }
+}
+
+fn default_group(app: &str, projection: &str) -> String {
+    format!("{app}.{projection}")
 }
 
 impl Overrides {
-    fn settings(&self) -> Result<Vec<Setting>, ConfigError> {
-        let mut settings = Vec::new();
-        if let Some(source) = &self.source {
-            settings.extend(source::from_flag(source)?);
+    fn written(&self) -> Result<Vec<Written>, ConfigError> {
+        let mut written = match &self.source {
+            Some(url) => source::from_flag(url)?.into(),
+            None => Vec::new(),
+        };
+        for (flag, value) in [("--store", &self.store), ("--admin-listen", &self.admin_listen)] {
+            let setting = SETTINGS.iter().find(|setting| setting.flag == Some(flag));
+            written
+                .extend(setting.zip(value.as_ref()).map(|(setting, text)| Written::text_at(flag, setting.name, text)));
         }
-        let plain = [("--store", "store.url", &self.store), ("--admin-listen", "admin.listen", &self.admin_listen)];
-        let given = plain.into_iter().filter_map(|(flag, key, value)| Some((flag, key, value.as_ref()?)));
-        settings.extend(given.map(|(flag, key, value)| Setting::text_at(flag, key, value)));
-        Ok(settings)
+        Ok(written)
     }
 }
 
-/// The settings of the file. A file that somebody named must be there.
-fn file_layer(overrides: &Overrides, environment: &Environment) -> Result<Vec<Setting>, ConfigError> {
-    let named = overrides.config.as_deref().or_else(|| environment.get("READCAST_CONFIG").map(Path::new));
-    let path = named.unwrap_or(Path::new(DEFAULT_FILE));
-    let name = path.display().to_string();
-    match std::fs::read_to_string(path) {
-        Ok(text) => file::settings(&name, &text),
-        Err(error) if named.is_none() && error.kind() == ErrorKind::NotFound => Ok(Vec::new()),
-        Err(error) => Err(ConfigError::at(name, format!("can't be read: {error}"))),
-    }
+/// The help text of a flag that sets one setting: its meaning, its values and its default.
+pub(crate) fn help_of(flag: &str) -> String {
+    let Some(setting) = SETTINGS.iter().find(|setting| setting.flag == Some(flag)) else { return String::new() };
+    let default = setting.default.map(|default| format!(" [default: {default}]")).unwrap_or_default();
+    format!("{} [{}]{default}", setting.meaning.trim().trim_end_matches('.'), setting.kind.expected())
 }

@@ -241,7 +241,7 @@ impl Report {
 }
 
 impl State {
-    const NAMES: [&'static str; 10] = [
+    pub(crate) const NAMES: [&'static str; 10] = [
         "starting",
         "running",
         "paused",

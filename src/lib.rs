@@ -14,6 +14,8 @@ pub mod health;
 pub mod metrics;
 pub mod plan;
 pub mod rebuild;
+#[cfg(test)]
+mod reference;
 pub mod retry;
 pub mod source;
 pub mod store;

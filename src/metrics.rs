@@ -3,6 +3,8 @@
 //! Labels name projections, topics and partitions, never a key or an id: their number stays small.
 
 mod families;
+#[cfg(test)]
+pub(crate) mod reference;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};

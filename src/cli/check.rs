@@ -63,6 +63,7 @@ impl Line {
 pub(super) async fn run(context: Context, arguments: Arguments) -> Result<ExitCode, Refusal> {
     let source = connect::source(&context)?;
     let mut lines = vec![Line::new("configuration", Ok("can be read".into()))];
+    lines.extend(context.config.warnings().iter().map(|warning| Line::warning("configuration", warning)));
     let opened = connect::store(&context, Access::Read).await;
     let store = match opened {
         Ok(store) => Some(store),

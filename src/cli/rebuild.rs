@@ -40,11 +40,14 @@ pub(super) struct Arguments {
     #[arg(
         long,
         value_name = "KEY",
-        conflicts_with_all = ["no_activate", "plan", "accept_truncated", "accept_difference", "keep_indexes", "from", "max_impact"]
+        conflicts_with_all = ["no_activate", "plan", "accept_truncated", "accept_difference", "keep_indexes", "from", "max_live_lag", "max_impact"]
     )]
     key: Option<String>,
-    /// Stand still while the live generation lags by more than this; 0 for never [default: `max_impact` as configured]
+    /// Wait while the live generation lags by more than this; 0 for never [default: `max_live_lag` as configured]
     #[arg(long, value_name = "RECORDS")]
+    max_live_lag: Option<u64>,
+    /// The former name of `--max-live-lag`
+    #[arg(long, value_name = "RECORDS", hide = true, conflicts_with = "max_live_lag")]
     max_impact: Option<u64>,
     /// How the plan is written
     #[arg(long, value_enum, default_value_t, requires = "plan")]
@@ -94,6 +97,10 @@ async fn asked(context: &Context, arguments: &Arguments, live: &GenerationStatus
         place => place.resolve(&*connect::source(context)?, definition.topics(), live).await?,
     };
     let configured = context.config.projection(&arguments.name);
+    if arguments.max_impact.is_some() {
+        tracing::warn!("--max-impact has a new name; write --max-live-lag");
+    }
+    let max_live_lag = arguments.max_live_lag.or(arguments.max_impact);
     Ok(Rebuild {
         definition_hash: definition.hash().to_owned(),
         begin,
@@ -101,6 +108,6 @@ async fn asked(context: &Context, arguments: &Arguments, live: &GenerationStatus
         accept_truncated: arguments.accept_truncated,
         accept_difference: arguments.accept_difference,
         keep_indexes: arguments.keep_indexes || configured.keep_indexes,
-        max_impact: arguments.max_impact.unwrap_or(configured.max_impact as u64),
+        max_impact: max_live_lag.unwrap_or(configured.max_live_lag as u64),
     })
 }

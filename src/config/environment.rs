@@ -1,4 +1,4 @@
-//! The layer that is the process environment. Only here is it read.
+//! The layer of environment variables. Only this module reads the environment of the process.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -6,72 +6,42 @@ use std::path::Path;
 
 use super::error::{ConfigError, unknown};
 use super::kafka;
+use super::names::PROPERTIES;
 use super::secret;
 use super::setting::Setting;
+use super::table::SETTINGS;
+use super::written::Written;
 
 /// Environment variables by name. `Debug` shows the names alone.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Environment(BTreeMap<String, String>);
 
-/// Which variable stands for which key.
-const VARIABLES: &[(&str, &str)] = &[
-    ("READCAST_ADMIN_LISTEN", "admin.listen"),
-    ("READCAST_ADMIN_TOKEN", "admin.token"),
-    ("READCAST_APP", "projector.app"),
-    ("READCAST_BATCH_BYTES", "projector.batch_bytes"),
-    ("READCAST_BATCH_RECORDS", "projector.batch_records"),
-    ("READCAST_BUFFER_BYTES", "projector.buffer_bytes"),
-    ("READCAST_DRAIN_SECONDS", "projector.drain_seconds"),
-    ("READCAST_LANES", "projector.lanes"),
-    ("READCAST_MAX_IMPACT", "projector.max_impact"),
-    ("READCAST_STALL_SECONDS", "projector.stall_seconds"),
-    ("READCAST_KEEP_INDEXES", "projector.keep_indexes"),
-    ("READCAST_MAX_PARKED", "projector.max_parked"),
-    ("READCAST_MAX_PARKED_PER_KEY", "projector.max_parked_per_key"),
-    ("READCAST_MAX_RECORD_BYTES", "projector.max_record_bytes"),
-    ("READCAST_PROJECTION_SECONDS", "projector.projection_seconds"),
-    ("READCAST_DUPLICATE_WINDOW", "projector.duplicate_window"),
-    ("READCAST_DUPLICATE_ID", "projector.duplicate_id"),
-    ("READCAST_SPOOL_DIRECTORY", "projector.spool_directory"),
-    ("READCAST_MOST_LOST_PERCENT", "projector.most_lost_percent"),
-    ("READCAST_ON_CHANGE", "projector.on_change"),
-    ("READCAST_SOURCE_KIND", "source.kind"),
-    ("READCAST_SOURCE_PATH", "source.path"),
-    ("READCAST_SOURCE_TOPIC_PREFIX", "source.topic_prefix"),
-    ("READCAST_SOURCE_DEAD_LETTER_TOPIC", "source.dead_letter_topic"),
-    ("READCAST_SOURCE_DEAD_LETTER_HEADERS", "source.dead_letter_headers"),
-    ("READCAST_STANDBY_SECONDS", "projector.standby_seconds"),
-    ("READCAST_STORE_INSECURE", "store.insecure"),
-    ("READCAST_STORE_MAX_CONNECTIONS", "store.max_connections"),
-    ("READCAST_STORE_PASSWORD", "store.password"),
-    ("READCAST_STORE_SCHEMA", "store.schema"),
-    ("READCAST_STORE_URL", "store.url"),
-    ("READCAST_SWAP_LOCK_TIMEOUT_MS", "projector.swap_lock_timeout_ms"),
-];
-
 const PREFIX: &str = "READCAST_";
-const PROPERTIES: &str = "source.properties.";
+/// The variable that names the configuration file.
+pub(super) const CONFIG: &str = "READCAST_CONFIG";
+/// The variable that holds the URL of the store where nothing else does.
+pub(super) const DATABASE_URL: &str = "DATABASE_URL";
 
 impl Environment {
     /// The environment of this process.
     #[allow(clippy::disallowed_methods)]
     pub fn of_process() -> Self {
-        // Not `vars`, which panics at a variable that is not UTF-8, be it none of ours.
+        // `vars` panics at any variable that is not UTF-8, even at one of another program.
         std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, text(value)))).collect()
     }
 
-    /// The value of one variable. An empty one counts as not set, since that is how Compose and Helm unset one.
+    /// The value of one variable. An empty one counts as not set, because Compose and Helm unset a variable that way.
     pub fn get(&self, name: &str) -> Option<&str> {
         self.0.get(name).map(String::as_str).filter(|value| !value.is_empty())
     }
 
-    /// Who types the commands, as `user@host`, as far as that is known. Nothing depends on it being true.
+    /// Who runs the command, as `user@host`, as far as the environment says. Nothing depends on its truth.
     pub(super) fn operator(&self) -> String {
         let user = self.get("USER").or_else(|| self.get("LOGNAME"));
         format!("{}@{}", user.unwrap_or("unknown"), self.host())
     }
 
-    /// The name of this host, as far as that is known.
+    /// The name of this host, or `unknown`.
     pub(super) fn host(&self) -> String {
         let host = self.get("HOSTNAME").map(str::to_owned).or_else(|| {
             let text = std::fs::read_to_string("/etc/hostname").ok()?;
@@ -80,46 +50,84 @@ impl Environment {
         host.unwrap_or_else(|| "unknown".into())
     }
 
-    /// What the variables that begin with `READCAST_` say.
-    pub(super) fn settings(&self) -> Result<Vec<Setting>, ConfigError> {
+    /// The values of the variables that begin with `READCAST_`.
+    pub(super) fn written(&self) -> Result<Vec<Written>, ConfigError> {
         let ours = self.0.keys().filter_map(|name| Some((name.as_str(), self.get(name)?)));
         ours.filter(|(name, value)| name.starts_with(PREFIX) && !is_not_ours(name, value))
-            .map(|(name, value)| self.setting(name, value))
+            .map(|(name, value)| self.value(name, value))
             .collect()
     }
 
-    /// The store's URL from `DATABASE_URL`, which other programs may share: only for want of one of our own.
-    pub(super) fn fallback_store(&self) -> Option<Setting> {
-        self.get(DATABASE_URL).map(|url| Setting::text_at(DATABASE_URL, "store.url", url))
+    /// The URL of the store in `DATABASE_URL`. Other programs may use that variable too, so it counts only if nothing else
+    /// sets the URL.
+    pub(super) fn fallback_store(&self) -> Vec<Written> {
+        self.get(DATABASE_URL).map(|url| Written::text_at(DATABASE_URL, "store.url", url)).into_iter().collect()
     }
 
-    fn setting(&self, name: &str, value: &str) -> Result<Setting, ConfigError> {
+    fn value(&self, name: &str, value: &str) -> Result<Written, ConfigError> {
         if value.contains(char::REPLACEMENT_CHARACTER) {
             return Err(ConfigError::at(name, "is not UTF-8"));
         }
-        if let Some(key) = key(name) {
-            return Ok(Setting::text_at(name, key, value));
+        let variables = variables();
+        if let Some(Variable { key, .. }) = variables.iter().find(|variable| variable.name == name) {
+            return Ok(Written::text_at(name, key, value));
         }
-        let of_file =
-            name.strip_suffix("_FILE").and_then(|plain| Some((plain, key(plain).filter(|key| is_secret(key))?)));
+        let of_file = variables.iter().find(|variable| variable.file().as_deref() == Some(name));
         match of_file {
-            Some((plain, _)) if self.get(plain).is_some() => {
-                Err(ConfigError::at(name, format!("`{plain}` is set too; keep one of them")))
+            Some(variable) if self.get(&variable.name).is_some() => {
+                Err(ConfigError::at(name, format!("`{}` is set too; keep one of them", variable.name)))
             }
-            Some((_, key)) => {
+            Some(Variable { key, .. }) => {
                 let text = secret::read(Path::new(value)).map_err(|problem| ConfigError::at(name, problem))?;
-                Ok(Setting::text_at(name, key, text).held_by(value))
+                Ok(Written::text_at(name, key, text).held_by(value))
             }
-            None => {
-                let names = names();
-                let problem = unknown("variable", name, names.iter().map(String::as_str));
-                Err(ConfigError::at("environment", problem))
-            }
+            None => Err(unknown_variable(name, &variables)),
         }
     }
 }
 
-const DATABASE_URL: &str = "DATABASE_URL";
+/// A variable and what it sets.
+struct Variable {
+    name: String,
+    /// The setting, or the property, that it sets.
+    key: String,
+    secret: bool,
+}
+
+impl Variable {
+    /// The variable that names a file with the value, if the value is a secret.
+    fn file(&self) -> Option<String> {
+        self.secret.then(|| format!("{}_FILE", self.name))
+    }
+}
+
+/// Every variable that sets something, under current and former names.
+fn variables() -> Vec<Variable> {
+    let of_setting = |setting: &Setting| {
+        let secret = setting.kind.is_secret();
+        let variable = |name: Option<String>, key: &str| Some(Variable { name: name?, key: key.to_owned(), secret });
+        let current = variable(setting.variable(), setting.name);
+        [current, variable(setting.former_variable(), setting.formerly.unwrap_or_default())]
+    };
+    let of_property = |property: &str| Variable {
+        name: kafka_variable(property),
+        key: format!("{PROPERTIES}.{property}"),
+        secret: kafka::is_secret(property),
+    };
+    SETTINGS.iter().flat_map(of_setting).flatten().chain(kafka::known().map(of_property)).collect()
+}
+
+/// The variable of a property of librdkafka.
+pub(super) fn kafka_variable(property: &str) -> String {
+    format!("{PREFIX}KAFKA_{}", property.replace('.', "_").to_ascii_uppercase())
+}
+
+fn unknown_variable(name: &str, variables: &[Variable]) -> ConfigError {
+    let names: Vec<String> =
+        variables.iter().flat_map(|variable| [Some(variable.name.clone()), variable.file()]).flatten().collect();
+    let known = names.iter().map(String::as_str).chain([CONFIG]);
+    ConfigError::at("environment", unknown("variable", name, known))
+}
 
 impl<N: Into<String>, V: Into<String>> FromIterator<(N, V)> for Environment {
     fn from_iter<I: IntoIterator<Item = (N, V)>>(variables: I) -> Self {
@@ -133,47 +141,19 @@ impl fmt::Debug for Environment {
     }
 }
 
-/// What is not UTF-8 becomes a replacement character, which [`Environment::setting`] reports.
+/// The value as text. Bytes that are not UTF-8 become replacement characters, which [`Environment::value`] refuses.
 fn text(value: std::ffi::OsString) -> String {
     value.to_string_lossy().into_owned()
 }
 
-/// The key for which a variable stands.
-fn key(name: &str) -> Option<String> {
-    let plain = VARIABLES.iter().find(|(variable, _)| *variable == name).map(|(_, key)| (*key).to_owned());
-    plain.or_else(|| {
-        let property = kafka::known().find(|property| kafka_variable(property) == name)?;
-        Some(format!("{PROPERTIES}{property}"))
-    })
-}
-
-fn kafka_variable(property: &str) -> String {
-    format!("{PREFIX}KAFKA_{}", property.replace('.', "_").to_ascii_uppercase())
-}
-
-fn is_secret(key: &str) -> bool {
-    matches!(key, "store.url" | "store.password" | "admin.token")
-        || key.strip_prefix(PROPERTIES).is_some_and(kafka::is_secret)
-}
-
-/// Every variable that has a meaning.
-fn names() -> Vec<String> {
-    let plain = VARIABLES.iter().map(|(name, _)| (*name).to_owned()).chain(kafka::known().map(kafka_variable));
-    let with_files = plain.flat_map(|name| {
-        let file = key(&name).filter(|key| is_secret(key)).map(|_| format!("{name}_FILE"));
-        [Some(name), file].into_iter().flatten()
-    });
-    with_files.chain(["READCAST_CONFIG".to_owned()]).collect()
-}
-
-/// Variables with our prefix that say nothing about the configuration: which file it is, the tests' own, and the
-/// links that Kubernetes puts into every container when a Service is called `readcast` or `readcast-…`.
+/// Whether a variable with our prefix sets nothing: the one that names the file, those of the tests, and the links that
+/// Kubernetes puts into every container when a Service is named `readcast` or `readcast-…`.
 fn is_not_ours(name: &str, value: &str) -> bool {
     let link = name.ends_with("_SERVICE_HOST")
         || name.contains("_SERVICE_PORT")
         || (name.contains("_PORT_") && (name.contains("_TCP") || name.contains("_UDP")))
         || (name.ends_with("_PORT") && value.contains("://"));
-    link || name == "READCAST_CONFIG" || name == "READCAST_FAILPOINT" || name.starts_with("READCAST_TEST_")
+    link || name == CONFIG || name == "READCAST_FAILPOINT" || name.starts_with("READCAST_TEST_")
 }
 
 #[cfg(test)]
@@ -182,7 +162,7 @@ mod tests {
 
     fn problem(variables: &[(&str, &str)]) -> String {
         let environment: Environment = variables.iter().copied().collect();
-        environment.settings().err().map(|error| error.to_string()).unwrap_or_default()
+        environment.written().err().map(|error| error.to_string()).unwrap_or_default()
     }
 
     #[test]

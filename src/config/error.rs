@@ -15,6 +15,11 @@ impl ConfigError {
         Self { place: Some(place.into()), problem: problem.into() }
     }
 
+    /// A setting that has no value, although the table gives it a default.
+    pub(super) fn no_value(name: &str) -> Self {
+        Self::overall(format!("`{name}` has no value"))
+    }
+
     /// A problem of the configuration as a whole.
     pub(crate) fn overall(problem: impl Into<String>) -> Self {
         Self { place: None, problem: problem.into() }

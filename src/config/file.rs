@@ -1,13 +1,31 @@
-//! The layer that is a TOML file: every key with its line and column.
+//! The layer of a TOML file: every key with its line and column.
+
+use std::io::ErrorKind;
+use std::path::Path;
 
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+use super::DEFAULT_FILE;
+use super::environment::{CONFIG, Environment};
 use super::error::ConfigError;
-use super::setting::{Setting, Value};
+use super::written::{Value, Written};
 
-/// Every key and section of the TOML document `text`, in the order of the file. `name` is how errors call the file.
-pub(super) fn settings(name: &str, text: &str) -> Result<Vec<Setting>, ConfigError> {
+/// The values of the file `named`, or of the one that the environment names, which must exist; or else of the usual one, if
+/// it exists.
+pub(super) fn layer(named: Option<&Path>, environment: &Environment) -> Result<Vec<Written>, ConfigError> {
+    let named = named.or_else(|| environment.get(CONFIG).map(Path::new));
+    let path = named.unwrap_or(Path::new(DEFAULT_FILE));
+    let name = path.display().to_string();
+    match std::fs::read_to_string(path) {
+        Ok(text) => written(&name, &text),
+        Err(error) if named.is_none() && error.kind() == ErrorKind::NotFound => Ok(Vec::new()),
+        Err(error) => Err(ConfigError::at(name, format!("can't be read: {error}"))),
+    }
+}
+
+/// Every key and section of the TOML document `text`, in the order of the file. `name` is the file's name in errors.
+fn written(name: &str, text: &str) -> Result<Vec<Written>, ConfigError> {
     let document = Document { name, text };
     let table = DeTable::parse(text).map_err(|error| {
         let offset = error.span().map_or(0, |span| span.start);
@@ -16,7 +34,7 @@ pub(super) fn settings(name: &str, text: &str) -> Result<Vec<Setting>, ConfigErr
     let mut found = Vec::new();
     document.collect("", table.get_ref(), &mut found)?;
     found.sort_by_key(|(offset, _)| *offset);
-    Ok(found.into_iter().map(|(_, setting)| setting).collect())
+    Ok(found.into_iter().map(|(_, written)| written).collect())
 }
 
 struct Document<'a> {
@@ -25,20 +43,20 @@ struct Document<'a> {
 }
 
 impl Document<'_> {
-    fn collect(&self, prefix: &str, table: &DeTable<'_>, found: &mut Vec<(usize, Setting)>) -> Result<(), ConfigError> {
+    fn collect(&self, prefix: &str, table: &DeTable<'_>, found: &mut Vec<(usize, Written)>) -> Result<(), ConfigError> {
         for (name, value) in table {
             let key = format!("{prefix}{}", name.get_ref());
             if let DeValue::Table(inner) = value.get_ref() {
                 self.collect(&format!("{key}."), inner, found)?;
             }
-            let setting = Setting {
+            let written = Written {
                 value: self.value(value)?,
                 key,
                 key_at: self.place(name.span().start),
                 value_at: self.place(value.span().start),
                 file: None,
             };
-            found.push((name.span().start, setting));
+            found.push((name.span().start, written));
         }
         Ok(())
     }
@@ -72,8 +90,8 @@ mod tests {
     use super::*;
 
     fn places(text: &str) -> Vec<(String, String, String)> {
-        let settings = settings("readcast.toml", text).unwrap();
-        settings.into_iter().map(|setting| (setting.key, setting.key_at, setting.value_at)).collect()
+        let written = written("readcast.toml", text).unwrap();
+        written.into_iter().map(|written| (written.key, written.key_at, written.value_at)).collect()
     }
 
     fn place(key: &str, key_at: &str, value_at: &str) -> (String, String, String) {
@@ -101,7 +119,7 @@ mod tests {
 
     #[test]
     fn a_broken_file_is_told_where_it_breaks() {
-        let error = settings("readcast.toml", "[store]\nurl = \n").err().unwrap().to_string();
+        let error = written("readcast.toml", "[store]\nurl = \n").err().unwrap().to_string();
         assert!(error.starts_with("readcast.toml:2:7: ") && !error.contains('\n'), "{error}");
     }
 }

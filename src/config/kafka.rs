@@ -7,7 +7,7 @@ use std::fmt;
 
 use super::error::{ConfigError, unknown};
 use super::secret::{MASK, Secret, SecretSource};
-use super::setting::{Setting, Value};
+use super::written::{Value, Written};
 
 /// librdkafka properties, each of them allowed.
 #[derive(Clone, Default, PartialEq, Eq)]
@@ -32,22 +32,22 @@ impl KafkaProperties {
         }
     }
 
-    pub(super) fn set(&mut self, name: &str, setting: &Setting) -> Result<(), ConfigError> {
+    pub(super) fn set(&mut self, name: &str, written: &Written) -> Result<(), ConfigError> {
         // `client.id = "x"` without quotes around the key makes a table `client`: what it holds follows.
-        if setting.is_table() {
+        if written.is_table() {
             return Ok(());
         }
         if let Some((_, why)) = REFUSED.iter().find(|(refused, _)| *refused == name) {
-            return Err(ConfigError::at(&setting.key_at, format!("property `{name}` is refused: {why}")));
+            return Err(ConfigError::at(&written.key_at, format!("property `{name}` is refused: {why}")));
         }
         let Some(known) = ALLOWED.iter().find(|known| **known == name) else {
             let problem = unknown("or unsupported librdkafka property", name, ALLOWED.iter().copied());
-            return Err(ConfigError::at(&setting.key_at, problem));
+            return Err(ConfigError::at(&written.key_at, problem));
         };
-        let value = match &setting.value {
+        let value = match &written.value {
             Value::Integer(number) => SecretSource::Fixed(Secret::new(number.to_string())),
             Value::Boolean(value) => SecretSource::Fixed(Secret::new(value.to_string())),
-            _ => setting.secret()?,
+            _ => written.secret()?,
         };
         self.0.insert(known, value);
         Ok(())
@@ -80,7 +80,7 @@ const SECRET: &[&str] = &[
     "ssl.keystore.password",
 ];
 
-const ALLOWED: &[&str] = &[
+pub(super) const ALLOWED: &[&str] = &[
     "api.version.request.timeout.ms",
     "bootstrap.servers",
     "broker.address.family",
@@ -157,7 +157,7 @@ const LOADS_CODE: &str = "it loads code into the process";
 const CHECKPOINTS: &str = "positions are the checkpoints in the store, and readcast alone moves them";
 const REBALANCE: &str = "readcast decides how partitions move from member to member";
 
-const REFUSED: &[(&str, &str)] = &[
+pub(super) const REFUSED: &[(&str, &str)] = &[
     ("allow.auto.create.topics", "reading must not create a topic"),
     ("auto.commit.enable", CHECKPOINTS),
     ("auto.commit.interval.ms", CHECKPOINTS),
@@ -187,7 +187,7 @@ mod tests {
     fn set(name: &str) -> Result<KafkaProperties, String> {
         let mut properties = KafkaProperties::default();
         let key = format!("source.properties.{name}");
-        let done = properties.set(name, &Setting::text_at("here", key, "hunter2"));
+        let done = properties.set(name, &Written::text_at("here", key, "hunter2"));
         done.map(|()| properties).map_err(|error| error.to_string())
     }
 

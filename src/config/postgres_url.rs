@@ -16,6 +16,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 pub use self::hosts::Endpoint;
+#[cfg(test)]
+pub(super) use self::parameters::rules as parameter_rules;
 
 use self::hosts::Place;
 use self::parameters::Given;

@@ -1,174 +1,172 @@
-//! One value of one layer: its key, what was written, and where; and the readers that turn it into a typed value or
-//! into an error that names the place.
-//!
-//! Files, variables and flags all become settings, so that one set of rules holds for them all.
+//! What is known of one setting, and the macro that turns the rows of [`table`](super::table) into settings and options.
 
-use std::fmt::Display;
-use std::ops::RangeInclusive;
-use std::path::PathBuf;
+use super::error::ConfigError;
+use super::kind::Describe;
+use super::written::Written;
 
-use super::error::{ConfigError, unknown};
-use super::secret::{Secret, SecretSource};
+/// In the name of a setting, it stands for the name of a projection or of a topic.
+pub(super) const NAME: &str = "NAME";
 
-/// One value that somebody wrote.
+/// One row of the table.
 pub(super) struct Setting {
-    /// Where it belongs: `projector.lanes`.
-    pub(super) key: String,
-    /// What was written.
-    pub(super) value: Value,
-    /// Where the key stands.
-    pub(super) key_at: String,
-    /// Where the value stands.
-    pub(super) value_at: String,
-    /// The file that holds the value, and is read again; only of secrets.
-    pub(super) file: Option<PathBuf>,
+    /// Its whole name: `projector.lanes`, or with a placeholder `topics.NAME.format`.
+    pub(super) name: &'static str,
+    /// The name that an earlier version gave it. It is still read, with a warning.
+    pub(super) formerly: Option<&'static str>,
+    /// For what the setting can be written.
+    pub(super) scope: Scope,
+    /// What a value must be.
+    pub(super) kind: &'static dyn Describe,
+    /// Refuses a value that is not of that kind.
+    pub(super) check: fn(&Written) -> Result<(), ConfigError>,
+    /// The value when nobody writes one, in the form in which it would be written.
+    pub(super) default: Option<&'static str>,
+    /// A description of that value, where the program computes it. Only a test, which writes the reference, shows it.
+    #[cfg(test)]
+    pub(super) computed: Option<&'static str>,
+    /// The flag of the command line that sets it.
+    pub(super) flag: Option<&'static str>,
+    /// What it means, in Markdown.
+    pub(super) meaning: &'static str,
 }
 
-/// What was written. Variables and flags are always text.
-pub(super) enum Value {
-    Text(String),
-    Integer(i64),
-    Boolean(bool),
-    /// A section; what it holds comes as settings of its own.
-    Table,
-    /// Of a type that no key takes, by its name.
-    Other(&'static str),
+/// For what a setting can be written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Scope {
+    /// The service as a whole.
+    Service,
+    /// All projections in `[projector]`, and each one in `[projections.NAME]`, which counts for more.
+    Projection,
+    /// One topic, in `[topics.NAME]`.
+    Topic,
 }
 
 impl Setting {
-    /// A text from a variable or a flag.
-    pub(super) fn text_at(place: impl Into<String>, key: impl Into<String>, text: impl Into<String>) -> Self {
-        let place = place.into();
-        Self { key: key.into(), value: Value::Text(text.into()), key_at: place.clone(), value_at: place, file: None }
+    /// The names under which it is read: its own, and the one that overrides it for one projection.
+    pub(super) fn names(&self) -> Vec<String> {
+        self.names_of(self.name)
     }
 
-    /// The same, the text being what the file `path` holds at this moment.
-    pub(super) fn held_by(self, path: impl Into<PathBuf>) -> Self {
-        Self { file: Some(path.into()), ..self }
+    /// The same for its former name, if it has one.
+    pub(super) fn former_names(&self) -> Vec<String> {
+        self.formerly.map(|name| self.names_of(name)).unwrap_or_default()
     }
 
-    pub(super) fn is_table(&self) -> bool {
-        matches!(self.value, Value::Table)
+    /// The environment variable, if it has one. `READCAST_` stands for `projector.` too.
+    pub(super) fn variable(&self) -> Option<String> {
+        variable(self.name)
     }
 
-    pub(super) fn text(&self) -> Result<&str, ConfigError> {
-        match &self.value {
-            Value::Text(text) if !text.is_empty() => Ok(text),
-            Value::Text(_) => Err(self.wrong("must not be empty")),
-            other => Err(self.wrong(format!("must be a text in quotes, found {}", other.type_name()))),
+    /// The variable of its former name, if it has one.
+    pub(super) fn former_variable(&self) -> Option<String> {
+        self.formerly.and_then(variable)
+    }
+
+    fn names_of(&self, name: &str) -> Vec<String> {
+        let mut names = vec![name.to_owned()];
+        if let (Scope::Projection, Some(last)) = (self.scope, name.strip_prefix("projector.")) {
+            names.push(format!("projections.{NAME}.{last}"));
         }
-    }
-
-    /// The text as it satisfies `valid`, or an error that calls for `expected`.
-    pub(super) fn text_where(&self, expected: &str, valid: impl Fn(&str) -> bool) -> Result<String, ConfigError> {
-        let text = self.text()?;
-        if valid(text) { Ok(text.to_owned()) } else { Err(self.not(expected)) }
-    }
-
-    pub(super) fn secret(&self) -> Result<SecretSource, ConfigError> {
-        let text = self.text()?;
-        Ok(self.file.clone().map_or_else(|| SecretSource::Fixed(Secret::new(text)), SecretSource::File))
-    }
-
-    pub(super) fn boolean(&self) -> Result<bool, ConfigError> {
-        match &self.value {
-            Value::Boolean(value) => Ok(*value),
-            Value::Text(text) => text.parse().map_err(|_| self.not("`true` or `false`")),
-            _ => Err(self.not("`true` or `false`")),
-        }
-    }
-
-    pub(super) fn whole(&self, range: RangeInclusive<usize>) -> Result<usize, ConfigError> {
-        let number = match &self.value {
-            Value::Integer(number) => usize::try_from(*number).ok(),
-            Value::Text(text) => text.parse().ok(),
-            _ => None,
-        };
-        let expected = || format!("a whole number from {} to {}", range.start(), range.end());
-        number.filter(|number| range.contains(number)).ok_or_else(|| self.not(expected()))
-    }
-
-    pub(super) fn bytes(&self, range: RangeInclusive<usize>) -> Result<usize, ConfigError> {
-        let number = match &self.value {
-            Value::Integer(number) => usize::try_from(*number).ok(),
-            Value::Text(text) => size(text),
-            _ => None,
-        };
-        let expected =
-            || format!("a number of bytes or a size like \"8 MiB\", from {} to {} bytes", range.start(), range.end());
-        number.filter(|number| range.contains(number)).ok_or_else(|| self.not(expected()))
-    }
-
-    /// The value is not what it must be; shows it, so not for secrets.
-    pub(super) fn not(&self, expected: impl Display) -> ConfigError {
-        let found = match &self.value {
-            Value::Text(text) => format!("`{}`", text.escape_debug()),
-            Value::Integer(number) => format!("`{number}`"),
-            other => other.type_name().to_owned(),
-        };
-        self.wrong(format!("must be {expected}, found {found}"))
-    }
-
-    /// The value is wrong, said without showing it.
-    pub(super) fn wrong(&self, problem: impl Display) -> ConfigError {
-        ConfigError::at(&self.value_at, format!("`{}` {problem}", self.key))
-    }
-
-    /// There is no such key (or section), `name` being its last part.
-    pub(super) fn unknown<'a>(&self, name: &str, known: impl IntoIterator<Item = &'a str>) -> ConfigError {
-        let what = if self.is_table() { "section" } else { "key" };
-        ConfigError::at(&self.key_at, unknown(what, name, known))
+        names
     }
 }
 
-impl Value {
-    fn type_name(&self) -> &'static str {
-        match self {
-            Self::Text(_) => "a text",
-            Self::Integer(_) => "an integer",
-            Self::Boolean(_) => "a boolean",
-            Self::Table => "a section",
-            Self::Other(name) => name,
-        }
-    }
+/// What stands in `name` where `pattern` has [`NAME`]: a projection, or a topic, which may have dots in its name. The empty
+/// text where the pattern has no `NAME`; `None` if they do not match.
+pub(super) fn matched<'a>(pattern: &str, name: &'a str) -> Option<&'a str> {
+    let Some((head, tail)) = pattern.split_once(NAME) else { return (pattern == name).then_some("") };
+    let of = name.strip_prefix(head)?.strip_suffix(tail)?;
+    Some(of).filter(|of| !of.is_empty() && (head == "topics." || !of.contains('.')))
 }
 
-/// Bytes from `8388608`, `8 MiB`, `8MiB` or `8 MB`.
-fn size(text: &str) -> Option<usize> {
-    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
-    let (number, unit) = text.split_at(digits);
-    let factor: usize = match unit.trim_start().to_ascii_lowercase().as_str() {
-        "" | "b" => 1,
-        "kib" => 1 << 10,
-        "mib" => 1 << 20,
-        "gib" => 1 << 30,
-        "kb" => 1_000,
-        "mb" => 1_000_000,
-        "gb" => 1_000_000_000,
-        _ => return None,
+fn variable(name: &str) -> Option<String> {
+    let of_service = Some(name.strip_prefix("projector.").unwrap_or(name)).filter(|name| !name.contains(NAME));
+    of_service.map(|name| format!("READCAST_{}", name.replace('.', "_").to_ascii_uppercase()))
+}
+
+/// Defines the settings: for each struct the type itself, `read`, which fills it from the written values, and its rows in
+/// `SETTINGS`. A row is
+///
+/// ```text
+/// /// What it means.
+/// field: Type = "section.name", Kind(…), default "as written";
+/// ```
+///
+/// A field without a `default` (or a `computed` one) is an `Option`. `flag "--name"` and `formerly "section.name"` follow.
+macro_rules! settings {
+    ($(
+        $(#[doc = $about:literal])+
+        $visible:vis struct $Options:ident for $scope:ident {$(
+            $(#[doc = $meaning:literal])+
+            $field:ident: $type:ty = $name:literal, $kind:expr
+                $(, default $default:literal)? $(, computed $computed:literal)?
+                $(, flag $flag:literal)? $(, formerly $formerly:literal)?;
+        )+}
+    )+) => {
+        $(
+            $(#[doc = $about])+
+            #[derive(Clone, Debug, PartialEq, Eq)]
+            $visible struct $Options {
+                $($(#[doc = $meaning])+ pub $field: $type,)+
+            }
+
+            impl $Options {
+                /// What was written for the service, or for the projection or the topic `of`.
+                pub(super) fn read(values: &Values, of: &str) -> Result<Self, ConfigError> {
+                    Ok(Self {
+                        $($field: settings!(
+                            @field values.get($name, of), &$kind, $name $(, default $default)? $(, computed $computed)?
+                        ),)+
+                    })
+                }
+            }
+        )+
+
+        /// Every setting, in the order of the reference.
+        pub(super) static SETTINGS: &[Setting] = &[$($(
+            Setting {
+                name: $name,
+                formerly: settings!(@optional $($formerly)?),
+                scope: Scope::$scope,
+                kind: &$kind,
+                check: |written| Kind::read(&$kind, written).map(drop),
+                default: settings!(@optional $($default)?),
+                #[cfg(test)]
+                computed: settings!(@optional $($computed)?),
+                flag: settings!(@optional $($flag)?),
+                meaning: concat!($($meaning),+),
+            },
+        )+)+];
     };
-    number.parse::<usize>().ok()?.checked_mul(factor)
+    (@optional) => { None };
+    (@optional $value:literal) => { Some($value) };
+    (@field $written:expr, $kind:expr, $name:literal) => {
+        $written.map(|written| Kind::read($kind, written)).transpose()?
+    };
+    (@field $written:expr, $kind:expr, $name:literal, $bottom:ident $value:literal) => {
+        Kind::read($kind, $written.ok_or_else(|| ConfigError::no_value($name))?)?
+    };
 }
+pub(super) use settings;
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn sizes_are_bytes_or_a_number_with_a_unit() {
-        let read = ["0", "8388608", "8 MiB", "8MiB", "8 mib", "512 KiB", "2 GB", "12 B"].map(size);
-        let bytes = [0, 8_388_608, 8_388_608, 8_388_608, 8_388_608, 524_288, 2_000_000_000, 12];
-        assert_eq!(read, bytes.map(Some));
+    fn a_name_matches_its_pattern() {
+        assert_eq!(matched("store.url", "store.url"), Some(""));
+        assert_eq!(matched("topics.NAME.format", "topics.orders.v2.format"), Some("orders.v2"));
+        assert_eq!(matched("topics.NAME.format", "topics.format.format"), Some("format"));
+        for other in ["topics.format", "topics..format", "topics.orders.formats", "topic.orders.format"] {
+            assert_eq!(matched("topics.NAME.format", other), None, "{other}");
+        }
+        assert_eq!(matched("projections.NAME.lanes", "projections.orders.v2.lanes"), None);
     }
 
     #[test]
-    fn half_sizes_and_bare_letters_are_not_sizes() {
-        assert_eq!(["8 M", "", "MiB", "1.5 MiB", "-1", "8 MiB ", "99999999999 GiB"].map(size), [None; 7]);
-    }
-
-    #[test]
-    fn an_empty_text_is_refused() {
-        let error = Setting::text_at("--store", "store.url", "").secret().unwrap_err();
-        assert_eq!(error.to_string(), "--store: `store.url` must not be empty");
+    fn a_variable_is_named_after_the_setting() {
+        let variables = ["store.max_connections", "projector.lanes", "topics.NAME.format"].map(variable);
+        assert_eq!(variables, [Some("READCAST_STORE_MAX_CONNECTIONS".into()), Some("READCAST_LANES".into()), None]);
     }
 }

@@ -3,45 +3,47 @@
 use std::fmt;
 use std::path::PathBuf;
 
+use super::checks;
 use super::environment::Environment;
 use super::error::ConfigError;
 use super::postgres_url::PostgresUrl;
 use super::secret::SecretSource;
-use super::setting::Setting;
+use super::table::StoreSettings;
+use super::values::Values;
 
 /// Which database holds the read tables.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum StoreOptions {
     /// A Postgres database.
     Postgres {
-        /// How to reach it, with TLS as it was asked for.
+        /// The URL, which a file may hold.
         url: PostgresUrlSource,
         /// The schema of the names that readers use.
         schema: String,
-        /// How many connections the process may have.
+        /// The most connections that the process opens.
         max_connections: usize,
     },
-    /// A file of SQLite's.
+    /// A SQLite file.
     Sqlite {
-        /// Which file.
+        /// The path of the file.
         path: PathBuf,
     },
 }
 
-/// Where the URL of the database stands, to be read for each connection: a file that holds it, or its password, may have
-/// other credentials each time. `Debug` shows no secret.
+/// The URL of the database, read for each connection, because a file that holds the URL or the password may have new
+/// credentials each time. `Debug` shows no secret.
 #[derive(Clone, PartialEq, Eq)]
 pub struct PostgresUrlSource {
     url: SecretSource,
     password: Option<SecretSource>,
     insecure: bool,
     environment: Environment,
-    /// What it was when the configuration was read.
+    /// The URL when the configuration was read.
     first: Box<PostgresUrl>,
 }
 
 impl PostgresUrlSource {
-    /// Reads it for the first time, and holds it to what must be true of it each time.
+    /// Reads the URL for the first time, and refuses what `current` would refuse each time.
     fn new(
         url: SecretSource,
         password: Option<SecretSource>,
@@ -52,12 +54,12 @@ impl PostgresUrlSource {
         Ok(Self { url, password, insecure, environment: environment.clone(), first })
     }
 
-    /// The URL at this moment, for one connection. An error may pass, for a file can be gone, half written or ahead of the
-    /// other for a moment; it shows nothing of what the files hold. Credentials and servers may change while the process
-    /// runs, the database may not: half of the connections would write into the other.
+    /// The URL at this moment, for one connection. An error can be temporary: for a moment, a file can be missing, half
+    /// written or newer than the other one. The error shows nothing of the files' content. Credentials and servers may change
+    /// while the process runs. The database may not, because half of the connections would write into the other one.
     pub fn current(&self) -> Result<PostgresUrl, String> {
         let url = read(&self.url, self.password.as_ref(), self.insecure, &self.environment)?;
-        // Without a name it is the user's.
+        // A URL without a database means the one named like the user.
         let database = |url: &PostgresUrl| url.database().or(url.user()).map(str::to_owned);
         if database(&url) != database(&self.first) {
             return Err("the URL of the store names another database than at the start; start readcast again".into());
@@ -65,7 +67,7 @@ impl PostgresUrlSource {
         Ok(url)
     }
 
-    /// What it was when the configuration was read.
+    /// The URL when the configuration was read.
     pub fn first(&self) -> &PostgresUrl {
         &self.first
     }
@@ -91,52 +93,27 @@ fn read(
     Ok(url)
 }
 
-#[derive(Default)]
-pub(super) struct StoreDraft {
-    /// The URL, and where it was written.
-    url: Option<(SecretSource, String)>,
-    /// The password beside it, and where it was written.
-    password: Option<(SecretSource, String)>,
-    schema: Option<String>,
-    max_connections: Option<usize>,
-    insecure: bool,
-}
-
-impl StoreDraft {
-    pub(super) fn set(&mut self, name: &str, setting: &Setting) -> Result<(), ConfigError> {
-        match name {
-            "url" => self.url = Some((setting.secret()?, setting.value_at.clone())),
-            "password" => self.password = Some((setting.secret()?, setting.value_at.clone())),
-            "schema" => self.schema = Some(readers_schema(setting)?),
-            "max_connections" => self.max_connections = Some(setting.whole(5..=10_000)?),
-            "insecure" => self.insecure = setting.boolean()?,
-            _ => return Err(setting.unknown(name, ["url", "password", "schema", "max_connections", "insecure"])),
-        }
-        Ok(())
-    }
-
-    pub(super) fn has_url(&self) -> bool {
-        self.url.is_some()
-    }
-
-    pub(super) fn finish(self, environment: &Environment) -> Result<Option<StoreOptions>, ConfigError> {
-        let Some((url, place)) = self.url else { return Ok(None) };
-        let at_url = |problem| ConfigError::at(&place, problem);
+impl StoreOptions {
+    /// The database, if there is a URL.
+    pub(super) fn of(
+        settings: StoreSettings,
+        values: &Values,
+        environment: &Environment,
+    ) -> Result<Option<Self>, ConfigError> {
+        let StoreSettings { url, password, schema, max_connections, insecure } = settings;
+        checks::schema(&schema, values)?;
+        let Some(url) = url else { return Ok(None) };
+        let at_url = |problem| ConfigError::at(values.place("store.url"), problem);
         if let Some(path) = url.current().map_err(at_url)?.expose().strip_prefix("sqlite:") {
-            if let Some((_, place)) = self.password {
-                return Err(ConfigError::at(
-                    place,
-                    "`store.password` is for Postgres, and the store is a file of SQLite",
-                ));
+            if password.is_some() {
+                let problem = "`store.password` is for Postgres, and the store is a SQLite file";
+                return Err(ConfigError::at(values.place("store.password"), problem));
             }
-            let path = sqlite_path(path).map_err(|problem| ConfigError::at(place, problem))?;
-            return Ok(Some(StoreOptions::Sqlite { path }));
+            let path = sqlite_path(path).map_err(|problem| at_url(problem.to_owned()))?;
+            return Ok(Some(Self::Sqlite { path }));
         }
-        let password = self.password.map(|(password, _)| password);
-        let url = PostgresUrlSource::new(url, password, self.insecure, environment).map_err(at_url)?;
-        let schema = self.schema.unwrap_or_else(|| "public".into());
-        let max_connections = self.max_connections.unwrap_or(20);
-        Ok(Some(StoreOptions::Postgres { url, schema, max_connections }))
+        let url = PostgresUrlSource::new(url, password, insecure, environment).map_err(at_url)?;
+        Ok(Some(Self::Postgres { url, schema, max_connections }))
     }
 }
 
@@ -147,24 +124,4 @@ fn sqlite_path(path: &str) -> Result<PathBuf, &'static str> {
         path if path.contains('?') => Err("`sqlite:PATH` takes no parameters"),
         path => Ok(path.into()),
     }
-}
-
-/// The schema in which readers look. Where readcast's own tables are, their names and ours would meet.
-fn readers_schema(setting: &Setting) -> Result<String, ConfigError> {
-    let schema = setting.text_where("a name of letters, digits and `_`", is_identifier)?;
-    let of = match schema.as_str() {
-        "readcast" | "readcast_tables" => "readcast",
-        name if name.starts_with("pg_") || name == "information_schema" => "Postgres",
-        _ => return Ok(schema),
-    };
-    Err(setting.wrong(format!(
-        "is `{schema}`, where {of} keeps tables of its own: name the schema that readers look in, like `public`"
-    )))
-}
-
-/// A name that needs no quotes in SQL, within Postgres's limit on the length of names.
-fn is_identifier(text: &str) -> bool {
-    text.len() <= 63
-        && !text.starts_with(|c: char| c.is_ascii_digit())
-        && text.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
 }

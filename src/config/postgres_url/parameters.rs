@@ -172,6 +172,17 @@ const ALIASES: &[(&str, &str)] = &[
     ("ssl-root-cert", "sslrootcert"),
 ];
 
+/// Every parameter with its variable and, as Markdown, what readcast does with it.
+#[cfg(test)]
+pub(in crate::config) fn rules() -> Vec<(&'static str, Option<&'static str>, String)> {
+    let rule = |parameter: &Parameter| match parameter.rule {
+        Honoured => "honoured".to_owned(),
+        Only([], why) => format!("refused: {why}"),
+        Only(values, why) => format!("only `{}`; {why}", values.join("`, `")),
+    };
+    PARAMETERS.iter().map(|parameter| (parameter.name, parameter.variable, rule(parameter))).collect()
+}
+
 /// What was given, by libpq's name: in the URL, or by a variable in its place.
 pub(super) struct Given(BTreeMap<&'static str, Value>);
 
