@@ -18,6 +18,7 @@ mod source;
 mod store;
 #[cfg(test)]
 mod tests;
+mod topics;
 
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -54,6 +55,7 @@ pub struct Config {
     source: Option<SourceOptions>,
     store: Option<StoreOptions>,
     projections: projector::ProjectorDraft,
+    topics: topics::Topics,
 }
 
 /// What the command line says of the configuration: the last word.
@@ -61,7 +63,7 @@ pub struct Config {
 pub struct Overrides {
     /// `--config`: the file, which must be there.
     pub config: Option<PathBuf>,
-    /// `--source`: `file:DIR` or `kafka://host:port,…`.
+    /// `--source`: `file:DIR`, `kafka://host:port,…` or another URL that the program knows.
     pub source: Option<String>,
     /// `--store`: `postgres://…` or `sqlite:PATH`.
     pub store: Option<String>,
@@ -73,7 +75,7 @@ impl Config {
     /// Reads all layers. `registered` holds the names of all projections.
     pub fn load(overrides: &Overrides, environment: &Environment, registered: &[&str]) -> Result<Self, ConfigError> {
         let mut draft = Draft::default();
-        let layers = [file_layer(overrides, environment)?, environment.settings()?, overrides.settings()?];
+        let layers = [file_layer(overrides, environment)?, environment.settings()?, overrides.settings()];
         layers.iter().flatten().try_for_each(|setting| draft.apply(setting, registered))?;
         if !draft.store.has_url() {
             environment.fallback_store().iter().try_for_each(|setting| draft.apply(setting, registered))?;
@@ -88,6 +90,7 @@ impl Config {
             source: draft.source.finish()?,
             store: draft.store.finish(environment)?,
             projections: draft.projector,
+            topics: draft.topics,
         })
     }
 
@@ -108,6 +111,16 @@ impl Config {
     pub fn projection(&self, name: &str) -> ProjectionOptions {
         self.projections.projection(name)
     }
+
+    /// The name of the format in which the records of `topic` are written: `envelope` where nothing is said.
+    pub fn format_of(&self, topic: &str) -> &str {
+        self.topics.format_of(topic)
+    }
+
+    /// The topics of which something is said.
+    pub fn topics(&self) -> impl Iterator<Item = &str> {
+        self.topics.names()
+    }
 }
 
 /// The options while their settings still come in.
@@ -117,16 +130,18 @@ struct Draft {
     store: store::StoreDraft,
     admin: admin::AdminDraft,
     projector: projector::ProjectorDraft,
+    topics: topics::Topics,
 }
 
 impl Draft {
     fn apply(&mut self, setting: &Setting, registered: &[&str]) -> Result<(), ConfigError> {
-        const SECTIONS: [&str; 5] = ["source", "store", "admin", "projector", "projections"];
+        const SECTIONS: [&str; 6] = ["source", "store", "admin", "projector", "projections", "topics"];
         match setting.key.split_once('.') {
             Some(("source", name)) => self.source.set(name, setting),
             Some(("store", name)) => self.store.set(name, setting),
             Some(("admin", name)) => self.admin.set(name, setting),
             Some(("projector", name)) => self.projector.set(name, setting),
+            Some(("topics", name)) => self.topics.set(name, setting),
             Some(("projections", name)) => self.projector.set_projection(name, setting, registered),
             None if SECTIONS.contains(&setting.key.as_str()) && setting.is_table() => Ok(()),
             None if SECTIONS.contains(&setting.key.as_str()) => Err(setting.not("a section")),
@@ -137,15 +152,14 @@ impl Draft {
 }
 
 impl Overrides {
-    fn settings(&self) -> Result<Vec<Setting>, ConfigError> {
-        let mut settings = Vec::new();
-        if let Some(source) = &self.source {
-            settings.extend(source::from_flag(source)?);
-        }
-        let plain = [("--store", "store.url", &self.store), ("--admin-listen", "admin.listen", &self.admin_listen)];
-        let given = plain.into_iter().filter_map(|(flag, key, value)| Some((flag, key, value.as_ref()?)));
-        settings.extend(given.map(|(flag, key, value)| Setting::text_at(flag, key, value)));
-        Ok(settings)
+    fn settings(&self) -> Vec<Setting> {
+        let flags = [
+            ("--source", "source.url", &self.source),
+            ("--store", "store.url", &self.store),
+            ("--admin-listen", "admin.listen", &self.admin_listen),
+        ];
+        let given = flags.into_iter().filter_map(|(flag, key, value)| Some((flag, key, value.as_ref()?)));
+        given.map(|(flag, key, value)| Setting::text_at(flag, key, value)).collect()
     }
 }
 

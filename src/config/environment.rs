@@ -37,6 +37,7 @@ const VARIABLES: &[(&str, &str)] = &[
     ("READCAST_ON_CHANGE", "projector.on_change"),
     ("READCAST_SOURCE_KIND", "source.kind"),
     ("READCAST_SOURCE_PATH", "source.path"),
+    ("READCAST_SOURCE_URL", "source.url"),
     ("READCAST_SOURCE_TOPIC_PREFIX", "source.topic_prefix"),
     ("READCAST_SOURCE_DEAD_LETTER_TOPIC", "source.dead_letter_topic"),
     ("READCAST_SOURCE_DEAD_LETTER_HEADERS", "source.dead_letter_headers"),
@@ -152,7 +153,7 @@ fn kafka_variable(property: &str) -> String {
 }
 
 fn is_secret(key: &str) -> bool {
-    matches!(key, "store.url" | "store.password" | "admin.token")
+    matches!(key, "source.url" | "store.url" | "store.password" | "admin.token")
         || key.strip_prefix(PROPERTIES).is_some_and(kafka::is_secret)
 }
 

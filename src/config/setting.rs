@@ -133,6 +133,13 @@ impl Value {
     }
 }
 
+/// What stands before the `://` of a URL, if it can be a scheme.
+pub(super) fn scheme(url: &str) -> Option<&str> {
+    let (scheme, _) = url.split_once("://")?;
+    let valid = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "+.-".contains(c);
+    (scheme.starts_with(|c: char| c.is_ascii_lowercase()) && scheme.chars().all(valid)).then_some(scheme)
+}
+
 /// Bytes from `8388608`, `8 MiB`, `8MiB` or `8 MB`.
 fn size(text: &str) -> Option<usize> {
     let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());

@@ -4,7 +4,8 @@ use std::path::PathBuf;
 
 use super::error::ConfigError;
 use super::kafka::KafkaProperties;
-use super::setting::Setting;
+use super::secret::Secret;
+use super::setting::{Setting, scheme};
 
 /// Which log is read.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,11 +23,24 @@ pub enum SourceOptions {
     },
     /// A directory of files, `<topic>/<partition>.ndjson`.
     File(PathBuf),
+    /// A log that the program opens by the scheme of its URL.
+    Other {
+        /// What stands before `://`.
+        scheme: String,
+        /// The whole URL.
+        url: Secret,
+        /// Where it was written.
+        place: String,
+        /// What every topic's name begins with in this log.
+        topic_prefix: String,
+    },
 }
 
 #[derive(Default)]
 pub(super) struct SourceDraft {
     kind: Option<Kind>,
+    /// A URL of none of these kinds: its scheme, the whole, and where it was written.
+    other: Option<(String, Secret, String)>,
     path: Option<PathBuf>,
     topic_prefix: Option<String>,
     dead_letter_topic: Option<String>,
@@ -34,7 +48,9 @@ pub(super) struct SourceDraft {
     properties: KafkaProperties,
 }
 
-const NAMES: [&str; 6] = ["kind", "path", "topic_prefix", "dead_letter_topic", "dead_letter_headers", "properties"];
+const NAMES: [&str; 7] =
+    ["kind", "url", "path", "topic_prefix", "dead_letter_topic", "dead_letter_headers", "properties"];
+const SERVERS: &str = "bootstrap.servers";
 const TOPIC_NAME: &str = "a name of letters, digits, `.`, `_` and `-`";
 
 fn is_topic_name(text: &str) -> bool {
@@ -50,7 +66,8 @@ enum Kind {
 impl SourceDraft {
     pub(super) fn set(&mut self, name: &str, setting: &Setting) -> Result<(), ConfigError> {
         match name {
-            "kind" => self.kind = Some(kind(setting)?),
+            "kind" => (self.kind, self.other) = (Some(kind(setting)?), None),
+            "url" => self.set_url(setting)?,
             "path" => self.path = Some(setting.text()?.into()),
             "topic_prefix" => self.topic_prefix = Some(setting.text_where(TOPIC_NAME, is_topic_name)?),
             "dead_letter_topic" => self.dead_letter_topic = Some(setting.text_where(TOPIC_NAME, is_topic_name)?),
@@ -64,14 +81,46 @@ impl SourceDraft {
         Ok(())
     }
 
+    /// Takes `file:DIR`, `kafka://host:port,…` or the URL of another log, in place of what was said before.
+    fn set_url(&mut self, setting: &Setting) -> Result<(), ConfigError> {
+        let url = setting.text()?;
+        let part = |key, text| Setting::text_at(&setting.value_at, key, text);
+        self.other = None;
+        if let Some(path) = url.strip_prefix("file:") {
+            self.path = Some(part("source.path", path.strip_prefix("//").unwrap_or(path)).text()?.into());
+            self.kind = Some(Kind::File);
+            return Ok(());
+        }
+        let wrong = |problem| ConfigError::at(&setting.value_at, problem);
+        match (scheme(url), url.strip_prefix("kafka://").map(|servers| servers.trim_end_matches('/'))) {
+            // Not shown: what stands before the `@` may be a password.
+            (_, Some(servers)) if servers.contains('@') => {
+                Err(wrong("takes no credentials; set `sasl.username` and `sasl.password`"))
+            }
+            (_, Some(servers)) if !servers.contains('/') => {
+                self.kind = Some(Kind::Kafka);
+                self.properties.set(SERVERS, &part("source.properties.bootstrap.servers", servers))
+            }
+            (Some(scheme), None) => {
+                self.other = Some((scheme.to_owned(), Secret::new(url), setting.value_at.clone()));
+                Ok(())
+            }
+            _ => Err(wrong("must be `file:DIR` or `kafka://host:port,…`")),
+        }
+    }
+
     /// The log, if enough was said to reach one. Without a kind it is Kafka.
     pub(super) fn finish(self) -> Result<Option<SourceOptions>, ConfigError> {
+        if let Some((scheme, url, place)) = self.other {
+            let topic_prefix = self.topic_prefix.unwrap_or_default();
+            return Ok(Some(SourceOptions::Other { scheme, url, place, topic_prefix }));
+        }
         match (self.kind, self.path) {
             (Some(Kind::File), Some(path)) => Ok(Some(SourceOptions::File(path))),
             (Some(Kind::File), None) => {
                 Err(ConfigError::overall("`source.kind` is `file`, and `source.path` names no directory"))
             }
-            (Some(Kind::Kafka) | None, _) if self.properties.get("bootstrap.servers").is_some() => {
+            (Some(Kind::Kafka) | None, _) if self.properties.get(SERVERS).is_some() => {
                 let topic_prefix = self.topic_prefix.unwrap_or_default();
                 Ok(Some(SourceOptions::Kafka {
                     properties: self.properties,
@@ -103,24 +152,5 @@ fn kind(setting: &Setting) -> Result<Kind, ConfigError> {
         "kafka" => Ok(Kind::Kafka),
         "file" => Ok(Kind::File),
         _ => Err(setting.not("`kafka` or `file`")),
-    }
-}
-
-/// The settings that a `--source` stands for: `file:DIR` or `kafka://host:port,…`.
-pub(super) fn from_flag(url: &str) -> Result<[Setting; 2], ConfigError> {
-    const FLAG: &str = "--source";
-    let setting = |key, text: &str| Setting::text_at(FLAG, key, text);
-    if let Some(path) = url.strip_prefix("file:") {
-        return Ok([setting("source.kind", "file"), setting("source.path", path.strip_prefix("//").unwrap_or(path))]);
-    }
-    match url.strip_prefix("kafka://").map(|servers| servers.trim_end_matches('/')) {
-        // Not shown: what stands before the `@` may be a password.
-        Some(servers) if servers.contains('@') => {
-            Err(ConfigError::at(FLAG, "takes no credentials; set `sasl.username` and `sasl.password`"))
-        }
-        Some(servers) if !servers.contains('/') => {
-            Ok([setting("source.kind", "kafka"), setting("source.properties.bootstrap.servers", servers)])
-        }
-        _ => Err(ConfigError::at(FLAG, "must be `file:DIR` or `kafka://host:port,…`")),
     }
 }

@@ -6,8 +6,8 @@ use std::path::PathBuf;
 use super::environment::Environment;
 use super::error::ConfigError;
 use super::postgres_url::PostgresUrl;
-use super::secret::SecretSource;
-use super::setting::Setting;
+use super::secret::{Secret, SecretSource};
+use super::setting::{Setting, scheme};
 
 /// Which database holds the read tables.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,6 +25,19 @@ pub enum StoreOptions {
     Sqlite {
         /// Which file.
         path: PathBuf,
+    },
+    /// A database that the program opens by the scheme of its URL.
+    Other {
+        /// What stands before `://`.
+        scheme: String,
+        /// The whole URL, as it was when the configuration was read.
+        url: Secret,
+        /// Where it was written.
+        place: String,
+        /// The schema of the names that readers use, where one is set.
+        schema: Option<String>,
+        /// How many connections the process may have, where that is set.
+        max_connections: Option<usize>,
     },
 }
 
@@ -122,13 +135,18 @@ impl StoreDraft {
     pub(super) fn finish(self, environment: &Environment) -> Result<Option<StoreOptions>, ConfigError> {
         let Some((url, place)) = self.url else { return Ok(None) };
         let at_url = |problem| ConfigError::at(&place, problem);
-        if let Some(path) = url.current().map_err(at_url)?.expose().strip_prefix("sqlite:") {
-            if let Some((_, place)) = self.password {
-                return Err(ConfigError::at(
-                    place,
-                    "`store.password` is for Postgres, and the store is a file of SQLite",
-                ));
-            }
+        let written = url.current().map_err(at_url)?;
+        let other = scheme(written.expose()).filter(|scheme| !["postgres", "postgresql", "sqlite"].contains(scheme));
+        let is_sqlite = written.expose().starts_with("sqlite:");
+        if let Some((_, place)) = self.password.as_ref().filter(|_| other.is_some() || is_sqlite) {
+            let store = other.map_or_else(|| "a file of SQLite".into(), |scheme| format!("one of `{scheme}`"));
+            return Err(ConfigError::at(place, format!("`store.password` is for Postgres, and the store is {store}")));
+        }
+        if let Some(scheme) = other {
+            let (scheme, schema, max_connections) = (scheme.to_owned(), self.schema, self.max_connections);
+            return Ok(Some(StoreOptions::Other { scheme, url: written, place, schema, max_connections }));
+        }
+        if let Some(path) = written.expose().strip_prefix("sqlite:") {
             let path = sqlite_path(path).map_err(|problem| ConfigError::at(place, problem))?;
             return Ok(Some(StoreOptions::Sqlite { path }));
         }

@@ -53,6 +53,7 @@ fn store_url(config: &Config) -> String {
     match config.store().unwrap() {
         StoreOptions::Postgres { url, .. } => url.first().to_string(),
         StoreOptions::Sqlite { path } => format!("sqlite:{}", path.display()),
+        StoreOptions::Other { url, .. } => url.expose().to_owned(),
     }
 }
 
@@ -170,7 +171,7 @@ fn database_url_is_the_last_resort() {
     assert_eq!(store_url(&alone), url);
     let beside = Layers::file("[store]\nurl = 'sqlite:own.db'").environment([("DATABASE_URL", url)]).load().unwrap();
     assert_eq!(store_url(&beside), "sqlite:own.db");
-    let foreign = Layers::default().environment([("DATABASE_URL", "mysql://app:hunter2@db/x")]).error();
+    let foreign = Layers::default().environment([("DATABASE_URL", "mysql:hunter2")]).error();
     assert_eq!(foreign, "DATABASE_URL: must be `postgres://…` or `sqlite:PATH`");
 }
 
@@ -312,12 +313,48 @@ fn a_source_flag_names_a_directory_or_brokers() {
 }
 
 #[test]
+fn a_url_of_another_scheme_is_left_to_the_program() {
+    let file =
+        "[source]\nurl = 'nats://app:hunter2@here'\ntopic_prefix = 'test.'\n[store]\nurl = 'mysql://app:hunter2@db/x'";
+    let config = Layers::file(file).load().unwrap();
+    let SourceOptions::Other { scheme, url, place, topic_prefix } = config.source().unwrap() else { panic!("{file}") };
+    assert_eq!((&**scheme, url.expose(), &**topic_prefix), ("nats", "nats://app:hunter2@here", "test."));
+    assert!(place.ends_with("2:7"), "{place}");
+    let StoreOptions::Other { scheme, url, .. } = config.store().unwrap() else { panic!("{file}") };
+    assert_eq!((&**scheme, url.expose()), ("mysql", "mysql://app:hunter2@db/x"));
+    assert!(!format!("{config:?}").contains("hunter2"));
+    let overruled = Layers::file(file).environment([("READCAST_SOURCE_URL", "file:events")]).load().unwrap();
+    assert_eq!(overruled.source().unwrap(), &SourceOptions::File(PathBuf::from("events")));
+    let password = Layers::file(file).environment([("READCAST_STORE_PASSWORD", "hunter2")]).error();
+    let expected = "READCAST_STORE_PASSWORD: `store.password` is for Postgres, and the store is one of `mysql`";
+    assert_eq!(password, expected);
+}
+
+#[test]
+fn a_topic_has_a_format() {
+    let file = "[topics.orders]\nformat = 'message'\n[topics.\"loans.v1\"]\nformat = 'typed'";
+    let config = Layers::file(file).load().unwrap();
+    let formats = ["orders", "loans.v1", "other"].map(|topic| config.format_of(topic));
+    assert_eq!(formats, ["message", "typed", "envelope"]);
+    assert_eq!(config.topics().collect::<Vec<_>>(), ["loans.v1", "orders"]);
+    assert_eq!(
+        Layers::file("[topics]\norders = 'x'").error(),
+        "readcast.toml:2:10: `topics.orders` must be a section, found `x`"
+    );
+    let unknown = Layers::file("[topics.orders]\nfromat = 'x'").error();
+    assert_eq!(unknown, "readcast.toml:2:1: unknown key `fromat`; did you mean `format`?");
+}
+
+#[test]
 fn errors_of_the_file_name_line_and_column() {
     let cases = [
         ("[projector]\n\n\n\n\n\nbacth_records = 1", "7:1: unknown key `bacth_records`; did you mean `batch_records`?"),
         ("[sorce]\nkind = 'kafka'", "1:2: unknown section `sorce`; did you mean `source`?"),
         ("store = 'x'", "1:9: `store` must be a section, found `x`"),
-        ("lanes = 2", "1:1: unknown key `lanes`; there are `source`, `store`, `admin`, `projector`, `projections`"),
+        (
+            "lanes = 2",
+            "1:1: unknown key `lanes`; there are `source`, `store`, `admin`, `projector`, `projections`, `topics`",
+        ),
         ("[source]\nkind = 'kafak'", "2:8: `source.kind` must be `kafka` or `file`, found `kafak`"),
         ("[projector]\n  lanes = 0", "2:11: `projector.lanes` must be a whole number from 1 to 64, found `0`"),
         (
