@@ -4,7 +4,7 @@
 
 use std::process::ExitCode;
 
-use readcast::cli::{App, Sample};
+use readcast::{App, Sample};
 use readcast_core::{Changes, ColumnType, Envelope, Projection, ProjectionError, TableSpec};
 use readcast_projections::sample::{Orders, TOPIC};
 use serde::Deserialize;
@@ -18,7 +18,7 @@ fn main() -> ExitCode {
         registry = registry.register(Clash);
     }
     let sample = Sample { topic: TOPIC, events: |seed| Box::new(Orders::new(seed)) };
-    readcast::cli::main(App { registry, sample })
+    App::new().registry(registry).sample(sample).run()
 }
 
 /// 900 flags of a thing.

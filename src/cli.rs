@@ -19,57 +19,32 @@ pub(crate) mod reference;
 mod run;
 mod status;
 mod terminal;
+#[cfg(test)]
+mod tests;
 mod verify;
 
 use std::collections::BTreeSet;
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
+use clap::{Args, FromArgMatches, Subcommand, ValueEnum};
 use readcast_core::{Definition, Registry};
 
+use crate::app::{App, Sample};
 use crate::config::{Config, ConfigError, Environment, Overrides, help_of};
+use crate::decode::Decoders;
 use crate::telemetry;
 
 /// Bad configuration.
 const EX_CONFIG: u8 = 78;
-
-/// What a deployment hands to [`main`].
-pub struct App {
-    /// The projections.
-    pub registry: Registry,
-    /// The events that `demo` and `generate` write.
-    pub sample: Sample,
-}
-
-/// An endless stream of made-up events.
-pub struct Sample {
-    /// The topic that they belong to.
-    pub topic: &'static str,
-    /// The events, the same for the same seed.
-    pub events: fn(seed: u64) -> SampleEvents,
-}
-
-/// Record keys and JSON texts.
-pub type SampleEvents = Box<dyn Iterator<Item = (String, String)> + Send>;
-
-/// Projects domain events from a log into read tables, rows and log positions in one transaction.
-#[derive(Parser)]
-#[command(name = "readcast", version, arg_required_else_help = true)]
-struct CommandLine {
-    #[command(subcommand)]
-    command: Command,
-    #[command(flatten)]
-    overrides: Flags,
-}
 
 #[derive(Args)]
 struct Flags {
     /// The configuration file [default: readcast.toml, if there is one]
     #[arg(long, global = true, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// The log: file:DIR or kafka://host:port,…
-    #[arg(long, global = true, value_name = "URL")]
+    #[arg(long, global = true, value_name = "URL", help = help_of("--source"))]
     source: Option<String>,
     #[arg(long, global = true, value_name = "URL", help = help_of("--store"))]
     store: Option<String>,
@@ -77,10 +52,17 @@ struct Flags {
     admin_listen: Option<String>,
 }
 
+/// The commands of a program that has a [`Sample`].
+#[derive(Subcommand)]
+enum SampleCommand {
+    /// Show it all at work, with nothing installed: made-up events, projected live into a SQLite file
+    Demo(demo::Arguments),
+    /// Write made-up events into a log
+    Generate(generate::Arguments),
+}
+
 #[derive(Subcommand)]
 enum Command {
-    /// Show it all at work, with nothing installed: a made-up shop's orders, projected live into a SQLite file
-    Demo(demo::Arguments),
     /// Project until SIGTERM, or to the end that the log has now
     Run(run::Arguments),
     /// How far every projection is, and what is wrong
@@ -114,8 +96,6 @@ enum Command {
     AcceptLoss(accept_loss::Arguments),
     /// Take the place of the deployment that the database belongs to, for good
     Adopt(adopt::Arguments),
-    /// Write made-up events into a log
-    Generate(generate::Arguments),
     /// Print the completions of a shell
     Completions {
         /// The shell
@@ -166,22 +146,50 @@ fn no_such<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Refusal 
 struct Context {
     app: App,
     config: Config,
+    decoders: Decoders,
+}
+
+/// A command that was typed.
+enum Typed {
+    Common(Command),
+    OfSample(SampleCommand, Sample),
 }
 
 /// Runs the command line of this process.
-pub fn main(app: App) -> ExitCode {
-    let CommandLine { command, overrides } = CommandLine::parse();
-    match prepared(app, overrides).and_then(|context| execute(command, context)) {
+pub(crate) fn main(app: App) -> ExitCode {
+    let name = app.name;
+    let (command, flags) = typed(&app, std::env::args_os()).unwrap_or_else(|error| error.exit());
+    match prepared(app, flags).and_then(|context| execute(command, context)) {
         Ok(code) => code,
         Err(Refusal::Config(error)) => {
-            eprintln!("readcast: {error}");
+            eprintln!("{name}: {error}");
             ExitCode::from(EX_CONFIG)
         }
         Err(Refusal::Failed(error)) => {
-            eprintln!("readcast: {}", terminal::escape(&error));
+            eprintln!("{name}: {}", terminal::escape(&error));
             ExitCode::FAILURE
         }
     }
+}
+
+/// What can be typed.
+fn command_line(app: &App) -> clap::Command {
+    let command = clap::Command::new(app.name).version(app.version).about(app.about);
+    let command = Flags::augment_args(command.subcommand_required(true).arg_required_else_help(true));
+    let command = if app.sample.is_some() { SampleCommand::augment_subcommands(command) } else { command };
+    Command::augment_subcommands(command)
+}
+
+/// Takes a command line apart. The error is what help and version are printed by, too.
+fn typed(app: &App, arguments: impl IntoIterator<Item = OsString>) -> Result<(Typed, Flags), clap::Error> {
+    let matches = command_line(app).try_get_matches_from(arguments)?;
+    let typed = match app.sample {
+        Some(sample) if matches.subcommand_name().is_some_and(SampleCommand::has_subcommand) => {
+            Typed::OfSample(SampleCommand::from_arg_matches(&matches)?, sample)
+        }
+        _ => Typed::Common(Command::from_arg_matches(&matches)?),
+    };
+    Ok((typed, Flags::from_arg_matches(&matches)?))
 }
 
 /// Reads all that is configured and checks all that is registered, before anything is touched.
@@ -190,47 +198,52 @@ fn prepared(app: App, flags: Flags) -> Result<Context, Refusal> {
     let overrides = Overrides { config, source, store, admin_listen };
     let registered: Vec<&str> = app.registry.definitions().iter().map(|definition| definition.name()).collect();
     let config = Config::load(&overrides, &Environment::of_process(), &registered)?;
+    connect::check_schemes(&app, &config)?;
+    let decoders = connect::decoders(&app, &config)?;
     app.registry.validate().map_err(Refusal::failed)?;
-    config.check_topics(&topics(&app.registry))?;
-    Ok(Context { app, config })
+    Ok(Context { app, config, decoders })
 }
 
-/// The topics to which projections subscribe.
-fn topics(registry: &Registry) -> BTreeSet<&str> {
-    registry.definitions().iter().flat_map(|definition| definition.topics()).copied().collect()
-}
-
-fn execute(command: Command, context: Context) -> Result<ExitCode, Refusal> {
+fn execute(command: Typed, context: Context) -> Result<ExitCode, Refusal> {
     telemetry::init(&context.config.logging)?;
     context.config.warnings().iter().for_each(|warning| tracing::warn!("{warning}"));
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(Refusal::failed)?;
     let code = runtime.block_on(async {
         match command {
-            Command::Demo(arguments) => demo::run(context, arguments).await,
-            Command::Run(arguments) => run::run(context, arguments).await,
-            Command::Status(arguments) => status::run(context, arguments).await,
-            Command::Check(arguments) => check::run(context, arguments).await,
-            Command::Migrate => migrate::run(context).await,
-            Command::Rebuild(arguments) => rebuild::run(context, arguments).await,
-            Command::Verify(arguments) => verify::run(context, arguments).await,
-            Command::Activate(arguments) => generations::activate(context, arguments).await,
-            Command::Rollback(arguments) => generations::rollback(context, arguments).await,
-            Command::Retire(arguments) => generations::retire(context, arguments).await,
-            Command::Cancel(arguments) => generations::cancel(context, arguments).await,
-            Command::Pause(arguments) => generations::pause(context, arguments).await,
-            Command::Resume(arguments) => generations::resume(context, arguments).await,
-            Command::Rename(arguments) => generations::rename(context, arguments).await,
-            Command::DeadLetters(command) => dead_letters::run(context, command).await,
-            Command::AcceptLoss(arguments) => accept_loss::run(context, arguments).await,
-            Command::Adopt(arguments) => adopt::run(context, arguments).await,
-            Command::Generate(arguments) => generate::run(context, arguments).await,
-            Command::Completions { shell } => {
-                clap_complete::generate(shell, &mut CommandLine::command(), "readcast", &mut std::io::stdout());
-                Ok(ExitCode::SUCCESS)
+            Typed::Common(command) => carry_out(command, context).await,
+            Typed::OfSample(SampleCommand::Demo(arguments), sample) => demo::run(context, sample, arguments).await,
+            Typed::OfSample(SampleCommand::Generate(arguments), sample) => {
+                generate::run(context, sample, arguments).await
             }
         }
     });
     // A question to a broker that does not answer must not hold up the end.
     runtime.shutdown_background();
     code
+}
+
+async fn carry_out(command: Command, context: Context) -> Result<ExitCode, Refusal> {
+    match command {
+        Command::Run(arguments) => run::run(context, arguments).await,
+        Command::Status(arguments) => status::run(context, arguments).await,
+        Command::Check(arguments) => check::run(context, arguments).await,
+        Command::Migrate => migrate::run(context).await,
+        Command::Rebuild(arguments) => rebuild::run(context, arguments).await,
+        Command::Verify(arguments) => verify::run(context, arguments).await,
+        Command::Activate(arguments) => generations::activate(context, arguments).await,
+        Command::Rollback(arguments) => generations::rollback(context, arguments).await,
+        Command::Retire(arguments) => generations::retire(context, arguments).await,
+        Command::Cancel(arguments) => generations::cancel(context, arguments).await,
+        Command::Pause(arguments) => generations::pause(context, arguments).await,
+        Command::Resume(arguments) => generations::resume(context, arguments).await,
+        Command::Rename(arguments) => generations::rename(context, arguments).await,
+        Command::DeadLetters(command) => dead_letters::run(context, command).await,
+        Command::AcceptLoss(arguments) => accept_loss::run(context, arguments).await,
+        Command::Adopt(arguments) => adopt::run(context, arguments).await,
+        Command::Completions { shell } => {
+            let mut command_line = command_line(&context.app);
+            clap_complete::generate(shell, &mut command_line, context.app.name, &mut std::io::stdout());
+            Ok(ExitCode::SUCCESS)
+        }
+    }
 }

@@ -92,7 +92,7 @@ impl Config {
         let mut values = Values::defaults();
         values.add(file::layer(overrides.config.as_deref(), environment)?, registered)?;
         values.add(environment.written()?, registered)?;
-        values.add(overrides.written()?, registered)?;
+        values.add(overrides.written(), registered)?;
         if values.get("store.url", "").is_none() {
             values.add(environment.fallback_store(), registered)?;
         }
@@ -109,7 +109,7 @@ impl Config {
             logging: LogOptions::read(environment)?,
             operator: environment.operator(),
             host: environment.host(),
-            source: SourceOptions::of(SourceSettings::read(&values, "")?, values.properties())?,
+            source: SourceOptions::of(SourceSettings::read(&values, "")?, &values)?,
             store: StoreOptions::of(StoreSettings::read(&values, "")?, &values, environment)?,
             projections,
             other_projections: ProjectionOptions::read(&values, "")?,
@@ -178,17 +178,13 @@ fn default_group(app: &str, projection: &str) -> String {
 }
 
 impl Overrides {
-    fn written(&self) -> Result<Vec<Written>, ConfigError> {
-        let mut written = match &self.source {
-            Some(url) => source::from_flag(url)?.into(),
-            None => Vec::new(),
-        };
-        for (flag, value) in [("--store", &self.store), ("--admin-listen", &self.admin_listen)] {
-            let setting = SETTINGS.iter().find(|setting| setting.flag == Some(flag));
-            written
-                .extend(setting.zip(value.as_ref()).map(|(setting, text)| Written::text_at(flag, setting.name, text)));
-        }
-        Ok(written)
+    fn written(&self) -> Vec<Written> {
+        let flags = [("--source", &self.source), ("--store", &self.store), ("--admin-listen", &self.admin_listen)];
+        let given = flags.into_iter().filter_map(|(flag, value)| {
+            let setting = SETTINGS.iter().find(|setting| setting.flag == Some(flag))?;
+            Some(Written::text_at(flag, setting.name, value.as_ref()?))
+        });
+        given.collect()
     }
 }
 

@@ -5,6 +5,7 @@
 //! its registry to `cli::main`. `ARCHITECTURE.md` walks one record through the modules.
 
 pub mod admin;
+mod app;
 pub mod cli;
 pub mod config;
 pub mod decode;
@@ -17,8 +18,17 @@ pub mod rebuild;
 #[cfg(test)]
 mod reference;
 pub mod retry;
+mod schemes;
 pub mod source;
 pub mod store;
 pub mod supervisor;
 pub mod telemetry;
 pub mod worker;
+
+pub use app::{App, OpenError, Sample, SampleEvents};
+pub use decode::{DecodeError, Decoder, EnvelopeDecoder};
+pub use readcast_core::{
+    Changes, ColumnType, Envelope, Position, Projection, ProjectionError, Registry, TableSpec, Timestamp,
+    TopicPartition,
+};
+pub use schemes::{Access, SourceSettings, StoreSettings};

@@ -15,7 +15,7 @@ use self::identity::DuplicateClass;
 pub use self::identity::Identity;
 use self::partition_plan::PartitionPlan;
 pub use self::replay::{Replay, replay};
-use crate::decode::Format;
+use crate::decode::{self, Decoder, Decoders};
 use crate::source::{Batch, Record};
 use crate::store::{
     Amendment, Commit, DeadLetter, ParkingLimits, PartitionState, PoisonCause, PoisonClass, SequenceId,
@@ -116,10 +116,10 @@ pub enum AllowedChanges {
 }
 
 /// How records are read, and what is done about those that can't be projected.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct RecordPolicy {
-    /// How the records are written.
-    pub format: Format,
+    /// Which decoder reads the records of which topic.
+    pub decoders: Decoders,
     /// By what an event is known that was written twice.
     pub identity: Identity,
     /// Over how many offsets an event is remembered; 0 for not at all.
@@ -135,7 +135,7 @@ pub struct RecordPolicy {
 impl Default for RecordPolicy {
     fn default() -> Self {
         Self {
-            format: Format::default(),
+            decoders: Decoders::default(),
             identity: Identity::default(),
             duplicate_window: 0,
             max_record_bytes: 16 << 20,
@@ -192,7 +192,9 @@ pub fn plan<'a>(
             plan.held = true;
             continue;
         }
-        let draft = drafts.entry(&batch.partition).or_insert_with(|| PartitionPlan::new(batch, cursor, memory));
+        let decoder = || rules.policy.decoders.of(&batch.partition.topic);
+        let draft =
+            drafts.entry(&batch.partition).or_insert_with(|| PartitionPlan::new(batch, cursor, memory, decoder()));
         draft.takes(batch)?;
         let free = batch.records.iter().take_while(|record| !is_held(record.offset)).count();
         plan.held |= free < batch.records.len();
@@ -282,7 +284,7 @@ impl Rules<'_> {
         if amendment == Some(&Amendment::Discard) {
             return RecordOutcome::Discarded;
         }
-        let decoded = self.decode(record, position);
+        let decoded = self.decode(draft.decoder, record, position);
         // What was written twice is judged by what was written, whatever an operator made of it.
         let occurrence =
             decoded.as_ref().ok().map(|event| draft.classify_duplicate(&self.policy.identity, record, event));
@@ -293,7 +295,7 @@ impl Rules<'_> {
         let decoded = match amendment {
             Some(Amendment::Replace(value)) => {
                 replaced = Record { value: Some(value.clone()), remark: None, ..record.clone() };
-                self.decode(&replaced, position)
+                self.decode(draft.decoder, &replaced, position)
             }
             _ => decoded,
         };
@@ -316,7 +318,12 @@ impl Rules<'_> {
         }
     }
 
-    fn decode<'r>(&self, record: &'r Record, position: &Position) -> Result<Envelope<'r>, PoisonCause> {
+    fn decode<'r>(
+        &self,
+        decoder: &dyn Decoder,
+        record: &'r Record,
+        position: &Position,
+    ) -> Result<Envelope<'r>, PoisonCause> {
         if let Some(cause) = self.condemned.get(position) {
             return Err(cause.clone());
         }
@@ -324,8 +331,8 @@ impl Rules<'_> {
             let reason = format!("{} bytes, and the most is {}", record.bytes(), self.policy.max_record_bytes);
             return Err(PoisonCause::new(PoisonClass::Oversized, reason));
         }
-        let decoded = self.policy.format.decode(position, record);
-        decoded.map_err(|error| PoisonCause::new(PoisonClass::Undecodable, error.to_string()))
+        let decoded = decode::decode(decoder, position, record);
+        decoded.map_err(|reason| PoisonCause::new(PoisonClass::Undecodable, reason))
     }
 
     fn project(&self, event: &Envelope<'_>) -> Result<Vec<Change>, PoisonCause> {

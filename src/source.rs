@@ -153,6 +153,13 @@ pub struct Record {
 pub type Header = (String, Option<Bytes>);
 
 impl Record {
+    /// The value of the header `name`. The last one counts where there are several, as in Kafka's own clients. An empty one
+    /// counts as missing.
+    pub fn header(&self, name: &str) -> Option<&[u8]> {
+        let (_, value) = self.headers.iter().rfind(|(other, _)| other == name)?;
+        value.as_deref().filter(|value| !value.is_empty())
+    }
+
     /// What the record takes in memory, in bytes.
     pub fn bytes(&self) -> usize {
         let length = |part: &Option<Bytes>| part.as_ref().map_or(0, Bytes::len);

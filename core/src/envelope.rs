@@ -7,9 +7,8 @@ use serde_json::value::RawValue;
 
 use crate::{Position, Timestamp};
 
-/// A decoded event with its coordinates, borrowed from the record's bytes: nothing is copied but texts that hold an escape.
-/// Its data stays JSON text until a projection asks for it with [`Envelope::data`], so that no digit of a number is lost on
-/// the way.
+/// A decoded event with its coordinates. What can be borrowed from the record's bytes is borrowed. The data stays JSON text
+/// until a projection asks for it with [`Envelope::data`], so that no digit of a number is lost on the way.
 #[derive(Clone, Debug)]
 pub struct Envelope<'a> {
     /// Where the record stood in the log.
@@ -26,10 +25,10 @@ pub struct Envelope<'a> {
     pub timestamp: Timestamp,
     /// What the event belongs to across services.
     pub correlation_id: Option<Cow<'a, str>>,
-    data: &'a RawValue,
+    data: Cow<'a, RawValue>,
 }
 
-/// The record is no event in the plain JSON form.
+/// The record is not an event in the plain JSON form, or its data is not JSON.
 #[derive(Debug, thiserror::Error)]
 #[error("not an event: {0}")]
 pub struct EnvelopeError(#[from] serde_json::Error);
@@ -59,6 +58,36 @@ fn first_version() -> u32 {
 }
 
 impl<'a> Envelope<'a> {
+    /// An event of version 1 without a correlation id, for decoders of other formats. `data` is JSON text, borrowed from the
+    /// record or made by the decoder.
+    ///
+    /// # Errors
+    /// When `data` is not one JSON value.
+    pub fn new(
+        position: Position,
+        key: Option<&'a [u8]>,
+        event_id: impl Into<Cow<'a, str>>,
+        event_type: impl Into<Cow<'a, str>>,
+        timestamp: Timestamp,
+        data: impl Into<Cow<'a, str>>,
+    ) -> Result<Self, EnvelopeError> {
+        let (event_id, event_type) = (event_id.into(), event_type.into());
+        let data = match data.into() {
+            Cow::Borrowed(text) => Cow::Borrowed(serde_json::from_str(text)?),
+            Cow::Owned(text) => Cow::Owned(RawValue::from_string(text)?),
+        };
+        Ok(Self {
+            position,
+            key,
+            event_id,
+            event_type,
+            version: first_version(),
+            timestamp,
+            correlation_id: None,
+            data,
+        })
+    }
+
     /// Reads an event in the plain JSON form: `event_id`, `type`, `version` (1 when absent), `timestamp`,
     /// `correlation_id` (optional), `data`.
     pub fn from_plain_json(position: Position, key: Option<&'a [u8]>, json: &'a [u8]) -> Result<Self, EnvelopeError> {
@@ -66,11 +95,11 @@ impl<'a> Envelope<'a> {
             // To look at all bytes at once is faster than text by text. What is in none of our texts may be of any bytes.
             std::str::from_utf8(json).map_or_else(|_| serde_json::from_slice(json), serde_json::from_str)?;
         let correlation_id = correlation_id.map(|Text(id)| id);
-        Ok(Self { position, key, event_id, event_type, version, timestamp, correlation_id, data })
+        Ok(Self { position, key, event_id, event_type, version, timestamp, correlation_id, data: Cow::Borrowed(data) })
     }
 
     /// The event's data as a type of the projection's own, which may borrow its texts.
-    pub fn data<T: Deserialize<'a>>(&self) -> Result<T, serde_json::Error> {
+    pub fn data<'s, T: Deserialize<'s>>(&'s self) -> Result<T, serde_json::Error> {
         serde_json::from_str(self.data.get())
     }
 }
@@ -94,5 +123,18 @@ mod tests {
         assert_eq!(read(&escaped).expect("an event").event_id, "e\n");
         let missing = read(&json.replace("event_id", "id")).expect_err("no event_id").to_string();
         assert!(missing.contains("event_id"), "{missing}");
+    }
+
+    #[test]
+    fn an_event_of_another_format_has_data_that_is_borrowed_or_made() {
+        fn price(data: impl Into<Cow<'static, str>>) -> Result<f64, EnvelopeError> {
+            let position = TopicPartition::new("orders", 0).at(7);
+            let timestamp = Timestamp::from_micros(0).expect("a time");
+            let event = Envelope::new(position, None, "e1", "T", timestamp, data)?;
+            Ok(event.data::<[f64; 1]>()?[0])
+        }
+        assert_eq!(price("[49.9]").expect("JSON"), 49.9);
+        assert_eq!(price(String::from("[1]")).expect("JSON"), 1.0);
+        assert!(price("[1").is_err() && price(String::from("[1] 2")).is_err());
     }
 }

@@ -1,8 +1,8 @@
-//! The service: the library's command line over the projections of this deployment.
+//! The program of this deployment: readcast over the projections of the example shop.
 
 use std::process::ExitCode;
 
-use readcast::cli::{App, Sample};
+use readcast::{App, Sample};
 use readcast_projections::sample::{Orders, TOPIC};
 
 #[global_allocator]
@@ -10,5 +10,5 @@ static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 fn main() -> ExitCode {
     let sample = Sample { topic: TOPIC, events: |seed| Box::new(Orders::new(seed)) };
-    readcast::cli::main(App { registry: readcast_projections::registry(), sample })
+    App::new().registry(readcast_projections::registry()).sample(sample).run()
 }

@@ -3,10 +3,11 @@
 use std::collections::BTreeSet;
 use std::process::ExitCode;
 
-use super::connect::{self, Access};
+use super::connect;
 use super::operate::{Operator, conclude, live};
 use super::{Context, Refusal, registered};
 use crate::rebuild::loss::losses;
+use crate::schemes::Access;
 use crate::store::Command;
 
 #[derive(clap::Args)]
@@ -31,7 +32,7 @@ pub(super) async fn run(context: Context, arguments: Arguments) -> Result<ExitCo
 
 /// Says what would be accepted.
 async fn rehearse(context: &Context, name: &str) -> Result<ExitCode, Refusal> {
-    let (source, store) = (connect::source(context)?, connect::store(context, Access::Read).await?);
+    let (source, store) = (connect::source(context).await?, connect::store(context, Access::Read).await?);
     let mut generations = store.generations().await.map_err(Refusal::failed)?;
     generations.retain(|found| found.projection == name);
     let live = live(&generations, name, "lose")?;

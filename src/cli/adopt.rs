@@ -2,8 +2,9 @@
 
 use std::process::ExitCode;
 
-use super::connect::{self, Access};
+use super::connect;
 use super::{Context, Refusal};
+use crate::schemes::Access;
 use crate::store::Deployment;
 
 #[derive(clap::Args)]
@@ -15,7 +16,7 @@ pub(super) struct Arguments {
 
 pub(super) async fn run(context: Context, arguments: Arguments) -> Result<ExitCode, Refusal> {
     let access = if arguments.dry_run { Access::Read } else { Access::Write };
-    let (source, store) = (connect::source(&context)?, connect::store(&context, access).await?);
+    let (source, store) = (connect::source(&context).await?, connect::store(&context, access).await?);
     let cluster_id = source.cluster_id().await.map_err(Refusal::failed)?;
     let ours = Deployment { cluster_id, ..connect::deployment(&context)? };
     let recorded = store.deployment().await.map_err(Refusal::failed)?;

@@ -7,12 +7,13 @@ use comfy_table::Table;
 use readcast_core::Definition;
 use serde::Serialize;
 
-use super::connect::{self, Access, advised};
+use super::connect::{self, advised};
 use super::status::OLD_SNAPSHOT;
 use super::terminal::{escape, escape_lines};
 use super::{Context, Output, Refusal};
 use crate::plan::{Identity, RecordPolicy};
 use crate::rebuild::log_history::off_the_log;
+use crate::schemes::Access;
 use crate::source::{Extents, Source};
 use crate::store::{GenerationState, GenerationStatus, ParkingLimits, Store, StoreError, declaration_changes};
 
@@ -61,7 +62,7 @@ impl Line {
 }
 
 pub(super) async fn run(context: Context, arguments: Arguments) -> Result<ExitCode, Refusal> {
-    let source = connect::source(&context)?;
+    let source = connect::source(&context).await?;
     let mut lines = vec![Line::new("configuration", Ok("can be read".into()))];
     lines.extend(context.config.warnings().iter().map(|warning| Line::warning("configuration", warning)));
     let opened = connect::store(&context, Access::Read).await;
@@ -84,7 +85,7 @@ pub(super) async fn run(context: Context, arguments: Arguments) -> Result<ExitCo
     }
     for definition in context.app.registry.definitions() {
         let name = definition.name();
-        handling_lines(name, &connect::record_policy(&context.config.projection(name)), &mut lines);
+        handling_lines(name, &connect::record_policy(&context, &context.config.projection(name)), &mut lines);
         // Asked before the log: what runs meanwhile would otherwise have come further than it reached.
         let found = match answering(&store, &lines) {
             Some(store) => Some(generations(store, name).await),

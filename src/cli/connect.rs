@@ -1,38 +1,59 @@
 //! From what is configured to the source and the store that it means.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::{Context, Refusal};
-use crate::config::{Config, DuplicateId, KafkaProperties, ProjectionOptions, SourceOptions, StoreOptions};
-use crate::decode::Format;
+use crate::app::App;
+use crate::config::{
+    Config, ConfigError, DuplicateId, KafkaProperties, ProjectionOptions, SourceOptions, StoreOptions,
+};
+use crate::decode::Decoders;
 use crate::error::Failure;
 use crate::plan::{Identity, RecordPolicy};
 use crate::rebuild::{OnChange, Policy};
+use crate::schemes::{Access, SourceSettings, StoreSettings};
 use crate::source::Source;
-use crate::source::file::FileSource;
-use crate::source::kafka::{DeadLetterTopic, Dialect, KafkaSource, Properties};
-use crate::store::postgres::Postgres;
-use crate::store::sqlite::Sqlite;
+use crate::source::kafka::{DeadLetterTopic, Dialect, Properties};
 use crate::store::{Deployment, Instance, ParkingLimits, Store};
 use crate::supervisor::Options;
 use crate::worker::Limits;
 
-/// What a command wants of the store.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Access {
-    Read,
-    Write,
+/// Refuses URLs whose scheme the program does not know.
+pub(super) fn check_schemes(app: &App, config: &Config) -> Result<(), ConfigError> {
+    if let Ok(SourceOptions::Other { scheme, place, .. }) = config.source() {
+        app.sources.check(scheme).map_err(|problem| ConfigError::at(place, problem))?;
+    }
+    if let Ok(StoreOptions::Other { scheme, place, .. }) = config.store() {
+        app.stores.check(scheme).map_err(|problem| ConfigError::at(place, problem))?;
+    }
+    Ok(())
 }
 
-pub(super) fn source(context: &Context) -> Result<Arc<dyn Source>, Refusal> {
+/// Which decoder reads which topic. Refuses formats that the program does not know, and topics that no projection reads.
+pub(super) fn decoders(app: &App, config: &Config) -> Result<Decoders, ConfigError> {
+    let topics: BTreeSet<&str> = app.registry.definitions().iter().flat_map(|found| found.topics()).copied().collect();
+    config.check_topics(&topics)?;
+    let formats = topics.into_iter().map(|topic| (topic, config.format_of(topic)));
+    app.formats.decoders(formats).map_err(ConfigError::overall)
+}
+
+pub(super) async fn source(context: &Context) -> Result<Arc<dyn Source>, Refusal> {
     let names = context.app.registry.definitions().iter().map(|definition| definition.name());
     let buffer_bytes = names.map(|name| context.config.projection(name).buffer_bytes).max().unwrap_or_default();
-    Ok(match context.config.source()? {
-        SourceOptions::File(directory) => Arc::new(FileSource::new(directory)),
+    let none = || Properties::from([]);
+    let (scheme, url, topic_prefix, properties) = match context.config.source()? {
+        SourceOptions::File(folder) => ("file", format!("file:{}", folder.display()), String::new(), none()),
         SourceOptions::Kafka { properties, topic_prefix, .. } => {
-            Arc::new(KafkaSource::new(read_again(properties), topic_prefix, buffer_bytes))
+            let servers = properties.get("bootstrap.servers").unwrap_or_default();
+            ("kafka", format!("kafka://{servers}"), topic_prefix.clone(), read_again(properties))
         }
-    })
+        SourceOptions::Other { scheme, url, topic_prefix, .. } => {
+            (scheme.as_str(), url.expose().to_owned(), topic_prefix.clone(), none())
+        }
+    };
+    let settings = SourceSettings { url, topic_prefix, buffer_bytes, properties };
+    context.app.sources.open(scheme, settings).await.map_err(Refusal::failed)
 }
 
 /// The properties, read again for each client that is made.
@@ -53,25 +74,33 @@ pub(super) fn dead_letter_topic(context: &Context) -> Result<Option<DeadLetterTo
 }
 
 pub(super) async fn store(context: &Context, access: Access) -> Result<Arc<dyn Store>, Refusal> {
-    Ok(match (context.config.store()?, access) {
-        (StoreOptions::Postgres { url, schema, max_connections }, _) => {
-            Arc::new(Postgres::of_url(url.clone(), schema).with_most_connections(*max_connections))
+    let (scheme, settings) = match context.config.store()? {
+        StoreOptions::Postgres { url, schema, max_connections } => {
+            let (schema, max_connections) = (Some(schema.clone()), Some(*max_connections));
+            let (shown, postgres) = (url.first().to_string(), Some(url.clone()));
+            ("postgres", StoreSettings { url: shown, access, schema, max_connections, postgres })
         }
-        (StoreOptions::Sqlite { path }, Access::Write) => Arc::new(Sqlite::open(path).await.map_err(Refusal::failed)?),
-        (StoreOptions::Sqlite { path }, Access::Read) => {
-            Arc::new(Sqlite::open_read_only(path).await.map_err(Refusal::failed)?)
+        StoreOptions::Sqlite { path } => {
+            let url = format!("sqlite:{}", path.display());
+            ("sqlite", StoreSettings { url, access, schema: None, max_connections: None, postgres: None })
         }
-    })
+        StoreOptions::Other { scheme, url, schema, max_connections, .. } => {
+            let (url, schema, max_connections) = (url.expose().to_owned(), schema.clone(), *max_connections);
+            (scheme.as_str(), StoreSettings { url, access, schema, max_connections, postgres: None })
+        }
+    };
+    context.app.stores.open(scheme, settings).await.map_err(Refusal::failed)
 }
 
 /// Whose positions and tables we mean, as far as the configuration says.
 pub(super) fn deployment(context: &Context) -> Result<Deployment, Refusal> {
     let schema = match context.config.store()? {
         StoreOptions::Postgres { schema, .. } => Some(schema.clone()),
+        StoreOptions::Other { schema, .. } => schema.clone(),
         StoreOptions::Sqlite { .. } => None,
     };
     let topic_prefix = match context.config.source()? {
-        SourceOptions::Kafka { topic_prefix, .. } => topic_prefix.clone(),
+        SourceOptions::Kafka { topic_prefix, .. } | SourceOptions::Other { topic_prefix, .. } => topic_prefix.clone(),
         SourceOptions::File(_) => String::new(),
     };
     Ok(Deployment { app: context.config.projector.app.clone(), schema, topic_prefix, cluster_id: None })
@@ -80,9 +109,11 @@ pub(super) fn deployment(context: &Context) -> Result<Deployment, Refusal> {
 /// What this process says of itself, whatever it does.
 pub(super) fn instance(context: &Context) -> Instance {
     let max_connections = match context.config.store() {
-        Ok(StoreOptions::Postgres { max_connections, .. }) => u32::try_from(*max_connections).ok(),
-        _ => None,
+        Ok(StoreOptions::Postgres { max_connections, .. }) => Some(*max_connections),
+        Ok(StoreOptions::Other { max_connections, .. }) => *max_connections,
+        Ok(StoreOptions::Sqlite { .. }) | Err(_) => None,
     };
+    let max_connections = max_connections.and_then(|most| u32::try_from(most).ok());
     let Config { projector, host, .. } = &context.config;
     let (app, host) = (projector.app.clone(), host.clone());
     Instance { id: String::new(), app, host, process: std::process::id(), max_connections }
@@ -116,17 +147,16 @@ pub(super) enum StoreAccess {
 /// date in it, unless they are another process's to bring up to date.
 pub(super) async fn control(context: &Context) -> Result<(Arc<dyn Store>, StoreAccess), Refusal> {
     let (store, access) = match context.config.store()? {
-        StoreOptions::Postgres { .. } => (self::store(context, Access::Write).await?, StoreAccess::AsNoted),
+        StoreOptions::Postgres { .. } | StoreOptions::Other { .. } => {
+            (self::store(context, Access::Write).await?, StoreAccess::AsNoted)
+        }
         StoreOptions::Sqlite { path } if !path.is_file() => {
             let path = path.display();
             return Err(Refusal::Failed(format!("there is no file {path} yet: `readcast run` creates it")));
         }
-        StoreOptions::Sqlite { path } => match alone(context).await {
+        StoreOptions::Sqlite { .. } => match alone(context).await {
             Some(store) => (store, StoreAccess::Alone),
-            None => {
-                let store: Arc<dyn Store> = Arc::new(Sqlite::open_to_control(path).await.map_err(Refusal::failed)?);
-                return Ok((store, StoreAccess::Beside));
-            }
+            None => return Ok((self::store(context, Access::Command).await?, StoreAccess::Beside)),
         },
     };
     store.migrate().await.map_err(Refusal::failed)?;
@@ -137,8 +167,8 @@ pub(super) async fn control(context: &Context) -> Result<(Arc<dyn Store>, StoreA
 /// The store, if it is a file that no other process has.
 pub(super) async fn alone(context: &Context) -> Option<Arc<dyn Store>> {
     match context.config.store() {
-        Ok(StoreOptions::Sqlite { path }) => Some(Arc::new(Sqlite::open(path).await.ok()?)),
-        Ok(StoreOptions::Postgres { .. }) | Err(_) => None,
+        Ok(StoreOptions::Sqlite { .. }) => self::store(context, Access::Write).await.ok(),
+        Ok(StoreOptions::Postgres { .. } | StoreOptions::Other { .. }) | Err(_) => None,
     }
 }
 
@@ -146,7 +176,7 @@ pub(super) async fn alone(context: &Context) -> Option<Arc<dyn Store>> {
 pub(super) fn options(context: &Context, projection: &str, until_end: bool) -> Options {
     let options = context.config.projection(projection);
     Options {
-        record_policy: Arc::new(record_policy(&options)),
+        record_policy: Arc::new(record_policy(context, &options)),
         group: options.group,
         lanes: options.lanes,
         limits: Limits { records: options.batch_records, bytes: options.batch_bytes },
@@ -167,9 +197,9 @@ pub(super) fn options(context: &Context, projection: &str, until_end: bool) -> O
 }
 
 /// How records are read, and what is done about those that can't be projected.
-pub(super) fn record_policy(options: &ProjectionOptions) -> RecordPolicy {
+pub(super) fn record_policy(context: &Context, options: &ProjectionOptions) -> RecordPolicy {
     RecordPolicy {
-        format: Format::default(),
+        decoders: context.decoders.clone(),
         identity: match &options.duplicate_id {
             DuplicateId::Body => Identity::Body,
             DuplicateId::Header(name) => Identity::Header(name.clone()),

@@ -17,7 +17,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::generate::{self, Log, Pace};
 use super::run::{serve_admin, stop_on_signal};
-use super::{Context, Refusal, SampleEvents, connect};
+use super::{Context, Refusal, connect};
+use crate::app::{Sample, SampleEvents};
 use crate::health::Health;
 use crate::metrics::Metrics;
 use crate::source::Source;
@@ -44,7 +45,7 @@ pub(super) struct Arguments {
 
 const PARTITIONS: i32 = 4;
 
-pub(super) async fn run(context: Context, arguments: Arguments) -> Result<ExitCode, Refusal> {
+pub(super) async fn run(context: Context, sample: Sample, arguments: Arguments) -> Result<ExitCode, Refusal> {
     let place = DemoFolders::new(arguments.dir)?;
     let registry = &context.app.registry;
     let metrics = Metrics::new();
@@ -59,8 +60,8 @@ pub(super) async fn run(context: Context, arguments: Arguments) -> Result<ExitCo
         goals: Goals::default(),
         stop: CancellationToken::new(),
     };
-    let log = Appender::open(&place.events(), context.app.sample.topic, PARTITIONS).map_err(Refusal::failed)?;
-    let written_before = place.events_written(&*shared.source, context.app.sample.topic).await;
+    let log = Appender::open(&place.events(), sample.topic, PARTITIONS).map_err(Refusal::failed)?;
+    let written_before = place.events_written(&*shared.source, sample.topic).await;
     place.introduce(written_before);
     let mut aside = JoinSet::new();
     aside.spawn(stop_on_signal(shared.stop.clone())?);
@@ -74,7 +75,7 @@ pub(super) async fn run(context: Context, arguments: Arguments) -> Result<ExitCo
         let pace = Pace { rate: arguments.rate, events: arguments.events };
         // A demo that goes on in a folder of its own goes on in the stream of events too.
         let skipped = usize::try_from(written_before).unwrap_or(usize::MAX);
-        let events = Box::new((context.app.sample.events)(arguments.seed).skip(skipped));
+        let events = Box::new((sample.events)(arguments.seed).skip(skipped));
         let options = |name: &str| connect::options(&context, name, false);
         let work = work(registry, options, &shared, Log::File(log), events, pace);
         tokio::pin!(work);

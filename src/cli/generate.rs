@@ -7,7 +7,8 @@ use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
 use super::run::stop_on_signal;
-use super::{Context, Refusal, Sample, SampleEvents};
+use super::{Context, Refusal};
+use crate::app::{Sample, SampleEvents};
 use crate::config::SourceOptions;
 use crate::source::file::Appender;
 use crate::source::kafka::Producer;
@@ -28,8 +29,8 @@ pub(super) struct Arguments {
     seed: u64,
 }
 
-pub(super) async fn run(context: Context, arguments: Arguments) -> Result<ExitCode, Refusal> {
-    let Sample { topic, events } = context.app.sample;
+pub(super) async fn run(context: Context, sample: Sample, arguments: Arguments) -> Result<ExitCode, Refusal> {
+    let Sample { topic, events } = sample;
     let log = match context.config.source()? {
         SourceOptions::File(directory) => {
             Log::File(Appender::open(directory, topic, arguments.partitions).map_err(Refusal::failed)?)
@@ -38,6 +39,11 @@ pub(super) async fn run(context: Context, arguments: Arguments) -> Result<ExitCo
             let properties = properties.current().map_err(Refusal::failed)?;
             let producer = Producer::open(properties, format!("{topic_prefix}{topic}"), arguments.partitions).await;
             Log::Kafka(producer.map_err(Refusal::failed)?)
+        }
+        SourceOptions::Other { scheme, .. } => {
+            return Err(Refusal::Failed(format!(
+                "`generate` writes into files and into Kafka, and not into `{scheme}`"
+            )));
         }
     };
     let stop = CancellationToken::new();

@@ -2,9 +2,10 @@
 
 use std::process::ExitCode;
 
-use super::connect::{self, Access};
+use super::connect;
 use super::operate::{changed, live};
 use super::{Context, Refusal};
+use crate::schemes::Access;
 
 pub(super) async fn run(context: Context) -> Result<ExitCode, Refusal> {
     let store = connect::store(&context, Access::Write).await?;

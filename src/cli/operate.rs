@@ -117,7 +117,7 @@ impl<'a> Operator<'a> {
         &self,
         watching: impl Future<Output = Result<Operation, Refusal>>,
     ) -> Result<Operation, Refusal> {
-        let Context { app, config } = self.context;
+        let Context { app, config, .. } = self.context;
         if app.registry.get(self.projection).is_none() {
             let name = self.projection;
             let problem = format!("no instance that has `{name}` runs, and this code does not have it either");
@@ -125,7 +125,7 @@ impl<'a> Operator<'a> {
         }
         let metrics = Metrics::new();
         let shared = Shared {
-            source: connect::source(self.context)?,
+            source: connect::source(self.context).await?,
             store: self.store.clone(),
             health: Health::new(&metrics, [self.projection]),
             metrics,

@@ -94,7 +94,7 @@ async fn asked(context: &Context, arguments: &Arguments, live: &GenerationStatus
     let begin = match &arguments.from {
         StartPosition::Earliest => RebuildStart::Earliest,
         StartPosition::Live => RebuildStart::Live,
-        place => place.resolve(&*connect::source(context)?, definition.topics(), live).await?,
+        place => place.resolve(&*connect::source(context).await?, definition.topics(), live).await?,
     };
     let configured = context.config.projection(&arguments.name);
     if arguments.max_impact.is_some() {

@@ -1,9 +1,10 @@
 //! The reference chapter of the commands, made from the definitions that parse the command line. The test that compares it
 //! with the book needs it, and nothing else.
 
-use clap::{Arg, Command, CommandFactory};
+use clap::{Arg, Command};
 
-use super::CommandLine;
+use super::command_line;
+use crate::app::{App, Sample};
 
 const INTRODUCTION: &str = "\
 Results go to standard output, logs and progress to standard error. `readcast help COMMAND` prints this text for one command.
@@ -12,7 +13,8 @@ Results go to standard output, logs and progress to standard error. `readcast he
 /// The chapter as Markdown.
 pub(crate) fn chapter() -> String {
     // Its help must not depend on the terminal.
-    let mut program = CommandLine::command().term_width(usize::MAX);
+    let sampled = App::new().sample(Sample { topic: "", events: |_| Box::new(std::iter::empty()) });
+    let mut program = command_line(&sampled).term_width(usize::MAX);
     program.build();
     let global = program.get_arguments().filter(|argument| argument.is_global_set());
     let mut chapter = format!("# Commands\n\n{INTRODUCTION}\nEvery command takes:\n\n{}", arguments(global));

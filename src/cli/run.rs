@@ -10,11 +10,12 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::connect::{self, Access};
+use super::connect;
 use super::{Context, Refusal, registered};
 use crate::admin;
 use crate::health::Health;
 use crate::metrics::Metrics;
+use crate::schemes::Access;
 use crate::supervisor::{self, Endings, Goals, Shared};
 
 #[derive(clap::Args)]
@@ -32,7 +33,7 @@ pub(super) async fn run(context: Context, arguments: Arguments) -> Result<ExitCo
     let names: Vec<&str> = registry.definitions().iter().map(|definition| definition.name()).collect();
     let metrics = Metrics::new();
     let shared = Shared {
-        source: connect::source(&context)?,
+        source: connect::source(&context).await?,
         store: connect::store(&context, Access::Write).await?,
         health: Health::new(&metrics, names.iter().copied()),
         metrics,
@@ -59,7 +60,7 @@ pub(super) async fn run(context: Context, arguments: Arguments) -> Result<ExitCo
     if let Some(bars) = bars {
         bars.abort();
     }
-    Ok(conclude(&endings, &shared.goals, begun.elapsed()))
+    Ok(conclude(context.app.name, &endings, &shared.goals, begun.elapsed()))
 }
 
 fn selected(registry: &Registry, only: &[String]) -> Result<Registry, Refusal> {
@@ -133,13 +134,13 @@ fn bar(name: String) -> ProgressBar {
 }
 
 /// Says how each projection ended, and turns that into an exit code.
-fn conclude(endings: &Endings, goals: &Goals, took: Duration) -> ExitCode {
+fn conclude(program: &str, endings: &Endings, goals: &Goals, took: Duration) -> ExitCode {
     let goals = goals.snapshot();
     for (name, ending) in endings {
         match (ending, goals.get(name)) {
             (Err(failure), _) => {
                 let (_, advice) = failure.disposition();
-                eprintln!("readcast: {name} halted: {failure}. Next: {advice}");
+                eprintln!("{program}: {name} halted: {failure}. Next: {advice}");
             }
             (Ok(()), Some(progress)) => {
                 println!("{name}: {} events behind it after {took:.1?}", progress.done);

@@ -11,9 +11,10 @@ use readcast_core::{Definition, TopicPartition};
 use serde::Serialize;
 
 use self::remarks::remarks;
-use super::connect::{self, Access};
+use super::connect;
 use super::terminal::{escape, json};
 use super::{Context, Output, Refusal};
+use crate::schemes::Access;
 use crate::source::{Extents, Source};
 use crate::store::{GenerationStatus, InstanceHeartbeat, Operation, Phase, RecordedCheckpoint, RecordedNotice};
 
@@ -81,7 +82,7 @@ struct Known<'a> {
 }
 
 pub(super) async fn run(context: Context, arguments: Arguments) -> Result<ExitCode, Refusal> {
-    let source = connect::source(&context)?;
+    let source = connect::source(&context).await?;
     let store = connect::store(&context, Access::Read).await?;
     let generations = store.generations().await.map_err(Refusal::failed)?;
     let heartbeats = store.heartbeats().await.map_err(Refusal::failed)?;

@@ -7,9 +7,10 @@ use super::checks;
 use super::environment::Environment;
 use super::error::ConfigError;
 use super::postgres_url::PostgresUrl;
-use super::secret::SecretSource;
+use super::secret::{Secret, SecretSource};
 use super::table::StoreSettings;
 use super::values::Values;
+use super::written::scheme;
 
 /// Which database holds the read tables.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,6 +28,19 @@ pub enum StoreOptions {
     Sqlite {
         /// The path of the file.
         path: PathBuf,
+    },
+    /// A database that a store of the program opens.
+    Other {
+        /// The scheme of the URL.
+        scheme: String,
+        /// The whole URL, as it was when the configuration was read.
+        url: Secret,
+        /// The place where it was written.
+        place: String,
+        /// The schema of the names that readers use, if one is set.
+        schema: Option<String>,
+        /// The most connections that the process opens, if that is set.
+        max_connections: Option<usize>,
     },
 }
 
@@ -104,13 +118,29 @@ impl StoreOptions {
         checks::schema(&schema, values)?;
         let Some(url) = url else { return Ok(None) };
         let at_url = |problem| ConfigError::at(values.place("store.url"), problem);
-        if let Some(path) = url.current().map_err(at_url)?.expose().strip_prefix("sqlite:") {
-            if password.is_some() {
-                let problem = "`store.password` is for Postgres, and the store is a SQLite file";
-                return Err(ConfigError::at(values.place("store.password"), problem));
-            }
+        let current = url.current().map_err(at_url)?;
+        let kind = match scheme(current.expose()) {
+            _ if current.expose().starts_with("sqlite:") => "sqlite",
+            Some("postgres" | "postgresql") | None => "postgres",
+            Some(other) => other,
+        };
+        if kind != "postgres" && password.is_some() {
+            let store = if kind == "sqlite" { "a SQLite file".to_owned() } else { format!("one of `{kind}`") };
+            let problem = format!("`store.password` is for Postgres, and the store is {store}");
+            return Err(ConfigError::at(values.place("store.password"), problem));
+        }
+        if let Some(path) = current.expose().strip_prefix("sqlite:") {
             let path = sqlite_path(path).map_err(|problem| at_url(problem.to_owned()))?;
             return Ok(Some(Self::Sqlite { path }));
+        }
+        if kind != "postgres" {
+            return Ok(Some(Self::Other {
+                scheme: kind.to_owned(),
+                url: current.clone(),
+                place: values.place("store.url").to_owned(),
+                schema: values.is_set("store.schema").then_some(schema),
+                max_connections: values.is_set("store.max_connections").then_some(max_connections),
+            }));
         }
         let url = PostgresUrlSource::new(url, password, insecure, environment).map_err(at_url)?;
         Ok(Some(Self::Postgres { url, schema, max_connections }))

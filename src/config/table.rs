@@ -18,11 +18,15 @@ const DAY: usize = 24 * 60 * 60;
 settings! {
     /// Which log is read.
     pub(super) struct SourceSettings for Service {
-        /// The kind of the log. Without it, `bootstrap.servers` makes it `kafka`.
-        kind: Option<SourceKind> = "source.kind", OneOf(&[("kafka", SourceKind::Kafka), ("file", SourceKind::File)]),
+        /// The URL of the log. It sets `kind`, and `path` or `bootstrap.servers`. A program with sources of its own has more
+        /// schemes.
+        url: Option<SecretSource> = "source.url", SecretText("`file:DIR`, `kafka://host:port,…` or another URL"),
             flag "--source";
+        /// The kind of the log. Without it, `bootstrap.servers` makes it `kafka`. `url` is for the logs that only a URL names.
+        kind: Option<SourceKind> = "source.kind",
+            OneOf(&[("kafka", SourceKind::Kafka), ("file", SourceKind::File), ("url", SourceKind::Url)]);
         /// The directory of the log, with files named `<topic>/<partition>.ndjson`. Required for `kind = "file"`.
-        path: Option<PathBuf> = "source.path", PATH, flag "--source";
+        path: Option<PathBuf> = "source.path", PATH;
         /// The text that precedes the name of every topic in this cluster. Projections use the names without it. Kafka only.
         topic_prefix: Option<String> = "source.topic_prefix", KAFKA_NAME;
         /// The topic to which readcast copies dead letters, written without the prefix. Kafka only.
@@ -35,7 +39,7 @@ settings! {
     /// Which database holds the read tables.
     pub(super) struct StoreSettings for Service {
         /// The database that holds the read tables.
-        url: Option<SecretSource> = "store.url", SecretText("`postgres://…` or `sqlite:PATH`"), flag "--store";
+        url: Option<SecretSource> = "store.url", SecretText("`postgres://…`, `sqlite:PATH` or another URL"), flag "--store";
         /// The password for Postgres, apart from the URL.
         password: Option<SecretSource> = "store.password", SecretText("a text");
         /// The Postgres schema of the names that readers use. It must exist. The schemas of readcast and of Postgres are
@@ -127,6 +131,8 @@ pub(super) enum SourceKind {
     Kafka,
     /// A directory of files.
     File,
+    /// A log that a source of the program opens.
+    Url,
 }
 
 /// Where the id of an event is, by which readcast recognises an event that a producer wrote twice.

@@ -57,6 +57,7 @@ fn store_url(config: &Config) -> String {
     match config.store().unwrap() {
         StoreOptions::Postgres { url, .. } => url.first().to_string(),
         StoreOptions::Sqlite { path } => format!("sqlite:{}", path.display()),
+        StoreOptions::Other { url, .. } => url.expose().to_owned(),
     }
 }
 
@@ -174,7 +175,7 @@ fn database_url_is_the_last_resort() {
     assert_eq!(store_url(&alone), url);
     let beside = Layers::file("[store]\nurl = 'sqlite:own.db'").environment([("DATABASE_URL", url)]).load().unwrap();
     assert_eq!(store_url(&beside), "sqlite:own.db");
-    let foreign = Layers::default().environment([("DATABASE_URL", "mysql://app:hunter2@db/x")]).error();
+    let foreign = Layers::default().environment([("DATABASE_URL", "mysql:hunter2")]).error();
     assert_eq!(foreign, "DATABASE_URL: must be `postgres://…` or `sqlite:PATH`");
 }
 
@@ -215,4 +216,22 @@ fn the_usual_variables_set_what_is_logged() {
     assert_eq!(config.logging, LogOptions { format: LogFormat::Json, filter: Some("debug".into()), color: false });
     let error = Layers::default().environment([("LOG_FORMAT", "xml")]).error();
     assert_eq!(error, "LOG_FORMAT: must be `text` or `json`");
+}
+
+#[test]
+fn a_url_of_another_scheme_is_left_to_the_program() {
+    let file =
+        "[source]\nurl = 'nats://app:hunter2@here'\ntopic_prefix = 'test.'\n[store]\nurl = 'mysql://app:hunter2@db/x'";
+    let config = Layers::file(file).load().unwrap();
+    let SourceOptions::Other { scheme, url, place, topic_prefix } = config.source().unwrap() else { panic!("{file}") };
+    assert_eq!((&**scheme, url.expose(), &**topic_prefix), ("nats", "nats://app:hunter2@here", "test."));
+    assert!(place.ends_with("2:7"), "{place}");
+    let StoreOptions::Other { scheme, url, .. } = config.store().unwrap() else { panic!("{file}") };
+    assert_eq!((&**scheme, url.expose()), ("mysql", "mysql://app:hunter2@db/x"));
+    assert!(!format!("{config:?}").contains("hunter2"));
+    let overruled = Layers::file(file).environment([("READCAST_SOURCE_URL", "file:events")]).load().unwrap();
+    assert_eq!(overruled.source().unwrap(), &SourceOptions::File(PathBuf::from("events")));
+    let password = Layers::file(file).environment([("READCAST_STORE_PASSWORD", "hunter2")]).error();
+    let expected = "READCAST_STORE_PASSWORD: `store.password` is for Postgres, and the store is one of `mysql`";
+    assert_eq!(password, expected);
 }

@@ -5,8 +5,12 @@ use std::collections::BTreeMap;
 use super::error::{ConfigError, unknown};
 use super::kafka::KafkaProperties;
 use super::names::{self, PROPERTIES, Target};
+use super::source;
 use super::table::SETTINGS;
 use super::written::Written;
+
+/// The place of a default.
+const DEFAULT: &str = "default";
 
 /// The value that counts for each setting.
 pub(super) struct Values {
@@ -31,14 +35,15 @@ impl Values {
 
     /// Sets the default of one setting, for all or for the projection `of`.
     pub(super) fn set_default(&mut self, name: &'static str, of: &str, default: &str) {
-        let written = || Written::text_at("default", name, default);
+        let written = || Written::text_at(DEFAULT, name, default);
         self.by_setting.entry((name, of.to_owned())).or_insert_with(written);
     }
 
     /// Adds a layer above the others. `projections` are the names of all projections.
     pub(super) fn add(&mut self, layer: Vec<Written>, projections: &[&str]) -> Result<(), ConfigError> {
         let mut places = BTreeMap::new();
-        for written in layer {
+        let layer = layer.into_iter().map(source::expanded).collect::<Result<Vec<_>, _>>()?;
+        for written in layer.into_iter().flatten() {
             if let Some(of) = names::projection_of(&written.key).filter(|name| !projections.contains(name)) {
                 let problem = unknown("projection", of, projections.iter().copied());
                 return Err(ConfigError::at(&written.key_at, problem));
@@ -76,6 +81,11 @@ impl Values {
     /// librdkafka's properties.
     pub(super) fn properties(&self) -> &KafkaProperties {
         &self.properties
+    }
+
+    /// Whether somebody set `name`, which has a default.
+    pub(super) fn is_set(&self, name: &'static str) -> bool {
+        self.get(name, "").is_some_and(|written| written.value_at != DEFAULT)
     }
 
     /// The topics that have settings of their own.

@@ -97,6 +97,13 @@ impl Written {
     }
 }
 
+/// The scheme of a URL with `://`.
+pub(super) fn scheme(url: &str) -> Option<&str> {
+    let (scheme, _) = url.split_once("://")?;
+    let valid = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "+.-".contains(c);
+    (scheme.starts_with(|c: char| c.is_ascii_lowercase()) && scheme.chars().all(valid)).then_some(scheme)
+}
+
 impl Value {
     fn type_name(&self) -> &'static str {
         match self {

@@ -9,7 +9,7 @@ use readcast_core::TopicPartition;
 use super::Metrics;
 use crate::health::State;
 use crate::plan::Tally;
-use crate::store::{Parked, Written};
+use crate::store::{ParkedCounts, Written};
 
 const INTRODUCTION: &str = "\
 `GET /metrics` of the admin server returns these metrics as OpenMetrics text. Labels name projections, topics and partitions,
@@ -33,7 +33,7 @@ fn sample() -> Metrics {
     projection.recorded(&Tally::default());
     projection.committed(Duration::ZERO, &Written::default());
     projection.lag(&TopicPartition::new("TOPIC", 0), 0);
-    projection.parked(&Parked::default());
+    projection.parked(&ParkedCounts::default());
     projection.state("new", &State::NAMES);
     metrics
 }

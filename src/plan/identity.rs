@@ -40,9 +40,9 @@ impl Identity {
                 let id = Some(event.event_id.as_bytes()).filter(|id| !id.is_empty())?;
                 Some(LedgerEntry::of_event(record.offset, id, content))
             }
-            Identity::Header(name) => Some(LedgerEntry::of_event(record.offset, header(record, name)?, content)),
+            Identity::Header(name) => Some(LedgerEntry::of_event(record.offset, record.header(name)?, content)),
             Identity::Sequence(name) => {
-                let number = std::str::from_utf8(header(record, name)?).ok()?.trim().parse().ok()?;
+                let number = std::str::from_utf8(record.header(name)?).ok()?.trim().parse().ok()?;
                 Some(LedgerEntry::numbered(record.offset, record.key.as_deref()?, number))
             }
         }
@@ -78,12 +78,6 @@ impl Identity {
             (Identity::Sequence(_), Some(_)) => DuplicateClass::Gap,
         }
     }
-}
-
-/// Of several headers with one name the last counts, as in Kafka's own clients. An empty one says nothing.
-fn header<'a>(record: &'a Record, name: &str) -> Option<&'a [u8]> {
-    let (_, value) = record.headers.iter().rfind(|(other, _)| other == name)?;
-    value.as_deref().filter(|value| !value.is_empty())
 }
 
 #[cfg(test)]

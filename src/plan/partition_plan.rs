@@ -6,12 +6,15 @@ use readcast_core::{Envelope, TopicPartition};
 
 use super::identity::{DuplicateClass, Identity};
 use super::{DeadLetter, OutOfStep, PartitionCursor, PartitionState, PoisonCause, SequenceId};
+use crate::decode::Decoder;
 use crate::source::{Batch, Record};
 use crate::store::{Advance, DuplicateWindow, LedgerEntry, LedgerPage};
 
 pub(super) struct PartitionPlan<'a> {
     pub(super) advance: Advance,
     pub(super) memory: &'a PartitionState,
+    /// Of the partition's topic.
+    pub(super) decoder: &'a dyn Decoder,
     /// The sequences that this plan parks.
     parked: BTreeSet<SequenceId>,
     /// The ids that this plan adds to the ledger, in order, and as far back as events are known.
@@ -20,7 +23,12 @@ pub(super) struct PartitionPlan<'a> {
 }
 
 impl<'a> PartitionPlan<'a> {
-    pub(super) fn new(batch: &Batch, cursor: PartitionCursor, memory: &'a PartitionState) -> Self {
+    pub(super) fn new(
+        batch: &Batch,
+        cursor: PartitionCursor,
+        memory: &'a PartitionState,
+        decoder: &'a dyn Decoder,
+    ) -> Self {
         let PartitionCursor { next_offset, owner_epoch, .. } = cursor;
         let advance = Advance {
             partition: batch.partition.clone(),
@@ -33,6 +41,7 @@ impl<'a> PartitionPlan<'a> {
         Self {
             advance,
             memory,
+            decoder,
             parked: BTreeSet::new(),
             entries: Vec::new(),
             seen: DuplicateWindow::new(memory.window.offsets()),

@@ -35,7 +35,8 @@ pub fn replay(rules: Rules<'_>, partition: &TopicPartition, records: &[ParkedRec
 impl Replay {
     fn add(&mut self, rules: Rules<'_>, partition: &TopicPartition, record: &Record) -> Result<(), PoisonCause> {
         rules.current.set(partition, record.offset);
-        let event = rules.decode(record, &partition.at(record.offset))?;
+        let decoder = rules.policy.decoders.of(&partition.topic);
+        let event = rules.decode(decoder, record, &partition.at(record.offset))?;
         if rules.definition.subscribes(&event.event_type) {
             let changes = rules.project(&event)?;
             changes.into_iter().for_each(|change| self.changes.push(change, rules.definition.tables()));

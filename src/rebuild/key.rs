@@ -7,6 +7,7 @@ use readcast_core::{Change, ChangeSet, Definition, Key, Position, RowChange, Top
 
 use super::OperationReconciler;
 use super::reading::{Places, Reading, places};
+use crate::decode::decode;
 use crate::error::Failure;
 use crate::source::{Record, SourceError};
 use crate::store::{
@@ -232,8 +233,7 @@ impl Scan<'_> {
             Some(Amendment::Accept) | None => None,
         };
         let record = amended.as_ref().unwrap_or(record);
-        let event =
-            self.reconciler.record_policy.format.decode(&position, record).map_err(|error| error.to_string())?;
+        let event = decode(self.reconciler.record_policy.decoders.of(&position.topic), &position, record)?;
         match self.definition.subscribes(&event.event_type) {
             true => self.definition.project(&event).map_err(|error| error.to_string()),
             false => Ok(Vec::new()),

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use readcast::decode::Format;
+use readcast::decode::{Decoder, EnvelopeDecoder};
 use readcast::source::{Batch, Source, SourceEvent, Start};
 use readcast_projections::sample::TOPIC;
 
@@ -15,7 +15,7 @@ pub(super) async fn run(source: &dyn Source, events: usize) -> Done {
     let mut left = events;
     each_batch(source, |batch| {
         for record in &batch.records {
-            Format::default().decode(&batch.partition.at(record.offset), record).unwrap();
+            EnvelopeDecoder.decode(&batch.partition.at(record.offset), record).unwrap();
         }
         left -= batch.records.len();
         left > 0

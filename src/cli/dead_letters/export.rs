@@ -10,10 +10,11 @@ use serde::Serialize;
 
 use super::selection::Flags;
 use super::{of, parked};
-use crate::cli::connect::{self, Access};
+use crate::cli::connect;
 use crate::cli::operate::{known, live};
 use crate::cli::terminal::json_line;
 use crate::cli::{Context, Refusal};
+use crate::schemes::Access;
 use crate::store::{ParkedRecord, ParkedSequence};
 
 #[derive(clap::Args)]

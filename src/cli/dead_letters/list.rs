@@ -9,10 +9,11 @@ use serde::Serialize;
 use super::selection::Flags;
 use super::total::Total;
 use super::{class_of, first_of, parked};
-use crate::cli::connect::{self, Access};
+use crate::cli::connect;
 use crate::cli::operate::{known, live};
 use crate::cli::terminal::{glimpse, json};
 use crate::cli::{Context, Output, Refusal};
+use crate::schemes::Access;
 use crate::store::{Generation, GenerationState, GenerationStatus, ParkedSequence};
 
 #[derive(clap::Args)]

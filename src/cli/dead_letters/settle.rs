@@ -6,9 +6,10 @@ use std::process::ExitCode;
 use super::parked;
 use super::selection::Chosen;
 use super::total::Total;
-use crate::cli::connect::{self, Access};
+use crate::cli::connect;
 use crate::cli::operate::{Operator, builder, conclude, live};
 use crate::cli::{Context, Refusal, registered};
+use crate::schemes::Access;
 use crate::store::{Command, Selection, SettleAction, SettleRequest};
 
 #[derive(clap::Args)]

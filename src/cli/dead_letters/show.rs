@@ -8,10 +8,11 @@ use readcast_core::{Position, Timestamp};
 
 use super::total::counted;
 use super::{class_of, first_of, of, parked, position};
-use crate::cli::connect::{self, Access};
+use crate::cli::connect;
 use crate::cli::operate::{known, live};
 use crate::cli::terminal::escape;
 use crate::cli::{Context, Refusal};
+use crate::schemes::Access;
 use crate::source::Header;
 use crate::store::{GenerationStatus, ParkedRecord, ParkedSequence, Selection};
 

@@ -7,11 +7,12 @@ use comfy_table::Table;
 use indicatif::{HumanBytes, HumanCount, HumanDuration};
 
 use super::{Arguments, asked};
-use crate::cli::connect::{self, Access};
+use crate::cli::connect;
 use crate::cli::operate::live;
 use crate::cli::terminal::escape_lines;
 use crate::cli::{Context, Output, Refusal, registered};
 use crate::rebuild::preview::{PreviewInputs, RebuildNeed, RebuildPreview};
+use crate::schemes::Access;
 
 /// How many operations are searched for an earlier rebuild.
 const HISTORY: usize = 100;
@@ -19,7 +20,7 @@ const HISTORY: usize = 100;
 pub(super) async fn run(context: &Context, arguments: &Arguments) -> Result<ExitCode, Refusal> {
     let name = &arguments.name;
     let definition = registered(&context.app.registry, name)?;
-    let source = connect::source(context)?;
+    let source = connect::source(context).await?;
     let store = connect::store(context, Access::Read).await?;
     let generations = store.generations().await.map_err(Refusal::failed)?;
     let live = live(&generations, name, "rebuild")?;

@@ -12,7 +12,7 @@ fn errors_of_the_file_name_line_and_column() {
             "lanes = 2",
             "1:1: unknown key `lanes`; there are `source`, `store`, `admin`, `projector`, `projections`, `topics`",
         ),
-        ("[source]\nkind = 'kafak'", "2:8: `source.kind` must be `kafka` or `file`, found `kafak`"),
+        ("[source]\nkind = 'kafak'", "2:8: `source.kind` must be `kafka` or `file` or `url`, found `kafak`"),
         ("[projector]\n  lanes = 0", "2:11: `projector.lanes` must be a whole number of lanes from 1 to 64, found `0`"),
         (
             "[projector]\nlanes = 1.5",
