@@ -96,14 +96,3 @@ fn every_module_says_what_it_owns() {
         assert!(text.starts_with("//!"), "{} has no header", path.display());
     }
 }
-
-#[test]
-fn the_readme_names_every_setting() {
-    let readme = fs::read_to_string(root().join("README.md")).unwrap();
-    for (_, text) in sources("src/config").into_iter().filter(|(path, _)| path.ends_with("environment.rs")) {
-        let names = text.split('"').filter(|part| part.starts_with("READCAST_") && !part.ends_with('_'));
-        for name in names.filter(|name| name.bytes().all(|byte| byte.is_ascii_uppercase() || byte == b'_')) {
-            assert!(readme.contains(name), "README.md does not name {name}");
-        }
-    }
-}
