@@ -1,5 +1,5 @@
-//! Links and anchors lead somewhere, every chapter is in the summary, and everything that operators are told by name has a
-//! section in the runbook.
+//! Links and anchors lead somewhere, every chapter is in the summary, and every name that operators read has a section in
+//! the runbook.
 
 use std::path::{Component, Path, PathBuf};
 

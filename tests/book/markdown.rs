@@ -40,13 +40,13 @@ pub(crate) fn prose(text: &str) -> String {
     outside.map(|line| format!("{line}\n")).collect()
 }
 
-/// The anchors of the headings, as GitHub and mdBook make them.
+/// The anchors of the headings, as GitHub and mdBook make them, and those that are written as such.
 pub(crate) fn anchors(text: &str) -> Vec<String> {
-    let headings = prose(text);
-    let headings = headings
-        .lines()
-        .filter_map(|line| line.trim_start_matches('#').strip_prefix(' ').filter(|_| line.starts_with('#')));
-    headings.map(anchor).collect()
+    let prose = prose(text);
+    let headings = prose.lines().filter(|line| line.starts_with('#'));
+    let headings = headings.filter_map(|line| line.trim_start_matches('#').strip_prefix(' ')).map(anchor);
+    let written = prose.split("<a id=\"").skip(1).filter_map(|rest| Some(rest.split_once('"')?.0.to_owned()));
+    headings.chain(written).collect()
 }
 
 fn anchor(heading: &str) -> String {
@@ -74,8 +74,8 @@ fn without_code(prose: &str) -> String {
 
 #[test]
 fn markdown_is_taken_apart() {
-    let text = "# A `b_c`, d\n\n[x](y.md#z) `[no](code)` `readcast\n  run`\n\n1. i\n\n   ```sh,no-run\n   a\n   ```\n";
-    assert_eq!(anchors(text), ["a-b_c-d"]);
+    let text = "# A `b_c`, d\n\n<a id=\"e.f\"></a>[x](y.md#z) `[no](code)` `readcast\n  run`\n\n1. i\n\n   ```sh,no-run\n   a\n   ```\n";
+    assert_eq!(anchors(text), ["a-b_c-d", "e.f"]);
     assert_eq!(targets(text), ["y.md#z"]);
     assert_eq!(spans(text), ["b_c", "[no](code)", "readcast run"]);
     let blocks = blocks(text);
