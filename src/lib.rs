@@ -32,3 +32,18 @@ pub use readcast_core::{
     TopicPartition,
 };
 pub use schemes::{Access, SourceSettings, StoreSettings};
+
+/// The Rust of the README and of the book compiles, and what it asserts holds.
+#[cfg(doctest)]
+mod book {
+    #[doc = include_str!("../README.md")]
+    mod readme {}
+    #[doc = include_str!("../docs/src/tutorial.md")]
+    mod tutorial {}
+    #[doc = include_str!("../docs/src/own-service.md")]
+    mod own_service {}
+    #[doc = include_str!("../docs/src/concepts/changes.md")]
+    mod changes {}
+    #[doc = include_str!("../docs/src/reference/change-operations.md")]
+    mod change_operations {}
+}

@@ -14,7 +14,7 @@
 //!
 //! `cargo bench --bench speed [-- NAME…]` measures the groups and cases whose names contain one of these, or all of them,
 //! in half an hour on two cores. `-- table` prints what was measured last as a table in Markdown, and `-- plots` draws it
-//! into `docs`. `READCAST_BENCH_RUNS` says how often each figure is taken, `READCAST_BENCH_EVENTS` and
+//! into `docs/src/performance`. `READCAST_BENCH_RUNS` says how often each figure is taken, `READCAST_BENCH_EVENTS` and
 //! `READCAST_BENCH_GROWTH_EVENTS` with how many events.
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, missing_docs)]
 

@@ -1,4 +1,4 @@
-//! Draws what was measured last into `docs`, as SVG.
+//! Draws what was measured last into `docs/src/performance`, as SVG.
 
 mod svg;
 
@@ -50,7 +50,7 @@ fn draw_memory(memory: &Report) {
 }
 
 fn write(name: &str, svg: &str) {
-    let folder = root().join("docs");
+    let folder = root().join("docs/src/performance");
     fs::create_dir_all(&folder).unwrap();
     fs::write(folder.join(name), svg).unwrap();
     println!("written to {}", folder.join(name).display());
