@@ -17,7 +17,7 @@ pub(crate) fn chapter() -> String {
     let mut program = command_line(&sampled).term_width(usize::MAX);
     program.build();
     let global = program.get_arguments().filter(|argument| argument.is_global_set());
-    let mut chapter = format!("# Commands\n\n{INTRODUCTION}\nEvery command takes:\n\n{}", arguments(global));
+    let mut chapter = format!("# Commands\n\n{INTRODUCTION}\nEvery command takes:\n{}", arguments(global));
     commands(&program, &mut chapter);
     chapter
 }

@@ -166,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn an_operator_is_told_by_user_and_host() {
+    fn an_operator_is_user_and_host() {
         let operator = |variables: &[(&str, &str)]| variables.iter().copied().collect::<Environment>().operator();
         assert_eq!(operator(&[("USER", "ann"), ("LOGNAME", "other"), ("HOSTNAME", "db1")]), "ann@db1");
         assert_eq!(operator(&[("USER", ""), ("LOGNAME", "ben"), ("HOSTNAME", "db1")]), "ben@db1");
@@ -174,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_variable_is_told_the_nearest() {
+    fn an_unknown_variable_names_the_nearest() {
         let expected = "environment: unknown variable `READCAST_STORE_URI`; did you mean `READCAST_STORE_URL`?";
         assert_eq!(problem(&[("READCAST_STORE_URI", "x")]), expected);
         let expected = "environment: unknown variable `READCAST_KAFKA_BOOTSTRAP_SERVER`; \
@@ -188,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn a_secret_and_its_file_are_one_too_many() {
+    fn a_secret_and_its_file_together_are_refused() {
         let both = [("READCAST_ADMIN_TOKEN", "a"), ("READCAST_ADMIN_TOKEN_FILE", "b")];
         assert_eq!(problem(&both), "READCAST_ADMIN_TOKEN_FILE: `READCAST_ADMIN_TOKEN` is set too; keep one of them");
     }
@@ -199,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn what_kubernetes_says_of_a_service_called_readcast_is_passed_over() {
+    fn the_links_of_a_kubernetes_service_named_readcast_are_ignored() {
         let links = [
             ("READCAST_SERVICE_HOST", "10.0.0.1"),
             ("READCAST_SERVICE_PORT", "8088"),

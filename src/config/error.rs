@@ -1,4 +1,4 @@
-//! What is wrong with a configuration, in one line that says where and what was expected.
+//! Errors of the configuration: one line with the place and what was expected.
 
 use std::fmt;
 
@@ -37,7 +37,7 @@ impl fmt::Display for ConfigError {
 
 impl std::error::Error for ConfigError {}
 
-/// `unknown WHAT`, and the nearest known name or, when none is near, the few that there are.
+/// `unknown WHAT`, with the nearest known name or, if none is near, with all names if they are few.
 pub(super) fn unknown<'a>(what: &str, name: &str, known: impl IntoIterator<Item = &'a str>) -> String {
     const FEW: usize = 12;
     let known: Vec<&str> = known.into_iter().collect();
@@ -51,7 +51,7 @@ pub(super) fn unknown<'a>(what: &str, name: &str, known: impl IntoIterator<Item 
     }
 }
 
-/// How many characters must be put in, taken out or exchanged to get from `a` to `b`.
+/// How many characters must be inserted, removed or replaced to turn `a` into `b`.
 fn distance(a: &str, b: &str) -> usize {
     let b: Vec<char> = b.chars().collect();
     let mut row: Vec<usize> = (0..=b.len()).collect();
@@ -71,7 +71,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_near_miss_is_told_the_name_it_missed() {
+    fn a_near_miss_names_the_nearest_name() {
         assert_eq!(
             unknown("key", "bacth_records", ["lanes", "batch_records"]),
             "unknown key `bacth_records`; did you mean `batch_records`?"
@@ -79,7 +79,7 @@ mod tests {
     }
 
     #[test]
-    fn a_far_miss_is_told_what_there_is() {
+    fn a_far_miss_lists_the_names() {
         assert_eq!(unknown("key", "colour", ["app", "lanes"]), "unknown key `colour`; there are `app`, `lanes`");
     }
 

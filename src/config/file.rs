@@ -111,14 +111,14 @@ mod tests {
     }
 
     #[test]
-    fn a_property_may_stand_with_or_without_quotes() {
+    fn the_quotes_of_a_property_are_optional() {
         let keys = |text| places(text).into_iter().map(|(key, ..)| key).next_back().unwrap();
         let quoted = keys("[source.properties]\n\"client.id\" = 'x'");
         assert_eq!([quoted, keys("[source.properties]\nclient.id = 'x'")], ["source.properties.client.id"; 2]);
     }
 
     #[test]
-    fn a_broken_file_is_told_where_it_breaks() {
+    fn a_syntax_error_has_its_place() {
         let error = written("readcast.toml", "[store]\nurl = \n").err().unwrap().to_string();
         assert!(error.starts_with("readcast.toml:2:7: ") && !error.contains('\n'), "{error}");
     }

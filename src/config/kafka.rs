@@ -1,6 +1,6 @@
 //! Which of librdkafka's own properties an operator may set, and why the others are refused.
 //!
-//! An allow-list, because some properties load code or run a command, and others would undo what readcast promises.
+//! It is an allow-list, because some properties load code or run a command, and others would break readcast's guarantees.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -9,13 +9,13 @@ use super::error::{ConfigError, unknown};
 use super::secret::{MASK, Secret, SecretSource};
 use super::written::{Value, Written};
 
-/// librdkafka properties, each of them allowed.
+/// librdkafka properties. Each one is allowed.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct KafkaProperties(BTreeMap<&'static str, SecretSource>);
 
 impl KafkaProperties {
-    /// Every property that was set, with its value at this moment: what a file holds is read from it. The values hold
-    /// secrets; an error names the property and its file alone.
+    /// Every property that was set, with its value at this moment. Values in files are read again. The values can be
+    /// secrets. An error shows only the property and its file.
     pub fn current(&self) -> Result<Vec<(String, String)>, String> {
         let value = |(name, source): (&&str, &SecretSource)| match source.current() {
             Ok(value) => Ok(((*name).to_owned(), value.expose().to_owned())),
@@ -24,7 +24,7 @@ impl KafkaProperties {
         self.0.iter().map(value).collect()
     }
 
-    /// The value of one property, if it was set, and not to what a file holds.
+    /// The value of one property, if it was set and no file holds it.
     pub fn get(&self, name: &str) -> Option<&str> {
         match self.0.get(name)? {
             SecretSource::Fixed(value) => Some(value.expose()),
@@ -33,7 +33,7 @@ impl KafkaProperties {
     }
 
     pub(super) fn set(&mut self, name: &str, written: &Written) -> Result<(), ConfigError> {
-        // `client.id = "x"` without quotes around the key makes a table `client`: what it holds follows.
+        // `client.id = "x"` without quotes around the key is a table `client`. Its content is a value of its own.
         if written.is_table() {
             return Ok(());
         }
@@ -61,12 +61,12 @@ impl fmt::Debug for KafkaProperties {
     }
 }
 
-/// Whether the property's value may never be shown.
+/// Whether the value of the property may never be shown.
 pub(super) fn is_secret(name: &str) -> bool {
     SECRET.contains(&name)
 }
 
-/// Every property that has something to say, be it a refusal.
+/// Every property with a meaning here, allowed or refused.
 pub(super) fn known() -> impl Iterator<Item = &'static str> {
     ALLOWED.iter().copied().chain(REFUSED.iter().map(|(name, _)| *name))
 }
@@ -192,14 +192,14 @@ mod tests {
     }
 
     #[test]
-    fn a_refused_property_is_told_why() {
+    fn the_refusal_of_a_property_gives_the_reason() {
         let refused = set("plugin.library.paths").unwrap_err();
         assert_eq!(refused, "here: property `plugin.library.paths` is refused: it loads code into the process");
         assert!(REFUSED.iter().all(|(name, _)| set(name).unwrap_err().contains(" is refused: ")));
     }
 
     #[test]
-    fn an_unknown_property_is_told_the_nearest() {
+    fn an_unknown_property_names_the_nearest() {
         let unknown = set("bootstrap.server").unwrap_err();
         let expected =
             "unknown or unsupported librdkafka property `bootstrap.server`; did you mean `bootstrap.servers`?";
@@ -214,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn whatever_sounds_like_a_secret_is_one() {
+    fn every_property_named_like_a_secret_is_one() {
         let sounds = |name: &&str| ["password", "secret", "key.pem"].iter().any(|end| name.ends_with(end));
         assert!(ALLOWED.iter().filter(|name| sounds(name)).all(|name| is_secret(name)));
         assert!(SECRET.iter().all(|name| ALLOWED.contains(name)));

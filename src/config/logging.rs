@@ -1,4 +1,4 @@
-//! What is logged, and how. Known by the variables that everybody knows: `LOG_FORMAT`, `RUST_LOG`, `NO_COLOR`.
+//! What is logged, and how. The usual variables `LOG_FORMAT`, `RUST_LOG` and `NO_COLOR` set it, and no file does.
 
 use super::environment::Environment;
 use super::error::ConfigError;
@@ -6,25 +6,25 @@ use super::error::ConfigError;
 /// What is logged, and how.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LogOptions {
-    /// The form of a line.
+    /// The format of a line.
     pub format: LogFormat,
-    /// Which lines, in the syntax of `RUST_LOG`; the default when absent.
+    /// Which events are logged, in the syntax of `RUST_LOG`. `None` means the default.
     pub filter: Option<String>,
-    /// Whether colours are welcome where there is a terminal.
+    /// Whether lines have colours on a terminal.
     pub color: bool,
 }
 
-/// The form of a line of the log.
+/// The format of a line of the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LogFormat {
     /// For people.
     Text,
-    /// One JSON object a line.
+    /// One JSON object per line.
     Json,
 }
 
 impl LogOptions {
-    /// Reads the three variables. Needs no more than them, so that logging can begin before all else.
+    /// Reads the three variables. It needs nothing else, so logging can begin first.
     pub fn read(environment: &Environment) -> Result<Self, ConfigError> {
         let format = match environment.get("LOG_FORMAT") {
             None | Some("text") => LogFormat::Text,

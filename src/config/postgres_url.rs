@@ -1,7 +1,7 @@
-//! A Postgres URL, read as libpq reads it: shown without its password, and held to TLS once it leaves this machine.
+//! A Postgres URL, read as libpq reads it. It is shown without its password, and requires TLS to other machines.
 //!
-//! It becomes plain data here, with `PG*` variables in place of what it leaves out. Connecting is the store's. How the
-//! text comes apart is known to `syntax`, what is honoured and what is refused to `parameters`.
+//! This module turns the URL into plain data, with `PG*` variables for what the URL leaves out. The store connects. `syntax`
+//! splits the text, and `parameters` says which parameters are honoured and which are refused.
 
 mod hosts;
 mod parameters;
@@ -24,19 +24,19 @@ use self::parameters::Given;
 use super::environment::Environment;
 use super::secret::Secret;
 
-/// How long one server may take to accept a connection when nothing else is said.
+/// How long one server may take to accept a connection unless `connect_timeout` sets it.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// What `connect_timeout` can extend that to. Zero and less stand for it: libpq waits for ever then, and we never do.
+/// The longest `connect_timeout`. It also replaces zero and negative values, with which libpq waits for ever.
 const LONGEST_CONNECT_TIMEOUT: Duration = Duration::from_secs(60);
-/// libpq takes one second for two, since the clock may be about to tick.
+/// libpq treats one second as two, because the clock may be about to tick.
 const SHORTEST_CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
-/// How many prepared statements a connection keeps, which is the driver's own default.
+/// How many prepared statements a connection keeps. The driver has the same default.
 const STATEMENT_CACHE_CAPACITY: usize = 100;
 
 /// `postgres://user:password@host:port,host:port/database?parameters`. `Debug` and `Display` hide the password.
 #[derive(Clone, PartialEq, Eq)]
 pub struct PostgresUrl {
-    /// As it was written, without the password.
+    /// The URL as it was written, without the password.
     shown: String,
     places: Vec<Place>,
     user: Option<String>,
@@ -52,47 +52,47 @@ pub struct PostgresUrl {
     statement_cache_capacity: usize,
 }
 
-/// Which of several servers will do. Those that never take a write are refused where the URL is read.
+/// Which of several servers is acceptable. The values that ask for a read-only server are refused when the URL is read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum TargetSessionAttrs {
-    /// Any that accepts the connection.
+    /// Any server that accepts the connection.
     #[default]
     Any,
-    /// One whose sessions can write: neither in recovery nor with `default_transaction_read_only`.
+    /// A server whose sessions can write: neither in recovery nor with `default_transaction_read_only`.
     ReadWrite,
-    /// One that is not in recovery.
+    /// A server that is not in recovery.
     Primary,
 }
 
-/// How the connection is encrypted, and how the server proves who it is. On a socket of this machine it is not.
+/// How a connection is encrypted, and how the server proves its identity. Connections over a Unix socket are not encrypted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tls {
-    /// What is asked of the server.
+    /// What the server must do.
     pub mode: SslMode,
-    /// The authorities to trust beside those of the system: a file of PEM texts.
+    /// A file of PEM texts: the authorities to trust besides those of the system.
     pub root_cert: Option<PathBuf>,
-    /// The certificate and the key with which we prove who we are: files of PEM texts.
+    /// Files of PEM texts: the client certificate and its key.
     pub client: Option<(PathBuf, PathBuf)>,
 }
 
-/// What is asked of the server's TLS. libpq's `allow` is `Prefer`: neither promises anything, and both connect.
+/// What the server's TLS must be. libpq's `allow` becomes `Prefer`: neither guarantees encryption, and both connect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SslMode {
-    /// None.
+    /// No TLS.
     Disable,
-    /// TLS where the server has it, whoever it is.
+    /// TLS if the server offers it. Its identity is not checked.
     Prefer,
-    /// TLS, whoever the server is.
+    /// TLS. The identity of the server is not checked.
     Require,
-    /// TLS with a certificate that an authority signed.
+    /// TLS with a certificate that an authority signed, for any host.
     VerifyCa,
     /// TLS with a certificate that an authority signed for the host's name.
     VerifyFull,
 }
 
 impl PostgresUrl {
-    /// Reads a URL, and a password that was configured beside it, which must not be another than the URL holds. The error
-    /// shows neither.
+    /// Reads a URL, and the password that was configured `beside` it. The URL may not hold a different one. The error shows
+    /// neither.
     pub(super) fn parse(url: &str, environment: &Environment, beside: Option<&Secret>) -> Result<Self, String> {
         let written = syntax::read(url)?;
         let given = Given::collect(&written, environment)?;
@@ -116,8 +116,8 @@ impl PostgresUrl {
         })
     }
 
-    /// Refuses a connection that leaves this machine without a server certificate checked for its host's name. Every
-    /// server that may be picked is held to it.
+    /// Refuses a connection to another machine unless the server's certificate is checked for the host's name. The rule
+    /// holds for every server of the URL.
     pub(super) fn check_tls(&self) -> Result<(), String> {
         let far = self.places.iter().find_map(Place::far);
         let Some(far) = far.filter(|_| self.tls.mode != SslMode::VerifyFull) else { return Ok(()) };
@@ -132,13 +132,13 @@ impl PostgresUrl {
         self.places.iter().map(Place::endpoint).collect()
     }
 
-    /// Who logs in; the user of this process when none.
+    /// The user who logs in. Without one, it is the user of this process.
     pub fn user(&self) -> Option<&str> {
         self.user.as_deref()
     }
 
-    /// The password with which `user` logs in at `endpoint`: the one that was given, or else what the password file says
-    /// at this moment.
+    /// The password with which `user` logs in at `endpoint`: the given one, or else the one in the password file at this
+    /// moment.
     pub fn password(&self, endpoint: &Endpoint, user: &str) -> Option<Secret> {
         self.password.clone().or_else(|| {
             let place = self.places.iter().find(|place| place.endpoint() == *endpoint)?;
@@ -147,32 +147,32 @@ impl PostgresUrl {
         })
     }
 
-    /// The database; the one named as the user when none.
+    /// The database. Without one, it is the database named like the user.
     pub fn database(&self) -> Option<&str> {
         self.database.as_deref()
     }
 
-    /// What the sessions are to be called, where that was said.
+    /// The name of the sessions, if one is given.
     pub fn application_name(&self) -> Option<&str> {
         self.application_name.as_deref()
     }
 
-    /// The server settings that `options` asks for, in order; a name may come more than once, and the last counts.
+    /// The server settings in `options`, in order. A name may occur more than once, and its last value counts.
     pub fn options(&self) -> &[(String, String)] {
         &self.options
     }
 
-    /// How long one server may take to accept a connection, login and all: from 2 to 60 seconds.
+    /// How long one server may take to accept a connection, including the login: from 2 to 60 seconds.
     pub fn connect_timeout(&self) -> Duration {
         self.connect_timeout
     }
 
-    /// Which of several servers will do.
+    /// Which of several servers is acceptable.
     pub fn target_session_attrs(&self) -> TargetSessionAttrs {
         self.target_session_attrs
     }
 
-    /// Whether the servers are to be tried in an order drawn anew for each connection.
+    /// Whether each connection tries the servers in a random order.
     pub fn load_balance_hosts(&self) -> bool {
         self.load_balance_hosts
     }
@@ -200,7 +200,7 @@ impl fmt::Debug for PostgresUrl {
     }
 }
 
-/// What was configured beside the URL goes before the environment, which other programs may share.
+/// The password. One that was configured beside the URL precedes the environment's, which other programs may share.
 fn password(given: &Given, beside: Option<&Secret>) -> Result<Option<Secret>, String> {
     let held = given.get("password").map(Secret::new);
     match beside {
@@ -219,7 +219,7 @@ fn tls(given: &Given) -> Result<Tls, String> {
         None if of_the_system => SslMode::VerifyFull,
         None | Some("allow" | "prefer") => SslMode::Prefer,
         Some("disable") => SslMode::Disable,
-        // As in libpq: with authorities at hand, the certificate is checked.
+        // libpq checks the certificate too if there are authorities.
         Some("require") if root_cert.is_some() => SslMode::VerifyCa,
         Some("require") => SslMode::Require,
         Some("verify-ca") => SslMode::VerifyCa,

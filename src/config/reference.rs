@@ -12,8 +12,8 @@ const INTRODUCTION: &str = "\
 Settings come from four layers: defaults, the file `readcast.toml`, environment variables, and flags. A later layer overrules
 an earlier one. [Configure](../guides/configure.md) shows a typical file and explains the layers.
 
-- `[projector]` holds for all projections. `[projections.NAME]` overrules it for the projection `NAME`, unless a variable or a
-  flag sets the value. `[topics.NAME]` holds for the topic `NAME`, which is written without `source.topic_prefix`.
+- `[projector]` holds for all projections. `[projections.NAME]` overrules it for the projection `NAME`, even if a variable
+  sets the value for all. `[topics.NAME]` holds for the topic `NAME`, which is written without `source.topic_prefix`.
 - A size is a number of bytes, or a text with a unit: `\"8 MiB\"`, `\"512 KiB\"`, `\"2 GB\"`.
 - An unknown name and a value out of range are errors. They name the place and, for a name, the nearest known one.
 - A former name is still read, with a warning. A layer that has both names is refused.
@@ -30,8 +30,8 @@ Five variables belong to no setting of the file:
 ";
 
 const PROPERTIES_INTRODUCTION: &str = "\
-librdkafka's own properties, such as `\"bootstrap.servers\" = \"127.0.0.1:9092\"`. Their values are texts, integers or booleans.
-A variable is `READCAST_KAFKA_` and the name in capitals, with underscores for dots: `READCAST_KAFKA_BOOTSTRAP_SERVERS`.
+librdkafka's own properties, such as `\"bootstrap.servers\" = \"127.0.0.1:9092\"`. Their values are texts, integers or
+booleans. A variable is `READCAST_KAFKA_` and the name in capitals, with underscores for dots: `READCAST_KAFKA_BOOTSTRAP_SERVERS`.
 [librdkafka's documentation](https://github.com/confluentinc/librdkafka/blob/master/CONFIGURATION.md) describes them.
 ";
 

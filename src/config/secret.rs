@@ -1,4 +1,4 @@
-//! A text that nobody may read by accident, and where it is read again.
+//! Secrets: texts that no output shows, given directly or in a file.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -13,7 +13,7 @@ impl Secret {
         Self(text.into())
     }
 
-    /// The text itself, for the one who must have it.
+    /// The text itself.
     pub fn expose(&self) -> &str {
         &self.0
     }
@@ -25,18 +25,18 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// Where a secret stands. What rotates credentials writes the new ones over a file, so a file is read each time.
+/// A secret, or the file that holds it. A file is read each time, because rotating credentials overwrites it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SecretSource {
-    /// It was given as it is.
+    /// The secret itself.
     Fixed(Secret),
-    /// A file holds it, perhaps with line ends behind it.
+    /// A file that holds the secret. Line ends after it do not count.
     File(PathBuf),
 }
 
 impl SecretSource {
-    /// The secret at this moment. The error names the file and shows nothing of what it holds; a file that is gone, empty
-    /// or half written may be whole a moment later.
+    /// The secret at this moment. The error names the file and shows nothing of its content. It can be temporary: a
+    /// file that is missing, empty or half written may be complete a moment later.
     pub fn current(&self) -> Result<Secret, String> {
         match self {
             Self::Fixed(secret) => Ok(secret.clone()),
@@ -56,7 +56,7 @@ pub(super) fn read(path: &Path) -> Result<String, String> {
     }
 }
 
-/// What stands where a secret would.
+/// The text that replaces a secret in output.
 pub(super) const MASK: &str = "***";
 
 #[cfg(test)]

@@ -21,9 +21,12 @@ pub(super) struct Setting {
     pub(super) check: fn(&Written) -> Result<(), ConfigError>,
     /// The value when nobody writes one, in the form in which it would be written.
     pub(super) default: Option<&'static str>,
-    /// A description of that value, where the program computes it. Only a test, which writes the reference, shows it.
+    /// A description of that value, where the program computes it. Only the reference shows it.
     #[cfg(test)]
     pub(super) computed: Option<&'static str>,
+    /// The field that holds the value, so that a test finds settings that nothing uses.
+    #[cfg(test)]
+    pub(super) field: &'static str,
     /// The flag of the command line that sets it.
     pub(super) flag: Option<&'static str>,
     /// What it means, in Markdown.
@@ -131,6 +134,8 @@ macro_rules! settings {
                 kind: &$kind,
                 check: |written| Kind::read(&$kind, written).map(drop),
                 default: settings!(@optional $($default)?),
+                #[cfg(test)]
+                field: stringify!($field),
                 #[cfg(test)]
                 computed: settings!(@optional $($computed)?),
                 flag: settings!(@optional $($flag)?),

@@ -69,8 +69,8 @@ impl PostgresUrlSource {
     }
 
     /// The URL at this moment, for one connection. An error can be temporary: for a moment, a file can be missing, half
-    /// written or newer than the other one. The error shows nothing of the files' content. Credentials and servers may change
-    /// while the process runs. The database may not, because half of the connections would write into the other one.
+    /// written or newer than the other one. The error shows nothing of the files' content. Credentials and servers may
+    /// change while the process runs. The database may not, because half of the connections would write into the other one.
     pub fn current(&self) -> Result<PostgresUrl, String> {
         let url = read(&self.url, self.password.as_ref(), self.insecure, &self.environment)?;
         // A URL without a database means the one named like the user.

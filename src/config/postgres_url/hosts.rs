@@ -1,4 +1,4 @@
-//! Where the servers are: the lists `host`, `hostaddr` and `port`, put together as libpq does.
+//! The servers: the lists `host`, `hostaddr` and `port`, combined as libpq combines them.
 
 use std::net::{IpAddr, Ipv6Addr};
 use std::path::{Path, PathBuf};
@@ -6,12 +6,12 @@ use std::path::{Path, PathBuf};
 use super::SslMode;
 use super::parameters::Given;
 
-/// Where one server listens.
+/// The address of one server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Endpoint {
     /// A port of a host.
     Tcp {
-        /// Its name or address, an IPv6 address without brackets and perhaps with a zone.
+        /// The name or address of the host. An IPv6 address has no brackets and may have a zone.
         host: String,
         /// From 1 to 65535.
         port: u16,
@@ -20,16 +20,16 @@ pub enum Endpoint {
     Socket {
         /// The directory in which the server made it.
         directory: PathBuf,
-        /// The number that is part of its name, `.s.PGSQL.5432`.
+        /// The number in the socket's name, `.s.PGSQL.5432`.
         port: u16,
     },
 }
 
-/// Where libpq looks for a server's socket, by who built it.
+/// The directories in which libpq looks for a server's socket, depending on its packager.
 const SOCKET_DIRECTORIES: [&str; 3] = ["/var/run/postgresql", "/private/tmp", "/tmp"];
 const PORT: u16 = 5432;
 
-/// One place of the lists.
+/// One entry of the lists.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Place {
     host: Host,
@@ -39,15 +39,15 @@ pub(super) struct Place {
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Host {
     Name(String),
-    /// The address to connect to, and the name of the host that has it, where that was given.
+    /// The address to connect to, and the name of its host, if given.
     Address(String, Option<String>),
     Directory(PathBuf),
-    /// Nothing was said: a socket of this machine, or else this machine.
+    /// No host was given: a socket of this machine, or else `localhost`.
     Local,
 }
 
 impl Place {
-    /// Where to connect to. Without any host that is a socket which is there now, or else `localhost`.
+    /// The address to connect to. Without a host, it is a socket that exists now, or else `localhost`.
     pub(super) fn endpoint(&self) -> Endpoint {
         let port = self.port;
         match &self.host {
@@ -68,7 +68,7 @@ impl Place {
         self.port
     }
 
-    /// How a password file names it.
+    /// The name of the host in a password file.
     pub(super) fn in_passfile(&self) -> String {
         match &self.host {
             Host::Name(host) | Host::Address(_, Some(host)) | Host::Address(host, None) => host.clone(),
@@ -88,7 +88,7 @@ impl Place {
     }
 }
 
-/// The places to try, in order: at least one.
+/// The places to try, in order. There is at least one.
 pub(super) fn places(given: &Given, mode: SslMode) -> Result<Vec<Place>, String> {
     let hosts = hosts(given, mode)?;
     let ports: Vec<u16> =
@@ -156,13 +156,11 @@ fn addressed(given: &Given, address: &str, name: &str) -> Result<Host, String> {
 fn port(given: &Given, text: &str) -> Result<u16, String> {
     let text = text.trim();
     let number = if text.is_empty() { Some(PORT) } else { text.parse().ok().filter(|port| *port > 0) };
-    // Not shown: without its `@`, a password stands here.
-    number.ok_or_else(|| {
-        given.wrong("port", "must be a number from 1 to 65535; an IPv6 address stands in brackets before it")
-    })
+    // The error does not show the text, which can be a password if the URL lacks its `@`.
+    number.ok_or_else(|| given.wrong("port", "must be a number from 1 to 65535; write an IPv6 address in brackets"))
 }
 
-/// The entries of a list, of which any may be empty. No list at all has none.
+/// The entries of a list. An entry may be empty. Without a list there are none.
 fn list(text: Option<&str>) -> Vec<&str> {
     text.map(|text| text.split(',').collect()).unwrap_or_default()
 }

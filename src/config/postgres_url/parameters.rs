@@ -1,5 +1,5 @@
-//! Every parameter that libpq knows (PostgreSQL documentation 34.1.2, up to version 18): honoured, or refused with what to
-//! write instead. Nothing is passed over in silence.
+//! Every parameter of libpq (PostgreSQL documentation 34.1.2, up to version 18). Each one is honoured, or refused with
+//! what to write instead. None is ignored.
 
 use std::collections::BTreeMap;
 
@@ -10,15 +10,15 @@ use crate::config::error::unknown;
 /// One of libpq's parameters.
 struct Parameter {
     name: &'static str,
-    /// The variable that stands in for it.
+    /// The variable that gives the value if the URL does not.
     variable: Option<&'static str>,
     rule: Rule,
 }
 
 enum Rule {
-    /// Whoever asks for it by its name makes it true.
+    /// The code that reads it by its name honours it.
     Honoured,
-    /// Holds as it is with one of these values. Any other is refused: why, and what to write instead.
+    /// These values describe what readcast does anyway. Any other is refused: the reason, and what to write instead.
     Only(&'static [&'static str], &'static str),
 }
 
@@ -52,7 +52,7 @@ const PARAMETERS: &[Parameter] = &[
              is, and leave it out",
         ),
     ),
-    // The variable says how other programs want to be shown text.
+    // No variable: it says which encoding other programs display.
     of(
         "client_encoding",
         Only(
@@ -163,7 +163,7 @@ const PARAMETERS: &[Parameter] = &[
     or("PGUSER", "user", Honoured),
 ];
 
-/// Names that other drivers have for libpq's.
+/// The names that other drivers use, and libpq's.
 const ALIASES: &[(&str, &str)] = &[
     ("ssl-ca", "sslrootcert"),
     ("ssl-cert", "sslcert"),
@@ -183,22 +183,22 @@ pub(in crate::config) fn rules() -> Vec<(&'static str, Option<&'static str>, Str
     PARAMETERS.iter().map(|parameter| (parameter.name, parameter.variable, rule(parameter))).collect()
 }
 
-/// What was given, by libpq's name: in the URL, or by a variable in its place.
+/// The given parameters by libpq's name, from the URL or else from variables.
 pub(super) struct Given(BTreeMap<&'static str, Value>);
 
 struct Value {
     text: String,
-    /// The variable, if that is where it comes from.
+    /// The variable that gave the value, if one did.
     variable: Option<&'static str>,
 }
 
 impl Given {
-    /// The last of each name that was `written`, and variables where there is none. Refuses what can't be honoured, and
-    /// never shows a value.
+    /// The last value of each name that was `written`, or else the variable's. Refuses what can't be honoured. The error
+    /// shows no value.
     pub(super) fn collect(written: &Written, environment: &Environment) -> Result<Self, String> {
         let mut given = Self(BTreeMap::new());
         for (name, text) in &written.parameters {
-            // For those who come from JDBC, as in libpq.
+            // libpq accepts this spelling of JDBC too.
             let is_jdbc = name == "ssl" && text == "true";
             let (name, text) = if is_jdbc { ("sslmode", "require") } else { (name.as_str(), text.as_str()) };
             let alias = ALIASES.iter().find(|(alias, _)| *alias == name);
@@ -228,17 +228,17 @@ impl Given {
         }
     }
 
-    /// The value of a parameter. What is given as empty is none, and hides the variable.
+    /// The value of a parameter. An empty one in the URL counts as none, and the variable is not used then.
     pub(super) fn get(&self, name: &str) -> Option<&str> {
         self.0.get(name).map(|value| value.text.as_str()).filter(|text| !text.is_empty())
     }
 
-    /// Whether a parameter comes from its variable.
+    /// Whether a variable gave the parameter.
     pub(super) fn is_of_environment(&self, name: &str) -> bool {
         self.0.get(name).is_some_and(|value| value.variable.is_some())
     }
 
-    /// What is wrong with a parameter, by the name under which it was given.
+    /// The error for a parameter, under the name by which it was given.
     pub(super) fn wrong(&self, name: &str, problem: &str) -> String {
         match self.0.get(name).and_then(|value| value.variable) {
             Some(variable) => format!("the variable `{variable}` {problem}"),
@@ -261,7 +261,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_parameter_stands_there_once_and_in_order() {
+    fn each_parameter_is_listed_once_and_in_order() {
         assert!(PARAMETERS.is_sorted_by_key(|known| known.name.replace('_', "")));
         let aliases = ALIASES.iter().filter(|(alias, name)| {
             PARAMETERS.iter().any(|known| known.name == *alias) || !PARAMETERS.iter().any(|known| known.name == *name)

@@ -1,6 +1,6 @@
 //! The password file, `~/.pgpass`: lines of `host:port:database:user:password` (PostgreSQL documentation 34.16).
 //!
-//! Read by us because the driver writes a line that it can't read into the log, password and all.
+//! The driver does not read it, because the driver logs a line that it can't parse, including the password.
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -9,19 +9,19 @@ use super::parameters::Given;
 use crate::config::environment::Environment;
 use crate::config::secret::Secret;
 
-/// Which file it is, be it there or not.
+/// The path of the file, which may not exist.
 pub(super) fn path(given: &Given, environment: &Environment) -> Option<PathBuf> {
     let usual = || environment.get("HOME").map(|home| Path::new(home).join(".pgpass"));
     given.get("passfile").map(PathBuf::from).or_else(usual)
 }
 
-/// The password of the first line that fits. A file that others may read is passed over, as libpq does.
+/// The password of the first line that matches. A file that other users may read is ignored with a warning, as in libpq.
 pub(super) fn password(path: &Path, host: &str, port: u16, database: &str, user: &str) -> Option<Secret> {
     const OTHERS: u32 = 0o077;
     let metadata = std::fs::metadata(path).ok().filter(std::fs::Metadata::is_file)?;
     if metadata.permissions().mode() & OTHERS != 0 {
         let path = path.display();
-        tracing::warn!("password file {path} is passed over, because others may read it: `chmod 600 {path}`");
+        tracing::warn!("the password file {path} is ignored, because other users may read it; run `chmod 600 {path}`");
         return None;
     }
     let text = std::fs::read_to_string(path).ok()?;
@@ -42,7 +42,7 @@ fn of_line(line: &str, wanted: &[&str; 4]) -> Option<Secret> {
     Some(unescape(password)).filter(|password| !password.is_empty()).map(Secret::new)
 }
 
-/// Up to the first colon that no backslash hides, and what is behind it.
+/// The text before the first colon that no backslash escapes, and the text after it.
 fn field(text: &str) -> Option<(&str, &str)> {
     let mut hidden = false;
     let colon = text.bytes().position(|byte| {
@@ -76,7 +76,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_line_that_fits_counts() {
+    fn the_first_line_that_matches_counts() {
         let text = "# db:5432:shop:app:not this\nnonsense\ndb:5433:*:*:no\ndb:5432:shop:app:se\\:cr\\\\et\n*:*:*:app:other\r\n";
         assert_eq!(found(text, 0o600, "db", "shop").as_deref(), Some("se:cr\\et"));
         assert_eq!(found(text, 0o600, "db2", "shop").as_deref(), Some("other"));
@@ -85,7 +85,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_others_may_read_is_passed_over() {
+    fn a_file_that_other_users_may_read_is_ignored() {
         assert_eq!(found("*:*:*:*:x", 0o644, "db", "shop"), None);
         assert_eq!(password(Path::new("/no/such/file"), "db", 5432, "shop", "app").map(|_| ()), None);
     }

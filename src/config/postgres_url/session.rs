@@ -1,7 +1,7 @@
 //! The parameter `options`: settings of a session, as the server reads them from a command line.
 
-/// The settings in `-c name=value --name=value`, in order. A backslash takes the next character as it is, spaces included.
-/// Other switches have no name by which they could be given, and are refused.
+/// The settings in `-c name=value --name=value`, in order. A backslash escapes the next character, even a space. Other
+/// switches are refused, because they set nothing by name.
 pub(super) fn settings(text: &str) -> Result<Vec<(String, String)>, String> {
     let mut settings = Vec::new();
     let mut words = words(text).into_iter();
@@ -19,7 +19,7 @@ pub(super) fn settings(text: &str) -> Result<Vec<(String, String)>, String> {
     Ok(settings)
 }
 
-/// As `pg_split_opts` of the server does.
+/// The words, split as the server's `pg_split_opts` splits them.
 fn words(text: &str) -> Vec<String> {
     let mut words = Vec::new();
     let mut word: Option<String> = None;
@@ -58,7 +58,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_setting_is_refused() {
+    fn other_switches_are_refused() {
         for text in ["-e", "geqo=off", "-c", "-c geqo", "-c =x", "--", "-S 64", "-"] {
             assert!(settings(text).is_err(), "{text}");
         }

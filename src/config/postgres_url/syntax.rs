@@ -1,24 +1,24 @@
-//! How the text of a URL comes apart (PostgreSQL documentation 34.1.1.2): into the parameters that libpq would read.
+//! The syntax of a URL (PostgreSQL documentation 34.1.1.2): it becomes the parameters that libpq would read.
 //!
-//! It knows neither what the parameters mean nor which there are. Read beyond libpq: an `@` within the password, which ends
-//! at the last one, and an `=` within a parameter's value.
+//! This module knows neither the parameters nor their meaning. It accepts more than libpq: an `@` within the password, which
+//! ends at the last one, and an `=` within a parameter's value.
 
 use crate::config::secret::MASK;
 
-/// What was written.
+/// The parts of a URL.
 pub(super) struct Written {
-    /// Names and values, decoded, in the order in which they count: the last one of a name does.
+    /// Names and decoded values, in order. The last value of a name counts.
     pub(super) parameters: Vec<(String, String)>,
-    /// Whether what looks like a parameter may be the end of a password, which is not to be shown.
+    /// Whether an apparent parameter may be the end of a password, which may not be shown.
     pub(super) may_be_a_password: bool,
     /// The URL without its password.
     pub(super) shown: String,
 }
 
-/// What is never shown of a URL's parameters.
+/// The parameters whose values are never shown.
 const SECRET: [&str; 5] = ["password", "sslkey", "ssl-key", "sslpassword", "oauth_client_secret"];
 
-/// Takes `url` apart. The error never shows it.
+/// Splits `url`. The error never shows it.
 pub(super) fn read(url: &str) -> Result<Written, String> {
     let rest = url.strip_prefix("postgres://").or_else(|| url.strip_prefix("postgresql://"));
     let Some(rest) = rest else { return Err("must be `postgres://…` or `sqlite:PATH`".into()) };
@@ -27,7 +27,7 @@ pub(super) fn read(url: &str) -> Result<Written, String> {
     }
     let (authority, rest) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
     let (path, query) = rest.split_once('?').unwrap_or((rest, ""));
-    // What is taken for the database or a parameter here may be the end of a password, and would be shown.
+    // The apparent database or parameter may be the end of a password, and would be shown.
     let may_be_a_password = query.contains('@');
     if path.contains('@') || (path.is_empty() && may_be_a_password) {
         return Err("holds a `/` or `?` before an `@`; write them as %2F, %3F and %40".into());
@@ -67,8 +67,8 @@ fn parameter(pair: &str) -> Result<(String, &str), String> {
     Ok((decode(name)?, value))
 }
 
-/// Hosts and ports, each joined by commas. Both lists have a place for each address, so that what is left out of one is
-/// known; of a single address it is nothing.
+/// Hosts and ports, each joined by commas. Both lists have an entry for each address, which is empty where the address
+/// leaves it out.
 fn addresses_of(text: &str) -> Result<(String, String), String> {
     let addresses = text.split(',').map(address).collect::<Result<Vec<_>, _>>()?;
     let (hosts, ports): (Vec<_>, Vec<_>) = addresses.into_iter().unzip();
@@ -89,7 +89,7 @@ fn address(text: &str) -> Result<(&str, &str), String> {
     }
 }
 
-/// Without the `%XX` of a URL.
+/// The text with each `%XX` decoded.
 fn decode(text: &str) -> Result<String, String> {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
@@ -105,7 +105,7 @@ fn decode(text: &str) -> Result<String, String> {
         };
         match std::str::from_utf8(hex).ok().and_then(|hex| u8::from_str_radix(hex, 16).ok()) {
             Some(byte) if byte != 0 => bytes.push(byte),
-            _ => return Err("holds %00, which Postgres takes nowhere".into()),
+            _ => return Err("holds %00, which Postgres does not accept".into()),
         }
         rest = after;
     }

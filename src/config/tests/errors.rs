@@ -49,11 +49,6 @@ fn errors_of_the_file_name_line_and_column() {
             "2:10: `store.schema` is `readcast_tables`, where readcast keeps tables of its own: name the schema that \
              readers look in, like `public`",
         ),
-        (
-            "[store]\nschema = 'pg_catalog'",
-            "2:10: `store.schema` is `pg_catalog`, where Postgres keeps tables of its own: name the schema that readers \
-             look in, like `public`",
-        ),
         ("[store]\nurl = 'hunter2'", "2:7: must be `postgres://…` or `sqlite:PATH`"),
         ("[store]\nurl = 'sqlite::memory:'", "2:7: `sqlite::memory:` keeps nothing; name a file"),
         (
@@ -73,6 +68,9 @@ fn the_schemas_of_readcast_are_refused_for_readers() {
         let error = Layers::file("").environment([("READCAST_STORE_SCHEMA", schema)]).load().err();
         assert_eq!(error.is_some_and(|error| error.to_string().contains(schema)), named, "{schema}");
     }
+    let expected = "readcast.toml:2:10: `store.schema` is `pg_catalog`, where Postgres keeps tables of its own: name the \
+                    schema that readers look in, like `public`";
+    assert_eq!(Layers::file("[store]\nschema = 'pg_catalog'").error(), expected);
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! Names: former ones, unknown ones, and those of projections and topics.
 
+use std::path::Path;
+
 use super::*;
 use crate::config::setting::{NAME, Scope};
 use crate::config::table::SETTINGS;
@@ -30,6 +32,27 @@ fn every_setting_has_a_name_a_default_and_a_meaning_of_its_own() {
         assert!(setting.meaning.starts_with(' ') && setting.meaning.ends_with('.'), "{place}: {}", setting.meaning);
         assert_eq!(setting.scope == Scope::Topic, place.starts_with("topics."), "{place}");
         assert_eq!(setting.variable().is_none(), place.contains(NAME), "{place}");
+    }
+}
+
+/// The text of every source file in `directory`, except for the table and the tests of the configuration.
+fn sources(directory: &Path) -> String {
+    let entries = std::fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path());
+    let text = |path: PathBuf| match path.is_dir() {
+        true if path.ends_with("config/tests") => String::new(),
+        true => sources(&path),
+        false if path.ends_with("config/table.rs") || path.ends_with("config/tests.rs") => String::new(),
+        false => std::fs::read_to_string(path).unwrap(),
+    };
+    entries.map(text).collect()
+}
+
+#[test]
+fn every_setting_is_used() {
+    let sources = sources(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"));
+    let words: BTreeSet<&str> = sources.split(|c: char| !c.is_alphanumeric() && c != '_').collect();
+    for setting in SETTINGS {
+        assert!(words.contains(setting.field), "nothing uses `{}`, the field of `{}`", setting.field, setting.name);
     }
 }
 
@@ -132,7 +155,7 @@ fn unknown_names_are_refused_with_the_nearest_ones() {
 }
 
 #[test]
-fn empty_and_wrong_values_of_variables_are_told_by_the_variable() {
+fn an_empty_variable_is_not_set_and_a_wrong_one_is_named() {
     let whole = |text: &str| {
         Layers::default()
             .environment([("READCAST_LANES", text)])
