@@ -34,7 +34,7 @@ const GRACE: Duration = Duration::from_secs(2);
 /// The address can't be listened on.
 #[derive(Debug, thiserror::Error)]
 #[error("the admin server can't listen on {listen}: {error}")]
-pub struct BindError {
+pub(crate) struct BindError {
     listen: SocketAddr,
     error: io::Error,
 }
@@ -47,12 +47,12 @@ struct Admin {
 }
 
 /// Takes the address, so that a conflict is known before anything starts.
-pub async fn bind(listen: SocketAddr) -> Result<TcpListener, BindError> {
+pub(crate) async fn bind(listen: SocketAddr) -> Result<TcpListener, BindError> {
     TcpListener::bind(listen).await.map_err(|error| BindError { listen, error })
 }
 
 /// Every route.
-pub fn router(health: Health, metrics: Metrics, token: Option<SecretSource>) -> Router {
+pub(crate) fn router(health: Health, metrics: Metrics, token: Option<SecretSource>) -> Router {
     let admin = Admin { health, metrics, token };
     let guarded = Router::new()
         .route("/metrics", get(metrics_text))
@@ -66,7 +66,7 @@ pub fn router(health: Health, metrics: Metrics, token: Option<SecretSource>) -> 
 }
 
 /// Serves until `shutdown`, and a moment longer for what is under way.
-pub async fn serve(listener: TcpListener, router: Router, shutdown: CancellationToken) -> io::Result<()> {
+pub(crate) async fn serve(listener: TcpListener, router: Router, shutdown: CancellationToken) -> io::Result<()> {
     let serving = axum::serve(listener, router).with_graceful_shutdown(shutdown.clone().cancelled_owned());
     let overdue = async {
         shutdown.cancelled().await;

@@ -39,8 +39,8 @@ impl Decoder for EnvelopeDecoder {
     }
 }
 
-/// Decodes by `decoder`. A panic is an error like any other, and what the source found odd about the record is told with
-/// each error.
+/// Decodes by `decoder`. A panic is an error like any other. An error ends with the source's remark about the record, where
+/// there is one.
 pub(crate) fn decode<'r>(
     decoder: &dyn Decoder,
     position: &Position,

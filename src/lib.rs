@@ -1,37 +1,128 @@
-//! readcast, a CQRS read-model projector: domain events in, read tables and their log positions out, in one database
-//! transaction.
+//! readcast is a CQRS read-model projector: it turns domain events of a log into rows of read tables, and writes the rows
+//! and its position in the log in one database transaction.
 //!
-//! The library runs the projections of a [`Registry`](readcast_core::Registry); a deployment is a `main` that hands
-//! its registry to `cli::main`. `ARCHITECTURE.md` walks one record through the modules.
+//! A program implements [`Projection`] for each of its read models, registers them with [`App`], and has the command line
+//! of readcast: `run`, `status`, `check`, `rebuild`, `dead-letters` and more. It reads from Kafka or from a folder of files
+//! and writes to Postgres or SQLite.
+//!
+//! ```no_run
+//! use std::process::ExitCode;
+//!
+//! use readcast::{App, Changes, ColumnType, Envelope, Projection, ProjectionError, TableSpec};
+//!
+//! /// How often each page was visited.
+//! struct Visits;
+//!
+//! impl Projection for Visits {
+//!     fn name(&self) -> &str {
+//!         "visits"
+//!     }
+//!
+//!     fn topics(&self) -> &[&str] {
+//!         &["site"]
+//!     }
+//!
+//!     fn event_types(&self) -> &[&str] {
+//!         &["PAGE_VISITED"]
+//!     }
+//!
+//!     fn tables(&self) -> Vec<TableSpec> {
+//!         vec![TableSpec::new("visits").key("page", ColumnType::Text).with_default("visits", ColumnType::I64, 0)]
+//!     }
+//!
+//!     fn project(&self, event: &Envelope<'_>, changes: &mut Changes<'_>) -> Result<(), ProjectionError> {
+//!         let page: String = event.data()?;
+//!         changes.upsert("visits", [page]).add("visits", 1);
+//!         Ok(())
+//!     }
+//! }
+//!
+//! fn main() -> ExitCode {
+//!     App::new().name("site").version(env!("CARGO_PKG_VERSION")).projection(Visits).run()
+//! }
+//! ```
+//!
+//! [`testing`] tests projections without a log and a database. A program can add what readcast does not know: logs by
+//! [`App::with_source`] and the traits in [`source`], databases by [`App::with_store`] and the traits in [`store`], and
+//! formats of records by [`App::with_decoder`] and [`Decoder`].
 
-pub mod admin;
+mod admin;
 mod app;
-pub mod cli;
-pub mod config;
-pub mod decode;
-pub mod error;
+mod cli;
+mod config;
+mod decode;
+mod error;
 mod failpoint;
-pub mod health;
-pub mod metrics;
-pub mod plan;
-pub mod rebuild;
+mod health;
+mod metrics;
+mod plan;
+mod rebuild;
 #[cfg(test)]
 mod reference;
-pub mod retry;
+mod retry;
 mod schemes;
 pub mod source;
 pub mod store;
-pub mod supervisor;
-pub mod telemetry;
-pub mod worker;
+mod supervisor;
+mod telemetry;
+mod worker;
 
-pub use app::{App, OpenError, Sample, SampleEvents};
-pub use decode::{DecodeError, Decoder, EnvelopeDecoder};
+pub use readcast_core::testing;
 pub use readcast_core::{
-    Changes, ColumnType, Envelope, Position, Projection, ProjectionError, Registry, TableSpec, Timestamp,
-    TopicPartition,
+    Absorbed, Cell, Cells, Change, ChangeError, ChangeSet, Changes, Column, ColumnType, Date, Decimal, DecimalError,
+    Definition, DefinitionError, Envelope, EnvelopeError, Json, JsonError, Key, Model, OutOfRange, Position, Presence,
+    Projection, ProjectionError, Registry, Row, RowChange, RowWriter, Segment, TableSpec, Timestamp, TimestampError,
+    TopicPartition, Unprojectable, Uuid, Value, ValueError, differences,
 };
-pub use schemes::{Access, SourceSettings, StoreSettings};
+
+pub use crate::app::{App, OpenError, Sample, SampleEvents};
+pub use crate::decode::{DecodeError, Decoder, EnvelopeDecoder};
+pub use crate::schemes::{Access, SourceSettings, StoreSettings};
+
+/// What the tests and benchmarks of this repository need besides. It may change with any version.
+#[doc(hidden)]
+pub mod internals {
+    pub mod config {
+        pub use crate::config::*;
+    }
+    pub mod health {
+        pub use crate::health::*;
+    }
+    pub mod metrics {
+        pub use crate::metrics::*;
+    }
+    pub mod plan {
+        pub use crate::plan::*;
+    }
+    pub mod rebuild {
+        pub use crate::rebuild::*;
+    }
+    pub mod supervisor {
+        pub use crate::supervisor::*;
+    }
+    pub mod worker {
+        pub use crate::worker::*;
+    }
+    pub mod source {
+        pub mod file {
+            pub use crate::source::file::*;
+        }
+        pub mod kafka {
+            pub use crate::source::kafka::*;
+        }
+        pub mod memory {
+            pub use crate::source::memory::*;
+        }
+    }
+    pub mod store {
+        pub mod postgres {
+            pub use crate::store::postgres::*;
+        }
+        pub mod sqlite {
+            pub use crate::store::sqlite::*;
+        }
+    }
+}
 
 /// The Rust of the README and of the book compiles, and what it asserts holds.
 #[cfg(doctest)]

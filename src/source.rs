@@ -3,9 +3,9 @@
 //! A source owns reading, group membership and the answer to "how far does the log reach". It knows nothing of tables,
 //! and its own stored positions count for nothing: every partition starts where our checkpoint says.
 
-pub mod file;
-pub mod kafka;
-pub mod memory;
+pub(crate) mod file;
+pub(crate) mod kafka;
+pub(crate) mod memory;
 mod verdict;
 
 use std::collections::BTreeMap;

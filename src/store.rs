@@ -3,8 +3,8 @@
 //! Nothing outside of this module knows SQL. Rows are written by [`Writer::commit`] alone, which takes a whole
 //! [`Commit`]: rows without their checkpoint can't be expressed.
 
-pub mod postgres;
-pub mod sqlite;
+pub(crate) mod postgres;
+pub(crate) mod sqlite;
 
 mod addition;
 mod capacity;

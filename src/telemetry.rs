@@ -12,7 +12,7 @@ use crate::config::{ConfigError, LogFormat, LogOptions};
 const DEFAULT_FILTER: &str = "warn,readcast=info";
 
 /// Begins to log, for the rest of the process. A second call changes nothing.
-pub fn init(options: &LogOptions) -> Result<(), ConfigError> {
+pub(crate) fn init(options: &LogOptions) -> Result<(), ConfigError> {
     let ansi = options.color && std::io::stderr().is_terminal();
     // Refused when somebody else already logs, as a test may: theirs is as good.
     let _ = tracing::subscriber::set_global_default(subscriber(options, ansi, std::io::stderr)?);

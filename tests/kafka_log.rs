@@ -5,7 +5,7 @@ use std::os::unix::fs::FileExt;
 use std::time::Duration;
 
 use bytes::Bytes;
-use readcast::source::kafka::KafkaSource;
+use readcast::internals::source::kafka::KafkaSource;
 use readcast::source::{
     Batch, Extents, Known, Record, Source, SourceError, SourceEvent, Start, Subscription, Verdict, examine,
 };

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use readcast::internals::store::postgres::Postgres;
 use readcast::store::Store;
-use readcast::store::postgres::Postgres;
 use readcast_projections::sample::Orders;
 use sqlx::{ConnectOptions, Row, SqliteConnection};
 

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
-use readcast::plan::{AllowedChanges, CurrentRecord, PartitionCursor, RecordPolicy, Rules, plan};
+use readcast::internals::plan::{AllowedChanges, CurrentRecord, PartitionCursor, RecordPolicy, Rules, plan};
 use readcast::source::{Batch, Extent};
 use readcast::store::{Commit, CommitOutcome, Generation, PartitionState, Priority, Store};
 use readcast_core::{Definition, Registry, TopicPartition};

@@ -11,13 +11,13 @@ use std::path::PathBuf;
 use std::process::Stdio;
 use std::sync::Arc;
 
-use readcast::config::{Config, Environment, Overrides};
+use readcast::internals::config::{Config, Environment, Overrides};
+use readcast::internals::source::file::FileSource;
+use readcast::internals::source::kafka::KafkaSource;
+use readcast::internals::store::postgres::Postgres;
+use readcast::internals::store::sqlite::Sqlite;
 use readcast::source::Source;
-use readcast::source::file::FileSource;
-use readcast::source::kafka::KafkaSource;
 use readcast::store::Store;
-use readcast::store::postgres::Postgres;
-use readcast::store::sqlite::Sqlite;
 use readcast_core::Registry;
 use serde::{Deserialize, Serialize};
 use tokio::io::AsyncReadExt;

@@ -1,7 +1,7 @@
 //! The logs that are read.
 
+use readcast::internals::source::file::Appender;
 use readcast::source::Batch;
-use readcast::source::file::Appender;
 use readcast_core::Registry;
 use readcast_projections::sample::{Orders, TOPIC};
 use tempfile::TempDir;

@@ -1,4 +1,4 @@
-//! From what is configured to the source and the store that it means.
+//! Opens the source and the store that are configured, and makes the options of projections from the configuration.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use readcast::source::kafka::KafkaSource;
+use readcast::internals::source::kafka::KafkaSource;
 use readcast::source::{Record, Source, SourceEvent, Start};
 
 use crate::shop::{KafkaShop, events};

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use readcast::rebuild::Policy;
-use readcast::source::memory::MemorySource;
+use readcast::internals::rebuild::Policy;
+use readcast::internals::source::memory::MemorySource;
 use readcast::source::{Assignment, Extents, Source, SourceError, SourceEvent, Start, Subscription};
 use readcast::store::{Command, GenerationState, OperationState, Rebuild, RebuildStart};
 use readcast_core::{Changes, ColumnType, Envelope, Registry, TableSpec, Timestamp, TopicPartition};

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use readcast::store::postgres::Postgres;
+use readcast::internals::store::postgres::Postgres;
 use readcast::store::{GenerationState, GenerationStatus, Store};
 use sqlx::{Connection, Row};
 

@@ -4,19 +4,19 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use readcast::health::{Detail, Health};
-use readcast::metrics::Metrics;
-use readcast::plan::RecordPolicy;
-use readcast::rebuild::{OnChange, Policy};
+use readcast::internals::health::{Detail, Health};
+use readcast::internals::metrics::Metrics;
+use readcast::internals::plan::RecordPolicy;
+use readcast::internals::rebuild::{OnChange, Policy};
+use readcast::internals::source::memory::MemorySource;
+use readcast::internals::store::postgres::Postgres;
+use readcast::internals::store::sqlite::Sqlite;
+use readcast::internals::supervisor::{self, Endings, Goals, Options, Shared};
+use readcast::internals::worker::Limits;
 use readcast::source::Source;
-use readcast::source::memory::MemorySource;
-use readcast::store::postgres::Postgres;
-use readcast::store::sqlite::Sqlite;
 use readcast::store::{
     self, Command, Deployment, GenerationState, GenerationStatus, Operation, OperationState, Rebuild, Store,
 };
-use readcast::supervisor::{self, Endings, Goals, Options, Shared};
-use readcast::worker::Limits;
 use readcast_core::{Changes, ColumnType, Definition, Envelope, Projection, ProjectionError, Registry, TableSpec};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use readcast::store::postgres::{Postgres, Route};
+use readcast::internals::store::postgres::{Postgres, Route};
 use readcast::store::{Command, Commit, ParkedIn, Selection, SettleAction, SettleRequest};
 use readcast::store::{
     CommitOutcome, DeadLetter, GenerationError, PoisonCause, PoisonClass, SequenceId, Store, StoreError,

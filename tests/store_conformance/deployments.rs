@@ -1,6 +1,6 @@
 //! Whose database it is.
 
-use readcast::store::postgres::Postgres;
+use readcast::internals::store::postgres::Postgres;
 use readcast::store::{Deployment, Generation, Store, StoreError};
 
 use super::commits::{counted, counters};

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use readcast::config::{Config, Environment, Overrides, StoreOptions};
-use readcast::store::postgres::Postgres;
+use readcast::internals::config::{Config, Environment, Overrides, StoreOptions};
+use readcast::internals::store::postgres::Postgres;
 use readcast::store::{
     Commit, CommitOutcome, Difference, Generation, LedgerEntry, LedgerPage, Priority, Store, StoreError,
 };

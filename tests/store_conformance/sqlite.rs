@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::task::Poll;
 
-use readcast::store::sqlite::Sqlite;
+use readcast::internals::store::sqlite::Sqlite;
 use readcast::store::{Command, Commit, CommitOutcome, Generation, Priority, Store, StoreError};
 use readcast_core::{ColumnType, Definition, TableSpec};
 use sqlx::Connection;

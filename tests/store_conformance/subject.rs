@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use readcast::store::postgres::Postgres;
-use readcast::store::sqlite::Sqlite;
+use readcast::internals::store::postgres::Postgres;
+use readcast::internals::store::sqlite::Sqlite;
 use readcast::store::{Generation, GenerationStatus, Instance, Store};
 use readcast_core::{Column, ColumnType, Model, TableSpec, Value};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteRow};

@@ -4,14 +4,14 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use readcast::config::Config;
-use readcast::health::Health;
-use readcast::metrics::Metrics;
-use readcast::rebuild::Policy;
+use readcast::internals::config::Config;
+use readcast::internals::health::Health;
+use readcast::internals::metrics::Metrics;
+use readcast::internals::rebuild::Policy;
+use readcast::internals::supervisor::{self, Endings, Goals, Options, Shared};
+use readcast::internals::worker::Limits;
 use readcast::source::Source;
 use readcast::store::{Command, Deployment, Instance, OperationState, Rebuild, Store};
-use readcast::supervisor::{self, Endings, Goals, Options, Shared};
-use readcast::worker::Limits;
 use readcast_core::Registry;
 use tokio_util::sync::CancellationToken;
 

@@ -2,8 +2,8 @@
 
 use std::time::Instant;
 
-use readcast::decode::{Decoder, EnvelopeDecoder};
 use readcast::source::{Batch, Source, SourceEvent, Start};
+use readcast::{Decoder, EnvelopeDecoder};
 use readcast_projections::sample::TOPIC;
 
 use super::Done;
