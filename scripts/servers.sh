@@ -1,16 +1,16 @@
-# Sourced by the scripts that need a PostgreSQL and a Kafka, from the root of the repository. On Debian, as root, what is
-# missing is installed. Elsewhere it is named.
+# Sourced from the root of the repository by scripts that need a PostgreSQL and a Kafka. As root on Debian, missing packages are
+# installed; elsewhere they are named.
 
 missing=()
 
-# need SENTENCE PACKAGE…: installs the Debian packages, or notes the sentence for those who install by other means.
+# need SENTENCE PACKAGE…: installs the Debian packages, or records the sentence for other systems.
 need() {
   local sentence=$1
   shift
   if [[ -e /etc/debian_version && $(id -u) == 0 ]]; then
     [[ -n ${updated:-} ]] || apt-get update --quiet --quiet
     updated=yes
-    # Debian's own PostgreSQL cluster is not needed, and RUNLEVEL=1 keeps its package from starting one.
+    # RUNLEVEL=1 prevents Debian's package from starting a PostgreSQL cluster, which is not needed.
     RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive apt-get install --quiet --quiet --yes --no-install-recommends "$@"
   else
     missing+=("$sentence")
@@ -31,7 +31,8 @@ has_java_17() {
   [[ $version =~ version\ \"([0-9]+) ]] && ((BASH_REMATCH[1] >= 17))
 }
 
-# The broker and all that it needs, in one folder. It is whole or not there at all, and renewed when the pom changes.
+# Downloads the broker and its dependencies into one folder, and again when the pom changes. The pom is copied last, so that an
+# incomplete download is repeated.
 fetch_kafka() {
   cmp --silent scripts/kafka.pom.xml target/kafka/pom.xml && return
   rm -rf target/kafka
@@ -40,34 +41,34 @@ fetch_kafka() {
   cp scripts/kafka.pom.xml target/kafka/pom.xml
 }
 
-# What the program and its tests are built with. SQLite, zstd and librdkafka are compiled from their C sources.
+# The build tools. SQLite, zstd and librdkafka are compiled from their C sources.
 need_compilers() {
   command -v cc >/dev/null || need "Install a C compiler, such as gcc or clang." build-essential
   command -v make >/dev/null || need "Install make." make
 }
 
-# What the harness starts servers from, where none are named in READCAST_TEST_POSTGRES_URL and READCAST_TEST_KAFKA.
+# The programs from which the test harness starts servers, unless READCAST_TEST_POSTGRES_URL and READCAST_TEST_KAFKA name some.
 need_servers() {
   if [[ -z ${READCAST_TEST_POSTGRES_URL:-} ]]; then
     has_postgres >/dev/null || need "Install the PostgreSQL server, 15 or later." postgresql
   fi
   if [[ -z ${READCAST_TEST_KAFKA:-} ]]; then
-    has_java_17 || need "Install Java 17 or later; a headless runtime will do." default-jre-headless
+    has_java_17 || need "Install Java 17 or later; a headless runtime is sufficient." default-jre-headless
     if [[ -z ${READCAST_KAFKA_LIBS:-} ]]; then
       command -v mvn >/dev/null || need "Install Maven, which fetches Kafka's jars." maven
     fi
   fi
 }
 
-# give_up_if_missing SENTENCE…: says what is missing, and what would do instead.
-give_up_if_missing() {
+# fail_if_missing SENTENCE…: prints what is missing and the alternatives, and exits.
+fail_if_missing() {
   if ((${#missing[@]})); then
     printf '%s\n' "${missing[@]}" "$@" >&2
     exit 1
   fi
 }
 
-# Kafka's jars, where a broker of our own will be needed and can be had.
+# Downloads Kafka's jars if the tests will start a broker from them.
 prepare_kafka() {
   if [[ -z ${READCAST_TEST_KAFKA:-}${READCAST_KAFKA_LIBS:-} ]] && has_java_17 && command -v mvn >/dev/null; then
     fetch_kafka

@@ -8,7 +8,7 @@ mod replay;
 use std::collections::BTreeMap;
 use std::ops::AddAssign;
 
-use readcast_core::{Cell, Change, Definition, Envelope, Position, RowChange, TopicPartition, Unprojectable};
+use readcast_core::{Cell, Change, Definition, Envelope, Position, ProjectionFailure, RowChange, TopicPartition};
 
 pub use self::current_record::CurrentRecord;
 use self::identity::DuplicateClass;
@@ -338,9 +338,9 @@ impl Rules<'_> {
     fn project(&self, event: &Envelope<'_>) -> Result<Vec<Change>, PoisonCause> {
         let changes = self.definition.project(event).map_err(|error| {
             let class = match error {
-                Unprojectable::Refused(_) => PoisonClass::Unprojectable,
-                Unprojectable::Panicked(_) => PoisonClass::Panicked,
-                Unprojectable::Exhausted => PoisonClass::Exhausted,
+                ProjectionFailure::Refused(_) => PoisonClass::Unprojectable,
+                ProjectionFailure::Panicked(_) => PoisonClass::Panicked,
+                ProjectionFailure::TooManyOperations => PoisonClass::Exhausted,
             };
             PoisonCause::new(class, error.to_string())
         })?;

@@ -1,7 +1,7 @@
-//! Where records come from: the log, and a member's subscription to it.
+//! The log and a member's subscription to it.
 //!
-//! A source owns reading, group membership and the answer to "how far does the log reach". It knows nothing of tables,
-//! and its own stored positions count for nothing: every partition starts where our checkpoint says.
+//! A source reads records, takes part in consumer groups, and answers which offsets the log holds. It knows nothing of
+//! tables. The positions that a log stores by itself are ignored: every partition starts at the checkpoint of the store.
 
 pub(crate) mod file;
 pub(crate) mod kafka;
@@ -16,140 +16,158 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use readcast_core::{Timestamp, TopicPartition};
 
-pub use self::verdict::{Known, Verdict, added, examine, verify};
+pub use self::verdict::{ReadPosition, Verdict, new_partitions, verify, verify_all};
 
 /// A log of records in partitioned topics.
 #[async_trait]
 pub trait Source: Send + Sync {
-    /// How far each partition of `topics` reaches at this moment. A partition that is there and can't answer now makes
-    /// the whole answer unavailable: it is never left out, for what is left out counts as gone.
+    /// The offsets that each partition of `topics` holds at this moment.
+    ///
+    /// # Errors
+    /// [`SourceError::NoTopic`] if a topic does not exist. [`SourceError::Unavailable`] if a partition exists but can't
+    /// answer now: it must not be left out, because a partition that is left out counts as deleted.
     async fn extents(&self, topics: &[&str]) -> Result<Extents, SourceError>;
 
-    /// The id of the cluster that the log is in, where it has one.
+    /// The id of the log's cluster, if it has one. A deployment refuses another cluster than the one that it has read.
     async fn cluster_id(&self) -> Result<Option<String>, SourceError> {
         Ok(None)
     }
 
-    /// The offset of the first record at or after `at` in each partition of `topics`, or the end where there is none.
-    /// Refused by a log that keeps no times.
+    /// The offset of the first record of each partition of `topics` that was written at or after `at`, or the partition's
+    /// end if there is none.
+    ///
+    /// # Errors
+    /// [`SourceError::Refused`] if the log does not store the times of records.
     async fn offsets_at(&self, topics: &[&str], at: Timestamp) -> Result<BTreeMap<TopicPartition, i64>, SourceError>;
 
-    /// As what the records of `topics` are read, where that is judged by the records themselves: a line for an operator of
-    /// each topic that has any.
+    /// The format in which the records of each topic are read, a line for operators each, if the source infers the format
+    /// from the records. Topics without records have no line.
     async fn forms(&self, _topics: &[&str]) -> Result<Vec<String>, SourceError> {
         Ok(Vec::new())
     }
 
-    /// Joins the group `group` as one more member reading `topics`.
+    /// Joins the consumer group `group` as a new member that reads `topics`. The first event of the subscription is
+    /// [`SourceEvent::Assigned`].
     async fn subscribe(&self, group: &str, topics: &[&str]) -> Result<Box<dyn Subscription>, SourceError>;
 }
 
-/// One member's share of the partitions, and their records.
+/// One member of a consumer group: its partitions and their records.
+///
+/// The caller takes events with [`next`](Self::next) and answers [`SourceEvent::Assigned`] with [`start`](Self::start),
+/// once it has read the checkpoints of these partitions.
 #[async_trait]
 pub trait Subscription: Send + Sync {
-    /// The next thing that happened. May be cancelled without losing anything, and called again after an error.
+    /// The next event. Cancel safe: a dropped call loses no event. It may be called again after an error.
+    ///
+    /// # Errors
+    /// If the log can't be read, or is not the one that was read before.
     async fn next(&mut self) -> Result<SourceEvent, SourceError>;
 
-    /// Begins the delivery of assigned partitions. Those that were taken away since they were assigned are passed over.
+    /// Starts the delivery of assigned partitions. Partitions that were revoked in the meantime are ignored.
+    ///
+    /// # Errors
+    /// If a partition does not hold its start, or the log can't be read.
     async fn start(&mut self, starts: &[Start]) -> Result<(), SourceError>;
 
-    /// Which partitions are ours at this instant, for whoever holds records of theirs.
+    /// The partitions that this member owns at any instant. Shared with the tasks that process their records.
     fn assignment(&self) -> Arc<Assignment>;
 
-    /// How long ago whatever fetches records gave its last sign of life, whether or not there were any; zero where
-    /// nothing runs between two calls of [`Subscription::next`]. A second or so is normal; much more means that it hangs
-    /// in a call that does not return, which nothing else would tell: to wait for records looks the same from outside.
-    /// When it has ended, `next` fails.
-    fn last_sign(&self) -> Duration {
+    /// The time since the last heartbeat of the background task that fetches records. Zero if there is no such task.
+    ///
+    /// The task beats about once a second, whether or not there are records. A much longer time means that it hangs in a
+    /// call, which otherwise looks like waiting for records. After the task has ended, [`next`](Self::next) fails.
+    fn heartbeat_age(&self) -> Duration {
         Duration::ZERO
     }
 
-    /// Tells the log's own tools how far we are, so that its consoles show our lag. Best effort.
+    /// Stores positions in the log's own consumer group, so that the log's tools show the lag. Best effort: nothing reads
+    /// these positions.
     fn mirror(&mut self, _next_offsets: &[(TopicPartition, i64)]) {}
 
-    /// Leaves the group, within a few seconds.
+    /// Leaves the consumer group. Takes a few seconds at most.
     async fn close(self: Box<Self>);
 }
 
-/// Where the delivery of a partition begins.
+/// The position at which the delivery of a partition starts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Start {
-    /// Which partition.
+    /// The partition to start.
     pub partition: TopicPartition,
     /// The first offset to deliver.
     pub next_offset: i64,
-    /// The leader epoch of the record before it, where that is known: a log that was cut off before `next_offset` and
-    /// grew again is told by it (Kafka's KIP-320).
+    /// The leader epoch of the record before `next_offset`, if known. It reveals a log that was truncated before
+    /// `next_offset` and has grown again (Kafka's KIP-320).
     pub leader_epoch: Option<i32>,
 }
 
 impl Start {
-    /// At `next_offset`, whoever led the partition.
+    /// A start at `next_offset` without a leader epoch.
     pub fn at(partition: TopicPartition, next_offset: i64) -> Self {
         Self { partition, next_offset, leader_epoch: None }
     }
 }
 
-/// What happened in a subscription, in order.
+/// An event of a subscription. Events are delivered in order.
 #[derive(Debug)]
 pub enum SourceEvent {
-    /// These partitions, if any, are ours from now on. Nothing of them is delivered before they are started.
+    /// This member owns these partitions from now on; the list may be empty. Their records are delivered after
+    /// [`Subscription::start`].
     Assigned(Vec<TopicPartition>),
-    /// Records of one partition, in order.
+    /// Records of one partition.
     Batch(Batch),
-    /// Every record that the partition held when this was noticed has been delivered.
+    /// All records of the partition are delivered. Sent once each time that the end is reached.
     AtEnd(TopicPartition),
-    /// These partitions go to another member, in good order.
+    /// The group revoked these partitions. No other member owns them yet.
     Revoked(Vec<TopicPartition>),
-    /// These partitions were taken from us before we knew: another member may already write.
+    /// The member lost these partitions without a revocation, for example by a session time-out. Another member may own
+    /// and write them already.
     Lost(Vec<TopicPartition>),
 }
 
 /// Records of one partition, in the order of their offsets.
 #[derive(Clone, Debug)]
 pub struct Batch {
-    /// Where they come from.
+    /// The partition of the records.
     pub partition: TopicPartition,
-    /// Under which assignment of the partition they were read.
+    /// The assignment under which the records were read.
     pub assignment: AssignmentEpoch,
-    /// Where the batch begins: where the one before it ended, or where the partition was started. Not always the
-    /// first record's offset, for a log can have holes; what it must never be is beyond the place where we stand.
+    /// The batch's first offset: the end of the previous batch, or the partition's start. It may be less than the offset of
+    /// the first record, because a log can have holes. It is never greater than the position of the reader.
     pub from: i64,
-    /// Where the batch ends, and the next one begins: behind its last record, and behind whatever stands there that is no
-    /// record, as far as the log's client tells.
+    /// The offset after the batch, at which the next one begins: after the last record and after the offsets that follow it
+    /// without a record, as far as the log's client reports them.
     pub to: i64,
-    /// The records; offsets may have holes, where a log was compacted or holds markers of its own.
+    /// The records. Their offsets may have holes: compaction removes records, and transaction markers have offsets.
     pub records: Vec<Record>,
-    /// Under which leader of the partition the last of them was written, where the log knows such a thing and the batch
-    /// ends there.
+    /// The leader epoch of the last record, if the log has leader epochs and the batch ends with that record.
     pub leader_epoch: Option<i32>,
 }
 
 impl Batch {
-    /// What the records take in memory, in bytes.
+    /// The memory that the records take, in bytes.
     pub fn bytes(&self) -> usize {
         self.records.iter().map(Record::bytes).sum()
     }
 }
 
-/// One record as the log holds it.
+/// One record of the log.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Record {
-    /// Its offset within its partition.
+    /// The record's offset in its partition.
     pub offset: i64,
-    /// Its key, if it has one.
+    /// The record's key, if it has one.
     pub key: Option<Bytes>,
-    /// Its value; none for a tombstone.
+    /// The record's value. `None` for a tombstone.
     pub value: Option<Bytes>,
-    /// Its headers, in order; a name may come more than once.
+    /// The record's headers, in order. A name may occur several times.
     pub headers: Vec<Header>,
-    /// When it was written, in milliseconds since 1970, where the log keeps times.
+    /// When the record was written, in milliseconds since 1970, if the log stores times.
     pub timestamp: Option<i64>,
-    /// What the source found odd about it, which may be why it can't be decoded. Not part of what the log holds.
+    /// What is unusual about the record's form. It may explain why the record can't be decoded. Not part of the log.
     pub remark: Option<&'static str>,
 }
 
-/// A header of a record: its name, and its value if it has one.
+/// A header of a record: its name and its optional value.
 pub type Header = (String, Option<Bytes>);
 
 impl Record {
@@ -160,7 +178,7 @@ impl Record {
         value.as_deref().filter(|value| !value.is_empty())
     }
 
-    /// What the record takes in memory, in bytes.
+    /// The memory that the record takes, in bytes.
     pub fn bytes(&self) -> usize {
         let length = |part: &Option<Bytes>| part.as_ref().map_or(0, Bytes::len);
         let header = |(name, value): &Header| size_of::<Header>() + name.len() + length(value);
@@ -168,26 +186,26 @@ impl Record {
     }
 }
 
-/// How far a partition reaches, and which log it is.
+/// The offsets that a partition holds, and the identity of its log.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Extent {
-    /// The offset of the first record that is still there.
+    /// The first offset that the log still holds.
     pub start: i64,
-    /// One past the last record.
+    /// The offset after the last record.
     pub end: i64,
-    /// What tells this log from another of the same name, where the source knows such a thing.
+    /// An id that differs for another log of the same name, if the source has such an id.
     pub log_id: Option<String>,
 }
 
-/// How far each partition reaches.
+/// The extent of each partition.
 pub type Extents = BTreeMap<TopicPartition, Extent>;
 
-/// Counts the assignments of a subscription: records read under an earlier one are stale.
+/// The number of an assignment of a subscription. Records that were read under an earlier assignment are stale.
 pub type AssignmentEpoch = u64;
 
-/// Which partitions a subscription owns, readable at any instant from any task.
+/// The partitions that a subscription owns, readable at any instant from any task.
 ///
-/// Events arrive in order behind records that still wait; this tells of a revocation at once.
+/// Events are queued behind records that wait for processing. This shows a revocation at once.
 #[derive(Debug, Default)]
 pub struct Assignment {
     owned: Mutex<Owned>,
@@ -200,7 +218,7 @@ struct Owned {
 }
 
 impl Assignment {
-    /// The partitions are ours from now on, under a new epoch, which is returned.
+    /// Adds partitions under a new epoch and returns the epoch.
     pub fn add(&self, partitions: &[TopicPartition]) -> AssignmentEpoch {
         let mut owned = self.lock();
         owned.epoch += 1;
@@ -209,22 +227,22 @@ impl Assignment {
         epoch
     }
 
-    /// The partitions are no longer ours.
+    /// Removes partitions.
     pub fn remove(&self, partitions: &[TopicPartition]) {
         self.lock().partitions.retain(|partition, _| !partitions.contains(partition));
     }
 
-    /// The epoch under which the partition is ours, if it is.
+    /// The epoch under which the partition is owned. `None` if it is not.
     pub fn epoch(&self, partition: &TopicPartition) -> Option<AssignmentEpoch> {
         self.lock().partitions.get(partition).copied()
     }
 
-    /// Whether what was read of the partition under `epoch` may still be written.
+    /// Whether records of the partition that were read under `epoch` may still be written.
     pub fn holds(&self, partition: &TopicPartition, epoch: AssignmentEpoch) -> bool {
         self.epoch(partition) == Some(epoch)
     }
 
-    /// The partitions that are ours.
+    /// The partitions that are owned.
     pub fn partitions(&self) -> Vec<TopicPartition> {
         self.lock().partitions.keys().cloned().collect()
     }
@@ -234,34 +252,34 @@ impl Assignment {
     }
 }
 
-/// Why the log can't be read.
+/// Why the log can't be read. A message names what was being done and the reason.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SourceError {
-    /// It can't be reached, or does not answer: worth another try.
+    /// The log can't be reached or does not answer. A later attempt may succeed.
     #[error("{doing}: {reason}")]
     Unavailable {
         /// What was being done.
         doing: String,
-        /// What the log's client said.
+        /// The message of the log's client.
         reason: String,
     },
-    /// There is no such topic, or not yet: worth another try.
+    /// The topic does not exist, or not yet. A later attempt may succeed.
     #[error("topic `{0}` does not exist")]
     NoTopic(String),
-    /// The log is there and refuses us: another try gives the same.
+    /// The log refuses the request. Another attempt fails in the same way.
     #[error("{doing}: {reason}")]
     Refused {
         /// What was being done.
         doing: String,
-        /// What the log's client said.
+        /// The message of the log's client.
         reason: String,
     },
-    /// The log is not the one that we were reading.
+    /// The log is not the one that was read before, or has lost records.
     #[error("{partition}: {verdict}")]
     Verdict {
-        /// The partition that it concerns.
+        /// The partition concerned.
         partition: TopicPartition,
-        /// What is wrong with it.
+        /// What is wrong with the partition.
         verdict: Verdict,
     },
 }

@@ -214,7 +214,7 @@ async fn a_place_to_begin_that_is_none_or_skips_records_is_refused() {
     let shop = shop_that_ran().await;
     let refusals = [
         ("yesterday", 2, "2024-05-20T14:30:00Z"),
-        ("2024-05-20T14:30:00Z", 1, "a folder of files keeps no times"),
+        ("2024-05-20T14:30:00Z", 1, "a folder of files stores no times"),
         ("orders/0=11", 1, "would be skipped"),
         ("orders/7=0", 1, "there are: orders/0"),
     ];

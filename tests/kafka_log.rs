@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use readcast::internals::source::kafka::KafkaSource;
 use readcast::source::{
-    Batch, Extents, Known, Record, Source, SourceError, SourceEvent, Start, Subscription, Verdict, examine,
+    Batch, Extents, ReadPosition, Record, Source, SourceError, SourceEvent, Start, Subscription, Verdict, verify_all,
 };
 use readcast_core::TopicPartition;
 use tokio::time::timeout;
@@ -94,8 +94,9 @@ async fn examined(source: &KafkaSource, checkpoint: &Start) -> Vec<(TopicPartiti
     })
     .await;
     let log_id = extents[&checkpoint.partition].log_id.clone();
-    let known = Known { partition: checkpoint.partition.clone(), next_offset: checkpoint.next_offset, log_id };
-    examine(&[known], &extents)
+    let position =
+        ReadPosition { partition: checkpoint.partition.clone(), next_offset: checkpoint.next_offset, log_id };
+    verify_all(&[position], &extents)
 }
 
 /// Ten records are on both brokers and ten on the leader alone when a reader has read them all. Then the leader dies.
@@ -315,7 +316,7 @@ async fn the_polling_thread_gives_signs_of_life_while_nobody_takes_its_records()
         let mut last = Duration::ZERO;
         // It grows until there is a sign.
         eventually("there is a sign of life", PATIENCE, async || {
-            let before = std::mem::replace(&mut last, reader.subscription.last_sign());
+            let before = std::mem::replace(&mut last, reader.subscription.heartbeat_age());
             if last < before { Ok(()) } else { Err(format!("{last:?}")) }
         })
         .await;

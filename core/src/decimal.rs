@@ -1,5 +1,5 @@
-//! Exact decimals, from the digits of a JSON text to a database column. No step goes through a float, and no
-//! operation rounds: what does not fit is an error.
+//! Exact decimals, from the digits of a JSON text to a database column. No step converts to a float, and no operation
+//! rounds: a result that does not fit is an error.
 
 use std::fmt;
 use std::ops::Neg;
@@ -8,26 +8,35 @@ use std::str::FromStr;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::value::RawValue;
 
-/// An exact decimal of up to 28 significant digits, at most 28 of them behind the point.
+/// An exact decimal of at most 28 significant digits, at most 28 of them after the decimal point.
 ///
-/// `Deserialize` reads the digits as they stand in the JSON text (a number, or a string that holds one), so it works
-/// with `serde_json` only, and not below `#[serde(flatten)]` or `#[serde(untagged)]`, which buffer numbers as floats.
+/// `Deserialize` reads the digits of the JSON text, a number or a string that holds one. Therefore it works only with
+/// `serde_json`, and not inside `#[serde(flatten)]` or `#[serde(untagged)]`, which buffer numbers as floats.
+///
+/// ```
+/// use readcast_core::Decimal;
+///
+/// let price: Decimal = "49.99".parse()?;
+/// assert_eq!(price.checked_mul(2)?.to_string(), "99.98");
+/// assert!(price.rescale(1).is_err(), "nothing is rounded");
+/// # Ok::<(), readcast_core::DecimalError>(())
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Decimal(rust_decimal::Decimal);
 
-/// Why a decimal could not be read, or a result not be held exactly.
+/// Why a text is not a decimal, or a result not exact.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DecimalError {
-    /// The text is no decimal number, or has more digits than [`Decimal`] holds.
+    /// The text is not a decimal number, or has more digits than [`Decimal`] holds.
     #[error("`{0}` is not a decimal of at most 28 digits")]
     NotADecimal(String),
-    /// An exact result would need more than 28 digits, or more digits behind the point than its column has.
+    /// The exact result has more than 28 digits, or more digits after the decimal point than its column.
     #[error("{0} does not fit exactly")]
     Inexact(&'static str),
 }
 
 impl Decimal {
-    /// How many digits a number has at most. The library holds a few numbers of 29; a column of 28 digits does not.
+    /// The most digits of a number. `rust_decimal` holds a few numbers of 29 digits; a column of 28 digits does not.
     const MAX_DIGITS: u32 = 28;
     /// Zero.
     pub const ZERO: Self = Self(rust_decimal::Decimal::ZERO);
@@ -40,48 +49,60 @@ impl Decimal {
         Self(rust_decimal::Decimal::new(mantissa, scale))
     }
 
-    /// The sum, or an error when it can't be held exactly.
+    /// The exact sum.
+    ///
+    /// # Errors
+    /// [`DecimalError::Inexact`] if the sum has more than 28 digits.
     pub fn checked_add(self, other: Self) -> Result<Self, DecimalError> {
         let scale = self.0.scale().max(other.0.scale());
         let digits = self.digits_at(scale).zip(other.digits_at(scale));
-        Self::held(digits.and_then(|(a, b)| a.checked_add(b)), scale).ok_or(DecimalError::Inexact("the sum"))
+        Self::checked(digits.and_then(|(a, b)| a.checked_add(b)), scale).ok_or(DecimalError::Inexact("the sum"))
     }
 
-    /// The difference, or an error when it can't be held exactly.
+    /// The exact difference.
+    ///
+    /// # Errors
+    /// [`DecimalError::Inexact`] if the difference has more than 28 digits.
     pub fn checked_sub(self, other: Self) -> Result<Self, DecimalError> {
         self.checked_add(-other)
     }
 
-    /// The product, or an error when it can't be held exactly.
+    /// The exact product.
+    ///
+    /// # Errors
+    /// [`DecimalError::Inexact`] if the product has more than 28 digits.
     pub fn checked_mul(self, factor: impl Into<Self>) -> Result<Self, DecimalError> {
         let factor = factor.into();
         if self.0.is_zero() || factor.0.is_zero() {
             return Ok(Self::ZERO);
         }
         let digits = self.0.mantissa().checked_mul(factor.0.mantissa());
-        Self::held(digits, self.0.scale() + factor.0.scale()).ok_or(DecimalError::Inexact("the product"))
+        Self::checked(digits, self.0.scale() + factor.0.scale()).ok_or(DecimalError::Inexact("the product"))
     }
 
-    /// The same number with exactly `scale` digits behind the point, or an error when digits would be lost.
+    /// The same number with exactly `scale` digits after the decimal point.
+    ///
+    /// # Errors
+    /// [`DecimalError::Inexact`] if the number has more digits after the point, or 28 digits do not suffice.
     pub fn rescale(self, scale: u8) -> Result<Self, DecimalError> {
         let digits = self.digits_at(scale.into());
-        Self::held(digits, scale.into()).ok_or(DecimalError::Inexact("the number"))
+        Self::checked(digits, scale.into()).ok_or(DecimalError::Inexact("the number"))
     }
 
-    /// The number in units of 10^-`scale`, if it is a whole number of them.
+    /// The number in units of 10^-`scale`. `None` if it is not a multiple of the unit.
     fn digits_at(self, scale: u32) -> Option<i128> {
         let (digits, own) = (self.0.mantissa(), self.0.scale());
         let power = 10_i128.checked_pow(own.abs_diff(scale))?;
         if scale >= own { digits.checked_mul(power) } else { (digits % power == 0).then_some(digits / power) }
     }
 
-    /// `digits` × 10^-`scale`, within the limits that every number here keeps.
-    fn held(digits: Option<i128>, scale: u32) -> Option<Self> {
+    /// `digits` × 10^-`scale`. `None` if that exceeds the limits of this type.
+    fn checked(digits: Option<i128>, scale: u32) -> Option<Self> {
         let digits = digits.filter(|digits| digits.unsigned_abs() < 10_u128.pow(Self::MAX_DIGITS))?;
         rust_decimal::Decimal::try_from_i128_with_scale(digits, scale).ok().map(Self)
     }
 
-    /// The number in the form that database drivers take.
+    /// The number as the type that database drivers take.
     pub fn as_rust_decimal(self) -> rust_decimal::Decimal {
         self.0
     }
@@ -111,7 +132,7 @@ impl FromStr for Decimal {
             .ok()
             .zip(exponent)
             .and_then(|(digits, exponent)| Self::shifted(digits, exponent))
-            .and_then(|number| Self::held(Some(number.mantissa()), number.scale()))
+            .and_then(|number| Self::checked(Some(number.mantissa()), number.scale()))
             .ok_or_else(|| DecimalError::NotADecimal(text.chars().take(64).collect()))
     }
 }
@@ -124,7 +145,7 @@ impl From<i64> for Decimal {
 
 impl From<rust_decimal::Decimal> for Decimal {
     fn from(mut number: rust_decimal::Decimal) -> Self {
-        // The library has a second zero, -0, which is written differently.
+        // `rust_decimal` has a negative zero, with another text.
         if number.is_zero() {
             number.set_sign_positive(true);
         }
@@ -201,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn zero_has_no_sign_and_takes_part_at_any_scale() {
+    fn zero_has_no_sign_and_fits_any_scale() {
         for zero in [-Decimal::ZERO, -decimal("0.00"), -Decimal::new(0, 2), (-rust_decimal::Decimal::ZERO).into()] {
             assert_eq!(zero.rescale(2).map(|zero| zero.to_string()), Ok("0.00".into()));
             assert_eq!(zero.to_string().strip_prefix('-'), None);

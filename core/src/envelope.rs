@@ -7,33 +7,34 @@ use serde_json::value::RawValue;
 
 use crate::{Position, Timestamp};
 
-/// A decoded event with its coordinates. What can be borrowed from the record's bytes is borrowed. The data stays JSON text
-/// until a projection asks for it with [`Envelope::data`], so that no digit of a number is lost on the way.
+/// A decoded event with its position in the log. It borrows from the record's bytes; only texts with escapes are copied.
+///
+/// The data stays JSON text until a projection deserializes it with [`data`](Self::data), so no digit of a number is lost.
 #[derive(Clone, Debug)]
 pub struct Envelope<'a> {
-    /// Where the record stood in the log.
+    /// The record's position in the log.
     pub position: Position,
-    /// The record's key: records of one key are ordered.
+    /// The record's key, if it has one. The records of one key in one partition are ordered.
     pub key: Option<&'a [u8]>,
-    /// The producer's identity of the event.
+    /// The id that the producer gave the event. A second event with the same id is a duplicate.
     pub event_id: Cow<'a, str>,
-    /// What happened, such as `ORDER_PLACED`.
+    /// The type of the event, such as `ORDER_PLACED`.
     pub event_type: Cow<'a, str>,
     /// The version of the event's schema, from 1.
     pub version: u32,
-    /// When it happened, as the producer says.
+    /// When the event happened, by the producer's clock.
     pub timestamp: Timestamp,
-    /// What the event belongs to across services.
+    /// The id that connects the events of one process across services.
     pub correlation_id: Option<Cow<'a, str>>,
     data: Cow<'a, RawValue>,
 }
 
 /// The record is not an event in the plain JSON form, or its data is not JSON.
 #[derive(Debug, thiserror::Error)]
-#[error("not an event: {0}")]
+#[error("the record is not an event: {0}")]
 pub struct EnvelopeError(#[from] serde_json::Error);
 
-/// The plain JSON form: the fields of an event around its `data`. Unknown fields are ignored.
+/// The plain JSON form: the fields of an event beside its `data`. Unknown fields are ignored.
 #[derive(Deserialize)]
 struct PlainJson<'a> {
     #[serde(borrow)]
@@ -49,7 +50,7 @@ struct PlainJson<'a> {
     data: &'a RawValue,
 }
 
-/// serde borrows a `Cow` only where it stands alone, not in an `Option`.
+/// A text of an optional field: serde does not borrow a `Cow` inside an `Option`.
 #[derive(Deserialize)]
 struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
 
@@ -88,17 +89,33 @@ impl<'a> Envelope<'a> {
         })
     }
 
-    /// Reads an event in the plain JSON form: `event_id`, `type`, `version` (1 when absent), `timestamp`,
-    /// `correlation_id` (optional), `data`.
+    /// Decodes an event in the plain JSON form: an object with `event_id`, `type`, `version` (1 if absent), `timestamp`,
+    /// `correlation_id` (optional) and `data`.
+    ///
+    /// # Errors
+    /// If `json` is not such an object. The message names the field.
+    ///
+    /// ```
+    /// use readcast_core::{Envelope, TopicPartition};
+    ///
+    /// let json = br#"{"event_id":"e1","type":"VISITED","timestamp":"2024-05-20T14:30:00Z","data":"/home"}"#;
+    /// let event = Envelope::from_plain_json(TopicPartition::new("site", 0).at(7), None, json)?;
+    /// assert_eq!((&*event.event_type, event.version), ("VISITED", 1));
+    /// assert_eq!(event.data::<&str>()?, "/home");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn from_plain_json(position: Position, key: Option<&'a [u8]>, json: &'a [u8]) -> Result<Self, EnvelopeError> {
         let PlainJson { event_id, event_type, version, timestamp, correlation_id, data } =
-            // To look at all bytes at once is faster than text by text. What is in none of our texts may be of any bytes.
+            // One UTF-8 check of all bytes is faster than one for each text. It may fail: ignored fields may hold any bytes.
             std::str::from_utf8(json).map_or_else(|_| serde_json::from_slice(json), serde_json::from_str)?;
         let correlation_id = correlation_id.map(|Text(id)| id);
         Ok(Self { position, key, event_id, event_type, version, timestamp, correlation_id, data: Cow::Borrowed(data) })
     }
 
-    /// The event's data as a type of the projection's own, which may borrow its texts.
+    /// The event's data, deserialized into a type of the projection. The type may borrow texts from the record.
+    ///
+    /// # Errors
+    /// If the data does not have the form of `T`. The message names the field.
     pub fn data<'s, T: Deserialize<'s>>(&'s self) -> Result<T, serde_json::Error> {
         serde_json::from_str(self.data.get())
     }
@@ -110,7 +127,7 @@ mod tests {
     use crate::TopicPartition;
 
     #[test]
-    fn plain_json_is_read_and_what_is_missing_is_named() {
+    fn plain_json_is_decoded_and_a_missing_field_is_named() {
         fn read(json: &str) -> Result<Envelope<'_>, EnvelopeError> {
             Envelope::from_plain_json(TopicPartition::new("orders", 0).at(7), None, json.as_bytes())
         }
@@ -118,7 +135,7 @@ mod tests {
             r#"{"event_id":"e1","type":"T","timestamp":"2024-05-20T14:30:00Z","more":[],"data":{"price":49.90}}"#;
         let event = read(json).expect("an event");
         assert_eq!((&*event.event_type, event.version), ("T", 1));
-        assert!(matches!(event.event_id, Cow::Borrowed("e1")), "nothing is copied that need not be");
+        assert!(matches!(event.event_id, Cow::Borrowed("e1")), "a text without escapes is borrowed");
         let escaped = json.replace("e1", r"\u0065\n");
         assert_eq!(read(&escaped).expect("an event").event_id, "e\n");
         let missing = read(&json.replace("event_id", "id")).expect_err("no event_id").to_string();

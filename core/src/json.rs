@@ -1,35 +1,41 @@
-//! JSON columns.
+//! The values of JSON columns.
 
 use std::fmt;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-/// A JSON text that every store can hold: valid, nested at most 127 deep, without U+0000, numbers within a double's
-/// range. The text is kept, so its numbers lose no digit.
+/// A JSON text that every store can hold: valid, nested at most 127 levels deep, without U+0000, with numbers in the range
+/// of a 64-bit float. The type keeps the text, so numbers lose no digits.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Json(Arc<str>);
 
-/// Why a text can't be a JSON column's value.
+/// Why a text is not a value of a JSON column.
 #[derive(Debug, thiserror::Error)]
 pub enum JsonError {
-    /// Not JSON, or JSON beyond the limits of [`Json`].
-    #[error("not a JSON text that can be stored: {0}")]
+    /// The text is not JSON, or exceeds the limits of [`Json`].
+    #[error("the text is not JSON that every store can hold: {0}")]
     Invalid(#[from] serde_json::Error),
-    /// Postgres stores no U+0000 in `jsonb`.
+    /// The text holds U+0000, which Postgres does not store in `jsonb`.
     #[error("the JSON text holds U+0000, which Postgres does not store")]
     Nul,
 }
 
 impl Json {
-    /// Checks `text` and keeps it.
+    /// Checks `text` and keeps it without the white space around it.
+    ///
+    /// # Errors
+    /// If the text is not within the limits of [`Json`].
     pub fn parse(text: &str) -> Result<Self, JsonError> {
         let value = serde_json::from_str(text)?;
         if holds_nul(&value) { Err(JsonError::Nul) } else { Ok(Self(text.trim().into())) }
     }
 
-    /// The JSON of `value`.
+    /// Serializes `value`.
+    ///
+    /// # Errors
+    /// If `value` is not serializable, or its JSON is not within the limits of [`Json`].
     pub fn of(value: &impl Serialize) -> Result<Self, JsonError> {
         Self::parse(&serde_json::to_string(value)?)
     }
@@ -39,7 +45,8 @@ impl Json {
         &self.0
     }
 
-    /// This array with `items` behind its own; anything but an array becomes its first item, as `||` does in Postgres.
+    /// This array with `items` appended. A value that is not an array becomes the first item of one, as with `||` in
+    /// Postgres.
     pub fn extended(&self, items: &[Json]) -> Self {
         let own = self.0.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(&self.0).trim();
         let own = Some(own).filter(|own| !own.is_empty());
@@ -47,7 +54,7 @@ impl Json {
         Self(format!("[{}]", all.join(",")).into())
     }
 
-    /// `[]`
+    /// The array `[]`.
     pub fn empty_array() -> Self {
         Self("[]".into())
     }
@@ -95,10 +102,10 @@ mod tests {
     }
 
     #[test]
-    fn what_a_store_would_refuse_is_refused_here() {
+    fn a_text_that_a_store_would_refuse_is_refused() {
         for text in ["{", "1e400", "\"\\u0000\"", "{\"\\u0000\":1}", "NaN", &"[".repeat(20_000)] {
             assert!(Json::parse(text).is_err());
         }
-        assert!(Json::parse(r#""\\u0000""#).is_ok(), "an escaped backslash is no U+0000");
+        assert!(Json::parse(r#""\\u0000""#).is_ok(), "an escaped backslash is not U+0000");
     }
 }

@@ -1,11 +1,11 @@
-//! The pure centre of readcast: what an event is, what a read table is, and how the changes of many events fold
-//! into one change a row.
+//! The pure core of readcast: events, read tables, and the fold that composes the changes of many events into one change a
+//! row.
 //!
-//! Nothing here performs I/O, reads a clock, or draws a random number: a projection's result is a function of the log
-//! alone, so a rebuild equals the live tables row for row.
+//! Nothing here performs I/O, reads a clock or draws a random number. The result of a projection is a function of the log
+//! alone, so a rebuild gives the same rows as the live run.
 //!
-//! A read model is a [`Projection`]: it declares its [`TableSpec`]s and turns each [`Envelope`] into [`Changes`].
-//! Test it with [`testing::given`].
+//! A read model is a [`Projection`]. It declares its [`TableSpec`]s and turns each [`Envelope`] into [`Changes`]. A
+//! [`Registry`] holds the projections of a service. Test a projection with [`testing::given`].
 
 mod change;
 mod decimal;
@@ -25,11 +25,11 @@ pub use change::{Change, ChangeError, Changes, RowWriter};
 pub use chrono::NaiveDate as Date;
 pub use decimal::{Decimal, DecimalError};
 pub use envelope::{Envelope, EnvelopeError};
-pub use fold::{Absorbed, Cell, Cells, ChangeSet, Key, Row, RowChange, Segment};
+pub use fold::{Cell, Cells, ChangeSet, Composition, Key, Row, RowChange, Segment};
 pub use json::{Json, JsonError};
 pub use model::{Model, OutOfRange};
 pub use position::{Position, TopicPartition};
-pub use projection::{Definition, DefinitionError, Projection, ProjectionError, Registry, Unprojectable};
+pub use projection::{Definition, DefinitionError, Projection, ProjectionError, ProjectionFailure, Registry};
 pub use table::{Column, ColumnType, Presence, TableSpec, differences};
 pub use timestamp::{Timestamp, TimestampError};
 pub use uuid::Uuid;

@@ -1,11 +1,11 @@
-//! Read tables in memory: what a store must hold, said as plainly as possible. Tests compare stores with it.
+//! Read tables in memory: the reference implementation of every operation. Tests compare the stores with it.
 
 use std::collections::BTreeMap;
 
 use crate::fold::{Key, Row, RowChange, Segment, remove_below};
 use crate::{Change, ChangeSet, TableSpec};
 
-/// A number went out of the range of its column.
+/// A number is out of its column's range. The field is the table's name.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("table `{0}`: a number is out of its column's range")]
 pub struct OutOfRange(pub String);
@@ -19,24 +19,27 @@ pub struct Model {
 }
 
 impl Model {
-    /// Empty tables.
+    /// Empty tables, in the order of `specs`.
     pub fn new(specs: Vec<TableSpec>) -> Self {
         let tables = vec![BTreeMap::new(); specs.len()];
         Self { specs, tables, missed: 0 }
     }
 
-    /// The rows of the table at `index`, by key.
+    /// The rows of the table at `index`, in the order of their keys.
     pub fn rows(&self, index: usize) -> &BTreeMap<Key, Row> {
         &self.tables[index]
     }
 
-    /// How many updates met no row. An update that was folded into another counts once a batch, and one that was folded
-    /// into a removal not at all: a figure for operators, which depends on how the log was cut, unlike the rows.
+    /// The number of updates of missing rows. Several updates that the fold composes count once, and one that it composes
+    /// into a deletion does not count. Thus the number depends on how the log is cut into batches, unlike the rows.
     pub fn missed(&self) -> u64 {
         self.missed
     }
 
-    /// Applies a folded batch. On an error the tables are as they were.
+    /// Applies a folded batch.
+    ///
+    /// # Errors
+    /// If a number is out of range. The tables are then unchanged.
     pub fn apply(&mut self, changes: &ChangeSet) -> Result<(), OutOfRange> {
         let mut next = self.clone();
         next.missed += changes.missed();
@@ -49,7 +52,10 @@ impl Model {
         Ok(())
     }
 
-    /// Applies one change alone, without any folding.
+    /// Applies one change without the fold.
+    ///
+    /// # Errors
+    /// If a number is out of range. A change of several rows may then be applied in part.
     pub fn apply_change(&mut self, change: &Change) -> Result<(), OutOfRange> {
         match change {
             Change::Row { table, key, change } => self.change_row(*table, key, change),
@@ -80,11 +86,11 @@ impl Model {
     fn change_where(
         &mut self,
         table: usize,
-        meant: impl Fn(&Row) -> bool,
+        selects: impl Fn(&Row) -> bool,
         change: &RowChange,
     ) -> Result<(), OutOfRange> {
-        let found = self.tables[table].iter().filter(|(_, row)| meant(row)).map(|(key, _)| key.clone());
-        found.collect::<Vec<_>>().iter().try_for_each(|key| self.change_row(table, key, change))
+        let selected = self.tables[table].iter().filter(|(_, row)| selects(row)).map(|(key, _)| key.clone());
+        selected.collect::<Vec<_>>().iter().try_for_each(|key| self.change_row(table, key, change))
     }
 
     fn change_row(&mut self, table: usize, key: &Key, change: &RowChange) -> Result<(), OutOfRange> {

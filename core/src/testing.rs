@@ -1,4 +1,4 @@
-//! Tests of projections, without a log or a database:
+//! Tests of projections without a log or a database:
 //!
 //! ```
 //! # use readcast_core::{Changes, ColumnType, Envelope, Projection, ProjectionError, TableSpec};
@@ -25,13 +25,13 @@
 //! );
 //! ```
 //!
-//! Everything that the projector would do to the events is done: the fold too, once over all events and once event by
-//! event, which must agree.
+//! The events take the same path as in the service: they are decoded, projected and folded. The changes are applied once
+//! as one batch and once event by event. Both must give the same rows.
 
 use crate::{ChangeSet, Definition, Envelope, Model, Projection, Registry, Row, TableSpec, TopicPartition, Value};
 
-/// The JSON text of an event in the plain form, with `data` as given. Id and timestamp are made up from its place among
-/// the events of a test: `evt_0` at 2024-01-01T00:00:00Z, then one second later each.
+/// The JSON text of an event in the plain form with this `data`, a JSON text. [`given`] fills in id and timestamp from the
+/// event's index: `evt_0` at 2024-01-01T00:00:00Z, `evt_1` one second later, and so on.
 pub fn event(event_type: &str, data: &str) -> String {
     format!(r#"{{"event_id":"evt_{PLACE}","type":"{event_type}","timestamp":"{TIME}","data":{data}}}"#)
 }
@@ -39,10 +39,11 @@ pub fn event(event_type: &str, data: &str) -> String {
 const PLACE: &str = "{place}";
 const TIME: &str = "{time}";
 
-/// The tables of `projection` after these events, each the JSON text of one event, on one partition of its first topic.
+/// The tables of `projection` after these events, each the JSON text of one event. They come from one partition of the
+/// projection's first topic. Events of types to which the projection does not subscribe are ignored.
 ///
 /// # Panics
-/// When the declaration is faulty, an event can't be decoded or projected, or folding changes the result.
+/// If the declaration is faulty, an event can't be decoded or projected, or the fold changes the result.
 pub fn given<P: Projection, E: AsRef<str>>(projection: P, events: impl IntoIterator<Item = E>) -> Given {
     match try_given(projection, events) {
         Ok(given) => given,
@@ -50,7 +51,13 @@ pub fn given<P: Projection, E: AsRef<str>>(projection: P, events: impl IntoItera
     }
 }
 
-/// As [`given`], but with what went wrong as the result: for tests of poison.
+/// As [`given`], but returns what makes an event poison.
+///
+/// # Errors
+/// A text that names the event by its index and says what is wrong.
+///
+/// # Panics
+/// If the fold changes the result.
 pub fn try_given<P: Projection, E: AsRef<str>>(
     projection: P,
     events: impl IntoIterator<Item = E>,
@@ -62,8 +69,8 @@ pub fn try_given<P: Projection, E: AsRef<str>>(
     let mut folded = ChangeSet::new();
     let mut one_by_one = Model::new(definition.tables().to_vec());
     for (place, json) in events.into_iter().enumerate() {
-        let json = filled(place, json.as_ref());
-        let position = partition.at(i64::try_from(place).expect("fewer events than an offset counts"));
+        let json = filled_in(place, json.as_ref());
+        let position = partition.at(i64::try_from(place).expect("an offset has room for the number of events"));
         let event = Envelope::from_plain_json(position, None, json.as_bytes());
         let event = event.map_err(|error| format!("event {place}: {error}"))?;
         if definition.subscribes(&event.event_type) {
@@ -81,21 +88,21 @@ pub fn try_given<P: Projection, E: AsRef<str>>(
         assert_eq!(
             together,
             alone,
-            "table `{}`: the fold of all events differs from the events one by one",
+            "table `{}`: the folded batch and the events one by one give different rows",
             spec.name()
         );
     }
     Ok(Given { definition: definition.clone(), model })
 }
 
-/// The text of an event with the id and the time of its place.
-fn filled(place: usize, json: &str) -> String {
+/// The text of an event with the id and the timestamp of its index.
+fn filled_in(place: usize, json: &str) -> String {
     let (minutes, seconds) = (place / 60, place % 60);
     let time = format!("2024-01-01T{:02}:{:02}:{seconds:02}Z", minutes / 60, minutes % 60);
     json.replace(PLACE, &place.to_string()).replace(TIME, &time)
 }
 
-/// Tables after some events.
+/// The tables of a projection after some events.
 #[derive(Debug)]
 pub struct Given {
     definition: Definition,
@@ -103,11 +110,11 @@ pub struct Given {
 }
 
 impl Given {
-    /// Checks that the table holds exactly these rows, in any order. The first line of `rows` names the columns to be
-    /// compared, each further line is a row; cells are separated by `|`, and NULL is written `NULL`.
+    /// Checks that the table holds exactly these rows, in any order. The first line of `rows` names the columns to compare.
+    /// Each further line is a row. `|` separates the cells, and `NULL` stands for NULL.
     ///
     /// # Panics
-    /// When the rows differ, with both sides as tables.
+    /// If the rows differ. The message shows both as tables.
     #[track_caller]
     pub fn then(&self, table: &str, rows: &str) -> &Self {
         let mut lines = rows.lines().map(str::trim).filter(|line| !line.is_empty());
@@ -119,16 +126,16 @@ impl Given {
         assert!(
             expected == found,
             "table `{table}` differs\nexpected:\n{}\nfound:\n{}",
-            drawn(&header, &expected),
-            drawn(&header, &found)
+            aligned(&header, &expected),
+            aligned(&header, &found)
         );
         self
     }
 
-    /// Checks that the table holds no row.
+    /// Checks that the table is empty.
     ///
     /// # Panics
-    /// When it holds one.
+    /// If the table holds a row.
     #[track_caller]
     pub fn then_empty(&self, table: &str) -> &Self {
         let key = self.spec(table).1.key_columns()[0].name().to_owned();
@@ -162,14 +169,14 @@ fn cells(line: &str) -> Vec<String> {
     line.split('|').map(|cell| cell.trim().to_owned()).collect()
 }
 
-fn drawn(header: &[String], rows: &[Vec<String>]) -> String {
+fn aligned(header: &[String], rows: &[Vec<String>]) -> String {
     let lines = || std::iter::once(header).chain(rows.iter().map(Vec::as_slice));
     let width = |place: usize| lines().filter_map(|line| line.get(place)).map(|cell| cell.chars().count()).max();
-    let draw = |line: &[String]| {
+    let align = |line: &[String]| {
         let cells = line.iter().enumerate().map(|(place, cell)| format!("{cell:<0$}", width(place).unwrap_or(0)));
         format!("  {}\n", cells.collect::<Vec<_>>().join(" | ").trim_end())
     };
-    lines().map(draw).collect()
+    lines().map(align).collect()
 }
 
 #[cfg(test)]

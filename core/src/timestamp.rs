@@ -1,4 +1,4 @@
-//! Points in time, as events carry them.
+//! The timestamps of events and columns.
 
 use std::fmt;
 use std::str::FromStr;
@@ -6,28 +6,29 @@ use std::str::FromStr;
 use chrono::{DateTime, SecondsFormat, Utc};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// A point in time in microseconds since 1970-01-01T00:00:00Z, the resolution that Postgres keeps.
+/// A point in time in microseconds since 1970-01-01T00:00:00Z, the resolution of Postgres. In the years 0 to 9999, which
+/// RFC 3339 can write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Timestamp(DateTime<Utc>);
 
-/// The text is no RFC 3339 date and time.
+/// The text is not an RFC 3339 date and time, or its year is out of range.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("`{0}` is not an RFC 3339 timestamp such as 2024-05-20T14:30:00Z")]
 pub struct TimestampError(String);
 
 impl Timestamp {
-    /// From microseconds since 1970. `None` outside of the years that RFC 3339 can write (0 to 9999).
+    /// The timestamp `micros` microseconds after 1970-01-01T00:00:00Z. `None` outside of the years 0 to 9999.
     pub fn from_micros(micros: i64) -> Option<Self> {
         let time = DateTime::from_timestamp_micros(micros)?;
         (0..=9999).contains(&chrono::Datelike::year(&time)).then_some(Self(time))
     }
 
-    /// Microseconds since 1970.
+    /// The microseconds since 1970-01-01T00:00:00Z.
     pub fn as_micros(self) -> i64 {
         self.0.timestamp_micros()
     }
 
-    /// The time in the form that database drivers take.
+    /// The time as the type that database drivers take.
     pub fn as_datetime(self) -> DateTime<Utc> {
         self.0
     }
@@ -36,7 +37,7 @@ impl Timestamp {
 impl FromStr for Timestamp {
     type Err = TimestampError;
 
-    /// Reads RFC 3339. Digits finer than a microsecond are cut off.
+    /// Parses RFC 3339. Digits after the microseconds are truncated.
     fn from_str(text: &str) -> Result<Self, TimestampError> {
         DateTime::parse_from_rfc3339(text)
             .ok()
@@ -45,7 +46,7 @@ impl FromStr for Timestamp {
     }
 }
 
-/// RFC 3339 in UTC with six digits of a second, so that texts sort as times do.
+/// RFC 3339 in UTC with six fractional digits, so that texts sort like times.
 impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(&self.0.to_rfc3339_opts(SecondsFormat::Micros, true))
@@ -70,7 +71,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn texts_are_read_to_the_microsecond_and_written_to_sort() {
+    fn texts_are_parsed_to_the_microsecond_and_sort_like_times() {
         let text = |raw: &str| raw.parse::<Timestamp>().map(|time| time.to_string());
         assert_eq!(text("2024-05-20T14:30:00Z"), Ok("2024-05-20T14:30:00.000000Z".into()));
         assert_eq!(text("2024-05-20T16:30:00.1234567+02:00"), Ok("2024-05-20T14:30:00.123456Z".into()));

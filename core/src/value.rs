@@ -1,4 +1,4 @@
-//! The value of one cell.
+//! The value of one cell, and the rules by which it fits a column.
 
 use std::cmp::Ordering;
 use std::fmt;
@@ -8,38 +8,47 @@ use serde::{Deserialize, Serialize};
 use crate::{Column, ColumnType, Date, Decimal, DecimalError, Json, Presence, Timestamp, Uuid};
 
 /// The value of one cell.
+///
+/// Values come from Rust types with `into`; `None` becomes [`Null`](Self::Null):
+///
+/// ```
+/// use readcast_core::Value;
+///
+/// assert_eq!(Value::from("a"), Value::Text("a".into()));
+/// assert_eq!(Value::from(None::<i64>), Value::Null);
+/// ```
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub enum Value {
     /// No value.
     Null,
     /// Text without U+0000.
     Text(String),
-    /// A truth value.
+    /// A boolean.
     Bool(bool),
     /// A 32-bit integer.
     I32(i32),
     /// A 64-bit integer.
     I64(i64),
-    /// A finite double.
+    /// A finite 64-bit float.
     F64(f64),
     /// An exact decimal.
     Decimal(Decimal),
-    /// A point in time, to the microsecond.
+    /// A point in time in UTC, in microseconds.
     Timestamp(Timestamp),
     /// A calendar date.
     Date(Date),
     /// A UUID.
     Uuid(Uuid),
-    /// A JSON text.
+    /// A JSON document.
     Json(Json),
-    /// Bytes.
+    /// A byte string.
     Bytes(Vec<u8>),
 }
 
-/// Why a value can't stand in its column.
+/// Why a value does not fit its column.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ValueError {
-    /// The value is of another type than its column.
+    /// The value has another type than its column.
     #[error("column `{column}` holds {expected}, not {found}")]
     Type {
         /// The column's name.
@@ -49,28 +58,31 @@ pub enum ValueError {
         /// The value's type.
         found: &'static str,
     },
-    /// NULL for a column that is never NULL.
+    /// The value is NULL, but the column is never NULL.
     #[error("column `{0}` is never NULL")]
     Null(String),
-    /// Postgres stores no U+0000 in text.
+    /// The text holds U+0000, which Postgres does not store.
     #[error("the text for column `{0}` holds U+0000, which Postgres does not store")]
     Nul(String),
-    /// Infinity or NaN.
+    /// The number is infinite or NaN.
     #[error("the number for column `{0}` is not finite")]
     NotFinite(String),
-    /// More digits than the column holds.
+    /// The number has more digits than the column holds.
     #[error("column `{column}`: {source}")]
     Decimal {
         /// The column's name.
         column: String,
-        /// What does not fit.
+        /// Why the number does not fit.
         source: DecimalError,
     },
 }
 
 impl Value {
-    /// The value as `column` holds it: integers widened, decimals at the column's scale; anything else that differs
-    /// from the column's type is an error, and so is what one of the stores would refuse or round.
+    /// The value as `column` holds it. An `I32` fits an `I64` column, and integers fit a decimal column. Decimals get the
+    /// column's scale.
+    ///
+    /// # Errors
+    /// Any other value whose type differs from the column's, and any value that one of the stores would refuse or round.
     pub fn fit(self, column: &Column) -> Result<Self, ValueError> {
         let name = || column.name().to_owned();
         let decimal = |number: Decimal, scale| {
@@ -82,7 +94,7 @@ impl Value {
             (_, Value::Null) => Err(ValueError::Null(name())),
             (ColumnType::Text, Value::Text(text)) if text.contains('\0') => Err(ValueError::Nul(name())),
             (ColumnType::F64, Value::F64(number)) if !number.is_finite() => Err(ValueError::NotFinite(name())),
-            // SQLite keeps no negative zero.
+            // SQLite does not store a negative zero.
             (ColumnType::F64, Value::F64(number)) => Ok(Value::F64(number + 0.0)),
             (ColumnType::I64, Value::I32(number)) => Ok(Value::I64(number.into())),
             (ColumnType::Decimal { scale }, Value::Decimal(number)) => decimal(number, scale),
@@ -106,7 +118,7 @@ impl Value {
         matches!(self, Value::Null)
     }
 
-    /// The exact sum of two numbers of one type; a NULL counts as nothing. `None` when the sum is out of range.
+    /// The exact sum of two numbers of one type. NULL counts as 0. `None` if the sum is out of range.
     pub(crate) fn plus(&self, other: &Value) -> Option<Value> {
         match (self, other) {
             (Value::Null, number) | (number, Value::Null) => Some(number.clone()),
@@ -117,13 +129,13 @@ impl Value {
         }
     }
 
-    /// The later of the two; a NULL is before everything.
-    pub(crate) fn or_later(&self, other: &Value) -> Value {
+    /// The greater of the two. NULL is less than every value.
+    pub(crate) fn greater(&self, other: &Value) -> Value {
         if other > self { other.clone() } else { self.clone() }
     }
 
-    /// The earlier of the two; a NULL counts as nothing.
-    pub(crate) fn or_earlier(&self, other: &Value) -> Value {
+    /// The lesser of the two. A NULL is ignored: the result is the other value.
+    pub(crate) fn lesser(&self, other: &Value) -> Value {
         if self.is_null() || other < self && !other.is_null() { other.clone() } else { self.clone() }
     }
 
@@ -151,7 +163,8 @@ impl Value {
     }
 }
 
-/// A total order, the one in which rows are written: NULL first, texts by their bytes, doubles by IEEE 754 totalOrder.
+/// A total order, in which stores write rows: NULL first, texts by their bytes, floats by IEEE 754 totalOrder. Values of
+/// different types are ordered by type.
 impl Ord for Value {
     fn cmp(&self, other: &Self) -> Ordering {
         match (self, other) {
@@ -190,7 +203,7 @@ impl fmt::Display for Value {
         match self {
             Value::Null => f.pad("NULL"),
             Value::Text(text) => f.pad(text),
-            Value::Bool(truth) => truth.fmt(f),
+            Value::Bool(bool) => bool.fmt(f),
             Value::I32(number) => number.fmt(f),
             Value::I64(number) => number.fmt(f),
             Value::F64(number) => number.fmt(f),

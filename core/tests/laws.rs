@@ -1,8 +1,8 @@
-//! The laws of the change algebra, tried on random changes: what a batch does never depends on how the log was cut.
+//! The laws of the change algebra, checked with random changes: the result of a batch never depends on how the log is cut.
 //!
-//! One law covers numbers that leave their range. Where the changes one by one all stay in range, so does every fold
-//! of them, with the same rows. The reverse does not hold, and need not: a sum that leaves its range and comes back
-//! within one batch is exact, because the fold adds before it looks at the row.
+//! One law covers numbers that leave their range. If every number stays in its range when the changes are applied one by
+//! one, every fold of these changes succeeds with the same rows. The reverse does not hold: a sum that leaves its range and
+//! returns within one batch is exact, because the fold adds the numbers before it reads the row.
 
 mod steps;
 
@@ -13,15 +13,15 @@ use proptest::sample::Index;
 use readcast_core::{Cell, Change, ChangeSet, Changes, Key, Model, OutOfRange, RowChange, RowWriter, Segment};
 use steps::{Numbers, Step, TABLES, changes, commuting_steps, composable_steps, steps, time};
 
-/// Enough to turn every law red within a second or two when the fold is broken, and quick enough for every run.
+/// Enough for every law to fail within two seconds if the fold is broken, and fast enough for every run.
 const CASES: u32 = 2_000;
 
 fn config() -> ProptestConfig {
     ProptestConfig {
         cases: CASES,
-        // A failure prints its smallest case, which belongs into a test of its own rather than into a file of seeds.
+        // A failure prints its smallest case. That case belongs in a test of its own, not in a file of seeds.
         failure_persistence: None,
-        // A million by default: with values drawn from values, going back to the last failure then takes minutes.
+        // The default is a million, with which shrinking a failure takes minutes.
         max_flat_map_regens: 100,
         ..ProptestConfig::default()
     }
@@ -31,7 +31,7 @@ proptest! {
     #![proptest_config(config())]
 
     #[test]
-    fn a_folded_batch_does_what_its_changes_do_one_by_one(log in steps(Numbers::Small, 24), start: Index) {
+    fn a_folded_batch_equals_its_changes_one_by_one(log in steps(Numbers::Small, 24), start: Index) {
         let (before, batch) = split(&log, start);
         let start = filled(&before);
         prop_assert_eq!(shown(&in_batches(&start, [&batch[..]])), shown(&one_by_one(&start, &batch)));
@@ -57,7 +57,7 @@ proptest! {
     }
 
     #[test]
-    fn what_composes_ends_in_one_segment_with_each_row_once(steps in composable_steps(30)) {
+    fn composable_changes_fold_into_one_segment_with_each_row_once(steps in composable_steps(30)) {
         let changes = changes(&steps);
         let keys: BTreeSet<&Key> = changes.iter().filter_map(key).collect();
         let segments = (0..TABLES.len()).flat_map(|table| folded(&changes).segments(table).to_vec());
@@ -72,7 +72,7 @@ proptest! {
     }
 
     #[test]
-    fn nothing_below_a_cleared_key_looks_at_the_stored_row(log in steps(Numbers::Small, 24)) {
+    fn no_change_below_a_cleared_key_depends_on_the_stored_row(log in steps(Numbers::Small, 24)) {
         for segment in (0..TABLES.len()).flat_map(|table| folded(&changes(&log)).segments(table).to_vec()) {
             let Segment::Rows { cleared, rows } = segment else { continue };
             let below = rows.iter().filter(|(key, _)| cleared.iter().any(|parent| key.starts_with(parent)));
@@ -81,7 +81,7 @@ proptest! {
     }
 
     #[test]
-    fn a_fold_stays_in_range_where_its_changes_do(log in steps(Numbers::Extreme, 24), start: Index, cuts in cuts()) {
+    fn a_fold_stays_in_range_if_its_changes_do(log in steps(Numbers::Extreme, 24), start: Index, cuts in cuts()) {
         let (before, log) = split(&log, start);
         let start = filled(&before);
         let (log, expected) = in_range(&start, &log);
@@ -90,7 +90,7 @@ proptest! {
     }
 
     #[test]
-    fn a_batch_out_of_range_leaves_the_tables_as_they_were(log in steps(Numbers::Extreme, 12), start: Index) {
+    fn a_batch_out_of_range_leaves_the_tables_unchanged(log in steps(Numbers::Extreme, 12), start: Index) {
         let (before, batch) = split(&log, start);
         let mut model = filled(&before);
         let untouched = model.clone();
@@ -100,18 +100,18 @@ proptest! {
     }
 }
 
-/// The changes of the steps before `start`, which fill the tables, and of those behind it.
+/// The changes of the steps before `start`, which fill the tables, and of the steps from there on.
 fn split(steps: &[Step], start: Index) -> (Vec<Change>, Vec<Change>) {
     let (before, log) = steps.split_at(start.index(steps.len() + 1));
     (changes(before), changes(log))
 }
 
-/// Tables with what stays in range of `before`.
+/// The tables after those changes of `before` that stay in range.
 fn filled(before: &[Change]) -> Model {
     in_range(&Model::new(TABLES.clone()), before).1
 }
 
-/// The changes that, one by one, leave every number in its range, and the tables behind the last of them.
+/// The changes that keep every number in its range when applied one by one, and the tables after the last of them.
 fn in_range(start: &Model, changes: &[Change]) -> (Vec<Change>, Model) {
     let mut model = start.clone();
     let stays = |change: &&Change| {
@@ -143,7 +143,7 @@ fn folded(changes: &[Change]) -> ChangeSet {
     set
 }
 
-/// A folded batch as the changes that it is made of.
+/// A folded batch as a list of changes.
 fn unfolded(set: ChangeSet) -> Vec<Change> {
     let of_table = |table| set.segments(table).iter().flat_map(move |segment| of_segment(table, segment.clone()));
     (0..TABLES.len()).flat_map(of_table).collect()
@@ -159,7 +159,7 @@ fn of_segment(table: usize, segment: Segment) -> Vec<Change> {
     }
 }
 
-/// The steps in their order, and in another one.
+/// The steps in their order and in a random order.
 fn shuffled(steps: Vec<Step>) -> impl Strategy<Value = (Vec<Step>, Vec<Step>)> {
     (Just(steps.clone()), Just(steps).prop_shuffle())
 }
@@ -174,7 +174,7 @@ fn cut<'a>(log: &'a [Change], cuts: &[Index]) -> Vec<&'a [Change]> {
     places.windows(2).map(|pair| &log[pair[0]..pair[1]]).collect()
 }
 
-/// The rows as text, a line each: two values that compare as equal, such as 0 and -0, must look equal too.
+/// The rows as text, a line each: values that compare as equal, such as 0 and -0, must also look equal.
 fn shown(model: &Result<Model, OutOfRange>) -> Result<Vec<String>, OutOfRange> {
     let model = model.as_ref().map_err(Clone::clone)?;
     let rows = (0..TABLES.len()).flat_map(|table| model.rows(table).iter().map(move |row| (table, row)));
@@ -195,7 +195,7 @@ fn rows(segment: &Segment) -> BTreeMap<Key, RowChange> {
     }
 }
 
-/// Whether the change comes to the same whatever the row held.
+/// Whether the result of the change does not depend on the row.
 fn is_absolute(change: &RowChange) -> bool {
     match change {
         RowChange::Upsert(cells) => cells.as_slice().iter().all(|cell| matches!(cell, Some(Cell::Set(_)))),
@@ -210,7 +210,7 @@ fn wide(id: &str, write: impl FnOnce(RowWriter<'_>) -> RowWriter<'_>) -> Vec<Cha
     changes.finish().expect("changes that fit")
 }
 
-/// That folding `batch` changes nothing about what it does to the tables that `before` made.
+/// Checks that the fold of `batch` gives the same rows as its changes one by one, on the tables after `before`.
 #[track_caller]
 fn assert_folds(before: &[Change], batch: &[Change]) {
     let start = one_by_one(&Model::new(TABLES.clone()), before).expect("small numbers");
@@ -225,12 +225,12 @@ fn an_extremum_of_a_new_row_starts_at_the_default_whether_folded_or_not() {
     assert_folds(&[], &[created.clone(), late.clone()].concat());
     assert_folds(&[], &[wide("b", |row| row), early].concat());
     let start = Model::new(TABLES.clone());
-    let there = one_by_one(&start, &[created.clone(), late.clone()].concat());
-    assert_eq!(there, one_by_one(&start, &[late, created].concat()), "min does not commute with creation");
+    let created_first = one_by_one(&start, &[created.clone(), late.clone()].concat());
+    assert_eq!(created_first, one_by_one(&start, &[late, created].concat()), "min does not commute with creation");
 }
 
 #[test]
-fn a_set_of_the_newer_columns_does_not_decide_for_an_earlier_newer() {
+fn a_set_of_the_newer_columns_does_not_affect_an_earlier_newer() {
     let before = wide("a", |row| row.newer(time(3), 0, [("blob", vec![1].into())]));
     let late = wide("a", |row| row.newer(time(2), 0, [("blob", vec![2].into())]));
     let set = wide("a", |row| row.set("at", time(4)));
@@ -238,7 +238,7 @@ fn a_set_of_the_newer_columns_does_not_decide_for_an_earlier_newer() {
 }
 
 #[test]
-fn a_sum_that_comes_back_into_range_within_a_batch_is_exact() {
+fn a_sum_that_returns_into_its_range_within_a_batch_is_exact() {
     let add = |number: i64| wide("a", |row| row.add("count", number));
     let start = one_by_one(&Model::new(TABLES.clone()), &add(5)).expect("small numbers");
     let there_and_back = [add(i64::MAX), add(-i64::MAX)].concat();
@@ -247,7 +247,7 @@ fn a_sum_that_comes_back_into_range_within_a_batch_is_exact() {
 }
 
 #[test]
-fn a_sum_of_changes_that_is_itself_out_of_range_is_added_in_steps() {
+fn additions_whose_sum_is_out_of_range_are_applied_one_by_one() {
     let add = wide("a", |row| row.add("count", i64::MAX));
     let lowest = wide("a", |row| row.set("count", i64::MIN));
     assert_folds(&lowest, &[add.clone(), add].concat());

@@ -1,4 +1,4 @@
-//! What each operation does to a row that is there and to one that is missing: the meaning that the laws take as given.
+//! The effect of each operation on an existing and on a missing row. The laws presuppose it.
 
 use readcast_core::{ChangeError, Changes, ColumnType, Json, Model, TableSpec, Value};
 
@@ -64,7 +64,7 @@ fn an_extremum_starts_at_the_default_or_at_the_first_value() {
 }
 
 #[test]
-fn append_makes_an_array_of_whatever_was_there() {
+fn append_makes_an_array_of_any_earlier_value() {
     let json = |text| Json::parse(text).expect("JSON");
     let append = |changes: &mut Changes<'_>| {
         changes.upsert("t", ["a"]).append("log", json("[1]"));
@@ -77,7 +77,7 @@ fn append_makes_an_array_of_whatever_was_there() {
 }
 
 #[test]
-fn newer_sets_only_what_is_later_and_a_tie_goes_to_the_greater() {
+fn newer_sets_only_what_is_later_and_the_greater_tie_wins() {
     let newer = |at: i64, tie: i64, state: &'static str| {
         move |changes: &mut Changes<'_>| {
             changes.upsert("t", ["a"]).newer(at, tie, [("state", state.into())]);
@@ -104,24 +104,24 @@ fn update_and_delete_of_a_missing_row_make_none() {
 }
 
 #[test]
-fn update_where_meets_the_rows_that_hold_the_value_even_null() {
+fn update_where_selects_the_rows_that_hold_the_value_even_null() {
     let create = |changes: &mut Changes<'_>| {
         changes.upsert("t", ["a"]).set("free", 1);
     };
-    let move_on = |changes: &mut Changes<'_>| {
+    let increment = |changes: &mut Changes<'_>| {
         changes.update_where("t", "free", 1).set("free", 2).add("floored", 1);
     };
     let of_null = |changes: &mut Changes<'_>| {
         changes.update_where("t", "state", None::<&str>).set("state", "was null");
     };
-    assert_row(&[&create, &move_on, &move_on], "2 11 NULL NULL NULL NULL");
+    assert_row(&[&create, &increment, &increment], "2 11 NULL NULL NULL NULL");
     assert_row(&[&create, &of_null], "1 10 NULL NULL NULL was null");
 }
 
 #[test]
-fn a_cell_that_hangs_on_newer_takes_no_second_operation() {
+fn a_cell_of_newer_allows_no_second_operation() {
     let tables = [table()];
     let mut changes = Changes::new(&tables);
     changes.upsert("t", ["a"]).newer(5, 1, []).set("at", 9);
-    assert_eq!(changes.finish(), Err(ChangeError::Twice { table: "t".into(), column: "at".into() }));
+    assert_eq!(changes.finish(), Err(ChangeError::Conflict { table: "t".into(), column: "at".into() }));
 }

@@ -1,5 +1,5 @@
-//! `customer_orders`: what each customer ordered and spent. A customer's orders come from several partitions, so every
-//! change adds up or compares: no order of events can make a difference.
+//! `customer_orders`: orders and spending of each customer. The orders of a customer come from several partitions, so every
+//! change is an addition or a maximum, which is independent of the order of events.
 
 use readcast_core::{Changes, ColumnType, Decimal, Envelope, Projection, ProjectionError, TableSpec};
 use serde::Deserialize;
@@ -8,7 +8,7 @@ use crate::order::{CANCELLED, PLACED, REFUNDED, Refund, TOPIC};
 
 const CUSTOMERS: &str = "customer_orders";
 
-/// What each customer ordered and spent.
+/// Orders and spending of each customer.
 pub struct CustomerOrders;
 
 #[derive(Deserialize)]
@@ -53,7 +53,7 @@ impl Projection for CustomerOrders {
             PLACED => row.add("orders", 1).add("spent", total_amount).max("last_order_at", event.timestamp),
             CANCELLED => row.add("cancelled", 1).add("spent", -total_amount),
             REFUNDED => row.add("spent", -event.data::<Refund>()?.refund_amount),
-            other => return Err(format!("`{other}` is no event that changes what a customer spent").into()),
+            other => return Err(format!("events of type `{other}` do not change the spending of a customer").into()),
         };
         Ok(())
     }
@@ -70,7 +70,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_customer_spent_adds_up_exactly() {
+    fn the_spending_of_a_customer_adds_up_exactly() {
         let events = [
             event(PLACED, &order("0.10")),
             event(PLACED, &order("0.20")),

@@ -1,4 +1,4 @@
-//! The read models of this deployment: the example shop. Replace them with your own.
+//! The read models of the example shop. A team replaces them with its own.
 
 mod customer_orders;
 mod order;
@@ -11,7 +11,7 @@ pub use order_summary::OrderSummary;
 pub use product_sales::ProductSales;
 use readcast_core::Registry;
 
-/// The projections that the service runs.
+/// The registry of the projections that the service runs.
 pub fn registry() -> Registry {
     Registry::new().register(OrderSummary).register(CustomerOrders).register(ProductSales)
 }
@@ -19,7 +19,7 @@ pub fn registry() -> Registry {
 #[cfg(test)]
 mod tests {
     #[test]
-    fn every_declaration_is_sound() {
+    fn every_declaration_is_valid() {
         assert_eq!(super::registry().validate(), Ok(()));
     }
 }

@@ -1,5 +1,5 @@
-//! What the shop's projections share of an order's events. Each names for itself the fields that it reads, so that a
-//! field which is missing is poison only to those that look at it.
+//! The parts of order events that the shop's projections share. Each projection declares the fields that it reads, so that a
+//! missing field is poison only for the projections that read it.
 
 use readcast_core::{Decimal, DecimalError};
 use serde::Deserialize;
@@ -15,7 +15,7 @@ pub(crate) const PAID: &str = "ORDER_PAID";
 pub(crate) const SHIPPED: &str = "ORDER_SHIPPED";
 /// An order was cancelled.
 pub(crate) const CANCELLED: &str = "ORDER_CANCELLED";
-/// A part of an order, or all of it, was paid back.
+/// An order was refunded, completely or in part.
 pub(crate) const REFUNDED: &str = "ORDER_REFUNDED";
 
 /// One line of an order.
@@ -26,7 +26,7 @@ pub(crate) struct Item {
     pub(crate) price: Decimal,
 }
 
-/// What an event of type [`REFUNDED`] carries besides the order.
+/// The additional fields of an event of type [`REFUNDED`].
 #[derive(Debug, Deserialize)]
 pub(crate) struct Refund {
     pub(crate) refund_amount: Decimal,

@@ -1,4 +1,4 @@
-//! `order_summary` and `order_lines`: each order as it stands, and what it consists of.
+//! `order_summary` and `order_lines`: the current state of each order, and its lines.
 
 use readcast_core::{Changes, ColumnType, Decimal, Envelope, Projection, ProjectionError, TableSpec, Value};
 use serde::Deserialize;
@@ -9,7 +9,7 @@ const SUMMARY: &str = "order_summary";
 const LINES: &str = "order_lines";
 const MONEY: ColumnType = ColumnType::Decimal { scale: 2 };
 
-/// Each order as it stands.
+/// The current state of each order, and its lines.
 pub struct OrderSummary;
 
 #[derive(Deserialize)]
@@ -69,7 +69,7 @@ impl Projection for OrderSummary {
             SHIPPED => "shipped",
             CANCELLED => "cancelled",
             REFUNDED => "refunded",
-            other => return Err(format!("`{other}` is no event of an order").into()),
+            other => return Err(format!("`{other}` is not a type of order events").into()),
         };
         let item_count: i64 = order.items.iter().map(|item| i64::from(item.quantity)).sum();
         let summary = changes

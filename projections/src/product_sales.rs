@@ -1,4 +1,5 @@
-//! `product_sales`: what each product sold. A product is in orders of every partition, so every change adds up.
+//! `product_sales`: units and revenue of each product. Orders of every partition contain a product, so every change is an
+//! addition, which is independent of the order of events.
 
 use readcast_core::{Changes, ColumnType, Envelope, Projection, ProjectionError, TableSpec};
 use serde::Deserialize;
@@ -7,7 +8,7 @@ use crate::order::{CANCELLED, Item, PLACED, TOPIC};
 
 const PRODUCTS: &str = "product_sales";
 
-/// What each product sold.
+/// Units and revenue of each product, without cancelled orders.
 pub struct ProductSales;
 
 #[derive(Deserialize)]

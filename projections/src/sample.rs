@@ -1,4 +1,4 @@
-//! Orders of a plausible shop, for demonstrations, tests and benchmarks: the same for the same seed, on every machine.
+//! Order events of a plausible shop, for demonstrations, tests and benchmarks. A seed gives the same events on every machine.
 
 mod split_mix;
 
@@ -19,8 +19,8 @@ const FIRST_EVENT_MICROS: i64 = 1_716_163_200_000_000;
 
 /// An endless stream of events, each as its record key (the order's id) and its JSON text.
 ///
-/// Event `n`, from 1, has the id `evt_n` and happens `n - 1` seconds after 2024-05-20T00:00:00Z. Many orders are open at
-/// once and their events interleave; those of one order are in the order in which they can happen.
+/// Event `n`, from 1, has the id `evt_n` and the timestamp 2024-05-20T00:00:00Z plus `n - 1` seconds. Many orders are open at
+/// once and their events interleave. The events of one order are in a valid order.
 ///
 /// ```
 /// use readcast_projections::sample::Orders;
@@ -38,7 +38,7 @@ pub struct Orders {
     open: Vec<Order>,
 }
 
-/// An order to which something can still happen.
+/// An order that may have further events.
 #[derive(Clone, Debug)]
 struct Order {
     number: u64,
@@ -49,19 +49,18 @@ struct Order {
 }
 
 impl Orders {
-    /// The stream of this seed, from its first event.
+    /// The stream of the seed `seed`, from its first event.
     pub fn new(seed: u64) -> Self {
         Self { random: SplitMix64::new(seed), products: PRODUCTS, events: 0, placed: 0, open: Vec::new() }
     }
 
-    /// The same stream of a shop that sells so many products, at least one, instead of 200. The first are the most
-    /// popular, whatever their number.
+    /// The same stream with `products` products, at least one, instead of 200. The first products are the most popular.
     #[must_use]
     pub fn products(self, products: u32) -> Self {
         Self { products: products.max(1).into(), ..self }
     }
 
-    /// Picks the order that the next event is about: a new one, or one of those that are open.
+    /// Chooses the order of the next event: a new one or an open one.
     fn pick(&mut self) -> Order {
         let open = self.open.len() as u64;
         if self.random.below(MOST_OPEN_ORDERS) >= open {
@@ -85,12 +84,12 @@ impl Orders {
         Order { number: self.placed, last: PLACED, data, total_cents }
     }
 
-    /// Writes one to four items and returns what they cost together.
+    /// Writes one to four items and returns their total price in cents.
     fn write_items(&mut self, data: &mut String) -> u64 {
         let items = 1 + self.random.below(4);
         let mut total_cents = 0;
         for item in 0..items {
-            // The product of two draws is mostly small: the first products are by far the most popular.
+            // The product of two random numbers is mostly small, so the first products are by far the most popular.
             let product = self.random.below(self.products) * self.random.below(self.products) / self.products;
             let (quantity, cents) = (1 + self.random.below(3), price_cents(product));
             let comma = if item == 0 { "" } else { "," };
@@ -101,7 +100,8 @@ impl Orders {
         total_cents
     }
 
-    /// Most orders are paid and shipped, some are cancelled before they are shipped, some refunded after it.
+    /// The type of the next event. Most orders are paid and shipped, some are cancelled before shipping, some are refunded after
+    /// it.
     fn happens_after(&mut self, last: &str) -> &'static str {
         let cancelled = self.random.below(100) < 6;
         match last {
@@ -120,7 +120,7 @@ impl Orders {
         }
     }
 
-    /// The whole total or a part of it.
+    /// The total of the order or a part of it, in cents.
     fn refund_cents(&mut self, order: &Order) -> u64 {
         if self.random.below(2) == 0 { order.total_cents } else { 1 + self.random.below(order.total_cents) }
     }
@@ -156,12 +156,12 @@ impl Iterator for Orders {
     }
 }
 
-/// From 1.00 to 99.99, scattered, and for one product always the same.
+/// The price of a product in cents, from 100 to 9999, always the same for one product.
 fn price_cents(product: u64) -> u64 {
     100 + (product * 7_919 + 4_899) % 9_900
 }
 
-/// Cents as a JSON number with two decimals.
+/// Displays cents as a JSON number with two decimals.
 fn money(cents: u64) -> impl std::fmt::Display {
     std::fmt::from_fn(move |f| write!(f, "{}.{:02}", cents / 100, cents % 100))
 }

@@ -20,7 +20,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use readcast_core::{Absorbed, ChangeSet, Segment, TableSpec};
+use readcast_core::{ChangeSet, Composition, Segment, TableSpec};
 
 use self::merge::{Entry, Merge, Source, What};
 pub(crate) use self::rows::Tables;
@@ -218,10 +218,10 @@ fn write_merged(mut merge: Merge, table: &TableSpec, writer: &mut RunWriter) -> 
             continue;
         };
         while let Some(next) = merge.next_of(&key)? {
-            match held.absorb(next, table) {
-                Absorbed::Both => {}
-                Absorbed::Missed => missed += 1,
-                Absorbed::Apart(next) => {
+            match held.compose(next, table) {
+                Composition::Composed => {}
+                Composition::MissedUpdate => missed += 1,
+                Composition::Separate(next) => {
                     writer.push_row(&key, &held)?;
                     held = next;
                 }

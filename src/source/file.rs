@@ -1,13 +1,13 @@
-//! The log in a folder: `<dir>/<topic>/<partition>.ndjson`, one record a line, the offset being the line's number from 0.
+//! The log in a folder: `<dir>/<topic>/<partition>.ndjson`, one record a line. The offset is the number of the line, from 0.
 //!
-//! This file owns the subscription: which partitions there are, whose turn it is, and when to look again. How a line is
-//! written is known to `lines` and `form`, how one file is followed to `tail`, what a folder holds to `folder`. There are no groups
-//! in files: every subscription gets every partition, and only the store's fence keeps two of one group apart.
+//! This file owns the subscription: the list of partitions, the order in which they are read, and the polling interval.
+//! `lines` and `form` know the format of a line, `tail` follows one file, and `folder` lists the folder. Files have no
+//! consumer groups: every subscription gets every partition, and only the store's fence separates two members of a group.
 //!
-//! What is noticed while running: a file that became shorter than what was read of it, was removed, or was replaced by
-//! another under the same name, even by a longer one with the same beginning (a rename gives no sign of what else
-//! changed). What is not: bytes overwritten in place before the place where we stand, as long as the file is no shorter
-//! and a line still begins there. At start, only the first line and the number of lines tell one log from another.
+//! While it runs, a subscription detects that a file is shorter than the part that was read, was removed, or was replaced by
+//! another file, even by a longer one with the same beginning. It does not detect bytes that were overwritten in place before
+//! the reader's position, if the file is no shorter and a line still begins at that position. At the start, only the first
+//! line and the number of lines identify a log.
 
 mod append;
 mod folder;
@@ -31,20 +31,20 @@ use self::folder::Folder;
 use self::tail::Tail;
 use super::{Assignment, Extents, Source, SourceError, SourceEvent, Start, Subscription};
 
-/// Files are polled rather than watched: a poll is one `stat` a partition, works on every file system, network mounts
-/// included, and has to be made anyway to notice a file that shrank.
-const SHORTEST_PAUSE: Duration = Duration::from_millis(20);
-/// How late a record, or a new partition, is noticed at most.
-const LONGEST_PAUSE: Duration = Duration::from_millis(100);
+/// The shortest polling interval. Files are polled, not watched: a poll is one `stat` a partition, works on every file system
+/// including network mounts, and is needed anyway to detect a file that shrank.
+const MIN_PAUSE: Duration = Duration::from_millis(20);
+/// The longest polling interval: the delay after which a record or a new partition is noticed.
+const MAX_PAUSE: Duration = Duration::from_millis(100);
 
-/// A folder of files, read as a log.
+/// A folder of files as a log.
 #[derive(Clone, Debug)]
 pub struct FileSource {
     folder: Arc<Folder>,
 }
 
 impl FileSource {
-    /// The log in the folder `dir`, which need not exist yet.
+    /// The log in the folder `dir`. The folder may be created later.
     pub fn new(dir: impl Into<PathBuf>) -> Self {
         Self { folder: Arc::new(Folder::new(dir.into())) }
     }
@@ -55,18 +55,18 @@ impl Source for FileSource {
     async fn extents(&self, topics: &[&str]) -> Result<Extents, SourceError> {
         let folder = Arc::clone(&self.folder);
         let topics = owned(topics);
-        blocking("counting lines", move || folder.extents(&topics)).await
+        blocking("counting the lines of the log", move || folder.extents(&topics)).await
     }
 
     async fn offsets_at(&self, _topics: &[&str], at: Timestamp) -> Result<BTreeMap<TopicPartition, i64>, SourceError> {
-        let reason = "a folder of files keeps no times".to_owned();
-        Err(SourceError::Refused { doing: format!("looking for what was written at {at}"), reason })
+        let reason = "a folder of files stores no times".to_owned();
+        Err(SourceError::Refused { doing: format!("finding the records that were written at {at}"), reason })
     }
 
     async fn forms(&self, topics: &[&str]) -> Result<Vec<String>, SourceError> {
         let folder = Arc::clone(&self.folder);
         let topics = owned(topics);
-        blocking("reading first lines", move || folder.forms(&topics)).await
+        blocking("reading the first lines of the log", move || folder.forms(&topics)).await
     }
 
     async fn subscribe(&self, _group: &str, topics: &[&str]) -> Result<Box<dyn Subscription>, SourceError> {
@@ -74,10 +74,10 @@ impl Source for FileSource {
             folder: Arc::clone(&self.folder),
             topics: owned(topics),
             tails: Vec::new(),
-            turn: 0,
+            last_polled: 0,
             assignment: Arc::default(),
-            looked_at: None,
-            pause: SHORTEST_PAUSE,
+            listed_at: None,
+            pause: MIN_PAUSE,
         }))
     }
 }
@@ -86,43 +86,43 @@ struct FileSubscription {
     folder: Arc<Folder>,
     topics: Vec<String>,
     tails: Vec<Tail>,
-    /// The partition that was asked last: the next one goes first, so that a long one keeps no other waiting.
-    turn: usize,
+    /// The index of the tail that was polled last. The next poll begins after it, so that all partitions make progress.
+    last_polled: usize,
     assignment: Arc<Assignment>,
     /// When the folder was last searched for partitions.
-    looked_at: Option<Instant>,
+    listed_at: Option<Instant>,
     pause: Duration,
 }
 
 #[async_trait]
 impl Subscription for FileSubscription {
-    /// Blocks are read in place: a quarter of a megabyte takes less than handing it to another thread and back would
-    /// gain, and without a wait between the read and the return nothing can be lost by cancellation.
+    /// Reads blocks on the task's own thread: reading 256 KiB is cheaper than the switch to another thread. There is no
+    /// await between the read and the return, so cancellation loses no record.
     async fn next(&mut self) -> Result<SourceEvent, SourceError> {
-        // A backlog is always ready: without this a reader of it would keep its thread to itself.
+        // A backlog is always ready: without this yield, its reader would monopolize the thread.
         tokio::task::yield_now().await;
         loop {
-            if self.looked_at.is_none_or(|at| at.elapsed() >= LONGEST_PAUSE)
-                && let Some(event) = self.look()?
+            if self.listed_at.is_none_or(|at| at.elapsed() >= MAX_PAUSE)
+                && let Some(event) = self.find_new_partitions()?
             {
                 return Ok(event);
             }
             if let Some(event) = self.poll()? {
-                self.pause = SHORTEST_PAUSE;
+                self.pause = MIN_PAUSE;
                 return Ok(event);
             }
             tokio::time::sleep(self.pause).await;
-            self.pause = (self.pause * 2).min(LONGEST_PAUSE);
+            self.pause = (self.pause * 2).min(MAX_PAUSE);
         }
     }
 
-    /// Finding a line means reading all before it, so this happens on a thread that may block.
+    /// Finding a line requires reading all lines before it, so this runs on a blocking thread.
     async fn start(&mut self, starts: &[Start]) -> Result<(), SourceError> {
         for start in starts {
             if let Some(tail) = self.tails.iter_mut().find(|tail| *tail.partition() == start.partition) {
                 let seek = tail.seek(start.next_offset);
-                tail.start(blocking("looking for a line", seek).await?)?;
-                self.folder.tell(tail.partition(), tail.form());
+                tail.start(blocking("finding the line of an offset", seek).await?)?;
+                self.folder.log_form(tail.partition(), tail.form());
             }
         }
         Ok(())
@@ -136,15 +136,15 @@ impl Subscription for FileSubscription {
 }
 
 impl FileSubscription {
-    /// Takes the partitions that have appeared. The first time this is told even when there are none.
-    fn look(&mut self) -> Result<Option<SourceEvent>, SourceError> {
+    /// Assigns the partitions that have appeared. The first call gives an event even if there are none.
+    fn find_new_partitions(&mut self) -> Result<Option<SourceEvent>, SourceError> {
         let mut tails = Vec::new();
         for (partition, path) in self.folder.partitions(&self.topics)? {
             if !self.tails.iter().any(|tail| *tail.partition() == partition) {
                 tails.push(Tail::open(partition, path)?);
             }
         }
-        let first = self.looked_at.replace(Instant::now()).is_none();
+        let first = self.listed_at.replace(Instant::now()).is_none();
         if tails.is_empty() && !first {
             return Ok(None);
         }
@@ -156,11 +156,11 @@ impl FileSubscription {
 
     fn poll(&mut self) -> Result<Option<SourceEvent>, SourceError> {
         for _ in 0..self.tails.len() {
-            self.turn = (self.turn + 1) % self.tails.len();
-            let tail = &mut self.tails[self.turn];
+            self.last_polled = (self.last_polled + 1) % self.tails.len();
+            let tail = &mut self.tails[self.last_polled];
             if let Some(event) = tail.poll()? {
                 if matches!(event, SourceEvent::Batch(_)) {
-                    self.folder.tell(tail.partition(), tail.form());
+                    self.folder.log_form(tail.partition(), tail.form());
                 }
                 return Ok(Some(event));
             }
@@ -173,12 +173,12 @@ fn owned(topics: &[&str]) -> Vec<String> {
     topics.iter().map(|&topic| topic.to_owned()).collect()
 }
 
-/// Does on a thread of its own what reads a whole file.
+/// Runs `work`, which may read a whole file, on a blocking thread.
 async fn blocking<T: Send + 'static>(
     doing: &str,
     work: impl FnOnce() -> Result<T, SourceError> + Send + 'static,
 ) -> Result<T, SourceError> {
-    let stopped =
+    let failed =
         |error: tokio::task::JoinError| SourceError::Unavailable { doing: doing.to_owned(), reason: error.to_string() };
-    tokio::task::spawn_blocking(work).await.map_err(stopped)?
+    tokio::task::spawn_blocking(work).await.map_err(failed)?
 }

@@ -1,7 +1,7 @@
 //! The Kafka source. Nothing outside of this module knows rdkafka.
 //!
-//! A subscription is one consumer, polled by one thread of its own. The thread serves the group's callbacks and hands
-//! records on; it stops taking more while the bytes that nobody has taken yet exceed a bound.
+//! A subscription is one consumer with its own polling thread. The thread serves the consumer group and sends records to the
+//! subscription. It stops taking records while the unprocessed ones exceed a limit in bytes.
 
 mod byte_budget;
 mod dead_letters;
@@ -31,35 +31,34 @@ pub use self::dead_letters::{Copied, DeadLetterTopic, Dialect, LetterCopy};
 use self::heartbeat::Heartbeat;
 use self::log::ToTracing;
 pub use self::produce::Producer;
-use self::properties::Kept;
+use self::properties::CachedClient;
 pub use self::properties::Properties;
 use self::rebalance::GroupMember;
 use super::{Assignment, Extents, Source, SourceError, SourceEvent, Start, Subscription};
 
-/// How long one question to the brokers may take.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long leaving the group may take before we go without good-bye: closing a consumer can hang (librdkafka #4884).
+/// The time limit of one request to the brokers.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
+/// The time limit for leaving the group. Closing a consumer can hang (librdkafka #4884).
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// A client without a group.
+/// A client that is not a member of a group, for requests to the brokers.
 type Client = BaseConsumer<ToTracing>;
 
 /// A Kafka cluster.
 #[derive(Clone)]
 pub struct KafkaSource {
     properties: Properties,
-    topics: Topics,
+    topics: TopicNames,
     buffer_bytes: usize,
-    /// For questions to the brokers.
-    client: Arc<Kept<Client>>,
+    /// For requests to the brokers.
+    client: Arc<CachedClient<Client>>,
 }
 
 impl KafkaSource {
-    /// The cluster that librdkafka's own `properties` lead to, where every topic's name begins with `topic_prefix`. A
-    /// subscription holds at most about `buffer_bytes` of records that nobody has taken yet, and as much again inside
-    /// of librdkafka.
+    /// The cluster of librdkafka's `properties`. `topic_prefix` is the common prefix of the topics' names in Kafka. A
+    /// subscription buffers about `buffer_bytes` bytes of records at most, and librdkafka as much again.
     pub fn new(properties: impl Into<Properties>, topic_prefix: &str, buffer_bytes: usize) -> Self {
-        let topics = Topics { prefix: topic_prefix.into() };
+        let topics = TopicNames { prefix: topic_prefix.into() };
         Self { properties: properties.into(), topics, buffer_bytes, client: Arc::default() }
     }
 
@@ -70,43 +69,43 @@ impl KafkaSource {
         })
     }
 
-    /// Our choices first, the operator's `properties` over them, and last those that are not theirs to make.
-    fn config(&self, properties: Vec<(String, String)>, ours: &[(&str, &str)]) -> ClientConfig {
-        // librdkafka looks at its queue before it asks for more, and one answer may bring as much again; and beside each
-        // record it keeps more than many a record is long.
+    /// The defaults, overridden by the operator's `properties`, overridden by `fixed`.
+    fn config(&self, properties: Vec<(String, String)>, fixed: &[(&str, &str)]) -> ClientConfig {
+        // librdkafka checks the size of its queue before each fetch, and one response may bring as much again. Beside each
+        // record it also keeps metadata, which is larger than many records.
         let fetched_bytes = (self.buffer_bytes / 8).max(1 << 20);
         let queued_kilobytes = (fetched_bytes / 1024).to_string();
         let mut config = ClientConfig::new();
         config
             .set("client.id", "readcast")
-            // Off by default in librdkafka: a corrupt batch would be projected.
+            // Disabled by default in librdkafka. Without it, a corrupt batch would be projected.
             .set("check.crcs", "true")
-            // New partitions are otherwise noticed after up to five minutes.
+            // With the default, new partitions are detected after up to five minutes.
             .set("topic.metadata.refresh.interval.ms", "10000")
             .set("queued.max.messages.kbytes", &queued_kilobytes)
             .set("fetch.max.bytes", fetched_bytes.to_string())
-            // A full queue otherwise puts the next fetch off by a whole second.
+            // With the default, a full queue delays the next fetch by a second.
             .set("fetch.queue.backoff.ms", "20")
             .set("fetch.wait.max.ms", "100");
         let mut config = properties::over(config, properties);
-        for (key, value) in ours {
+        for (key, value) in fixed {
             config.set(*key, *value);
         }
         config
     }
 
     fn consumer_config(&self, group: &str) -> Result<ClientConfig, SourceError> {
-        let ours = [
+        let fixed = [
             ("group.id", group),
-            // Positions of record are ours. A position that the log no longer has is an error, never a jump: the
-            // default `latest` and also `earliest` would skip records in silence.
+            // The store keeps the checkpoints. An offset that the log no longer holds must be an error: `latest`, the
+            // default, and `earliest` would skip records silently.
             ("enable.auto.commit", "false"),
             ("enable.auto.offset.store", "false"),
             ("auto.offset.reset", "error"),
             ("enable.partition.eof", "true"),
         ];
-        let mut config = self.config(self.properties.current()?, &ours);
-        // The consumer protocol of KIP-848 assigns on the broker and refuses this property.
+        let mut config = self.config(self.properties.current()?, &fixed);
+        // With the consumer protocol of KIP-848 the broker assigns the partitions and refuses this property.
         if config.get("group.protocol") != Some("consumer") {
             config.set("partition.assignment.strategy", "cooperative-sticky");
         }
@@ -119,7 +118,7 @@ impl Source for KafkaSource {
     async fn extents(&self, topics: &[&str]) -> Result<Extents, SourceError> {
         let source = self.clone();
         let topics: Vec<String> = topics.iter().map(|topic| (*topic).to_owned()).collect();
-        blocking("asking Kafka how far its topics reach", move || {
+        blocking("reading the offsets of the topics from Kafka", move || {
             let client = source.client()?;
             let mut extents = Extents::new();
             for topic in &topics {
@@ -132,8 +131,8 @@ impl Source for KafkaSource {
 
     async fn cluster_id(&self) -> Result<Option<String>, SourceError> {
         let source = self.clone();
-        blocking("asking Kafka for the id of its cluster", move || {
-            Ok(source.client()?.client().fetch_cluster_id(ANSWER_TIMEOUT))
+        blocking("reading the cluster id from Kafka", move || {
+            Ok(source.client()?.client().fetch_cluster_id(REQUEST_TIMEOUT))
         })
         .await
     }
@@ -141,7 +140,7 @@ impl Source for KafkaSource {
     async fn offsets_at(&self, topics: &[&str], at: Timestamp) -> Result<BTreeMap<TopicPartition, i64>, SourceError> {
         let extents = self.extents(topics).await?;
         let source = self.clone();
-        blocking(extents::ASKING_FOR_A_TIME, move || {
+        blocking(extents::READING_OFFSETS_AT, move || {
             let client = source.client()?;
             extents::offsets_at(&client, &source.topics, &extents, at)
         })
@@ -194,15 +193,15 @@ impl Source for KafkaSource {
 }
 
 struct KafkaSubscription {
-    /// None once it is being closed.
+    /// `None` while the subscription closes.
     consumer: Option<Arc<BaseConsumer<GroupMember>>>,
-    topics: Topics,
+    topics: TopicNames,
     events: mpsc::UnboundedReceiver<Result<SourceEvent, SourceError>>,
     assignment: Arc<Assignment>,
     budget: Arc<byte_budget::ByteBudget>,
     heartbeat: Arc<Heartbeat>,
     closing: oneshot::Receiver<()>,
-    /// What ended it. Nothing is given out after that: it could be what lies behind something that is missing.
+    /// The error that ended the subscription. Nothing is delivered after it, because records before it may be missing.
     failed: Option<SourceError>,
 }
 
@@ -225,7 +224,7 @@ impl Subscription for KafkaSubscription {
         let event = self.events.recv().await.ok_or_else(ended)?;
         let event = event.inspect_err(|error| self.failed = Some(error.clone()))?;
         if let SourceEvent::Batch(batch) = &event {
-            self.budget.give_back(batch.bytes());
+            self.budget.release(batch.bytes());
         }
         Ok(event)
     }
@@ -244,20 +243,20 @@ impl Subscription for KafkaSubscription {
         self.assignment.clone()
     }
 
-    fn last_sign(&self) -> Duration {
-        self.heartbeat.since()
+    fn heartbeat_age(&self) -> Duration {
+        self.heartbeat.age()
     }
 
     fn mirror(&mut self, next_offsets: &[(TopicPartition, i64)]) {
         let Some(consumer) = &self.consumer else { return };
-        let ours = next_offsets.iter().filter(|(partition, _)| self.assignment.epoch(partition).is_some());
-        let list = self.topics.offsets(ours);
+        let owned = next_offsets.iter().filter(|(partition, _)| self.assignment.epoch(partition).is_some());
+        let list = self.topics.offsets(owned);
         if list.count() == 0 {
             return;
         }
-        // The positions of record are in the database: what Kafka says to this matters to its consoles alone.
+        // The checkpoints are in the database. Only the tools of Kafka read these positions.
         if let Err(error) = consumer.commit(&list, CommitMode::Async) {
-            tracing::debug!(%error, "positions were not mirrored to Kafka");
+            tracing::debug!(%error, "could not store the positions in Kafka");
         }
     }
 
@@ -265,28 +264,30 @@ impl Subscription for KafkaSubscription {
         self.consumer = None;
         self.budget.close();
         if tokio::time::timeout(CLOSE_TIMEOUT, &mut self.closing).await.is_err() {
-            tracing::warn!("the Kafka consumer did not close in time: its group will notice by session time-out");
+            tracing::warn!(
+                "the Kafka consumer did not close within 5 s; the group reassigns its partitions after the session time-out"
+            );
         }
     }
 }
 
-/// How topics are named in this cluster.
+/// Translates the names of topics between the service and the Kafka cluster.
 #[derive(Clone, Debug)]
-struct Topics {
+struct TopicNames {
     prefix: Arc<str>,
 }
 
-impl Topics {
+impl TopicNames {
     fn in_kafka(&self, topic: &str) -> String {
         format!("{}{topic}", self.prefix)
     }
 
-    /// The partition as the rest of us names it.
+    /// The partition with the topic's name in the service.
     fn partition(&self, name_in_kafka: &str, partition: i32) -> TopicPartition {
         TopicPartition::new(name_in_kafka.strip_prefix(&*self.prefix).unwrap_or(name_in_kafka), partition)
     }
 
-    /// Partitions with the offsets and leader epochs at which they start, as librdkafka takes them.
+    /// The starts as librdkafka's list, with offsets and leader epochs.
     fn starts<'a>(&self, starts: impl IntoIterator<Item = &'a Start>) -> TopicPartitionList {
         let starts: Vec<_> = starts.into_iter().collect();
         let offsets: Vec<_> = starts.iter().map(|start| (start.partition.clone(), start.next_offset)).collect();
@@ -299,19 +300,19 @@ impl Topics {
         list
     }
 
-    /// Partitions with offsets, as librdkafka takes them.
+    /// The partitions and offsets as librdkafka's list.
     fn offsets<'a>(&self, offsets: impl IntoIterator<Item = &'a (TopicPartition, i64)>) -> TopicPartitionList {
         let mut list = TopicPartitionList::new();
         for (partition, offset) in offsets {
             let name = self.in_kafka(&partition.topic);
-            // Fails for negative offsets alone, which no checkpoint has. (`add_partition_offset` looks through the whole list.)
+            // Fails only for negative offsets, which no checkpoint has. `add_partition_offset` would search the whole list.
             let _ = list.add_partition(&name, partition.partition).set_offset(Offset::Offset(*offset));
         }
         list
     }
 }
 
-/// Runs what may wait for brokers where it holds up no task.
+/// Runs `work`, which may wait for brokers, on a blocking thread.
 async fn blocking<T: Send + 'static>(
     doing: &'static str,
     work: impl FnOnce() -> Result<T, SourceError> + Send + 'static,
@@ -325,12 +326,12 @@ fn refused(doing: &str, error: &KafkaError) -> SourceError {
     let hint = if cfg!(any(feature = "kafka-tls", feature = "kafka-tls-vendored")) {
         ""
     } else {
-        " (this build has no TLS and no SASL towards Kafka: they come with the feature `kafka-tls`)"
+        " (this build supports neither TLS nor SASL for Kafka: build it with the feature `kafka-tls`)"
     };
     SourceError::Refused { doing: doing.into(), reason: format!("{error}{hint}") }
 }
 
-/// What an error of librdkafka means for us. It reconnects by itself, so most errors are worth another try.
+/// The source's error for an error of librdkafka. librdkafka reconnects by itself, so most errors are temporary.
 fn classify(doing: &str, error: &KafkaError) -> SourceError {
     use RDKafkaErrorCode as Code;
     let (doing, reason) = (doing.to_owned(), error.to_string());

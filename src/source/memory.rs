@@ -1,10 +1,10 @@
-//! A log in memory that does to its readers what a script says: for tests and simulations.
+//! A log in memory with scripted faults, for tests and simulations.
 //!
-//! Nothing happens here by chance or by time: the same calls in the same order give the same events. The script is
-//! everything that [`MemorySource`] can do besides being a [`Source`]; a handle is cheap to clone and acts at once, and
-//! whoever waits in [`Subscription::next`] is woken. Members of a group are numbered from 0 in the order of joining.
+//! It is deterministic: the same calls in the same order give the same events. The script consists of the methods of
+//! [`MemorySource`] that are not part of [`Source`]. A handle is cheap to clone. Its calls take effect at once and wake
+//! pending calls of [`Subscription::next`]. The members of a group are numbered from 0 in the order of joining.
 //!
-//! Left out: elections of a leader with their epochs, transactions of producers, groups whose members differ in topics.
+//! Not simulated: leader elections and their epochs, transactions, groups whose members read different topics.
 
 mod group;
 mod log;
@@ -23,7 +23,7 @@ use self::group::Group;
 use self::log::{Log, Logs};
 use super::{Assignment, Extents, Source, SourceError, SourceEvent, Start, Subscription};
 
-/// A log in memory, and the script of its faults.
+/// A log in memory with scripted faults.
 #[derive(Clone, Debug, Default)]
 pub struct MemorySource {
     shared: Arc<Shared>,
@@ -39,7 +39,7 @@ struct Shared {
 struct State {
     logs: Logs,
     groups: BTreeMap<String, Group>,
-    /// How many logs were ever created, which numbers them.
+    /// The number of logs that were ever created. The next log gets this number.
     created: u64,
     failures: usize,
     batch_records: usize,
@@ -52,26 +52,26 @@ impl Default for State {
 }
 
 impl State {
-    /// The log of a partition, which is created, and dealt out to every group, if there is none.
+    /// The log of a partition. A missing partition is created and assigned in every group.
     fn log(&mut self, topic: &str, partition: i32) -> &mut Log {
         let partition = TopicPartition::new(topic, partition);
         if !self.logs.contains_key(&partition) {
             self.created += 1;
             self.logs.insert(partition.clone(), Log::new(self.created));
-            self.groups.values_mut().for_each(|group| group.deal(&self.logs));
+            self.groups.values_mut().for_each(|group| group.distribute(&self.logs));
         }
         self.logs.entry(partition).or_default()
     }
 }
 
 impl MemorySource {
-    /// Adds a record with a value; a partition that does not exist comes to be. Returns the record's offset.
+    /// Appends a record with a value and returns its offset. Creates a missing partition.
     pub fn append(&self, topic: &str, partition: i32, key: Option<&str>, value: impl Into<Bytes>) -> i64 {
         let value = value.into();
         self.change(|state| state.log(topic, partition).append(key, Some(value)))
     }
 
-    /// Makes sure that `topic` has the partitions 0 to `partitions` - 1.
+    /// Creates the missing ones of the partitions 0 to `partitions` - 1 of `topic`.
     pub fn create(&self, topic: &str, partitions: i32) {
         self.change(|state| {
             for partition in 0..partitions {
@@ -80,27 +80,27 @@ impl MemorySource {
         });
     }
 
-    /// Adds a tombstone: a record without a value.
+    /// Appends a tombstone, a record without a value, and returns its offset.
     pub fn append_tombstone(&self, topic: &str, partition: i32, key: Option<&str>) -> i64 {
         self.change(|state| state.log(topic, partition).append(key, None))
     }
 
-    /// Lets an offset pass that will never hold a record, as markers of transactions and compaction do.
+    /// Skips an offset, which then never holds a record, like transaction markers and compaction. Returns the offset.
     pub fn skip_offset(&self, topic: &str, partition: i32) -> i64 {
         self.change(|state| state.log(topic, partition).skip())
     }
 
-    /// Retention: the records before `before` are gone.
+    /// Deletes the records before the offset `before`, like retention.
     pub fn trim(&self, topic: &str, partition: i32, before: i64) {
         self.change(|state| state.log(topic, partition).trim(before));
     }
 
-    /// The records from `end` on are gone, as after an unclean election. Their offsets will be given again.
+    /// Deletes the records from the offset `end` on, like an unclean leader election. Their offsets are reused.
     pub fn truncate(&self, topic: &str, partition: i32, end: i64) {
         self.change(|state| state.log(topic, partition).truncate(end));
     }
 
-    /// The topic is deleted and created again, empty, with as many partitions.
+    /// Deletes the topic and creates it again, empty, with the same number of partitions.
     pub fn recreate(&self, topic: &str) {
         self.change(|state| {
             for (_, log) in state.logs.iter_mut().filter(|(partition, _)| *partition.topic == *topic) {
@@ -110,35 +110,35 @@ impl MemorySource {
         });
     }
 
-    /// The next `count` calls of `next`, by whomever, fail as if the log could not be reached.
+    /// Makes the next `count` calls of [`Subscription::next`], of any subscription, fail as if the log were unreachable.
     pub fn fail_next(&self, count: usize) {
         self.change(|state| state.failures = count);
     }
 
-    /// At most `records` go into a batch from now on.
+    /// Limits the batches from now on to `records` records.
     pub fn cut_batches(&self, records: usize) {
         self.change(|state| state.batch_records = records);
     }
 
-    /// Revokes every partition of the group, in good order, and assigns it to the next member: to the same, under a new
-    /// epoch, where there is only one.
+    /// Revokes every partition of the group and assigns it to the next member. A single member gets its partitions back under
+    /// a new epoch.
     pub fn rebalance(&self, group: &str) {
         self.change_group(group, Group::rebalance);
     }
 
-    /// The group gives up a member and deals its partitions to the others, while the member goes on and believes that
-    /// they are its own, until [`MemorySource::tell_lost`].
+    /// Removes a member from the group without its knowledge and assigns its partitions to the others. The member continues
+    /// to read them until [`MemorySource::tell_lost`].
     pub fn lose(&self, group: &str, member: usize) {
         self.change_group(group, |group, logs| group.lose(member, logs));
     }
 
-    /// A member that was given up learns of it, and joins again.
+    /// Tells a removed member that it lost its partitions. The member joins again.
     pub fn tell_lost(&self, group: &str, member: usize) {
         self.change_group(group, |group, logs| group.tell_lost(member, logs));
     }
 
-    /// A member's process dies: its partitions go to the others, and its subscription never hears of anything again.
-    /// Dropping or closing a subscription does the same.
+    /// Ends a member like a crash of its process. Its partitions go to the others, and its subscription gets no further
+    /// event. Dropping or closing a subscription has the same effect.
     pub fn crash(&self, group: &str, member: usize) {
         self.change_group(group, |group, logs| group.leave(member, logs));
     }
@@ -175,8 +175,8 @@ impl Source for MemorySource {
     }
 
     async fn offsets_at(&self, _topics: &[&str], at: Timestamp) -> Result<BTreeMap<TopicPartition, i64>, SourceError> {
-        let reason = "a log in memory keeps no times".to_owned();
-        Err(SourceError::Refused { doing: format!("looking for what was written at {at}"), reason })
+        let reason = "a log in memory stores no times".to_owned();
+        Err(SourceError::Refused { doing: format!("finding the records that were written at {at}"), reason })
     }
 
     async fn subscribe(&self, group: &str, topics: &[&str]) -> Result<Box<dyn Subscription>, SourceError> {
@@ -188,7 +188,7 @@ impl Source for MemorySource {
     }
 }
 
-/// One member's view; all that it is lies with its group, so that a script can act on it.
+/// The handle of one member. Its state is part of the group, so that a script can change it.
 struct MemorySubscription {
     source: MemorySource,
     group: String,
@@ -200,7 +200,7 @@ struct MemorySubscription {
 impl Subscription for MemorySubscription {
     async fn next(&mut self) -> Result<SourceEvent, SourceError> {
         loop {
-            // Made before looking: what happens between looking and waiting wakes it too.
+            // Created before the poll, so that a change between the poll and the await is not missed.
             let changed = self.source.shared.changed.notified();
             if let Some(event) = self.poll()? {
                 return Ok(event);
@@ -226,7 +226,10 @@ impl MemorySubscription {
         let mut state = self.source.state();
         if state.failures > 0 {
             state.failures -= 1;
-            return Err(SourceError::Unavailable { doing: "reading".to_owned(), reason: "scripted".to_owned() });
+            return Err(SourceError::Unavailable {
+                doing: "reading".to_owned(),
+                reason: "scripted failure".to_owned(),
+            });
         }
         let State { logs, groups, batch_records, .. } = &mut *state;
         groups.get_mut(&self.group).map_or(Ok(None), |group| group.poll(self.member, logs, *batch_records))

@@ -1,7 +1,6 @@
-//! What a log did to us, told from where we stand and how far it reaches: pure.
+//! What is wrong with a log, computed from checkpoints and extents. Pure.
 //!
-//! It decides what is wrong and what an operator can do about it, and knows nothing of who asks the log or of what is
-//! done with the answer.
+//! This module decides what is wrong and what an operator can do about it. It does not read the log and does not act.
 
 use std::collections::BTreeSet;
 
@@ -9,45 +8,45 @@ use readcast_core::TopicPartition;
 
 use super::{Extent, Extents};
 
-/// What a log did to us: each stops the projection, and none is ever skipped in silence.
+/// What is wrong with a log. Each verdict halts the projection; nothing is skipped silently.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Verdict {
-    /// Records that we have not read are gone.
-    #[error("gap [{from}, {to}): the log begins at {to}, the checkpoint stands at {from}")]
+    /// Records that were never read are no longer in the log.
+    #[error("gap [{from}, {to}): the log begins at {to}, but the checkpoint is at {from}")]
     Gap {
-        /// The first offset that is gone.
+        /// The first missing offset: the checkpoint.
         from: i64,
-        /// The log's first offset now.
+        /// The first offset of the log.
         to: i64,
     },
-    /// Records that we have read are gone from the end, and others may have taken their offsets.
+    /// Records that were read are no longer at the end of the log. Other records may have their offsets now.
     #[error("truncated: [{end}, {next_offset}) was read, and is no longer in the log")]
     Truncated {
-        /// Our checkpoint.
+        /// The checkpoint.
         next_offset: i64,
-        /// Up to where the log is still the one that we read: its end, or where other records begin.
+        /// The offset up to which the log is unchanged: its end, or the first offset of other records.
         end: i64,
     },
-    /// It is another log of the same name.
-    #[error("recreated: this is another log of the same name (it was {was}, it is {is})")]
+    /// Another log has the same name, for example because the topic was deleted and created again.
+    #[error("recreated: this is another log of the same name (expected {was}, found {is})")]
     Recreated {
-        /// What the checkpoint says.
+        /// The id of the log that was read.
         was: String,
-        /// What the log says.
+        /// The id of the log now.
         is: String,
     },
-    /// The topic is there with fewer partitions than we have read.
-    #[error("partitions shrunk: there are {has}, and there were {had}")]
+    /// The topic has fewer partitions than were read.
+    #[error("partitions shrunk: the topic had {had} partitions and now has {has}")]
     PartitionsShrunk {
-        /// How many there were, by the highest number of those that have a checkpoint.
+        /// The number of partitions before: one more than the highest number with a checkpoint.
         had: usize,
-        /// How many there are.
+        /// The number of partitions now.
         has: usize,
     },
 }
 
 impl Verdict {
-    /// A name that stays the same, for figures and scripts.
+    /// A stable name for metrics and scripts.
     pub fn name(&self) -> &'static str {
         match self {
             Verdict::Gap { .. } => "gap",
@@ -57,50 +56,53 @@ impl Verdict {
         }
     }
 
-    /// What the operator does next.
+    /// What the operator should do next.
     pub fn advice(&self) -> &'static str {
         match self {
             Verdict::Gap { .. } => {
-                "the records in the gap were never projected, and a rebuild would not bring them back: restore them to the \
-                 log at their offsets if there is a copy of it, and restart; else type `readcast accept-loss NAME`, which \
-                 goes on where the log begins (`--dry-run` shows it first)"
+                "the records in the gap were never projected, and a rebuild can't recover them: restore them to the log at \
+                 their offsets if a copy exists, and restart; otherwise run `readcast accept-loss NAME`, which continues at \
+                 the beginning of the log (`--dry-run` shows the effect)"
             }
             Verdict::Truncated { .. } => {
-                "the tables hold what the log has lost: type `readcast accept-loss NAME`, which keeps them and goes on where \
-                 the logs part (`--dry-run` shows it first); then, for tables of what the log still has alone, `readcast \
-                 rebuild NAME --accept-truncated --accept-difference`"
+                "the tables contain records that the log has lost: run `readcast accept-loss NAME`, which keeps the tables \
+                 and continues at the truncation (`--dry-run` shows the effect); then, if the tables must contain only what \
+                 the log still holds, run `readcast rebuild NAME --accept-truncated --accept-difference`"
             }
             Verdict::Recreated { .. } => {
-                "if the topic was meant to begin anew, type `readcast accept-loss NAME`, which keeps the tables and goes on \
-                 where the new log begins (`--dry-run` shows it first), and then, for tables of the new log alone, `readcast \
-                 rebuild NAME --accept-truncated --accept-difference`; if not, correct the address or the topic, and see \
-                 `readcast check`"
+                "if the topic was recreated on purpose, run `readcast accept-loss NAME`, which keeps the tables and \
+                 continues at the beginning of the new log (`--dry-run` shows the effect), and then, if the tables must \
+                 contain only the new log, `readcast rebuild NAME --accept-truncated --accept-difference`; otherwise \
+                 correct the address or the topic and run `readcast check`"
             }
             Verdict::PartitionsShrunk { .. } => {
-                "see `readcast check`: if partitions only can't be seen at the moment, bring them back and restart; if they \
-                 are gone for good, keys have moved between those that are left: type `readcast accept-loss NAME`, which \
-                 keeps the tables and forgets those partitions (`--dry-run` shows it first), and then `readcast rebuild NAME \
-                 --accept-truncated --accept-difference`"
+                "run `readcast check`: if the partitions are only unavailable, restore them and restart; if they were \
+                 deleted, keys have moved between the remaining partitions: run `readcast accept-loss NAME`, which keeps \
+                 the tables and deletes the checkpoints of those partitions (`--dry-run` shows the effect), and then \
+                 `readcast rebuild NAME --accept-truncated --accept-difference`"
             }
         }
     }
 }
 
-/// A checkpoint, as far as the log is concerned.
+/// The position up to which a partition was read, and the log of which it was read.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Known {
-    /// Which partition.
+pub struct ReadPosition {
+    /// The partition.
     pub partition: TopicPartition,
     /// The first offset that was not read.
     pub next_offset: i64,
-    /// Which log it was, where the source knows such a thing.
+    /// The id of the log that was read, if the source has one.
     pub log_id: Option<String>,
 }
 
-/// Compares a checkpoint with the log that it points into.
+/// Compares a position with the extent of its log.
 ///
-/// Holes are no gap: what a log was compacted of and the markers that it keeps for itself lie behind its beginning. What
-/// lay before its beginning can't be told any more, so an empty log that begins behind the checkpoint has a gap too.
+/// Holes inside the log are not a gap: compacted records and transaction markers lie after the log's beginning. Whether
+/// there were records before the beginning is unknown, so an empty log that begins after the position has a gap.
+///
+/// # Errors
+/// The verdict, if the log can't be read on from the position. A different log id takes precedence over the offsets.
 pub fn verify(next_offset: i64, log_id: Option<&str>, extent: &Extent) -> Result<(), Verdict> {
     match (log_id, &extent.log_id) {
         (Some(was), Some(is)) if was != is => Err(Verdict::Recreated { was: was.into(), is: is.clone() }),
@@ -110,42 +112,43 @@ pub fn verify(next_offset: i64, log_id: Option<&str>, extent: &Extent) -> Result
     }
 }
 
-/// Compares all checkpoints of a projection with the logs that they point into: each one that is bad, with its verdict.
-/// Of the partitions that a topic no longer has, the first is named for all. Topics that `extents` does not cover at all
-/// are passed over.
-pub fn examine(checkpoints: &[Known], extents: &Extents) -> Vec<(TopicPartition, Verdict)> {
-    let mut found: Vec<_> = checkpoints.iter().filter_map(|known| against(known, extents)).collect();
-    let topics: BTreeSet<_> = checkpoints.iter().map(|known| &known.partition.topic).collect();
+/// Compares all positions of a projection with the extents of their logs. Returns each partition that is wrong with its
+/// verdict. The missing partitions of a topic give one verdict, under the first of them. Topics that `extents` does not
+/// contain are ignored.
+pub fn verify_all(checkpoints: &[ReadPosition], extents: &Extents) -> Vec<(TopicPartition, Verdict)> {
+    let mut found: Vec<_> = checkpoints.iter().filter_map(|position| verdict_on(position, extents)).collect();
+    let topics: BTreeSet<_> = checkpoints.iter().map(|position| &position.partition.topic).collect();
     found.extend(topics.into_iter().filter_map(|topic| shrunk(topic, checkpoints, extents)));
     found
 }
 
-/// The partitions that came to topics of which we have read others. No verdict: they are read from their beginning.
-pub fn added(checkpoints: &[Known], extents: &Extents) -> Vec<TopicPartition> {
-    let topics: BTreeSet<_> = checkpoints.iter().map(|known| &known.partition.topic).collect();
-    let known: BTreeSet<_> = checkpoints.iter().map(|known| &known.partition).collect();
+/// The partitions without a position in topics that have other positions. They are new, and are read from their beginning.
+pub fn new_partitions(checkpoints: &[ReadPosition], extents: &Extents) -> Vec<TopicPartition> {
+    let topics: BTreeSet<_> = checkpoints.iter().map(|position| &position.partition.topic).collect();
+    let known: BTreeSet<_> = checkpoints.iter().map(|position| &position.partition).collect();
     let new = extents.keys().filter(|partition| topics.contains(&partition.topic) && !known.contains(partition));
     new.cloned().collect()
 }
 
-fn against(known: &Known, extents: &Extents) -> Option<(TopicPartition, Verdict)> {
-    let extent = extents.get(&known.partition)?;
-    let verdict = verify(known.next_offset, known.log_id.as_deref(), extent).err()?;
-    Some((known.partition.clone(), verdict))
+fn verdict_on(position: &ReadPosition, extents: &Extents) -> Option<(TopicPartition, Verdict)> {
+    let extent = extents.get(&position.partition)?;
+    let verdict = verify(position.next_offset, position.log_id.as_deref(), extent).err()?;
+    Some((position.partition.clone(), verdict))
 }
 
-/// What there is to say of the partitions that `topic` no longer has. Nothing if those that it has tell already that it
-/// is another log.
-fn shrunk(topic: &str, checkpoints: &[Known], extents: &Extents) -> Option<(TopicPartition, Verdict)> {
+/// The verdict on the missing partitions of `topic`. `None` if none is missing, or if the remaining partitions show already
+/// that this is another log.
+fn shrunk(topic: &str, checkpoints: &[ReadPosition], extents: &Extents) -> Option<(TopicPartition, Verdict)> {
     let left = extents.keys().filter(|partition| *partition.topic == *topic).count();
-    let ours = checkpoints.iter().filter(|known| *known.partition.topic == *topic);
-    let missing = ours.clone().filter(|known| !extents.contains_key(&known.partition));
-    let first = missing.map(|known| &known.partition).min()?;
-    let recreated = |known: &Known| matches!(against(known, extents), Some((_, Verdict::Recreated { .. })));
-    if left == 0 || ours.clone().any(recreated) {
+    let read = checkpoints.iter().filter(|position| *position.partition.topic == *topic);
+    let missing = read.clone().filter(|position| !extents.contains_key(&position.partition));
+    let first = missing.map(|position| &position.partition).min()?;
+    let recreated =
+        |position: &ReadPosition| matches!(verdict_on(position, extents), Some((_, Verdict::Recreated { .. })));
+    if left == 0 || read.clone().any(recreated) {
         return None;
     }
-    let highest = ours.map(|known| known.partition.partition).max()?;
+    let highest = read.map(|position| position.partition.partition).max()?;
     let had = usize::try_from(highest).ok()? + 1;
     Some((first.clone(), Verdict::PartitionsShrunk { had, has: left }))
 }
@@ -158,8 +161,8 @@ mod tests {
         TopicPartition::new("orders", partition)
     }
 
-    fn known(partition: i32, next_offset: i64, log_id: &str) -> Known {
-        Known { partition: orders(partition), next_offset, log_id: Some(log_id.to_owned()) }
+    fn position(partition: i32, next_offset: i64, log_id: &str) -> ReadPosition {
+        ReadPosition { partition: orders(partition), next_offset, log_id: Some(log_id.to_owned()) }
     }
 
     fn extent(start: i64, end: i64, log_id: &str) -> Extent {
@@ -171,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn a_checkpoint_within_its_log_is_good_up_to_both_ends_of_it() {
+    fn a_position_within_its_log_is_valid_up_to_both_ends() {
         for next_offset in [3, 4, 9] {
             assert_eq!(verdict(next_offset, 3, 9), Ok(()));
         }
@@ -180,14 +183,14 @@ mod tests {
     }
 
     #[test]
-    fn fault_18_an_empty_log_that_begins_behind_us_has_a_gap_and_one_that_ends_where_we_stand_has_none() {
+    fn an_empty_log_has_a_gap_only_if_it_begins_after_the_position() {
         assert_eq!(verdict(50, 100, 100), Err(Verdict::Gap { from: 50, to: 100 }));
         assert_eq!(verdict(100, 100, 100), Ok(()));
         assert_eq!(verdict(0, 0, 0), Ok(()));
     }
 
     #[test]
-    fn another_log_is_told_before_anything_about_offsets_and_only_where_both_are_known() {
+    fn a_different_log_takes_precedence_over_offsets_if_both_ids_are_known() {
         let is = extent(100, 200, "b");
         let recreated = Verdict::Recreated { was: "a".to_owned(), is: "b".to_owned() };
         assert_eq!(verify(50, Some("a"), &is), Err(recreated));
@@ -196,8 +199,8 @@ mod tests {
     }
 
     #[test]
-    fn every_bad_checkpoint_is_told_and_the_good_ones_are_not() {
-        let checkpoints = [known(0, 5, "a"), known(1, 5, "a"), known(2, 5, "a")];
+    fn only_invalid_positions_have_a_verdict() {
+        let checkpoints = [position(0, 5, "a"), position(1, 5, "a"), position(2, 5, "a")];
         let extents = Extents::from([
             (orders(0), extent(7, 9, "a")),
             (orders(1), extent(0, 9, "a")),
@@ -205,47 +208,47 @@ mod tests {
         ]);
         let expected =
             [(orders(0), Verdict::Gap { from: 5, to: 7 }), (orders(2), Verdict::Truncated { next_offset: 5, end: 4 })];
-        assert_eq!(examine(&checkpoints, &extents), expected);
-        assert_eq!(added(&checkpoints, &extents), []);
+        assert_eq!(verify_all(&checkpoints, &extents), expected);
+        assert_eq!(new_partitions(&checkpoints, &extents), []);
     }
 
     #[test]
-    fn fault_16_partitions_that_are_gone_are_told_once_for_the_first_of_them() {
-        let checkpoints = [known(3, 5, "a"), known(0, 5, "a"), known(2, 5, "a")];
+    fn missing_partitions_give_one_verdict_under_the_first_of_them() {
+        let checkpoints = [position(3, 5, "a"), position(0, 5, "a"), position(2, 5, "a")];
         let extents = Extents::from([(orders(0), extent(0, 9, "a")), (orders(1), extent(0, 9, "a"))]);
         let shrunk = Verdict::PartitionsShrunk { had: 4, has: 2 };
-        assert_eq!(examine(&checkpoints, &extents), [(orders(2), shrunk)]);
-        assert_eq!(added(&checkpoints, &extents), [orders(1)]);
+        assert_eq!(verify_all(&checkpoints, &extents), [(orders(2), shrunk)]);
+        assert_eq!(new_partitions(&checkpoints, &extents), [orders(1)]);
     }
 
     #[test]
-    fn fault_16_fewer_partitions_of_another_log_are_another_log() {
-        let checkpoints = [known(0, 5, "a"), known(1, 5, "a")];
+    fn fewer_partitions_of_another_log_are_another_log() {
+        let checkpoints = [position(0, 5, "a"), position(1, 5, "a")];
         let extents = Extents::from([(orders(0), extent(0, 9, "b"))]);
         let recreated = Verdict::Recreated { was: "a".to_owned(), is: "b".to_owned() };
-        assert_eq!(examine(&checkpoints, &extents), [(orders(0), recreated)]);
+        assert_eq!(verify_all(&checkpoints, &extents), [(orders(0), recreated)]);
     }
 
     #[test]
-    fn fault_19_partitions_that_came_are_no_verdict_and_a_topic_without_a_checkpoint_has_none_that_came() {
-        let checkpoints = [known(0, 5, "a")];
+    fn new_partitions_have_no_verdict_and_only_topics_with_positions_have_them() {
+        let checkpoints = [position(0, 5, "a")];
         let extents = Extents::from([
             (orders(0), extent(0, 9, "a")),
             (orders(1), extent(0, 9, "a")),
             (TopicPartition::new("payments", 0), extent(0, 9, "p")),
         ]);
-        assert_eq!(examine(&checkpoints, &extents), []);
-        assert_eq!(added(&checkpoints, &extents), [orders(1)]);
-        assert_eq!(added(&[], &extents), []);
+        assert_eq!(verify_all(&checkpoints, &extents), []);
+        assert_eq!(new_partitions(&checkpoints, &extents), [orders(1)]);
+        assert_eq!(new_partitions(&[], &extents), []);
     }
 
     #[test]
-    fn topics_that_were_not_asked_for_are_passed_over() {
-        assert_eq!(examine(&[known(0, 5, "a")], &Extents::new()), []);
+    fn topics_without_extents_are_ignored() {
+        assert_eq!(verify_all(&[position(0, 5, "a")], &Extents::new()), []);
     }
 
     #[test]
-    fn every_verdict_has_a_name_begins_its_sentence_with_it_and_says_what_to_type() {
+    fn every_verdict_begins_with_its_name_and_advises_a_command() {
         let text = String::new;
         let cases = [
             (Verdict::Gap { from: 1, to: 2 }, "gap"),

@@ -190,14 +190,14 @@ async fn who_holds_the_oldest_snapshot_is_told_with_what_to_do() {
         told.contains("by `weekly report` (user \"") && told.contains(&format!("process {process}, from")),
         "{told}"
     );
-    assert!(told.ends_with("ends such sessions by itself") && told.contains("pg_terminate_backend"), "{told}");
+    assert!(told.ends_with("ends such sessions automatically") && told.contains("pg_terminate_backend"), "{told}");
     assert_eq!(held(3600).await, None, "it is not that old");
     reader.execute("COMMIT").await.expect("an end");
     let told = held(0).await.expect("the one that writes is left");
     assert!(told.contains("by a session without a name") && told.contains("whose transaction is open"), "{told}");
     writer.execute("SET application_name = 'readcast'").await.expect("a name");
     let told = held(0).await.expect("it is ours");
-    assert!(told.contains("by readcast itself") && told.ends_with("wait: it ends with that"), "{told}");
+    assert!(told.contains("by readcast itself") && told.ends_with("wait until that work ends"), "{told}");
     writer.execute("ROLLBACK").await.expect("an end");
     assert_eq!(held(0).await, None);
 }

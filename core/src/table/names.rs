@@ -1,19 +1,19 @@
-//! Names that a store has other uses for. What one store can't have is refused for all: a projection must not depend on
-//! where its tables are.
+//! Names that a store reserves. A name that one store reserves is refused for every store: a projection must not depend on
+//! the store of its tables.
 
-/// What the numbers in the names of generations and their indexes have at most: six digits and four.
-const MOST_GENERATIONS: u32 = 999_999;
-const MOST_INDEXES: u32 = super::TableSpec::MAX_INDEXES as u32;
+/// The largest numbers in the names of generations and indexes: six digits and four.
+const MAX_GENERATION: u32 = 999_999;
+const MAX_INDEX: u32 = super::TableSpec::MAX_INDEXES as u32;
 
-/// Why no table can have this name, if none can.
-pub(super) fn of_no_table(name: &str) -> Option<&'static str> {
-    const OURS_AND_THEIRS: [&str; 3] = ["readcast_", "sqlite_", "pg_"];
-    // SQLite finds a table before a function of the same name, and our own statements call these.
+/// Why no table may have this name. `None` if one may.
+pub(super) fn table_conflict(name: &str) -> Option<&'static str> {
+    const RESERVED_PREFIXES: [&str; 3] = ["readcast_", "sqlite_", "pg_"];
+    // In SQLite a table hides a table-valued function of the same name, and readcast's statements call these functions.
     const FUNCTIONS: [&str; 5] = ["json_each", "json_tree", "jsonb_each", "jsonb_tree", "dbstat"];
-    if OURS_AND_THEIRS.iter().any(|prefix| name.starts_with(prefix)) {
-        Some("names that begin with readcast_, sqlite_ or pg_ are not free to use")
+    if RESERVED_PREFIXES.iter().any(|prefix| name.starts_with(prefix)) {
+        Some("names that begin with readcast_, sqlite_ or pg_ are reserved")
     } else if name == "sqlite" {
-        Some("its generations would begin with sqlite_, which SQLite keeps for itself")
+        Some("the names of its generations would begin with sqlite_, which SQLite reserves")
     } else if FUNCTIONS.contains(&name) || name.starts_with("pragma_") {
         Some("SQLite has a table-valued function of that name")
     } else {
@@ -21,30 +21,30 @@ pub(super) fn of_no_table(name: &str) -> Option<&'static str> {
     }
 }
 
-/// Why no column can have this name, if none can.
-pub(super) fn of_no_column(name: &str) -> Option<&'static str> {
+/// Why no column may have this name. `None` if one may.
+pub(super) fn column_conflict(name: &str) -> Option<&'static str> {
     match name {
         "tableoid" | "xmin" | "cmin" | "xmax" | "cmax" | "ctid" => {
-            Some("every table of Postgres's has a system column of that name")
+            Some("every table in Postgres has a system column of that name")
         }
-        "rowid" | "oid" | "_rowid_" => Some("SQLite means the number of a row by that name"),
-        // However it is quoted.
-        "true" | "false" => Some("SQLite shows the word instead of the column when a view is read"),
+        "rowid" | "oid" | "_rowid_" => Some("SQLite uses that name for the row id"),
+        // Even if the name is quoted.
+        "true" | "false" => Some("a view in SQLite returns the boolean instead of the column"),
         _ => None,
     }
 }
 
-/// The table whose generations or their indexes are called like this: `t` for `t_g1` and for `t_g1_ix2`. In SQLite they
-/// share one space of names with the stable names.
+/// The table whose generations or indexes have names like `name`: `t` for `t_g1` and for `t_g1_ix2`. In SQLite these names
+/// share a namespace with the stable names.
 pub(crate) fn built_for(name: &str) -> Option<&str> {
-    let table = numbered(name, "_ix", MOST_INDEXES).unwrap_or(name);
-    numbered(table, "_g", MOST_GENERATIONS)
+    let table = numbered(name, "_ix", MAX_INDEX).unwrap_or(name);
+    numbered(table, "_g", MAX_GENERATION)
 }
 
-/// What stands before `mark` and a number from 1 to `most`, if `name` ends like that.
+/// The part of `name` before `mark` and a number from 1 to `most`. `None` if `name` has no such suffix.
 fn numbered<'a>(name: &'a str, mark: &str, most: u32) -> Option<&'a str> {
     let (rest, number) = name.rsplit_once(mark)?;
-    // As we write it: `g01` is nobody's.
+    // Only the canonical form: no generation is named `g01`.
     let number = number.parse::<u32>().ok().filter(|parsed| parsed.to_string() == number)?;
     (1..=most).contains(&number).then_some(rest)
 }
@@ -54,7 +54,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_names_of_generations_and_indexes_are_told_from_others() {
+    fn names_of_generations_and_indexes_are_recognized() {
         for (name, table) in
             [("t_g1", "t"), ("t_g999999", "t"), ("t_g1_ix1", "t"), ("t_g12_ix9999", "t"), ("t_g1_g2", "t_g1")]
         {

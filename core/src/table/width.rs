@@ -1,13 +1,13 @@
-//! How wide a row is in Postgres, which has no row that is larger than a page (PostgreSQL documentation, appendix K, and
-//! "Database Page Layout"). Long texts and the like move out of the row; what has a fixed width can't.
+//! The minimal width of a row in Postgres, where a row must fit into a page (PostgreSQL documentation, appendix K, and
+//! "Database Page Layout"). Postgres moves long values of variable width out of the row, but none of fixed width.
 
 use super::{Column, ColumnType, Presence};
 
-/// The least that a row takes which has a value in each of `columns`, in bytes.
+/// The minimal size in bytes of a row with a value in each of `columns`.
 pub(super) fn least_bytes(columns: &[Column]) -> usize {
     const HEADER: usize = 23;
     const ALIGNMENT: usize = 8;
-    // A row with a NULL in it has a bit for each column.
+    // A row that holds a NULL has a bitmap with a bit for each column.
     let nullable = columns.iter().any(|column| column.presence == Presence::Nullable);
     let bits = if nullable { columns.len().div_ceil(8) } else { 0 };
     let data = columns.iter().fold(0, |end: usize, column| {
@@ -17,12 +17,12 @@ pub(super) fn least_bytes(columns: &[Column]) -> usize {
     ((HEADER + bits).next_multiple_of(ALIGNMENT) + data).next_multiple_of(ALIGNMENT)
 }
 
-/// The fewest bytes that a value of this type takes, and of what their place is a multiple.
+/// The minimal size of a value of this type and its alignment, in bytes.
 fn least_width(column_type: ColumnType) -> (usize, usize) {
     match column_type {
-        // The length of a short value is one byte.
+        // A short value has a header of one byte.
         ColumnType::Text | ColumnType::Bytes => (1, 1),
-        // 0 has no digits, and `{}` no members.
+        // The smallest values: 0, without digits, and `{}`, without members.
         ColumnType::Decimal { .. } => (1 + 2, 1),
         ColumnType::Json => (1 + 4, 1),
         ColumnType::Bool => (1, 1),

@@ -1,5 +1,5 @@
-//! What the laws are tried on: tables with every kind of column, and steps that change them through the public
-//! [`Changes`] alone. `scene` draws steps at random, `values` draws values.
+//! The inputs of the laws: tables with every kind of column, and steps that change them through the public [`Changes`].
+//! `scene` generates random steps, `values` random values.
 
 mod scene;
 mod values;
@@ -11,7 +11,7 @@ pub(crate) use values::Numbers;
 
 use readcast_core::{Change, Changes, ColumnType, Json, RowWriter, TableSpec, Timestamp, Value};
 
-/// The tables that the laws are tried on. Static, because `newer` takes the names of its columns as such.
+/// The tables of the laws. Static, because `newer` takes static names of columns.
 pub(crate) static TABLES: LazyLock<Vec<TableSpec>> = LazyLock::new(|| {
     let money = ColumnType::Decimal { scale: 2 };
     vec![
@@ -70,7 +70,7 @@ pub(crate) enum Write {
     Newer(Value, Value, Vec<(&'static str, Value)>),
 }
 
-/// The changes of these steps. A step that [`Changes`] refuses, such as `add` behind `max`, makes none.
+/// The changes of these steps. A step that [`Changes`] refuses, such as `add` after `max`, has none.
 pub(crate) fn changes(steps: &[Step]) -> Vec<Change> {
     steps.iter().flat_map(|step| step.changes().unwrap_or_default()).collect()
 }

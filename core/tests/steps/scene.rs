@@ -1,4 +1,4 @@
-//! Draws steps. One scene has one table and few of its columns, so that changes meet: what does not meet, commutes.
+//! Random steps. One scene has one table and few of its columns, so that many changes affect the same cell.
 
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -8,7 +8,7 @@ use readcast_core::{Column, ColumnType, Presence, TableSpec, Value};
 use super::values::{Numbers, json, key_values, present, value};
 use super::{Step, TABLES, Write};
 
-/// Steps of every kind, up to `most`.
+/// At most `most` steps of every kind.
 pub(crate) fn steps(numbers: Numbers, most: usize) -> impl Strategy<Value = Vec<Step>> {
     let scene = any_table().prop_flat_map(move |table| {
         let columns =
@@ -18,7 +18,7 @@ pub(crate) fn steps(numbers: Numbers, most: usize) -> impl Strategy<Value = Vec<
     scene.prop_flat_map(move |scene| vec(scene.step(), 0..=most))
 }
 
-/// Up to `most` steps that always compose: each column has one operation of its own, and no row is only updated.
+/// At most `most` steps that always compose: each column has one kind of operation, and no step is an update.
 pub(crate) fn composable_steps(most: usize) -> impl Strategy<Value = Vec<Step>> {
     any_table().prop_flat_map(move |table| {
         let scene = Scene { table, columns: table.data_columns().iter().collect(), numbers: Numbers::Small };
@@ -28,7 +28,7 @@ pub(crate) fn composable_steps(most: usize) -> impl Strategy<Value = Vec<Step>> 
     })
 }
 
-/// Up to `most` steps whose order does not matter: sums, extrema, and `newer` with values that hang on its time alone.
+/// At most `most` steps in any order: sums, extrema, and `newer` with values that depend only on its time.
 pub(crate) fn commuting_steps(most: usize) -> impl Strategy<Value = Vec<Step>> {
     let table = &TABLES[0];
     let columns: Vec<_> = table.data_columns().iter().filter(|column| column.name() != "label").collect();
@@ -49,7 +49,7 @@ fn any_table() -> impl Strategy<Value = &'static TableSpec> {
 #[derive(Clone, Debug)]
 struct Scene {
     table: &'static TableSpec,
-    /// The data columns that are written, beside the required ones.
+    /// The data columns to write besides the required ones.
     columns: Vec<&'static Column>,
     numbers: Numbers,
 }
@@ -90,7 +90,7 @@ impl Scene {
 
     fn update_where(&self) -> impl Strategy<Value = Step> + use<> {
         let (table, numbers) = (self.table.name(), self.numbers);
-        // No row is found by a JSON column.
+        // JSON columns can't select rows.
         let columns: Vec<_> =
             self.table.data_columns().iter().filter(|column| column.column_type() != ColumnType::Json).collect();
         let found_by = select(columns).prop_flat_map(move |column| (Just(column.name()), value(column, numbers)));
@@ -123,7 +123,7 @@ impl Scene {
         prop_oneof![3 => one, 1 => some].boxed()
     }
 
-    /// The writes without which a row can't be created: plain, or as one `newer` group where that is required.
+    /// The writes that creating a row requires: plain, or as one `newer` group if its columns are required.
     fn required(&self) -> BoxedStrategy<Vec<Write>> {
         match self.required_newer() {
             Some(newer) => prop_oneof![self.required_set(), newer].boxed(),
@@ -177,7 +177,7 @@ fn operation(column: &'static Column, numbers: Numbers) -> BoxedStrategy<Write> 
     }
 }
 
-/// A write of the one operation that each of these columns has in a scene where all steps compose.
+/// A write with the one kind of operation that its column has in a scene where all steps compose.
 fn own_operation(columns: Vec<&'static Column>) -> BoxedStrategy<Write> {
     let owns = |column: &&Column| !["at", "tie", "state", "blob"].contains(&column.name());
     let write = |column: &'static Column| {

@@ -1,4 +1,4 @@
-//! Draws values, out of few: equal ones are what makes changes meet.
+//! Random values from small sets, so that many are equal.
 
 use proptest::prelude::*;
 use proptest::sample::select;
@@ -6,16 +6,16 @@ use readcast_core::{Column, ColumnType, Decimal, Json, Presence, Value};
 
 use super::time;
 
-/// How large the numbers are.
+/// The size of the numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Numbers {
-    /// So small that no sum of a test leaves its range.
+    /// No sum of a test leaves its range.
     Small,
-    /// Around the limits, so that most sums do.
+    /// Near the limits: most sums leave their range.
     Extreme,
 }
 
-/// A value for each of these columns of a key.
+/// A value for each of these key columns.
 pub(super) fn key_values(columns: &'static [Column]) -> impl Strategy<Value = Vec<Value>> {
     let value = |column: &Column| match column.column_type() {
         ColumnType::Text => select(vec!["a", "b"]).prop_map_into().boxed(),
@@ -24,7 +24,7 @@ pub(super) fn key_values(columns: &'static [Column]) -> impl Strategy<Value = Ve
     columns.iter().map(value).collect::<Vec<BoxedStrategy<Value>>>()
 }
 
-/// A value that fits the column, NULL now and then where it may be.
+/// A value that fits the column, sometimes NULL if the column allows it.
 pub(super) fn value(column: &'static Column, numbers: Numbers) -> BoxedStrategy<Value> {
     match column.presence() {
         Presence::Nullable => prop_oneof![1 => Just(Value::Null), 5 => present(column, numbers)].boxed(),
@@ -50,12 +50,12 @@ pub(super) fn present(column: &'static Column, numbers: Numbers) -> BoxedStrateg
     }
 }
 
-/// JSON texts: arrays, and others that become the first item of one.
+/// JSON texts: arrays, and other values that become the first item of one.
 pub(super) fn json() -> impl Strategy<Value = Json> {
     select(vec!["1", "[]", "[2.50]", r#"{"k":[3]}"#, r#""]""#]).prop_map(|text| Json::parse(text).expect("JSON"))
 }
 
-/// The widest numbers that a column of scale 2 takes, and what carries a sum just over or under them.
+/// The largest numbers of a column of scale 2, and those that move a sum just over or under them.
 fn extreme_decimals() -> Vec<Decimal> {
     let numbers = ["99999999999999999999999999.99", "99999999999999999999999999.98", "0.01"];
     let numbers = numbers.map(|text| text.parse::<Decimal>().expect("28 digits"));

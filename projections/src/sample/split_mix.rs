@@ -1,7 +1,7 @@
 //! SplitMix64 (Steele, Lea and Flood, "Fast Splittable Pseudorandom Number Generators", OOPSLA 2014), after Sebastiano
 //! Vigna's public-domain <https://prng.di.unimi.it/splitmix64.c>: ten lines instead of a dependency.
 
-/// A stream of numbers that is a pure function of its seed.
+/// A pseudorandom number generator. The numbers are a pure function of the seed.
 #[derive(Clone, Debug)]
 pub(super) struct SplitMix64(u64);
 
@@ -17,9 +17,9 @@ impl SplitMix64 {
         mixed ^ (mixed >> 31)
     }
 
-    /// A number from 0 to `limit - 1`, where `limit` has at most 32 bits.
+    /// A number from 0 to `limit - 1`. `limit` has at most 32 bits.
     pub(super) fn below(&mut self, limit: u64) -> u64 {
-        // The high half, scaled: no division, and a bias of less than one in a million for limits up to 4,000.
+        // Scales the high half instead of dividing. The bias is less than one in a million for limits up to 4,000.
         ((self.next() >> 32) * limit) >> 32
     }
 }
@@ -29,7 +29,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_numbers_are_those_of_the_reference() {
+    fn the_numbers_equal_those_of_the_reference() {
         let mut random = SplitMix64::new(1_234_567);
         let numbers = [(); 3].map(|()| random.next());
         assert_eq!(numbers, [6_457_827_717_110_365_317, 3_203_168_211_198_807_973, 9_817_491_932_198_370_423]);

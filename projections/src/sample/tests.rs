@@ -29,7 +29,7 @@ fn position(offset: usize) -> Position {
 
 fn sample() -> Vec<(String, Envelope<'static>)> {
     let decoded = |(offset, (key, json)): (usize, (String, String))| {
-        // A test may keep its sample for as long as it runs.
+        // Leaks the text, so that the event may borrow it for the whole test.
         let json = json.leak();
         let event = Envelope::from_plain_json(position(offset), None, json.as_bytes());
         (key, event.unwrap_or_else(|error| panic!("{error}: {json}")))
@@ -50,7 +50,7 @@ fn one_seed_gives_one_stream() {
 }
 
 #[test]
-fn totals_are_the_sums_of_their_items_and_refunds_are_part_of_them() {
+fn totals_are_the_sums_of_the_items_and_refunds_do_not_exceed_them() {
     for (key, event) in sample() {
         let order = order(&event);
         let add = |sum: Decimal, item: &Item| sum.checked_add(item.revenue().expect("revenue"));
@@ -64,7 +64,7 @@ fn totals_are_the_sums_of_their_items_and_refunds_are_part_of_them() {
 }
 
 #[test]
-fn ids_are_unique_and_time_goes_forward() {
+fn ids_are_unique_and_timestamps_increase() {
     let sample = sample();
     let ids: BTreeSet<_> = sample.iter().map(|(_, event)| &event.event_id).collect();
     assert_eq!(ids.len(), EVENTS);
@@ -73,7 +73,7 @@ fn ids_are_unique_and_time_goes_forward() {
 }
 
 #[test]
-fn every_order_lives_a_legal_life_and_many_live_at_once() {
+fn every_order_has_a_valid_sequence_of_events_and_many_interleave() {
     let legal = [
         (None, PLACED),
         (Some(PLACED), PAID),
@@ -97,7 +97,7 @@ fn every_order_lives_a_legal_life_and_many_live_at_once() {
 }
 
 #[test]
-fn a_few_products_sell_most_and_nearly_all_customers_buy() {
+fn a_few_products_sell_most_and_nearly_all_customers_order() {
     let mut units = BTreeMap::<String, i32>::new();
     let mut customers = BTreeSet::new();
     for (_, event) in sample() {
@@ -113,21 +113,21 @@ fn a_few_products_sell_most_and_nearly_all_customers_buy() {
 }
 
 #[test]
-fn a_shop_has_as_many_products_as_it_is_told() {
+fn a_shop_has_the_requested_number_of_products() {
     let skus = |orders: Orders| -> BTreeSet<String> {
         let decoded =
             |(_, json): (String, String)| Envelope::from_plain_json(position(0), None, json.leak().as_bytes());
         let events = orders.take(EVENTS).map(|record| decoded(record).expect("an event"));
         events.flat_map(|event| order(&event).items).map(|item| item.sku).collect()
     };
-    assert_eq!(Orders::new(7).products(200).nth(50), Orders::new(7).nth(50), "200 is what it has without being told");
+    assert_eq!(Orders::new(7).products(200).nth(50), Orders::new(7).nth(50), "the default is 200");
     assert_eq!(skus(Orders::new(7).products(1)).len(), 1);
     let thousand = skus(Orders::new(7).products(1_000));
     assert!(thousand.len() > 900 && thousand.len() <= 1_000, "{} products", thousand.len());
 }
 
 #[test]
-fn all_is_projectable_and_the_books_balance() {
+fn every_event_is_projectable_and_the_totals_balance() {
     let tables: Vec<Model> = registry().definitions().iter().map(projected).collect();
     let sum = |model: usize, column: usize| -> Decimal {
         let rows = tables[model].rows(0).values();

@@ -67,7 +67,7 @@ impl Rows {
                 return Ok(None);
             }
             (RowChange::Upsert(cells), None) => cells.into_row(&self.table),
-            (RowChange::Upsert(cells) | RowChange::Update(cells), Some(row)) => cells.onto(row, &self.table),
+            (RowChange::Upsert(cells) | RowChange::Update(cells), Some(row)) => cells.apply_to(row, &self.table),
         };
         let out_of_range = || SpoolError::OutOfRange { table: self.table.name().to_owned() };
         changed.ok_or_else(out_of_range).map(Some)

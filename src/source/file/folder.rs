@@ -1,6 +1,6 @@
-//! What the folder holds: topics, their partitions, and how far each reaches.
+//! The folder of the log: its topics, their partitions, and the extent of each.
 //!
-//! It knows how names and failures of the file system are to be understood, and nothing of subscriptions.
+//! It interprets names and errors of the file system. It knows nothing of subscriptions.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, Metadata};
@@ -12,10 +12,10 @@ use std::sync::{Mutex, PoisonError};
 use readcast_core::TopicPartition;
 
 use super::form::Form;
-use super::lines::{self, Place};
+use super::lines::{self, LinePosition};
 use crate::source::{Extent, Extents, SourceError};
 
-/// Which file it is, under whatever name: device and inode.
+/// The identity of a file under any name: device and inode.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Inode(u64, u64);
 
@@ -24,7 +24,7 @@ impl Inode {
         Self(metadata.dev(), metadata.ino())
     }
 
-    /// The file and what it begins with, for an operator.
+    /// The id of the file's log and its inode, for operators.
     pub(super) fn describe(self, file: &File) -> String {
         let log_id = lines::log_id(file).ok().flatten();
         format!("{}, inode {}", log_id.as_deref().unwrap_or("without a line"), self.1)
@@ -35,25 +35,25 @@ impl Inode {
 #[derive(Debug)]
 pub(super) struct Folder {
     dir: PathBuf,
-    /// How far each file was counted, so that asking again reads only what was added.
-    counted: Mutex<BTreeMap<PathBuf, Counted>>,
-    /// Of which partitions the form was told already.
-    told: Mutex<BTreeMap<TopicPartition, Form>>,
+    /// The lines of each file, counted so far. A repeated question reads only what was appended.
+    counts: Mutex<BTreeMap<PathBuf, LineCount>>,
+    /// The forms of the partitions that were logged already.
+    logged_forms: Mutex<BTreeMap<TopicPartition, Form>>,
 }
 
 #[derive(Debug)]
-struct Counted {
+struct LineCount {
     inode: Inode,
     log_id: Option<String>,
-    end: Place,
+    end: LinePosition,
 }
 
 impl Folder {
     pub(super) fn new(dir: PathBuf) -> Self {
-        Self { dir, counted: Mutex::default(), told: Mutex::default() }
+        Self { dir, counts: Mutex::default(), logged_forms: Mutex::default() }
     }
 
-    /// The partitions of `topics` and their files, sorted. Files with other names are no business of ours.
+    /// The partitions of `topics` and their files, sorted. Files with other names are ignored.
     pub(super) fn partitions(&self, topics: &[String]) -> Result<BTreeMap<TopicPartition, PathBuf>, SourceError> {
         let mut partitions = BTreeMap::new();
         for topic in topics {
@@ -69,7 +69,7 @@ impl Folder {
         Ok(partitions)
     }
 
-    /// How far each partition of `topics` reaches. Reads what was not counted yet.
+    /// The extent of each partition of `topics`. Reads the lines that were not counted yet.
     pub(super) fn extents(&self, topics: &[String]) -> Result<Extents, SourceError> {
         let extent = |(partition, path)| Ok((partition, self.extent(path)?));
         self.partitions(topics)?.into_iter().map(extent).collect()
@@ -78,25 +78,25 @@ impl Folder {
     fn extent(&self, path: PathBuf) -> Result<Extent, SourceError> {
         let (file, metadata) = open(&path)?;
         refuse_foreign(&path, &file)?;
-        let counted = self.count(&path, &file, &metadata).map_err(|error| read_error(&path, &error))?;
-        let extent = Extent { start: 0, end: counted.end.next_offset, log_id: counted.log_id.clone() };
-        self.counted.lock().unwrap_or_else(PoisonError::into_inner).insert(path, counted);
+        let count = self.count(&path, &file, &metadata).map_err(|error| read_error(&path, &error))?;
+        let extent = Extent { start: 0, end: count.end.next_offset, log_id: count.log_id.clone() };
+        self.counts.lock().unwrap_or_else(PoisonError::into_inner).insert(path, count);
         Ok(extent)
     }
 
-    /// Which form the files of each of `topics` have, for an operator. Reads each up to the line that tells.
+    /// The form of the files of each topic, a line for operators each. Reads each file up to the line that decides.
     pub(super) fn forms(&self, topics: &[String]) -> Result<Vec<String>, SourceError> {
         let mut found = BTreeMap::<String, BTreeMap<Form, Vec<String>>>::new();
         for (partition, path) in self.partitions(topics)? {
             let (file, _) = open(&path)?;
-            let form = lines::form_before(&file, Place::END).map_err(|error| read_error(&path, &error))?;
+            let form = lines::form_before(&file, LinePosition::END).map_err(|error| read_error(&path, &error))?;
             let forms = found.entry(partition.topic.to_string()).or_default();
             forms.entry(form).or_default().push(partition.partition.to_string());
         }
         Ok(found.into_iter().map(|(topic, forms)| self.describe(&topic, &forms)).collect())
     }
 
-    /// `events/orders: key, tab, value`, or each form with its partitions where there are several.
+    /// `events/orders: key, tab, value`. Several forms are listed with their partitions.
     fn describe(&self, topic: &str, forms: &BTreeMap<Form, Vec<String>>) -> String {
         let of_partitions = |(form, partitions): (&Form, &Vec<String>)| match forms.len() {
             1 => form.to_string(),
@@ -106,37 +106,41 @@ impl Folder {
         format!("{}: {}", self.dir.join(topic).display(), forms.join("; "))
     }
 
-    /// Logs the form of a partition's file once it is decided: of the first of each topic, and of those that differ from it.
-    pub(super) fn tell(&self, partition: &TopicPartition, form: Form) {
-        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
-        if form == Form::Undecided || told.contains_key(partition) {
+    /// Logs the form of a partition's file once it is decided, for the first file of each topic and for those that differ from
+    /// it.
+    pub(super) fn log_form(&self, partition: &TopicPartition, form: Form) {
+        let mut logged = self.logged_forms.lock().unwrap_or_else(PoisonError::into_inner);
+        if form == Form::Undecided || logged.contains_key(partition) {
             return;
         }
         let folder = self.dir.join(&*partition.topic);
-        let first = told.iter().find(|(other, _)| other.topic == partition.topic).map(|(_, form)| *form);
+        let first = logged.iter().find(|(other, _)| other.topic == partition.topic).map(|(_, form)| *form);
         match first {
-            None => tracing::info!("{}: {form}", folder.display()),
+            None => tracing::info!("the lines of {} have the form: {form}", folder.display()),
             Some(first) if first != form => {
                 let file = folder.join(format!("{}.ndjson", partition.partition));
-                tracing::warn!("{}: {form}, and other files of the topic: {first}", file.display());
+                tracing::warn!(
+                    "the lines of {} have the form: {form}; those of the topic's other files: {first}",
+                    file.display()
+                );
             }
             Some(_) => {}
         }
-        told.insert(partition.clone(), form);
+        logged.insert(partition.clone(), form);
     }
 
-    fn count(&self, path: &Path, file: &File, metadata: &Metadata) -> io::Result<Counted> {
+    fn count(&self, path: &Path, file: &File, metadata: &Metadata) -> io::Result<LineCount> {
         let inode = Inode::of(metadata);
         let log_id = lines::log_id(file)?;
-        let known = {
-            let counted = self.counted.lock().unwrap_or_else(PoisonError::into_inner);
-            counted.get(path).filter(|known| known.inode == inode && known.log_id == log_id).map(|known| known.end)
+        let counted = {
+            let counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
+            counts.get(path).filter(|count| count.inode == inode && count.log_id == log_id).map(|count| count.end)
         };
-        let from = match known {
+        let from = match counted {
             Some(end) if end.byte <= metadata.len() && end.begins_line(file)? => end,
-            _ => Place::default(),
+            _ => LinePosition::default(),
         };
-        Ok(Counted { inode, log_id, end: from.seek(file, i64::MAX)? })
+        Ok(LineCount { inode, log_id, end: from.seek(file, i64::MAX)? })
     }
 
     fn listing_error(&self, topic: &str, folder: &Path, error: &io::Error) -> SourceError {
@@ -144,43 +148,43 @@ impl Folder {
             ErrorKind::NotFound if self.dir.is_dir() => SourceError::NoTopic(topic.to_owned()),
             ErrorKind::NotFound => SourceError::Unavailable {
                 doing: format!("listing the topics in {}", self.dir.display()),
-                reason: "there is no such folder, or not yet".to_owned(),
+                reason: "the folder does not exist".to_owned(),
             },
             _ => read_error(folder, error),
         }
     }
 }
 
-/// The number in `<number>.ndjson`, in its one usual form: `07` beside `7` would be two files of one partition.
+/// The number in `<number>.ndjson`. Only in its canonical form: `07` beside `7` would be two files of one partition.
 fn partition_number(path: &Path) -> Option<i32> {
     let stem = path.file_name()?.to_str()?.strip_suffix(".ndjson")?;
     stem.parse().ok().filter(|number: &i32| *number >= 0 && number.to_string() == stem)
 }
 
-/// Opens the file of a partition.
+/// Opens the file of a partition for reading.
 pub(super) fn open(path: &Path) -> Result<(File, Metadata), SourceError> {
     let failed = |error| read_error(path, &error);
-    // Asked before opening, because opening a pipe waits for its writer.
+    // Checked before opening, because opening a pipe waits for its writer.
     if !fs::metadata(path).map_err(failed)?.is_file() {
-        return Err(refused(path, "it is not a regular file".to_owned()));
+        return Err(refused(path, "the path is not a regular file".to_owned()));
     }
     let file = File::open(path).map_err(failed)?;
     let metadata = file.metadata().map_err(failed)?;
     Ok((file, metadata))
 }
 
-/// Refuses a file whose beginning says that it is not UTF-8: none of its lines could be read.
+/// Refuses a file that begins with the byte order mark of an encoding other than UTF-8: none of its lines is readable.
 pub(super) fn refuse_foreign(path: &Path, file: &File) -> Result<(), SourceError> {
     match lines::foreign_encoding(file).map_err(|error| read_error(path, &error))? {
         Some(encoding) => {
-            let reason = format!("it begins with the byte order mark of {encoding}; write it again as UTF-8");
+            let reason = format!("the file begins with the byte order mark of {encoding}: convert it to UTF-8");
             Err(refused(path, reason))
         }
         None => Ok(()),
     }
 }
 
-/// A failure to read `path` as an error of the source.
+/// The source's error for a failure to read `path`.
 pub(super) fn read_error(path: &Path, error: &io::Error) -> SourceError {
     match error.kind() {
         ErrorKind::PermissionDenied | ErrorKind::NotADirectory => refused(path, error.to_string()),
@@ -188,7 +192,7 @@ pub(super) fn read_error(path: &Path, error: &io::Error) -> SourceError {
     }
 }
 
-/// What is in `path` can't be read as a log, now or later.
+/// The source's error for a `path` that is not readable as a log, now or later.
 pub(super) fn refused(path: &Path, reason: String) -> SourceError {
     SourceError::Refused { doing: reading(path), reason }
 }
@@ -212,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn counting_goes_on_where_it_ended() {
+    fn counting_continues_where_it_ended() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("0.ndjson");
         let folder = Folder::new(dir.path().to_owned());
@@ -223,8 +227,8 @@ mod tests {
         assert_eq!(end(""), 0);
         assert_eq!(end("a\nb\nc"), 2);
         assert_eq!(end("a\nb\ncd\ne\n"), 4);
-        assert_eq!(end("a\n"), 1, "it became shorter");
+        assert_eq!(end("a\n"), 1, "the file became shorter");
         assert_eq!(end("b\nc\nd\n"), 3, "another log");
-        assert_eq!(end("b\ncdefg\nh\n"), 3, "no line begins where the count ended");
+        assert_eq!(end("b\ncdefg\nh\n"), 3, "no line begins at the end of the count");
     }
 }

@@ -1,8 +1,8 @@
-//! What a line is: key, tab and value, or a value alone.
+//! The form of a line: key, tab and value, or only a value.
 //!
-//! That is decided once for a file, by the first of its lines that can be only one of the two. It depends on the lines up to
-//! there alone, so it stays as the file grows, and a record means the same after a restart and in a rebuild. Up to that
-//! line, and where a line of the other form can be nothing else, lines are read one by one, as version 0.1.0 read all.
+//! The first line that fits only one form decides the form of the file. The decision depends only on the lines up to that
+//! one. Thus it stays the same as the file grows, and a record has the same meaning after a restart and in a rebuild. Lines
+//! before the decision, and lines that fit only the other form, are interpreted one by one, as version 0.1.0 did for all.
 
 use std::fmt;
 
@@ -12,37 +12,37 @@ use serde::de::IgnoredAny;
 /// The form of a file's lines.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Form {
-    /// No line so far can be only one of the two.
+    /// Every line so far fits both forms or neither.
     #[default]
     Undecided,
-    /// As `kcat -K '\t'` writes them, with nothing before the tab where there is no key.
+    /// Lines as `kcat -K '\t'` writes them. Without a key, the line begins with the tab.
     KeyTabValue,
-    /// JSON objects.
+    /// Each line is a JSON object.
     ValueAlone,
 }
 
-/// A line, taken apart.
+/// The parts of a line.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Parts {
     pub(super) key: Option<Bytes>,
     pub(super) value: Bytes,
-    /// What is odd about the line: it may be why the value is no event.
+    /// What is unusual about the line. It may explain why the value is not an event.
     pub(super) remark: Option<&'static str>,
 }
 
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
 impl Form {
-    /// The form after `line`, the next one of the file.
+    /// The form after `line`, the next line of the file.
     pub(super) fn after(self, line: &[u8]) -> Self {
-        if self == Self::Undecided { told_by(line) } else { self }
+        if self == Self::Undecided { form_of(line) } else { self }
     }
 
-    /// What `line` holds in a file of this form.
+    /// The parts of `line` in a file of this form.
     pub(super) fn split(self, line: Bytes) -> Parts {
         let tab = match self {
             _ if !line.starts_with(b"{") => tab_from(&line, 0),
-            Self::KeyTabValue => tab_behind_key(&line),
+            Self::KeyTabValue => tab_after_key(&line),
             Self::ValueAlone | Self::Undecided => None,
         };
         let remark = self.remark(&line, tab.is_some());
@@ -60,21 +60,19 @@ impl Form {
             return Some("the line is empty");
         }
         if line.starts_with(BYTE_ORDER_MARK) {
-            return Some("the line begins with a byte order mark, as where files were joined");
+            return Some("the line begins with a byte order mark, which happens when files are concatenated");
         }
         match (self, has_key) {
             (Self::KeyTabValue, true) => None,
             (Self::KeyTabValue, false) => {
-                Some("the file's lines are key, tab, value, and this one has no tab behind a key")
+                Some("the file's lines are key, tab, value, but this line has no tab after a key")
             }
-            (Self::ValueAlone, true) => Some("the file's lines are values alone, and this one has a tab"),
+            (Self::ValueAlone, true) => Some("the file's lines are values without keys, but this line has a tab"),
             (Self::ValueAlone, false) if line.contains(&b'\t') => {
-                Some("the file's lines are values alone, and this one has a tab")
+                Some("the file's lines are values without keys, but this line has a tab")
             }
             (Self::ValueAlone, false) => None,
-            (Self::Undecided, _) => {
-                Some("the file's first lines do not tell whether its lines are key, tab, value or values alone")
-            }
+            (Self::Undecided, _) => Some("the file's first lines do not show whether its lines have keys"),
         }
     }
 }
@@ -82,19 +80,19 @@ impl Form {
 impl fmt::Display for Form {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Undecided => "not told by its lines so far",
+            Self::Undecided => "undecided by the lines so far",
             Self::KeyTabValue => "key, tab, value",
-            Self::ValueAlone => "value alone",
+            Self::ValueAlone => "value without key",
         })
     }
 }
 
-/// `line`, the first of its file, without the byte order mark that editors put there.
+/// `line`, the first of its file, without the byte order mark that some editors write.
 pub(super) fn without_mark(line: &[u8]) -> &[u8] {
     line.strip_prefix(BYTE_ORDER_MARK).unwrap_or(line)
 }
 
-/// What a file that begins with `beginning` is written in, if that is not UTF-8.
+/// The encoding of a file that begins with `beginning`, if it is not UTF-8.
 pub(super) fn foreign_encoding(beginning: &[u8]) -> Option<&'static str> {
     match beginning {
         [0xff, 0xfe, 0, 0, ..] | [0, 0, 0xfe, 0xff, ..] => Some("UTF-32"),
@@ -103,8 +101,8 @@ pub(super) fn foreign_encoding(beginning: &[u8]) -> Option<&'static str> {
     }
 }
 
-/// The one form that a file with this line can have. Neither an empty line nor one that is no event in either form says so.
-fn told_by(line: &[u8]) -> Form {
+/// The only form that this line fits. `Undecided` for an empty line and for a line that is not an event in either form.
+fn form_of(line: &[u8]) -> Form {
     let key_by_its_value = || tab_from(line, 0).is_some_and(|tab| is_object(&line[tab + 1..]));
     if !line.starts_with(b"{") {
         return match () {
@@ -115,7 +113,7 @@ fn told_by(line: &[u8]) -> Form {
     }
     match object_end(line) {
         Some(end) if line[end..].trim_ascii().is_empty() => {
-            // A tab at the end may be the one before the empty value of a tombstone.
+            // A tab at the end may precede the empty value of a tombstone.
             if line[end..].contains(&b'\t') { Form::Undecided } else { Form::ValueAlone }
         }
         Some(end) if tab_from(line, end).is_some() => Form::KeyTabValue,
@@ -124,9 +122,9 @@ fn told_by(line: &[u8]) -> Form {
     }
 }
 
-/// The tab between the key and the value of a line that begins with a brace. A key of JSON may hold tabs of its own; without
-/// a tab behind it, the object is the value. A brace may also begin a key that is no JSON, but not where no event follows.
-fn tab_behind_key(line: &[u8]) -> Option<usize> {
+/// The tab between key and value of a line that begins with a brace. A JSON key may contain tabs; if no tab follows it, the
+/// object is the value. A key that begins with a brace but is not JSON is recognized only if an event follows the tab.
+fn tab_after_key(line: &[u8]) -> Option<usize> {
     let first = tab_from(line, 0)?;
     match object_end(line) {
         Some(end) => tab_from(line, end),
@@ -138,7 +136,7 @@ fn tab_from(line: &[u8], start: usize) -> Option<usize> {
     line[start..].iter().position(|&byte| byte == b'\t').map(|tab| start + tab)
 }
 
-/// Where the JSON value ends with which `line` begins.
+/// The end of the JSON value at the beginning of `line`.
 fn object_end(line: &[u8]) -> Option<usize> {
     let mut values = serde_json::Deserializer::from_slice(line).into_iter::<IgnoredAny>();
     values.next()?.ok()?;
@@ -161,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn a_form_is_told_by_the_first_line_that_can_have_no_other() {
+    fn the_first_line_that_fits_one_form_decides() {
         let lines = [
             ("{\"a\":1}", ValueAlone),
             (" {\"a\":1} ", ValueAlone),
@@ -194,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_of_json_ends_where_its_object_does() {
+    fn a_json_key_ends_with_its_object() {
         let row = |key: &str, value: &str| (Some(key.to_owned()), value.to_owned(), false);
         assert_eq!(parts(KeyTabValue, "{\"k\":1}\t{\"a\":1}"), row("{\"k\":1}", "{\"a\":1}"));
         assert_eq!(parts(KeyTabValue, "{\"k\":\t1}\t{\"a\":\t1}"), row("{\"k\":\t1}", "{\"a\":\t1}"));
@@ -205,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_of_the_other_form_is_remarked_on() {
+    fn a_line_of_the_other_form_has_a_remark() {
         for line in ["neither", "{\"a\":1}", "{\"a\":\t1}", ""] {
             assert_eq!(parts(KeyTabValue, line), (None, line.to_owned(), true), "{line}");
         }
@@ -215,8 +213,8 @@ mod tests {
         assert!(parts(KeyTabValue, "\u{feff}k\t{}").2 && parts(ValueAlone, "\u{feff}{}").2);
     }
 
-    /// What version 0.1.0 did with every line.
-    fn as_before(line: &str) -> (Option<&str>, &str) {
+    /// The interpretation of version 0.1.0.
+    fn as_version_0_1_0(line: &str) -> (Option<&str>, &str) {
         match line.split_once('\t').filter(|_| !line.starts_with('{')) {
             Some((key, value)) => (Some(key).filter(|key| !key.is_empty()), value),
             None => (None, line),
@@ -224,14 +222,14 @@ mod tests {
     }
 
     #[test]
-    fn what_was_an_event_in_any_form_has_the_key_and_value_that_it_had() {
+    fn an_event_of_either_form_keeps_the_key_and_value_of_version_0_1_0() {
         let seed = fastrand::u64(..);
         let mut random = fastrand::Rng::with_seed(seed);
         let pieces = ["{", "}", "\t", "\"", ":", "1", " ", "k", "{}", "{\"a\":1}", "\\", ",", "\"k\":"];
         for _ in 0..50_000 {
             let line: String = (0..random.usize(0..9)).map(|_| pieces[random.usize(0..pieces.len())]).collect();
-            let (key, value) = as_before(&line);
-            // A tab at the end of a line that begins with an object was passed over, and is the one behind a key now.
+            let (key, value) = as_version_0_1_0(&line);
+            // Version 0.1.0 ignored a tab at the end of a line that begins with an object. Now this tab follows a key.
             if !is_object(value.as_bytes())
                 || (line.starts_with('{') && line.trim_ascii_end().len() < line.trim_end_matches([' ']).len())
             {

@@ -1,7 +1,7 @@
-//! Lines as records: where they begin in a file and where they end. What key and value they hold is known to `form`.
+//! Splits a file into lines and makes records of them. `form` splits a line into key and value.
 //!
-//! A line ends with its newline; what follows the last one is not an event yet. This file reads what it is told to and
-//! knows nothing of topics, of following a file, or of what its absence means.
+//! A line ends with a newline; the text after the last newline is not a record yet. This file reads the ranges that its
+//! caller asks for. It knows nothing of topics, of following a file, or of missing files.
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, ErrorKind, Read};
@@ -13,33 +13,33 @@ use sha2::{Digest, Sha256};
 use super::form::{self, Form, Parts};
 use crate::source::Record;
 
-/// What is read at once: large enough that reading costs little, small enough to do between two other tasks.
+/// The size of one read: large enough to be efficient, small enough not to delay other tasks of the thread.
 pub(super) const BLOCK_BYTES: usize = 256 * 1024;
 
-/// Where a line begins.
+/// The beginning of a line.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Place {
-    /// Its offset.
+pub(super) struct LinePosition {
+    /// The line's offset.
     pub(super) next_offset: i64,
-    /// The file's bytes before it.
+    /// The number of bytes before the line.
     pub(super) byte: u64,
 }
 
-impl Place {
-    /// Behind whatever a file holds.
+impl LinePosition {
+    /// A position after the end of every file.
     pub(super) const END: Self = Self { next_offset: i64::MAX, byte: u64::MAX };
 
-    fn pass(&mut self, line: usize) {
+    fn advance(&mut self, line_bytes: usize) {
         self.next_offset += 1;
-        self.byte += line as u64;
+        self.byte += line_bytes as u64;
     }
 
-    /// Whether a line begins here in `file`, as it did once.
+    /// Whether a line of `file` begins at this position.
     pub(super) fn begins_line(self, file: &File) -> io::Result<bool> {
         Ok(self.byte == 0 || read(file, self.byte - 1, 1)? == b"\n")
     }
 
-    /// The line `offset`, looked for from here on, or the file's end when there are not as many.
+    /// The position of the line `offset`, searched from this position on. The end of the last line if the file has fewer lines.
     pub(super) fn seek(mut self, file: &File, offset: i64) -> io::Result<Self> {
         let mut read_to = self.byte;
         while self.next_offset < offset {
@@ -61,7 +61,7 @@ impl Place {
     }
 }
 
-/// Up to `length` bytes from `start` on: fewer only at the file's end.
+/// `length` bytes from `start` on, or fewer at the end of the file.
 pub(super) fn read(file: &File, start: u64, length: usize) -> io::Result<Vec<u8>> {
     let mut block = vec![0; length];
     let mut filled = 0;
@@ -77,7 +77,7 @@ pub(super) fn read(file: &File, start: u64, length: usize) -> io::Result<Vec<u8>
     Ok(block)
 }
 
-/// What tells the log in `file` from another: the beginning of `head -n 1 FILE | sha256sum`. None before there is a line.
+/// The id of the log in `file`: the first 32 digits of `head -n 1 FILE | sha256sum`. `None` without a complete line.
 pub(super) fn log_id(file: &File) -> io::Result<Option<String>> {
     let mut digest = Sha256::new();
     let mut read_to = 0;
@@ -96,27 +96,27 @@ pub(super) fn log_id(file: &File) -> io::Result<Option<String>> {
     Ok(Some(digest.finalize()[..16].iter().map(|byte| format!("{byte:02x}")).collect()))
 }
 
-/// The complete lines of `block`, which begins at `place`, as records; `place` moves behind them, and `form` becomes what
-/// they tell.
+/// The records of the complete lines of `block`, which begins at `position`. Advances `position` to the end of these lines
+/// and updates `form`.
 ///
-/// Keys and values are slices of the block: no copy a line, and the block lives as long as any record of it.
-pub(super) fn records(block: &Bytes, place: &mut Place, form: &mut Form) -> Vec<Record> {
+/// Keys and values are slices of the block. Lines are not copied, and the block lives as long as any of its records.
+pub(super) fn records(block: &Bytes, position: &mut LinePosition, form: &mut Form) -> Vec<Record> {
     let mut records = Vec::new();
     let mut start = 0;
     while let Some(line) = first_line(&block[start..]) {
-        let text = text(&block[start..start + line], place.byte == 0);
+        let text = text(&block[start..start + line], position.byte == 0);
         *form = form.after(text);
         let Parts { key, value, remark } = form.split(block.slice_ref(text));
-        records.push(Record { offset: place.next_offset, key, value: Some(value), remark, ..Record::default() });
-        place.pass(line);
+        records.push(Record { offset: position.next_offset, key, value: Some(value), remark, ..Record::default() });
+        position.advance(line);
         start += line;
     }
     records
 }
 
-/// The form that the lines of `file` before `place` tell.
-pub(super) fn form_before(file: &File, place: Place) -> io::Result<Form> {
-    let mut lines = BufReader::with_capacity(BLOCK_BYTES, Reader { file, byte: 0 }.take(place.byte));
+/// The form of `file`, inferred from the lines before `position`.
+pub(super) fn form_before(file: &File, position: LinePosition) -> io::Result<Form> {
+    let mut lines = BufReader::with_capacity(BLOCK_BYTES, Reader { file, byte: 0 }.take(position.byte));
     let (mut form, mut line, mut is_first) = (Form::default(), Vec::new(), true);
     while form == Form::Undecided && lines.read_until(b'\n', &mut line)? > 0 && line.ends_with(b"\n") {
         form = form.after(text(&line, is_first));
@@ -126,19 +126,19 @@ pub(super) fn form_before(file: &File, place: Place) -> io::Result<Form> {
     Ok(form)
 }
 
-/// What the whole of `file` is written in, if that is not UTF-8.
+/// The encoding of `file`, if its byte order mark shows that it is not UTF-8.
 pub(super) fn foreign_encoding(file: &File) -> io::Result<Option<&'static str>> {
     read(file, 0, 4).map(|beginning| form::foreign_encoding(&beginning))
 }
 
-/// What a line says, without its end, and without the mark before the first of a file.
+/// A line without its line break. The first line of a file is also stripped of its byte order mark.
 fn text(line: &[u8], is_first: bool) -> &[u8] {
     let text = line.strip_suffix(b"\n").unwrap_or(line);
     let text = text.strip_suffix(b"\r").unwrap_or(text);
     if is_first { form::without_mark(text) } else { text }
 }
 
-/// Reads a file that others read too, from a place of its own.
+/// A reader with its own position in a shared file.
 struct Reader<'a> {
     file: &'a File,
     byte: u64,
@@ -152,9 +152,9 @@ impl Read for Reader<'_> {
     }
 }
 
-/// How long the first line of `bytes` is with its newline, if that is there.
+/// The length of the first line of `bytes` with its newline. `None` without a newline.
 fn first_line(bytes: &[u8]) -> Option<usize> {
-    // The standard library searches for a byte many at a time, but offers that only to readers.
+    // `skip_until` searches with memchr, which the standard library offers only for readers.
     let mut rest = bytes;
     let length = rest.skip_until(b'\n').unwrap_or(0);
     bytes[..length].ends_with(b"\n").then_some(length)
@@ -164,12 +164,12 @@ fn first_line(bytes: &[u8]) -> Option<usize> {
 mod tests {
     use super::*;
 
-    fn parse(text: &str) -> (Vec<(i64, Option<String>, String)>, Place) {
+    fn parse(text: &str) -> (Vec<(i64, Option<String>, String)>, LinePosition) {
         let text_of = |bytes: &Bytes| String::from_utf8(bytes.to_vec()).unwrap();
-        let mut place = Place::default();
-        let records = records(&Bytes::copy_from_slice(text.as_bytes()), &mut place, &mut Form::default());
+        let mut position = LinePosition::default();
+        let records = records(&Bytes::copy_from_slice(text.as_bytes()), &mut position, &mut Form::default());
         let row = |r: &Record| (r.offset, r.key.as_ref().map(text_of), text_of(r.value.as_ref().unwrap()));
-        (records.iter().map(row).collect(), place)
+        (records.iter().map(row).collect(), position)
     }
 
     fn file(text: &str) -> File {
@@ -196,49 +196,49 @@ mod tests {
 
     #[test]
     fn a_carriage_return_belongs_to_the_newline() {
-        let (rows, place) = parse("k\t{}\r\n\r\n{}\r");
+        let (rows, position) = parse("k\t{}\r\n\r\n{}\r");
         assert_eq!(rows, [(0, Some("k".into()), "{}".into()), (1, None, String::new())]);
-        assert_eq!(place, Place { next_offset: 2, byte: 8 });
+        assert_eq!(position, LinePosition { next_offset: 2, byte: 8 });
     }
 
     #[test]
-    fn a_byte_order_mark_is_passed_over_at_the_beginning_of_a_file_alone() {
-        let (rows, place) = parse("\u{feff}k\t{}\n\u{feff}k\t{}\n");
+    fn a_byte_order_mark_is_ignored_only_at_the_beginning_of_a_file() {
+        let (rows, position) = parse("\u{feff}k\t{}\n\u{feff}k\t{}\n");
         let row = |offset, key: &str| (offset, Some(key.to_owned()), "{}".to_owned());
         assert_eq!(rows, [row(0, "k"), row(1, "\u{feff}k")]);
-        assert_eq!(place, Place { next_offset: 2, byte: 16 });
+        assert_eq!(position, LinePosition { next_offset: 2, byte: 16 });
         assert_eq!(parse("\u{feff}\n{}\n").0, [(0, None, String::new()), (1, None, "{}".to_owned())]);
         assert_eq!(foreign_encoding(&file("\u{feff}{}\n")).unwrap(), None);
     }
 
     #[test]
-    fn the_form_before_a_place_is_the_one_that_reading_up_to_there_told() {
+    fn the_form_before_a_position_equals_the_form_after_reading_up_to_it() {
         let json_keys = "\n\u{feff}\nneither\r\n{\"k\":1}\t{}\r\n{}\n";
         for text in [json_keys, "\u{feff}{}\nk\t{}\n", "", "a\nb\n", "{\"k\":1}\t{}"] {
             let (file, block) = (file(text), Bytes::copy_from_slice(text.as_bytes()));
             for ends in (0..=text.len()).filter(|ends| *ends == 0 || text.as_bytes()[ends - 1] == b'\n') {
-                let (mut place, mut form) = (Place::default(), Form::default());
-                records(&block.slice(..ends), &mut place, &mut form);
+                let (mut position, mut form) = (LinePosition::default(), Form::default());
+                records(&block.slice(..ends), &mut position, &mut form);
                 assert_eq!(form_before(&file, place).unwrap(), form, "{text:?} up to {ends}");
             }
         }
     }
 
     #[test]
-    fn a_place_is_found_in_the_middle_and_across_blocks() {
+    fn a_position_is_found_in_the_middle_and_across_blocks() {
         let long = "x".repeat(BLOCK_BYTES);
         let file = file(&format!("{long}\nab\n{long}\nunfinished"));
         let block = BLOCK_BYTES as u64;
-        let start = Place::default();
+        let start = LinePosition::default();
         assert_eq!(start.seek(&file, 0).unwrap(), start);
-        assert_eq!(start.seek(&file, 1).unwrap(), Place { next_offset: 1, byte: block + 1 });
+        assert_eq!(start.seek(&file, 1).unwrap(), LinePosition { next_offset: 1, byte: block + 1 });
         let second = start.seek(&file, 2).unwrap();
-        assert_eq!(second, Place { next_offset: 2, byte: block + 4 });
-        let end = Place { next_offset: 3, byte: 2 * block + 5 };
+        assert_eq!(second, LinePosition { next_offset: 2, byte: block + 4 });
+        let end = LinePosition { next_offset: 3, byte: 2 * block + 5 };
         assert_eq!(start.seek(&file, i64::MAX).unwrap(), end);
         assert_eq!(second.seek(&file, i64::MAX).unwrap(), end);
         assert!(end.begins_line(&file).unwrap());
-        assert!(!Place { byte: end.byte + 1, ..end }.begins_line(&file).unwrap());
+        assert!(!LinePosition { byte: end.byte + 1, ..end }.begins_line(&file).unwrap());
     }
 
     #[test]

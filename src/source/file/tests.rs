@@ -1,4 +1,4 @@
-//! The subscription to a folder, from outside.
+//! Tests of subscriptions to a folder.
 
 mod altered;
 mod forms;
@@ -37,7 +37,7 @@ impl Log {
         file.write_all(text.as_bytes()).unwrap();
     }
 
-    /// Puts another file in the place of `name`, as an editor does.
+    /// Replaces `name` with another file, as an editor does.
     fn replace(&self, name: &str, text: &str) {
         self.append("new", text);
         fs::rename(self.path("new"), self.path(name)).unwrap();
@@ -47,7 +47,7 @@ impl Log {
         self.source.subscribe("group", &["orders"]).await.unwrap()
     }
 
-    /// A subscription with partition 0 alone, started at `next_offset`.
+    /// A subscription with only partition 0, started at `next_offset`.
     async fn started(&self, next_offset: i64) -> Box<dyn Subscription> {
         let mut subscription = self.subscribe().await;
         assert_eq!(assigned(&mut subscription).await, [orders(0)]);
@@ -64,9 +64,9 @@ async fn next(subscription: &mut Box<dyn Subscription>) -> Result<SourceEvent, S
     tokio::time::timeout(Duration::from_secs(10), subscription.next()).await.expect("an event in time")
 }
 
-/// Nothing for longer than two of the longest pauses.
+/// Checks that there is no event for longer than two of the longest pauses.
 async fn quiet(subscription: &mut Box<dyn Subscription>) {
-    let event = tokio::time::timeout(LONGEST_PAUSE * 3, subscription.next()).await;
+    let event = tokio::time::timeout(MAX_PAUSE * 3, subscription.next()).await;
     assert!(event.is_err(), "{event:?}");
 }
 
@@ -84,7 +84,7 @@ async fn batch(subscription: &mut Box<dyn Subscription>) -> Batch {
     }
 }
 
-/// The next batch as offsets and values.
+/// The offsets and values of the next batch.
 async fn rows(subscription: &mut Box<dyn Subscription>) -> Vec<(i64, String)> {
     let text = |record: &crate::source::Record| String::from_utf8(record.value.clone().unwrap().to_vec()).unwrap();
     batch(subscription).await.records.iter().map(|record| (record.offset, text(record))).collect()
@@ -113,23 +113,23 @@ async fn extents_count_complete_lines() {
 }
 
 #[tokio::test]
-async fn a_missing_topic_and_a_missing_folder_are_told_apart() {
+async fn a_missing_topic_and_a_missing_folder_are_different_errors() {
     let log = Log::new(&[]);
     let no_topic = SourceError::NoTopic("payments".into());
     assert_eq!(log.source.extents(&["orders", "payments"]).await.unwrap_err(), no_topic);
     let mut subscription = log.source.subscribe("group", &["payments"]).await.unwrap();
     assert_eq!(next(&mut subscription).await.unwrap_err(), no_topic);
     fs::create_dir(log.dir.path().join("payments")).unwrap();
-    assert_eq!(assigned(&mut subscription).await, [], "it may appear");
+    assert_eq!(assigned(&mut subscription).await, [], "the topic may be created later");
 
     let nowhere = FileSource::new(log.dir.path().join("nowhere"));
     let error = nowhere.extents(&["orders"]).await.unwrap_err();
     assert!(matches!(error, SourceError::Unavailable { .. }), "{error:?}");
-    assert!(error.to_string().ends_with("nowhere: there is no such folder, or not yet"), "{error}");
+    assert!(error.to_string().ends_with("nowhere: the folder does not exist"), "{error}");
 }
 
 #[tokio::test]
-async fn what_is_no_file_is_refused() {
+async fn a_folder_in_place_of_a_file_is_refused() {
     let log = Log::new(&[]);
     fs::create_dir(log.path("0.ndjson")).unwrap();
     let error = log.source.extents(&["orders"]).await.unwrap_err();
@@ -239,9 +239,9 @@ async fn a_line_larger_than_a_block_is_one_record() {
 }
 
 #[tokio::test]
-async fn a_line_without_end_is_refused() {
+async fn a_line_beyond_the_length_limit_is_refused() {
     let log = Log::new(&[("0.ndjson", "a\n")]);
-    // A hole of zeros: long, without a newline, and of no size on the disk.
+    // A sparse file: long, without a newline, and without blocks on the disk.
     OpenOptions::new().write(true).open(log.path("0.ndjson")).unwrap().set_len(65 * 1024 * 1024).unwrap();
     let mut subscription = log.started(0).await;
     assert_eq!(rows(&mut subscription).await, [row(0, "a")]);

@@ -1,9 +1,9 @@
-//! The room for records that were polled and not taken yet.
+//! Limits the bytes of records that were polled but not taken by the subscription yet.
 
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-/// A bound in bytes between the polling thread and whoever takes its records.
+/// A budget in bytes that the polling thread reserves and the subscription releases.
 pub(super) struct ByteBudget {
     limit: usize,
     state: Mutex<State>,
@@ -21,20 +21,20 @@ impl ByteBudget {
         Self { limit, state: Mutex::default(), changed: Condvar::new() }
     }
 
-    /// Takes room for records that are already here. May go over the limit, by what one poll gave.
+    /// Reserves bytes for records that were polled already. May exceed the limit by the records of one poll.
     pub(super) fn take(&self, bytes: usize) {
         self.lock().used += bytes;
     }
 
-    /// Gives back the room of records that were taken on.
-    pub(super) fn give_back(&self, bytes: usize) {
+    /// Releases the bytes of records that the subscription took.
+    pub(super) fn release(&self, bytes: usize) {
         let mut state = self.lock();
         state.used = state.used.saturating_sub(bytes);
         drop(state);
         self.changed.notify_all();
     }
 
-    /// Waits up to `patience` until there is room for more, and says whether there is.
+    /// Waits until less than the limit is reserved, for `patience` at most. Returns whether that is so.
     pub(super) fn wait(&self, patience: Duration) -> bool {
         let full = |state: &mut State| state.used >= self.limit && !state.closed;
         let waited = self.changed.wait_timeout_while(self.lock(), patience, full);
@@ -42,7 +42,7 @@ impl ByteBudget {
         !full(&mut state)
     }
 
-    /// Nobody takes records any more.
+    /// Closes the budget: the subscription takes no more records.
     pub(super) fn close(&self) {
         self.lock().closed = true;
         self.changed.notify_all();

@@ -11,7 +11,7 @@ use rdkafka::producer::{BaseRecord, DeliveryResult, Producer as _, ProducerConte
 use readcast_core::TopicPartition;
 use tokio_util::sync::CancellationToken;
 
-use super::properties::{self, Kept, Properties};
+use super::properties::{self, CachedClient, Properties};
 use super::{blocking, classify, refused};
 use crate::source::{Record, SourceError};
 
@@ -136,7 +136,7 @@ impl ProducerContext for Deliveries {
 #[derive(Clone)]
 pub struct DeadLetterTopic {
     properties: Properties,
-    producer: Arc<Kept<ThreadedProducer<Deliveries>>>,
+    producer: Arc<CachedClient<ThreadedProducer<Deliveries>>>,
     topic: Arc<str>,
     dialect: Dialect,
 }

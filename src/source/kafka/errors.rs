@@ -1,41 +1,42 @@
-//! What librdkafka's complaints mean for a subscription: which of them end it, and with which error. Pure.
+//! Decides which errors of librdkafka end a subscription, and with which error. Pure.
 //!
-//! librdkafka recovers from nearly everything by itself, and what it recovers from is none of ours. It does not recover
-//! from what is here; of a corrupt batch it even says so once and then goes on behind it.
+//! librdkafka recovers from nearly all errors by itself; those are ignored. It does not recover from the errors in this
+//! file. It reports a corrupt batch only once, for example, and then continues after it.
 
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use readcast_core::TopicPartition;
 
 use super::classify;
-use super::native::Failed;
+use super::native::ClientError;
 use crate::source::{SourceError, Verdict};
 
-/// What `failed` means for a subscription that has handed on what is before `next_offset` of the partition concerned.
-/// Nothing, if librdkafka goes on by itself and leaves nothing out.
+/// The error that ends the subscription because of `failed`. `None` if librdkafka recovers without losing a record.
+///
+/// `partition` is the partition concerned. The subscription has delivered its records before `next_offset`.
 pub(super) fn end_of_subscription(
-    failed: &Failed,
+    failed: &ClientError,
     partition: Option<TopicPartition>,
     next_offset: Option<i64>,
 ) -> Option<SourceError> {
     let doing = partition.as_ref().map_or_else(|| "reading from Kafka".into(), |at| format!("reading {at} from Kafka"));
     if let (Some(partition), Some(next_offset), Some(end)) = (partition, next_offset, truncated_to(failed)) {
-        // What librdkafka was about to read can be further than what it gave us, by the markers of transactions.
+        // Because of transaction markers, librdkafka's position may be greater than `next_offset`.
         if end < next_offset {
             return Some(SourceError::Verdict { partition, verdict: Verdict::Truncated { next_offset, end } });
         }
     }
     let reason = format!("{} ({:?})", failed.reason, failed.code);
     match failed.code {
-        // The partition can't be read on from here, and what comes behind would be delivered.
+        // The partition is not readable at this offset, and librdkafka would deliver the records after it.
         Code::BadMessage
         | Code::BadCompression
         | Code::InvalidMessage
         | Code::InvalidMessageSize
         | Code::MessageSizeTooLarge
         | Code::NotImplemented => Some(SourceError::Refused { doing, reason }),
-        // librdkafka would try the same credentials for ever: the next start reads those that are there by then.
+        // librdkafka retries with the same credentials forever. The next subscription reads the current ones.
         Code::Authentication | Code::SaslAuthenticationFailed => Some(SourceError::Unavailable { doing, reason }),
-        // Each comes once, and then the partition is silent for good: the next start finds out what happened to the log.
+        // librdkafka reports these once and then delivers nothing more. The next start checks what happened to the log.
         Code::AutoOffsetReset
         | Code::OffsetOutOfRange
         | Code::UnknownTopic
@@ -49,9 +50,9 @@ pub(super) fn end_of_subscription(
     }
 }
 
-/// Up to where the log is still the one that was read, if that is what it is about. librdkafka says so in words alone:
-/// "No offset to reset to" is its code for whatever is wrong with an offset.
-fn truncated_to(failed: &Failed) -> Option<i64> {
+/// The offset up to which the log is unchanged, if `failed` reports a truncation. Only the message of librdkafka shows that:
+/// its code for every problem with an offset is `AutoOffsetReset`.
+fn truncated_to(failed: &ClientError) -> Option<i64> {
     const TRUNCATED: &str = "log truncation detected";
     const END: &str = "broker end offset is ";
     if failed.code != Code::AutoOffsetReset || !failed.reason.contains(TRUNCATED) {
@@ -59,7 +60,7 @@ fn truncated_to(failed: &Failed) -> Option<i64> {
     }
     let (_, behind) = failed.reason.split_once(END)?;
     let number = behind.split(|c: char| c != '-' && !c.is_ascii_digit()).next()?;
-    // -1: there is no record in the log that is as old as the last that was read.
+    // -1: the log holds no record of that leader epoch or an earlier one.
     number.parse().ok().map(|end: i64| end.max(0))
 }
 
@@ -67,11 +68,17 @@ fn truncated_to(failed: &Failed) -> Option<i64> {
 mod tests {
     use super::*;
 
-    fn failed(code: Code, reason: &str) -> Failed {
-        Failed { code, reason: reason.to_owned(), fatal: false, partition: Some(("orders".to_owned(), 3)), offset: -1 }
+    fn failed(code: Code, reason: &str) -> ClientError {
+        ClientError {
+            code,
+            reason: reason.to_owned(),
+            fatal: false,
+            partition: Some(("orders".to_owned(), 3)),
+            offset: -1,
+        }
     }
 
-    fn end(failed: &Failed) -> Option<SourceError> {
+    fn end(failed: &ClientError) -> Option<SourceError> {
         end_of_subscription(failed, Some(TopicPartition::new("orders", 3)), Some(10))
     }
 
@@ -87,45 +94,45 @@ mod tests {
     }
 
     #[test]
-    fn fault_15_a_truncated_log_is_a_verdict_with_the_offset_where_the_logs_part() {
+    fn a_truncated_log_is_a_verdict_with_the_offset_of_the_truncation() {
         assert_eq!(end(&failed(Code::AutoOffsetReset, DIVERGED)), truncated(7));
         assert_eq!(end(&failed(Code::AutoOffsetReset, UNKNOWN_EPOCH)), truncated(0));
     }
 
     #[test]
-    fn fault_15_a_truncation_behind_all_that_was_handed_on_is_for_the_next_start_to_judge() {
+    fn a_truncation_after_all_delivered_records_ends_the_subscription() {
         let error = failed(Code::AutoOffsetReset, &DIVERGED.replace("end offset is 7", "end offset is 10"));
         assert!(matches!(end(&error), Some(SourceError::Unavailable { .. })), "{:?}", end(&error));
     }
 
     #[test]
-    fn an_offset_that_the_log_does_not_have_is_for_the_next_start_to_judge() {
+    fn an_offset_out_of_range_ends_the_subscription() {
         let reason = "fetch failed due to requested offset not available on the broker: Broker: Offset out of range";
-        let told = end(&failed(Code::AutoOffsetReset, reason)).unwrap();
-        assert!(matches!(told, SourceError::Unavailable { .. }), "{told}");
-        assert!(told.to_string().starts_with("reading orders/3 from Kafka: fetch failed"), "{told}");
+        let error = end(&failed(Code::AutoOffsetReset, reason)).unwrap();
+        assert!(matches!(error, SourceError::Unavailable { .. }), "{error}");
+        assert!(error.to_string().starts_with("reading orders/3 from Kafka: fetch failed"), "{error}");
     }
 
     #[test]
-    fn fault_27_what_librdkafka_would_leave_out_is_refused_with_its_place() {
+    fn an_error_that_skips_records_is_refused_with_its_position() {
         let crc = "MessageSet at offset 5 (80 bytes) failed CRC32C check (original 0x1 != calculated 0x2)";
         for code in [Code::BadMessage, Code::BadCompression, Code::NotImplemented, Code::MessageSizeTooLarge] {
-            let told = end(&failed(code, crc)).unwrap();
-            assert!(matches!(told, SourceError::Refused { .. }), "{told}");
-            assert!(told.to_string().contains("orders/3") && told.to_string().contains("offset 5"), "{told}");
+            let error = end(&failed(code, crc)).unwrap();
+            assert!(matches!(error, SourceError::Refused { .. }), "{error}");
+            assert!(error.to_string().contains("orders/3") && error.to_string().contains("offset 5"), "{error}");
         }
     }
 
     #[test]
-    fn a_refused_login_is_tried_again_with_the_credentials_of_then() {
+    fn a_refused_login_is_temporary() {
         for code in [Code::Authentication, Code::SaslAuthenticationFailed] {
-            let told = end(&failed(code, "SASL authentication failed"));
-            assert!(matches!(told, Some(SourceError::Unavailable { .. })), "{told:?}");
+            let error = end(&failed(code, "SASL authentication failed"));
+            assert!(matches!(error, Some(SourceError::Unavailable { .. })), "{error:?}");
         }
     }
 
     #[test]
-    fn what_librdkafka_recovers_from_is_none_of_ours_unless_it_is_fatal() {
+    fn an_error_that_librdkafka_recovers_from_is_ignored_unless_it_is_fatal() {
         let mut error = failed(Code::BrokerTransportFailure, "broker down");
         assert_eq!(end(&error), None);
         error.fatal = true;

@@ -1,31 +1,31 @@
-//! The sign of life that the polling thread gives.
+//! The heartbeat of the polling thread.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-/// When the thread was last seen.
+/// The time of the last heartbeat, readable from any thread.
 pub(super) struct Heartbeat {
-    born: Instant,
-    /// In milliseconds after `born`.
+    created: Instant,
+    /// Milliseconds after `created`.
     last: AtomicU64,
 }
 
 impl Heartbeat {
     pub(super) fn new() -> Self {
-        Self { born: Instant::now(), last: AtomicU64::new(0) }
+        Self { created: Instant::now(), last: AtomicU64::new(0) }
     }
 
-    /// The thread is alive.
+    /// Records a heartbeat now.
     pub(super) fn beat(&self) {
-        self.last.store(self.age(), Ordering::Relaxed);
+        self.last.store(self.elapsed_ms(), Ordering::Relaxed);
     }
 
-    /// How long ago it last was.
-    pub(super) fn since(&self) -> Duration {
-        Duration::from_millis(self.age().saturating_sub(self.last.load(Ordering::Relaxed)))
+    /// The time since the last heartbeat.
+    pub(super) fn age(&self) -> Duration {
+        Duration::from_millis(self.elapsed_ms().saturating_sub(self.last.load(Ordering::Relaxed)))
     }
 
-    fn age(&self) -> u64 {
-        u64::try_from(self.born.elapsed().as_millis()).unwrap_or(u64::MAX)
+    fn elapsed_ms(&self) -> u64 {
+        u64::try_from(self.created.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
 }

@@ -1,11 +1,11 @@
-//! What librdkafka says, in our log.
+//! Forwards librdkafka's log to `tracing`.
 
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel as Level;
 use rdkafka::consumer::ConsumerContext;
 use rdkafka::error::KafkaError;
 
-/// Hands librdkafka's log lines on to ours.
+/// Forwards librdkafka's log lines and errors to `tracing`.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct ToTracing;
 
@@ -26,7 +26,7 @@ impl ClientContext for ToTracing {
 
 impl ConsumerContext for ToTracing {}
 
-/// A line of librdkafka, with the level that syslog would give it.
+/// Forwards one line of librdkafka. `level` is a syslog level, from 0 (emergency) to 7 (debug).
 pub(super) fn line(level: i32, facility: &str, text: &str) {
     let level = match level {
         ..=3 => Level::Error,

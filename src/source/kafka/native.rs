@@ -1,9 +1,8 @@
-//! What librdkafka can do and its binding does not show: the id of a topic, the leader epochs of offsets, and the events
-//! of a consumer with all that they say, where the binding keeps of an error nothing but its code. Nothing else is
-//! unsafe anywhere, and what things mean is decided elsewhere.
+//! Functions of librdkafka that its Rust binding lacks: topic ids, leader epochs of offsets, and consumer events with all
+//! their data. (The binding keeps only the code of an error.) This is the only unsafe code. It interprets nothing.
 //!
-//! What makes it sound: a [`Queue`] borrows its consumer, an [`Event`] its queue, and what is read out of an event either
-//! borrows the event or is a copy. Every pointer that librdkafka gives away is in an [`Owned`], which gives it back once.
+//! Soundness: a [`Queue`] borrows its consumer, an [`Event`] borrows its queue, and the data of an event borrows the event
+//! or is a copy. An [`Owned`] holds every pointer that librdkafka transfers to the caller, and frees it once.
 #![allow(unsafe_code)]
 
 use std::borrow::Cow;
@@ -21,82 +20,82 @@ use super::Client;
 use super::pool::Pool;
 use crate::source::{Header, Record};
 
-/// Owns a pointer that librdkafka made, and gives it back at the end.
+/// Owns a pointer of librdkafka and frees it when dropped.
 struct Owned<T>(*mut T, unsafe extern "C" fn(*mut T));
 
 impl<T> Drop for Owned<T> {
     fn drop(&mut self) {
         if !self.0.is_null() {
-            // SAFETY: the pointer came from the constructor that belongs to this destructor, and is given back once.
+            // SAFETY: the pointer came from the constructor that belongs to this destructor, and is freed once.
             unsafe { (self.1)(self.0) }
         }
     }
 }
 
-/// What a consumer has for us: what its own `poll` takes from.
+/// The event queue of a consumer, the one that its own `poll` reads.
 pub(super) struct Queue<'c> {
     queue: Owned<rd::rd_kafka_queue_t>,
     consumer: PhantomData<&'c ()>,
 }
 
 impl<'c> Queue<'c> {
-    /// The queue of a consumer that is in a group. To take from it counts as polling the consumer.
+    /// The queue of a consumer that is a member of a group. Polling the queue counts as polling the consumer.
     pub(super) fn of<C: ConsumerContext>(consumer: &'c BaseConsumer<C>) -> Self {
         // SAFETY: the consumer outlives the queue, which borrows it.
         let queue = unsafe { rd::rd_kafka_queue_get_consumer(consumer.client().native_ptr()) };
         Self { queue: Owned(queue, rd::rd_kafka_queue_destroy), consumer: PhantomData }
     }
 
-    /// The next event, waited for up to `timeout`.
+    /// The next event. Waits for `timeout` at most.
     pub(super) fn poll(&self, timeout: Duration) -> Option<Event<'_>> {
         if self.queue.0.is_null() {
             return None;
         }
-        // SAFETY: the queue is there, and so is its consumer.
+        // SAFETY: the queue is not null, and it borrows its consumer.
         let event = unsafe { rd::rd_kafka_queue_poll(self.queue.0, milliseconds(timeout)) };
         (!event.is_null()).then(|| Event { event: Owned(event, rd::rd_kafka_event_destroy), queue: PhantomData })
     }
 }
 
-/// Something that happened.
+/// An event of a consumer.
 pub(super) struct Event<'q> {
     event: Owned<rd::rd_kafka_event_t>,
     queue: PhantomData<&'q ()>,
 }
 
-/// What an event says.
+/// The data of an event.
 pub(super) enum ConsumerEvent<'e> {
-    /// A record, copied.
+    /// A copy of a record.
     Record { topic: Cow<'e, str>, partition: i32, leader_epoch: Option<i32>, record: Record },
-    /// Something is wrong, or a partition has ended.
-    Failed(Failed),
-    /// The group gave us partitions.
+    /// An error, or the end of a partition.
+    Failed(ClientError),
+    /// The group assigned partitions to the consumer.
     Assigned(Vec<(String, i32)>),
-    /// The group took partitions from us.
-    Taken(Vec<(String, i32)>),
-    /// A line for the log, with its syslog level.
+    /// The group revoked partitions of the consumer.
+    Revoked(Vec<(String, i32)>),
+    /// A log line with its syslog level.
     Log { level: i32, facility: Cow<'e, str>, text: Cow<'e, str> },
-    /// Nothing that concerns us.
+    /// Any other event, to be ignored.
     Other,
 }
 
-/// What librdkafka says of something that is wrong.
+/// An error of librdkafka.
 #[derive(Clone, Debug)]
-pub(super) struct Failed {
-    /// What kind of thing.
+pub(super) struct ClientError {
+    /// The error code.
     pub(super) code: RDKafkaErrorCode,
-    /// In words, with offsets.
+    /// The message, with offsets.
     pub(super) reason: String,
-    /// Whether the whole client is of no use any more.
+    /// Whether the client can no longer be used.
     pub(super) fatal: bool,
-    /// The topic, as Kafka names it, and the partition, if it concerns one.
+    /// The name of the topic in Kafka and the partition, if the error concerns one.
     pub(super) partition: Option<(String, i32)>,
-    /// Where its reader stood there; negative when that is not said.
+    /// The offset of the error in that partition. Negative if unknown.
     pub(super) offset: i64,
 }
 
 impl Event<'_> {
-    /// Reads it, once: a second time a record is no longer there. What a record consists of is copied into `pool`.
+    /// Reads the event. Call it once: a second call finds no record. The bytes of a record are copied into `pool`.
     pub(super) fn read(&mut self, pool: &mut Pool) -> ConsumerEvent<'_> {
         let event = self.event.0;
         // SAFETY: the event is alive as long as `self`, which what is returned borrows; each reader is called for the
@@ -141,22 +140,22 @@ unsafe fn message<'e>(event: *mut rd::rd_kafka_event_t, pool: &mut Pool) -> Cons
 }
 
 /// # Safety
-/// `message` is one of a consumer.
+/// `message` is a message of a consumer.
 unsafe fn timestamp(message: &rd::rd_kafka_message_t) -> Option<i64> {
     let mut kind = rd::rd_kafka_timestamp_type_t::RD_KAFKA_TIMESTAMP_NOT_AVAILABLE;
-    // SAFETY: it reads the message and writes the kind.
+    // SAFETY: the call reads the message and writes `kind`.
     let milliseconds = unsafe { rd::rd_kafka_message_timestamp(message, &raw mut kind) };
     let known = kind != rd::rd_kafka_timestamp_type_t::RD_KAFKA_TIMESTAMP_NOT_AVAILABLE && milliseconds != -1;
     known.then_some(milliseconds)
 }
 
 /// # Safety
-/// `message` is one of a consumer.
+/// `message` is a message of a consumer.
 unsafe fn headers(message: &rd::rd_kafka_message_t, pool: &mut Pool) -> Vec<Header> {
     let mut list = ptr::null_mut();
     // SAFETY: the list and all names and values in it live in the message.
     unsafe {
-        // Nothing is written to `list` when there are none.
+        // Without headers the call does not write `list`.
         rd::rd_kafka_message_headers(message, &raw mut list);
         let count = if list.is_null() { 0 } else { rd::rd_kafka_header_cnt(list) };
         let header = |index| {
@@ -169,13 +168,13 @@ unsafe fn headers(message: &rd::rd_kafka_message_t, pool: &mut Pool) -> Vec<Head
 }
 
 /// # Safety
-/// `event` is an error, or has one.
-unsafe fn failed(event: *mut rd::rd_kafka_event_t) -> Failed {
-    // SAFETY: all is copied; the partition is ours to give back.
+/// `event` is an error or contains one.
+unsafe fn failed(event: *mut rd::rd_kafka_event_t) -> ClientError {
+    // SAFETY: everything is copied; the caller owns the partition.
     unsafe {
         let partition = Owned(rd::rd_kafka_event_topic_partition(event), rd::rd_kafka_topic_partition_destroy);
         let is_error = rd::rd_kafka_event_type(event) == rd::RD_KAFKA_EVENT_ERROR;
-        Failed {
+        ClientError {
             code: rd::rd_kafka_event_error(event).into(),
             reason: text(rd::rd_kafka_event_error_string(event)).into_owned(),
             fatal: is_error && rd::rd_kafka_event_error_is_fatal(event) != 0,
@@ -199,16 +198,16 @@ unsafe fn rebalance<'e>(event: *mut rd::rd_kafka_event_t) -> ConsumerEvent<'e> {
     };
     match code {
         Code::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS => ConsumerEvent::Assigned(partitions),
-        Code::RD_KAFKA_RESP_ERR__REVOKE_PARTITIONS => ConsumerEvent::Taken(partitions),
+        Code::RD_KAFKA_RESP_ERR__REVOKE_PARTITIONS => ConsumerEvent::Revoked(partitions),
         _ => ConsumerEvent::Other,
     }
 }
 
 /// # Safety
-/// `event` is a line for the log, and outlives `'e`.
+/// `event` is a log line and outlives `'e`.
 unsafe fn log<'e>(event: *mut rd::rd_kafka_event_t) -> ConsumerEvent<'e> {
     let (mut facility, mut line, mut level) = (ptr::null(), ptr::null(), 0);
-    // SAFETY: the three are written, and the texts live in the event.
+    // SAFETY: the call writes the three variables, and the texts live in the event.
     unsafe {
         rd::rd_kafka_event_log(event, &raw mut facility, &raw mut line, &raw mut level);
         ConsumerEvent::Log { level, facility: text(facility), text: text(line) }
@@ -216,23 +215,23 @@ unsafe fn log<'e>(event: *mut rd::rd_kafka_event_t) -> ConsumerEvent<'e> {
 }
 
 /// # Safety
-/// `at` is null, or ends with a zero within what lives as long as `'e`.
+/// `at` is null, or a zero-terminated text that lives as long as `'e`.
 unsafe fn text<'e>(at: *const c_char) -> Cow<'e, str> {
-    // SAFETY: as the caller says.
+    // SAFETY: guaranteed by the caller.
     if at.is_null() { Cow::Borrowed("") } else { unsafe { CStr::from_ptr(at) }.to_string_lossy() }
 }
 
 /// # Safety
-/// `at` is null, or has `length` bytes that live as long as `'e`.
+/// `at` is null, or points to `length` bytes that live as long as `'e`.
 unsafe fn bytes<'e>(at: *const c_void, length: usize) -> Option<&'e [u8]> {
-    // SAFETY: as the caller says.
+    // SAFETY: guaranteed by the caller.
     (!at.is_null()).then(|| unsafe { std::slice::from_raw_parts(at.cast(), length) })
 }
 
-/// Says under which leader the record before an offset in `list` was written. Nothing if the partition is not in it.
+/// Sets the leader epoch of a partition's offset in `list`. Does nothing if the partition is not in the list.
 pub(super) fn set_leader_epoch(list: &mut TopicPartitionList, topic: &str, partition: i32, leader_epoch: i32) {
     let Ok(topic) = CString::new(topic) else { return };
-    // SAFETY: the list is ours alone for the time of the call, and the element that is found lives in it.
+    // SAFETY: `list` is borrowed exclusively for the call, and the element lives in it.
     unsafe {
         let element = rd::rd_kafka_topic_partition_list_find(list.ptr(), topic.as_ptr(), partition);
         if !element.is_null() {
@@ -245,16 +244,16 @@ fn milliseconds(duration: Duration) -> i32 {
     i32::try_from(duration.as_millis()).unwrap_or(i32::MAX)
 }
 
-/// The id of `topic` as the brokers write it, in base 64: another one after the topic was deleted and created again under
-/// its name. `None` where they do not say: they are too old, or busy, or do not let us look. Waits for at most `timeout`.
+/// The id of `topic` in base 64. It changes when the topic is deleted and created again under the same name. `None` if the
+/// brokers are too old, too busy, or refuse access. Waits for `timeout` at most.
 pub(super) fn topic_id(client: &Client, topic: &str, timeout: Duration) -> Option<String> {
     let name = CString::new(topic).ok()?;
     let milliseconds = milliseconds(timeout);
     let mut names = [name.as_ptr()];
     let native = client.client().native_ptr();
-    // SAFETY: `native` lives as long as `client`; `names` outlives the call that copies it. Every pointer that is made
-    // here is owned by a guard below it, in the order in which librdkafka wants them back: the event before the queue.
-    // The description and its id live in the event, and the text of the id in the id, which are all read before the end.
+    // SAFETY: `native` lives as long as `client`; `names` outlives the call that copies it. A guard owns every pointer that
+    // is created here. The guards are dropped in the order that librdkafka requires: the event before the queue. The
+    // description and its id live in the event, and the text of the id in the id. All are read before the event is dropped.
     unsafe {
         let topics = Owned(
             rd::rd_kafka_TopicCollection_of_topic_names(names.as_mut_ptr(), 1),
@@ -289,7 +288,7 @@ pub(super) fn topic_id(client: &Client, topic: &str, timeout: Duration) -> Optio
         }
         let text = rd::rd_kafka_Uuid_base64str(id);
         let text = (!text.is_null()).then(|| CStr::from_ptr(text).to_string_lossy().into_owned());
-        // All zeros: a broker from before topics had ids.
+        // All zeros: the broker is older than topic ids.
         text.filter(|text| text.chars().any(|c| c != 'A'))
     }
 }

@@ -9,50 +9,49 @@ use rdkafka::error::RDKafkaErrorCode;
 use readcast_core::TopicPartition;
 use tokio::sync::mpsc::UnboundedSender;
 
-use super::Topics;
+use super::TopicNames;
 use super::byte_budget::ByteBudget;
 use super::errors::end_of_subscription;
 use super::heartbeat::Heartbeat;
 use super::log;
-use super::native::{ConsumerEvent, Failed, Queue};
+use super::native::{ClientError, ConsumerEvent, Queue};
 use super::pool::Pool;
 use super::rebalance::GroupMember;
 use crate::source::{Assignment, AssignmentEpoch, Batch, Record, SourceError, SourceEvent};
 
-/// How long a poll waits for the next record, and so how late closing is noticed.
+/// How long a poll waits for the next event. A closed subscription is detected after this time.
 const POLL_TIMEOUT: Duration = Duration::from_millis(100);
-/// The same while partitions are about to be started, which the thread has a part in.
+/// The same while partitions start: the thread has to validate their starts.
 const START_TIMEOUT: Duration = Duration::from_millis(10);
-/// How long the thread waits for room before it goes back to serving the group without taking records. Short against
-/// a session time-out; long enough that partitions are paused, and their prefetched records thrown away, only when
-/// the database is really slow.
-const PATIENCE: Duration = Duration::from_millis(500);
-/// How many records are handed on at once, at the most.
-const MOST_RECORDS: usize = 1_000;
-/// About how many of their bytes: what is polled is only then counted against the budget.
-const MOST_BYTES: usize = 1 << 20;
+/// How long the thread waits for budget before it serves the group without taking records. Much shorter than a session
+/// time-out. Long enough that partitions are paused, which discards their prefetched records, only if the database is slow.
+const BUDGET_TIMEOUT: Duration = Duration::from_millis(500);
+/// The most records of one poll.
+const MAX_RECORDS: usize = 1_000;
+/// The approximate limit of one poll in bytes. Polled records are counted in the budget after the poll.
+const MAX_BYTES: usize = 1 << 20;
 
-/// Polls one consumer until nobody takes its records any more.
+/// Polls one consumer until its subscription is closed.
 pub(super) struct Poller {
     consumer: Arc<BaseConsumer<GroupMember>>,
-    topics: Topics,
+    topics: TopicNames,
     events: UnboundedSender<Result<SourceEvent, SourceError>>,
     assignment: Arc<Assignment>,
     budget: Arc<ByteBudget>,
     heartbeat: Arc<Heartbeat>,
-    /// Polled and not handed on yet, none from before the last rebalance.
+    /// Polled records that were not sent yet. All were polled after the last rebalance.
     batches: Vec<Batch>,
-    /// Where the next batch of each partition begins, under which assignment.
+    /// The first offset of the next batch of each partition, and the assignment to which it belongs.
     positions: BTreeMap<TopicPartition, (AssignmentEpoch, i64)>,
     paused: bool,
-    /// Where records are copied to.
+    /// The memory into which records are copied.
     pool: Pool,
 }
 
 impl Poller {
     pub(super) fn new(
         consumer: Arc<BaseConsumer<GroupMember>>,
-        topics: Topics,
+        topics: TopicNames,
         events: UnboundedSender<Result<SourceEvent, SourceError>>,
         assignment: Arc<Assignment>,
         budget: Arc<ByteBudget>,
@@ -72,28 +71,28 @@ impl Poller {
         }
     }
 
-    /// Dropping the consumer at the end leaves the group.
+    /// Polls until the subscription is closed. Dropping the consumer at the end leaves the group.
     pub(super) fn run(mut self) {
         let consumer = self.consumer.clone();
         let queue = Queue::of(&consumer);
         while !self.budget.is_closed() {
             self.heartbeat.beat();
-            let has_room = self.budget.wait(PATIENCE);
-            // Paused again each time: partitions may have joined since.
-            if self.paused || !has_room {
-                self.set_paused(!has_room);
+            let has_budget = self.budget.wait(BUDGET_TIMEOUT);
+            // Paused again in each round, because partitions may have been added.
+            if self.paused || !has_budget {
+                self.set_paused(!has_budget);
             }
-            consumer.context().prove(&consumer);
-            self.poll_what_is_ready(&queue);
+            consumer.context().validate_starts(&consumer);
+            self.poll_ready_events(&queue);
         }
     }
 
-    /// Waits for one event, takes those behind it that are there already, and hands on the records among them.
-    fn poll_what_is_ready(&mut self, queue: &Queue<'_>) {
+    /// Waits for one event, takes the events that are ready after it, and sends their records.
+    fn poll_ready_events(&mut self, queue: &Queue<'_>) {
         let mut timeout = if self.consumer.context().is_starting() { START_TIMEOUT } else { POLL_TIMEOUT };
         let mut bytes = 0;
-        for _ in 0..MOST_RECORDS {
-            if bytes >= MOST_BYTES {
+        for _ in 0..MAX_RECORDS {
+            if bytes >= MAX_BYTES {
                 break;
             }
             let Some(mut event) = queue.poll(timeout) else { break };
@@ -102,7 +101,7 @@ impl Poller {
                     bytes += record.bytes();
                     self.add(&topic, partition, leader_epoch, record);
                 }
-                ConsumerEvent::Failed(Failed {
+                ConsumerEvent::Failed(ClientError {
                     code: RDKafkaErrorCode::PartitionEOF,
                     partition: Some(partition),
                     offset,
@@ -110,26 +109,26 @@ impl Poller {
                 }) => self.at_end(&partition, offset),
                 ConsumerEvent::Failed(failed) => self.failed(&failed),
                 ConsumerEvent::Assigned(partitions) => self.rebalanced(true, &partitions),
-                ConsumerEvent::Taken(partitions) => self.rebalanced(false, &partitions),
+                ConsumerEvent::Revoked(partitions) => self.rebalanced(false, &partitions),
                 ConsumerEvent::Log { level, facility, text } => log::line(level, &facility, &text),
                 ConsumerEvent::Other => {}
             }
             timeout = Duration::ZERO;
         }
-        self.hand_on();
+        self.send_batches();
     }
 
     fn add(&mut self, topic: &str, partition: i32, leader_epoch: Option<i32>, record: Record) {
         let partition = self.topics.partition(topic, partition);
-        // Records come in runs of one partition, so its batch is nearly always the last.
+        // Records arrive in runs of one partition, so the batch is nearly always the last one.
         if let Some(batch) = self.batches.iter_mut().rev().find(|batch| batch.partition == partition) {
             batch.leader_epoch = leader_epoch;
             batch.to = record.offset + 1;
             return batch.records.push(record);
         }
-        // A partition that is no longer ours: what is left of it belongs to its next owner.
+        // A partition that was revoked: its next owner reads these records.
         let Some(assignment) = self.assignment.epoch(&partition) else { return };
-        if self.consumer.context().is_unproven(&partition) {
+        if self.consumer.context().is_unvalidated(&partition) {
             return;
         }
         let from = self.next_offset(&partition, assignment).unwrap_or(record.offset);
@@ -137,7 +136,7 @@ impl Poller {
         self.batches.push(Batch { partition, assignment, from, to, records: vec![record], leader_epoch });
     }
 
-    /// One past the last record that was handed on, or where the partition was started.
+    /// The offset after the last batch that was sent, or the partition's start.
     fn next_offset(&self, partition: &TopicPartition, assignment: AssignmentEpoch) -> Option<i64> {
         match self.positions.get(partition) {
             Some((epoch, next)) if *epoch == assignment => Some(*next),
@@ -145,7 +144,7 @@ impl Poller {
         }
     }
 
-    fn hand_on(&mut self) {
+    fn send_batches(&mut self) {
         for batch in self.batches.drain(..) {
             self.positions.insert(batch.partition.clone(), (batch.assignment, batch.to));
             self.budget.take(batch.bytes());
@@ -153,33 +152,33 @@ impl Poller {
         }
     }
 
-    /// Everything up to `offset` has been read. What stands between the last record and that are markers of
-    /// transactions, and records of those that were given up: behind us they are no gap when retention removes them.
+    /// Handles the end of a partition at `offset`. The offsets between the last record and the end hold transaction markers
+    /// and records of aborted transactions. An empty batch passes them, so that retention of them is not a gap later.
     fn at_end(&mut self, (topic, partition): &(String, i32), offset: i64) {
-        self.hand_on();
+        self.send_batches();
         let partition = self.topics.partition(topic, *partition);
         let Some(assignment) = self.assignment.epoch(&partition) else { return };
-        if self.consumer.context().is_unproven(&partition) {
+        if self.consumer.context().is_unvalidated(&partition) {
             return;
         }
         if let Some(from) = self.next_offset(&partition, assignment).filter(|from| *from < offset) {
-            // Under which leader the last of them was written is not known.
+            // The leader epoch of the last offset is unknown.
             let (partition, records) = (partition.clone(), Vec::new());
             self.batches.push(Batch { partition, assignment, from, to: offset, records, leader_epoch: None });
-            self.hand_on();
+            self.send_batches();
         }
         let _ = self.events.send(Ok(SourceEvent::AtEnd(partition)));
     }
 
-    fn rebalanced(&mut self, given: bool, partitions: &[(String, i32)]) {
+    fn rebalanced(&mut self, assigned: bool, partitions: &[(String, i32)]) {
         // Records polled before and after a rebalance must not share a batch.
-        self.hand_on();
+        self.send_batches();
         let partitions = partitions.iter().map(|(topic, partition)| self.topics.partition(topic, *partition)).collect();
-        self.consumer.context().rebalanced(&self.consumer, given, partitions);
+        self.consumer.context().rebalanced(&self.consumer, assigned, partitions);
     }
 
-    fn failed(&mut self, failed: &Failed) {
-        self.hand_on();
+    fn failed(&mut self, failed: &ClientError) {
+        self.send_batches();
         let partition = failed.partition.as_ref().map(|(topic, partition)| self.topics.partition(topic, *partition));
         let owned = partition.as_ref().and_then(|partition| Some((partition, self.assignment.epoch(partition)?)));
         let next_offset = owned.and_then(|(partition, assignment)| self.next_offset(partition, assignment));
@@ -198,7 +197,7 @@ impl Poller {
         });
         match changed {
             Ok(()) => self.paused = paused,
-            Err(error) => tracing::warn!(%error, paused, "fetching could not be paused or resumed"),
+            Err(error) => tracing::warn!(%error, paused, "could not pause or resume fetching"),
         }
     }
 }

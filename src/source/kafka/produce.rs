@@ -1,4 +1,4 @@
-//! Writing sample events to Kafka. The projector itself never writes to the log that it reads.
+//! Writes sample events to Kafka. The service itself never writes to the log that it reads.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -10,15 +10,15 @@ use rdkafka::config::ClientConfig;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::producer::{BaseProducer, BaseRecord, DeliveryResult, Producer as _, ProducerContext};
 
-use super::{ANSWER_TIMEOUT, classify, refused};
+use super::{REQUEST_TIMEOUT, classify, refused};
 use crate::source::SourceError;
 
-/// Keeps the first delivery that failed: nobody else is told of it.
+/// Keeps the first failed delivery. The client reports it only to this callback.
 #[derive(Default)]
 pub(super) struct Delivery(Mutex<Option<KafkaError>>);
 
 impl Delivery {
-    /// Whether everything has arrived since the last time that this was asked.
+    /// The first failure since the last call.
     pub(super) fn outcome(&self) -> Result<(), KafkaError> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).take().map_or(Ok(()), Err)
     }
@@ -36,14 +36,17 @@ impl ProducerContext for Delivery {
     }
 }
 
-/// Writes records to one topic.
+/// Writes records to one topic of Kafka.
 pub struct Producer {
     producer: BaseProducer<Delivery>,
     topic: String,
 }
 
 impl Producer {
-    /// A producer to `topic`, which is created with `partitions` when it does not exist.
+    /// A producer for `topic`. Creates the topic with `partitions` partitions if it does not exist.
+    ///
+    /// # Errors
+    /// If the properties are invalid or the topic can't be created.
     pub async fn open(
         properties: impl IntoIterator<Item = (String, String)>,
         topic: String,
@@ -57,7 +60,7 @@ impl Producer {
         }
         let admin: AdminClient<DefaultClientContext> = config.create().map_err(|error| refused(DOING, &error))?;
         let new = NewTopic::new(&topic, partitions, TopicReplication::Fixed(-1));
-        let options = AdminOptions::new().operation_timeout(Some(ANSWER_TIMEOUT));
+        let options = AdminOptions::new().operation_timeout(Some(REQUEST_TIMEOUT));
         let created =
             admin.create_topics([&new], &options).await.map_err(|error| classify("creating a topic", &error))?;
         for result in created {
@@ -70,7 +73,10 @@ impl Producer {
         Ok(Self { producer, topic })
     }
 
-    /// Hands one record to the client, waiting while its queue is full.
+    /// Queues one record. Waits while the client's queue is full.
+    ///
+    /// # Errors
+    /// If the client refuses the record. [`flush`](Self::flush) reports failed deliveries.
     pub fn send(&self, key: &str, value: &str) -> Result<(), SourceError> {
         let mut record = BaseRecord::to(&self.topic).key(key).payload(value);
         loop {
@@ -85,7 +91,10 @@ impl Producer {
         }
     }
 
-    /// Waits until everything handed over has been acknowledged.
+    /// Waits until the brokers have acknowledged all queued records, for 60 s at most.
+    ///
+    /// # Errors
+    /// The first failed delivery, or the time-out.
     pub fn flush(&self) -> Result<(), SourceError> {
         let flushed = self.producer.flush(Duration::from_secs(60));
         flushed.and_then(|()| self.producer.context().outcome()).map_err(|error| classify("writing to Kafka", &error))

@@ -1,8 +1,8 @@
-//! Our side of the consumer group.
+//! One member of the consumer group.
 //!
-//! Partitions that the group gives us are announced, and assigned to the consumer only once their checkpoints are known
-//! ([`GroupMember::start`]): each exactly once and at the right offset, without waiting for the database in a callback.
-//! librdkafka waits with its next step of the rebalance until then.
+//! Partitions that the group assigns are announced first. They are assigned to the consumer after their checkpoints are
+//! known ([`GroupMember::start`]), each once and at its offset, so that no callback waits for the database. librdkafka
+//! delays the next step of the rebalance until then.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -17,30 +17,30 @@ use rdkafka::types::RDKafkaRespErr;
 use readcast_core::TopicPartition;
 use tokio::sync::mpsc::UnboundedSender;
 
-use super::Topics;
+use super::TopicNames;
 use super::log::ToTracing;
 use crate::source::{Assignment, SourceError, SourceEvent, Start};
 
-/// How long a seek may take: it asks nobody, the rest comes later.
+/// The time limit of a seek. A seek sends no request; the validation follows asynchronously.
 const SEEK_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// What one member of the group knows of its partitions.
+/// The partitions of one member of the group.
 pub(super) struct GroupMember {
-    topics: Topics,
+    topics: TopicNames,
     assignment: Arc<Assignment>,
-    /// Ours, but not started yet. Its lock is held across every call that assigns, so that a start and a revocation
-    /// can't cross.
+    /// Partitions that are assigned but not started. The lock is held during every call that changes the consumer's
+    /// assignment, so that a start and a revocation do not interleave.
     waiting: Mutex<BTreeSet<TopicPartition>>,
-    /// Where each was started.
+    /// The start offset of each started partition.
     started: Mutex<BTreeMap<TopicPartition, i64>>,
-    /// Those of them whose start librdkafka has not begun to compare with the log. Nothing of them counts until then.
-    unproven: Mutex<BTreeMap<TopicPartition, Start>>,
+    /// Started partitions whose position librdkafka has not begun to validate against the log. Their records are discarded.
+    unvalidated: Mutex<BTreeMap<TopicPartition, Start>>,
     events: UnboundedSender<Result<SourceEvent, SourceError>>,
 }
 
 impl GroupMember {
     pub(super) fn new(
-        topics: Topics,
+        topics: TopicNames,
         assignment: Arc<Assignment>,
         events: UnboundedSender<Result<SourceEvent, SourceError>>,
     ) -> Self {
@@ -49,12 +49,12 @@ impl GroupMember {
             assignment,
             waiting: Mutex::default(),
             started: Mutex::default(),
-            unproven: Mutex::default(),
+            unvalidated: Mutex::default(),
             events,
         }
     }
 
-    /// Assigns the partitions to the consumer, each at its offset, as far as they still wait for it.
+    /// Assigns those of the partitions that still wait to the consumer, each at its offset.
     pub(super) fn start(&self, consumer: &BaseConsumer<Self>, starts: &[Start]) -> KafkaResult<()> {
         let mut waiting = self.waiting();
         let starts: Vec<_> = starts.iter().filter(|start| waiting.contains(&start.partition)).collect();
@@ -62,68 +62,71 @@ impl GroupMember {
             return Ok(());
         }
         self.started().extend(starts.iter().map(|start| (start.partition.clone(), start.next_offset)));
-        // Known before anything can be fetched. An epoch says nothing of a log of which nothing was read.
-        let provable = starts.iter().filter(|start| start.leader_epoch.is_some() && start.next_offset > 0);
-        self.unproven().extend(provable.map(|&start| (start.partition.clone(), start.clone())));
+        // Registered before the first fetch. At offset 0 nothing was read, so there is no epoch to validate.
+        let to_validate = starts.iter().filter(|start| start.leader_epoch.is_some() && start.next_offset > 0);
+        self.unvalidated().extend(to_validate.map(|&start| (start.partition.clone(), start.clone())));
         consumer.incremental_assign(&self.topics.starts(starts.iter().copied()))?;
         waiting.retain(|partition| !starts.iter().any(|start| start.partition == *partition));
         Ok(())
     }
 
-    /// Has librdkafka compare each new start with the leader epochs of the log (KIP-320) before it fetches from there: it
-    /// does so at a seek and whenever a leader changes, and not when a partition is assigned. For the polling thread, for
-    /// a record that was polled before the seek must not be taken for one behind it.
-    pub(super) fn prove(&self, consumer: &BaseConsumer<Self>) {
+    /// Makes librdkafka validate each new start against the leader epochs of the log (KIP-320) before it fetches from there.
+    /// librdkafka validates a position at a seek and after a leader change, but not at an assignment.
+    ///
+    /// Only the polling thread may call this: a record that was polled before the seek must not count as one after it.
+    pub(super) fn validate_starts(&self, consumer: &BaseConsumer<Self>) {
         use RDKafkaErrorCode::{State, UnknownPartition};
-        let mut unproven = self.unproven();
-        if unproven.is_empty() {
+        let mut unvalidated = self.unvalidated();
+        if unvalidated.is_empty() {
             return;
         }
-        let sought = consumer.seek_partitions(self.topics.starts(unproven.values()), SEEK_TIMEOUT);
-        let sought = match &sought {
+        let result = consumer.seek_partitions(self.topics.starts(unvalidated.values()), SEEK_TIMEOUT);
+        let seeks = match &result {
             Ok(list) => list.elements(),
-            Err(error) => return tracing::warn!(%error, "partitions were not sought, and will be once more"),
+            Err(error) => return tracing::warn!(%error, "could not validate the start of partitions; trying again"),
         };
-        for element in sought {
+        for element in seeks {
             let partition = self.topics.partition(element.topic(), element.partition());
             match element.error().map_err(|error| error.rdkafka_error_code()) {
-                Ok(()) => drop(unproven.remove(&partition)),
-                // Assigned, but not begun yet: librdkafka waits until others have been given up.
+                Ok(()) => drop(unvalidated.remove(&partition)),
+                // Assigned but not active: librdkafka waits until other partitions are revoked.
                 Err(Some(State | UnknownPartition)) => {}
-                Err(code) => tracing::warn!(%partition, ?code, "a partition was not sought, and will be once more"),
+                Err(code) => {
+                    tracing::warn!(%partition, ?code, "could not validate the start of a partition; trying again")
+                }
             }
         }
     }
 
-    /// Whether what is delivered of the partition comes from before its start was compared with the log.
-    pub(super) fn is_unproven(&self, partition: &TopicPartition) -> bool {
-        self.unproven().contains_key(partition)
+    /// Whether records of the partition were polled before its start was validated.
+    pub(super) fn is_unvalidated(&self, partition: &TopicPartition) -> bool {
+        self.unvalidated().contains_key(partition)
     }
 
-    /// Whether partitions are about to be started.
+    /// Whether partitions wait for their start or its validation.
     pub(super) fn is_starting(&self) -> bool {
-        !self.waiting().is_empty() || !self.unproven().is_empty()
+        !self.waiting().is_empty() || !self.unvalidated().is_empty()
     }
 
-    /// The group gave us partitions, or took them.
-    pub(super) fn rebalanced(&self, consumer: &BaseConsumer<Self>, given: bool, partitions: Vec<TopicPartition>) {
+    /// Handles a rebalance of the group, which assigns or revokes `partitions`.
+    pub(super) fn rebalanced(&self, consumer: &BaseConsumer<Self>, assigned: bool, partitions: Vec<TopicPartition>) {
         let shown = partitions.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ");
-        let done = if given {
-            tracing::info!(partitions = shown, "the group gave us partitions");
+        let done = if assigned {
+            tracing::info!(partitions = shown, "partitions assigned");
             self.assigned(consumer, partitions)
         } else {
-            tracing::info!(partitions = shown, "the group took partitions from us");
+            tracing::info!(partitions = shown, "partitions revoked");
             self.revoked(consumer, partitions)
         };
         if let Err(error) = done {
-            let doing = "taking part in a rebalance".into();
+            let doing = "rebalancing the consumer group".into();
             let _ = self.events.send(Err(SourceError::Unavailable { doing, reason: error.to_string() }));
         }
     }
 
     fn assigned(&self, consumer: &BaseConsumer<Self>, partitions: Vec<TopicPartition>) -> KafkaResult<()> {
         if partitions.is_empty() {
-            // Nothing to wait for: the rebalance goes on.
+            // Confirms the empty assignment, so that the rebalance continues.
             return consumer.incremental_assign(&TopicPartitionList::new());
         }
         self.waiting().extend(partitions.iter().cloned());
@@ -136,13 +139,13 @@ impl GroupMember {
         self.assignment.remove(&partitions);
         let lost = consumer.assignment_lost();
         let mut waiting = self.waiting();
-        self.unproven().retain(|partition, _| !partitions.contains(partition));
+        self.unvalidated().retain(|partition, _| !partitions.contains(partition));
         let never_started: Vec<_> = partitions
             .iter()
             .filter(|partition| waiting.remove(partition))
             .map(|partition| (partition.clone(), 0))
             .collect();
-        // What was never assigned to the consumer can't be taken from it: librdkafka would refuse, and wait for good.
+        // librdkafka refuses to unassign a partition that was never assigned, and then waits forever.
         if !never_started.is_empty() {
             consumer.incremental_assign(&self.topics.offsets(&never_started))?;
         }
@@ -152,7 +155,7 @@ impl GroupMember {
         unassigned
     }
 
-    /// Where the partition was last started.
+    /// The offset at which the partition was last started.
     pub(super) fn started_at(&self, partition: &TopicPartition) -> Option<i64> {
         self.started().get(partition).copied()
     }
@@ -162,7 +165,7 @@ impl GroupMember {
     }
 
     fn announce(&self, event: SourceEvent) {
-        // Nobody listens any more while the subscription is being closed.
+        // Fails only while the subscription closes.
         let _ = self.events.send(Ok(event));
     }
 
@@ -170,13 +173,13 @@ impl GroupMember {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn unproven(&self) -> MutexGuard<'_, BTreeMap<TopicPartition, Start>> {
-        self.unproven.lock().unwrap_or_else(PoisonError::into_inner)
+    fn unvalidated(&self) -> MutexGuard<'_, BTreeMap<TopicPartition, Start>> {
+        self.unvalidated.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl ConsumerContext for GroupMember {
-    /// Called while the consumer is closed, and instead of the binding's own, which assigns at once and ignores errors.
+    /// Called while the consumer closes. It replaces the binding's implementation, which assigns at once and ignores errors.
     fn rebalance(&self, consumer: &BaseConsumer<Self>, kind: RDKafkaRespErr, list: &mut TopicPartitionList) {
         let partitions = list.elements().iter().map(|at| self.topics.partition(at.topic(), at.partition())).collect();
         self.rebalanced(consumer, kind == RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS, partitions);

@@ -1,7 +1,6 @@
-//! The members of a group, and which of them has which partition.
+//! The members of a group and the assignment of partitions to them.
 //!
-//! Partitions are dealt out in turn, in order, to the members that the group believes in. It knows of records only how
-//! to deliver them.
+//! Partitions are distributed round-robin, in order, to the members that the group considers alive.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -15,38 +14,38 @@ use crate::source::{Assignment, AssignmentEpoch, Batch, SourceError, SourceEvent
 pub(super) struct Group {
     topics: Vec<String>,
     members: Vec<GroupMember>,
-    /// Which of the members gets the first partition; grows with every rebalance.
+    /// The number of the member that gets the first partition. Every rebalance increments it.
     first: usize,
 }
 
 #[derive(Debug, Default)]
 struct GroupMember {
-    standing: PartitionCursor,
+    membership: Membership,
     assignment: Arc<Assignment>,
-    /// What it was not told yet.
+    /// The events that wait for the member.
     events: VecDeque<SourceEvent>,
-    /// What it believes to have, the one delivered last at the end.
-    readings: Vec<Reading>,
+    /// The partitions that the member reads. The one that was delivered last is at the end.
+    cursors: Vec<Cursor>,
 }
 
 #[derive(Debug, Default, PartialEq)]
-enum PartitionCursor {
+enum Membership {
     #[default]
     Joined,
-    /// Given up by the group without knowing it.
+    /// Removed by the group without its knowledge.
     Zombie,
     Gone,
 }
 
 #[derive(Debug)]
-struct Reading {
+struct Cursor {
     partition: TopicPartition,
     epoch: AssignmentEpoch,
-    /// Which log it was when it was assigned.
+    /// The id of the log at the assignment.
     log_id: String,
-    /// None before the start.
+    /// `None` before the start.
     next_offset: Option<i64>,
-    end_told: bool,
+    end_reported: bool,
 }
 
 impl Group {
@@ -54,12 +53,12 @@ impl Group {
         Self { topics: topics.iter().map(|&topic| topic.to_owned()).collect(), members: Vec::new(), first: 0 }
     }
 
-    /// One more member: its number, and its assignment.
+    /// Adds a member. Returns its number and its assignment.
     pub(super) fn join(&mut self, logs: &Logs) -> (usize, Arc<Assignment>) {
         let member = GroupMember::default();
         let assignment = Arc::clone(&member.assignment);
         self.members.push(member);
-        self.deal(logs);
+        self.distribute(logs);
         let number = self.members.len() - 1;
         let events = &mut self.members[number].events;
         if events.is_empty() {
@@ -68,15 +67,15 @@ impl Group {
         (number, assignment)
     }
 
-    /// Brings every member that has joined to its share. What it keeps is left alone.
-    pub(super) fn deal(&mut self, logs: &Logs) {
-        let joined = self.members.iter().filter(|member| member.standing == PartitionCursor::Joined).count();
-        let ours = logs.keys().filter(|partition| self.topics.iter().any(|topic| **topic == *partition.topic));
+    /// Gives every joined member its share of the partitions. Partitions that a member keeps are not interrupted.
+    pub(super) fn distribute(&mut self, logs: &Logs) {
+        let joined = self.members.iter().filter(|member| member.membership == Membership::Joined).count();
+        let subscribed = logs.keys().filter(|partition| self.topics.iter().any(|topic| **topic == *partition.topic));
         let mut shares = vec![Vec::new(); joined];
-        for (number, partition) in ours.enumerate().take_while(|_| joined > 0) {
+        for (number, partition) in subscribed.enumerate().take_while(|_| joined > 0) {
             shares[(number + self.first) % joined].push(partition.clone());
         }
-        let members = self.members.iter_mut().filter(|member| member.standing == PartitionCursor::Joined);
+        let members = self.members.iter_mut().filter(|member| member.membership == Membership::Joined);
         for (member, share) in members.zip(shares) {
             let revoked = member.give_up(&share);
             member.events.extend((!revoked.is_empty()).then_some(SourceEvent::Revoked(revoked)));
@@ -85,57 +84,57 @@ impl Group {
     }
 
     pub(super) fn rebalance(&mut self, logs: &Logs) {
-        for member in self.members.iter_mut().filter(|member| member.standing == PartitionCursor::Joined) {
+        for member in self.members.iter_mut().filter(|member| member.membership == Membership::Joined) {
             let revoked = member.give_up(&[]);
             member.events.extend((!revoked.is_empty()).then_some(SourceEvent::Revoked(revoked)));
         }
         self.first += 1;
-        self.deal(logs);
+        self.distribute(logs);
     }
 
     pub(super) fn lose(&mut self, member: usize, logs: &Logs) {
-        self.members[member].standing = PartitionCursor::Zombie;
-        self.deal(logs);
+        self.members[member].membership = Membership::Zombie;
+        self.distribute(logs);
     }
 
     pub(super) fn tell_lost(&mut self, member: usize, logs: &Logs) {
         let member = &mut self.members[member];
-        if member.standing == PartitionCursor::Zombie {
-            member.standing = PartitionCursor::Joined;
+        if member.membership == Membership::Zombie {
+            member.membership = Membership::Joined;
             let lost = member.give_up(&[]);
             member.events.push_back(SourceEvent::Lost(lost));
-            self.deal(logs);
+            self.distribute(logs);
         }
     }
 
     pub(super) fn leave(&mut self, member: usize, logs: &Logs) {
-        self.members[member] = GroupMember { standing: PartitionCursor::Gone, ..GroupMember::default() };
-        self.deal(logs);
+        self.members[member] = GroupMember { membership: Membership::Gone, ..GroupMember::default() };
+        self.distribute(logs);
     }
 
     pub(super) fn start(&mut self, member: usize, starts: &[Start]) {
-        for reading in &mut self.members[member].readings {
-            if let Some(start) = starts.iter().find(|start| start.partition == reading.partition) {
-                reading.next_offset = Some(start.next_offset);
-                reading.end_told = false;
+        for cursor in &mut self.members[member].cursors {
+            if let Some(start) = starts.iter().find(|start| start.partition == cursor.partition) {
+                cursor.next_offset = Some(start.next_offset);
+                cursor.end_reported = false;
             }
         }
     }
 
-    /// What there is to tell the member now, if anything.
+    /// The next event of the member. `None` if there is nothing new.
     pub(super) fn poll(
         &mut self,
         member: usize,
         logs: &Logs,
         batch_records: usize,
     ) -> Result<Option<SourceEvent>, SourceError> {
-        let GroupMember { events, readings, .. } = &mut self.members[member];
+        let GroupMember { events, cursors, .. } = &mut self.members[member];
         if let Some(event) = events.pop_front() {
             return Ok(Some(event));
         }
-        for (place, reading) in readings.iter_mut().enumerate() {
-            if let Some(event) = reading.poll(logs, batch_records)? {
-                readings[place..].rotate_left(1);
+        for (index, cursor) in cursors.iter_mut().enumerate() {
+            if let Some(event) = cursor.poll(logs, batch_records)? {
+                cursors[index..].rotate_left(1);
                 return Ok(Some(event));
             }
         }
@@ -144,33 +143,33 @@ impl Group {
 }
 
 impl GroupMember {
-    /// Takes away all but `kept`.
+    /// Removes all partitions but `kept`, and returns them.
     fn give_up(&mut self, kept: &[TopicPartition]) -> Vec<TopicPartition> {
-        let gone = self.readings.extract_if(.., |reading| !kept.contains(&reading.partition));
-        let gone: Vec<TopicPartition> = gone.map(|reading| reading.partition).collect();
-        self.assignment.remove(&gone);
-        gone
+        let removed = self.cursors.extract_if(.., |cursor| !kept.contains(&cursor.partition));
+        let removed: Vec<TopicPartition> = removed.map(|cursor| cursor.partition).collect();
+        self.assignment.remove(&removed);
+        removed
     }
 
-    /// Gives it those of `share` that it does not have.
+    /// Adds those partitions of `share` that the member does not have.
     fn take(&mut self, mut share: Vec<TopicPartition>, logs: &Logs) {
-        share.retain(|partition| !self.readings.iter().any(|reading| reading.partition == *partition));
+        share.retain(|partition| !self.cursors.iter().any(|cursor| cursor.partition == *partition));
         if share.is_empty() {
             return;
         }
         let epoch = self.assignment.add(&share);
-        self.readings.extend(share.iter().map(|partition| Reading {
+        self.cursors.extend(share.iter().map(|partition| Cursor {
             partition: partition.clone(),
             epoch,
             log_id: logs[partition].id(),
             next_offset: None,
-            end_told: false,
+            end_reported: false,
         }));
         self.events.push_back(SourceEvent::Assigned(share));
     }
 }
 
-impl Reading {
+impl Cursor {
     fn poll(&mut self, logs: &Logs, batch_records: usize) -> Result<Option<SourceEvent>, SourceError> {
         let Some(next_offset) = self.next_offset else { return Ok(None) };
         let partition = self.partition.clone();
@@ -180,7 +179,7 @@ impl Reading {
         let records = log.read(next_offset, batch_records);
         if let Some(last) = records.last().cloned() {
             self.next_offset = Some(last.offset + 1);
-            self.end_told = false;
+            self.end_reported = false;
             return Ok(Some(SourceEvent::Batch(Batch {
                 partition,
                 assignment: self.epoch,
@@ -190,7 +189,7 @@ impl Reading {
                 leader_epoch: None,
             })));
         }
-        let told = std::mem::replace(&mut self.end_told, true);
-        Ok((!told).then_some(SourceEvent::AtEnd(partition)))
+        let reported = std::mem::replace(&mut self.end_reported, true);
+        Ok((!reported).then_some(SourceEvent::AtEnd(partition)))
     }
 }

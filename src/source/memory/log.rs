@@ -7,7 +7,7 @@ use readcast_core::TopicPartition;
 
 use crate::source::{Extent, Record};
 
-/// Every partition there is.
+/// The logs of all partitions.
 pub(super) type Logs = BTreeMap<TopicPartition, Log>;
 
 #[derive(Debug, Default)]
@@ -19,7 +19,7 @@ pub(super) struct Log {
 }
 
 impl Log {
-    /// An empty log, the `number`th of all.
+    /// An empty log with the number `number`.
     pub(super) fn new(number: u64) -> Self {
         Self { number, ..Self::default() }
     }

@@ -1,4 +1,5 @@
-//! What users added to the live tables and to the views of them: found in the catalogs, by what readcast itself made.
+//! Finds the objects that users added to the live tables and their views: everything in the catalogs that readcast itself did
+//! not create.
 
 use readcast_core::{Column, Definition, Presence, TableSpec};
 use sqlx::postgres::PgRow;
@@ -11,7 +12,7 @@ use super::views::View;
 use crate::store::comparison::pairs;
 use crate::store::{AdditionFate, GenerationStatus, StoreError, UserAddition};
 
-/// What users added around the live tables, and what a swap to tables like those of `next` makes of it.
+/// The objects that users added to the live tables and views, and the effect of a swap to the tables of `next` on them.
 pub(super) async fn additions(
     connection: &mut PgConnection,
     schema: &str,
@@ -21,24 +22,24 @@ pub(super) async fn additions(
     let mut found = Vec::new();
     for pair in pairs(&live.tables, next.tables()) {
         let Some(table) = pair.live else { continue };
-        let goes_on = pair.other.is_some();
+        let has_successor = pair.other.is_some();
         let physical = sql::physical(table, live.generation);
         let users = indexes::added(connection, table, live.generation).await?;
-        found.extend(users.iter().map(|index| of_index(index, &physical, goes_on)));
+        found.extend(users.iter().map(|index| of_index(index, &physical, has_successor)));
         found.extend(of_table(connection, table, &physical).await?);
         let view = match pair.other {
-            None => Becomes::Gone,
+            None => ViewFate::Dropped,
             Some(next) if View::new(connection, schema, pair.name).incompatible(next).await?.is_empty() => {
-                Becomes::Replaced
+                ViewFate::Replaced
             }
-            Some(_) => Becomes::MadeAnew,
+            Some(_) => ViewFate::Recreated,
         };
         found.extend(of_view(connection, &stable(schema, pair.name), view).await?);
     }
     Ok(found)
 }
 
-fn of_index(index: &Index, physical: &str, goes_on: bool) -> UserAddition {
+fn of_index(index: &Index, physical: &str, has_successor: bool) -> UserAddition {
     let columns = index.columns.as_ref().map(|columns| format!(".index({columns:?})"));
     let kind = if index.is_valid { "index" } else { "invalid index" };
     UserAddition {
@@ -46,26 +47,26 @@ fn of_index(index: &Index, physical: &str, goes_on: bool) -> UserAddition {
         what: format!("{kind} {}", quoted(&index.name)),
         statement: index.statement(physical),
         declaration: columns,
-        fate: if goes_on && index.is_valid { AdditionFate::Carriable } else { AdditionFate::Lost },
+        fate: if has_successor && index.is_valid { AdditionFate::Carriable } else { AdditionFate::Lost },
     }
 }
 
-/// What becomes of a view in a swap.
+/// The effect of a swap on a view.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Becomes {
+enum ViewFate {
     Replaced,
-    MadeAnew,
-    Gone,
+    Recreated,
+    Dropped,
 }
 
-/// What is found in the catalogs about a relation, one SELECT a kind. Each is about `t`, its row in `pg_class`; `$1` is
-/// its name, and the columns are what was added, the statement that adds it, how it would be declared, and whether
-/// it stays with a view that is made anew.
-type Look = &'static str;
+/// A SELECT that finds one kind of addition to a relation. `t` is the relation's row in `pg_class`, and `$1` is its name. The
+/// columns are the addition, the statement that creates it, its declaration in a `TableSpec`, and whether it is kept when the
+/// view is created again.
+type CatalogQuery = &'static str;
 
-/// What can be on a table and on a view.
-const OF_BOTH: [Look; 7] = [
-    // Whoever created it owns it: the role that we are, or that made our own tables.
+/// Additions to tables and views.
+const OF_BOTH: [CatalogQuery; 7] = [
+    // The expected owner is the current role, or the role that created readcast's own tables.
     "SELECT format('owner %I', pg_get_userbyid(t.relowner)),
             format('ALTER TABLE %s OWNER TO %I', $1, pg_get_userbyid(t.relowner)), NULL, false
      FROM t WHERE pg_get_userbyid(t.relowner) <> current_user AND t.relowner <> (
@@ -87,7 +88,7 @@ const OF_BOTH: [Look; 7] = [
     "SELECT format('security label of %I', l.provider),
             format('SECURITY LABEL FOR %I ON %s %s IS %L', l.provider, upper(l.objtype), l.objname, l.label), NULL, false
      FROM t JOIN pg_seclabels l ON l.classoid = 'pg_class'::regclass AND l.objoid = t.oid",
-    // What default privileges give to each new table is there again.
+    // Default privileges apply to the new table again, so they are not additions.
     "SELECT format('privilege %s%s for %s', held.privilege_type, held.columns, held.who),
             format('GRANT %s%s ON %s TO %s%s', held.privilege_type, held.columns, $1, held.who,
                    CASE WHEN held.is_grantable THEN ' WITH GRANT OPTION' END), NULL, true
@@ -106,9 +107,9 @@ const OF_BOTH: [Look; 7] = [
                = (held.grantee, held.privilege_type, held.is_grantable)))",
 ];
 
-/// What can be on a table alone. `$2` are the storage parameters that it declares, `$3` its columns that declare a
-/// default: the others have one only if somebody gave it to them.
-const OF_TABLES: [Look; 14] = [
+/// Additions to tables only. `$2` are the declared storage parameters, `$3` the columns with a declared default. A default of
+/// any other column is an addition.
+const OF_TABLES: [CatalogQuery; 14] = [
     "SELECT format('constraint %I', conname),
             format('ALTER TABLE %s ADD CONSTRAINT %I %s', $1, conname, pg_get_constraintdef(k.oid)), NULL, false
      FROM t JOIN pg_constraint k ON k.conrelid = t.oid AND k.contype IN ('c', 'f', 'u', 'x')",
@@ -142,7 +143,7 @@ const OF_TABLES: [Look; 14] = [
                    ' USING (' || pg_get_expr(polqual, polrelid) || ')',
                    ' WITH CHECK (' || pg_get_expr(polwithcheck, polrelid) || ')'), NULL, false
      FROM t JOIN pg_policy p ON p.polrelid = t.oid",
-    // Lists of columns and conditions came with version 15. A publication of all tables has the next ones too.
+    // Column lists and conditions exist since version 15. A publication of all tables includes the next ones by itself.
     "SELECT format('membership in publication %I', p.pubname),
             format('ALTER PUBLICATION %I ADD TABLE %s%s%s', p.pubname, $1, (
                        SELECT format(' (%s)', string_agg(quote_ident(a.attname), ', ' ORDER BY a.attnum))
@@ -162,7 +163,7 @@ const OF_TABLES: [Look; 14] = [
      FROM t JOIN pg_inherits h ON h.inhrelid = t.oid",
     "SELECT 'child ' || inhrelid::regclass, format('ALTER TABLE %s INHERIT %s', inhrelid::regclass, $1), NULL, false
      FROM t JOIN pg_inherits h ON h.inhparent = t.oid",
-    // What the settings of the session give to each new table is there again.
+    // Settings of the session apply to the new table again, so they are not additions.
     "SELECT stays.what, format('ALTER TABLE %s SET %s', $1, stays.statement), NULL, false
      FROM t, pg_database d, LATERAL (
          SELECT 'unlogged', 'UNLOGGED' WHERE t.relpersistence = 'u'
@@ -204,8 +205,8 @@ const OF_TABLES: [Look; 14] = [
      WHERE a.attname <> ALL ($3)",
 ];
 
-/// What can be on a view alone.
-const OF_VIEWS: [Look; 2] = [
+/// Additions to views only.
+const OF_VIEWS: [CatalogQuery; 2] = [
     "SELECT format('option %s', split_part(option, '=', 1)), format('ALTER VIEW %s SET (%s)', $1, option), NULL, true
      FROM t, unnest(t.reloptions) AS option",
     "SELECT format('default of column %I', a.attname),
@@ -215,13 +216,13 @@ const OF_VIEWS: [Look; 2] = [
      JOIN pg_attribute a ON a.attrelid = t.oid AND a.attnum = e.adnum",
 ];
 
-/// All looks in one statement.
-fn question<'l>(looks: impl IntoIterator<Item = &'l Look>) -> String {
-    let looks: Vec<_> = looks.into_iter().map(|look| format!("({look})")).collect();
+/// All queries as one statement.
+fn combined<'q>(queries: impl IntoIterator<Item = &'q CatalogQuery>) -> String {
+    let queries: Vec<_> = queries.into_iter().map(|query| format!("({query})")).collect();
     format!(
         "WITH t AS (SELECT * FROM pg_class WHERE oid = to_regclass($1)) \
          SELECT * FROM ({}) AS found(what, statement, declaration, stays) ORDER BY what COLLATE \"C\", statement",
-        looks.join(" UNION ALL ")
+        queries.join(" UNION ALL ")
     )
 }
 
@@ -234,23 +235,23 @@ async fn of_table(
     let declared: Vec<String> = declared.map(|(parameter, value)| format!("{parameter}={value}")).collect();
     let has_default = |column: &&Column| matches!(column.presence(), Presence::Default(_));
     let defaults: Vec<&str> = table.columns().iter().filter(has_default).map(Column::name).collect();
-    let query = question(OF_BOTH.iter().chain(&OF_TABLES));
+    let query = combined(OF_BOTH.iter().chain(&OF_TABLES));
     let query = sqlx::query(AssertSqlSafe(query)).bind(physical).bind(declared).bind(defaults);
     let rows = query.fetch_all(connection).await;
     let read = |row: &PgRow| read(row, physical, AdditionFate::Lost);
     let found: sqlx::Result<_> = rows.and_then(|rows| rows.iter().map(read).collect());
-    found.map_err(at(format!("looking for what was added to {physical}")))
+    found.map_err(at(format!("finding additions to {physical}")))
 }
 
-async fn of_view(connection: &mut PgConnection, name: &str, becomes: Becomes) -> Result<Vec<UserAddition>, StoreError> {
-    let query = question(OF_BOTH.iter().chain(&OF_VIEWS));
+async fn of_view(connection: &mut PgConnection, name: &str, fate: ViewFate) -> Result<Vec<UserAddition>, StoreError> {
+    let query = combined(OF_BOTH.iter().chain(&OF_VIEWS));
     let rows = sqlx::query(AssertSqlSafe(query)).bind(name).fetch_all(connection).await;
     let read = |row: &PgRow| {
-        let stays = becomes == Becomes::Replaced || (becomes == Becomes::MadeAnew && row.try_get("stays")?);
+        let stays = fate == ViewFate::Replaced || (fate == ViewFate::Recreated && row.try_get("stays")?);
         read(row, name, if stays { AdditionFate::Kept } else { AdditionFate::Lost })
     };
     let found: sqlx::Result<_> = rows.and_then(|rows| rows.iter().map(read).collect());
-    found.map_err(at(format!("looking for what was added to {name}")))
+    found.map_err(at(format!("finding additions to {name}")))
 }
 
 fn read(row: &PgRow, on: &str, fate: AdditionFate) -> sqlx::Result<UserAddition> {

@@ -1,7 +1,7 @@
-//! Two generations compared, table by table, in one snapshot.
+//! Compares two generations, table by table, in one snapshot.
 //!
-//! A table may have almost as many columns as Postgres takes in one list, so rows are joined without them: by key, with
-//! where they stand and a digest. Only of the few rows that are named are columns compared, and some at a time.
+//! A table may have nearly as many columns as Postgres allows in one list. So the join has only the key, the location and a
+//! digest of each row. Columns are compared only for the few sample rows, and some at a time.
 
 use readcast_core::{Column, TableSpec, TopicPartition};
 use sqlx::{AssertSqlSafe, PgConnection, Row};
@@ -13,16 +13,16 @@ use crate::store::{
     ComparedPlace, Comparison, Difference, Generation, GenerationStatus, Sample, StoreError, TableComparison,
 };
 
-/// How many columns of two rows are compared at once: Postgres forms no tuple of more than 1,664, and for a join it may
-/// have to form one of both rows.
+/// The number of columns that one query compares. A tuple in Postgres has at most 1,664 columns, and a join may need a tuple
+/// of both rows.
 const COLUMNS_AT_ONCE: usize = 400;
 
-// Of two rows that were joined, the one that is not there has no place.
+// In the full join, a missing row has no location.
 const ONLY_LIVE: &str = "other.place IS NULL";
 const ONLY_OTHER: &str = "live.place IS NULL";
 
-/// Takes a snapshot of the database, and says where both generations stand in it, if that is the same place. It lasts
-/// until the transaction that this begins is rolled back.
+/// Begins a transaction with a snapshot of the database. Returns the checkpoints of both generations if they are equal. The
+/// snapshot lasts until the transaction is rolled back.
 pub(super) async fn snapshot(
     connection: &mut PgConnection,
     live: &GenerationStatus,
@@ -61,7 +61,7 @@ pub(super) async fn compare(
     Ok(comparison)
 }
 
-/// A table in both generations.
+/// A table in two generations.
 struct Tables<'a> {
     connection: &'a mut PgConnection,
     pair: Pair<'a>,
@@ -97,8 +97,8 @@ impl Tables<'_> {
         compared.map_err(at(format!("comparing table `{}`", self.pair.name)))
     }
 
-    /// How many rows there are, and a digest of them: the exclusive or of a hash of each, which their order does not
-    /// change. No two rows are alike, because they have keys.
+    /// The number of rows, and a digest of them: the exclusive or of the hashes of all rows, which does not depend on their
+    /// order. No two rows are equal, because they have keys.
     async fn digest(&mut self, table: &TableSpec, generation: Generation) -> sqlx::Result<(u64, Option<String>)> {
         let query = format!(
             "SELECT count(*) AS rows, to_hex(bit_xor(hashtextextended(ROW({})::text, 0))) AS digest FROM {}",
@@ -125,7 +125,7 @@ impl Tables<'_> {
         Ok(())
     }
 
-    /// The first of the rows that differ, by key.
+    /// The first rows that differ, in the order of their keys.
     async fn samples(&mut self) -> sqlx::Result<Vec<Sample>> {
         let key: Vec<String> = self.places().map(|k| format!("coalesce(live.{k}, other.{k})")).collect();
         let texts: Vec<String> = self.key().iter().zip(&key).map(|(column, key)| sql::text(column, key)).collect();
@@ -150,7 +150,7 @@ impl Tables<'_> {
         Ok(samples)
     }
 
-    /// The columns in which two rows differ, which stand at these places of their tables: in one snapshot no row moves.
+    /// The columns in which the rows at these two locations differ. In one snapshot no row changes its location.
     async fn changed_columns(&mut self, live: &str, other: &str) -> sqlx::Result<Vec<String>> {
         let [live_table, other_table] = self.physical();
         let mut changed = Vec::new();
@@ -171,12 +171,12 @@ impl Tables<'_> {
         Ok(changed)
     }
 
-    /// The columns of the key, if the rows can be matched.
+    /// The key columns, if the rows can be matched.
     fn key(&self) -> &[Column] {
         self.pair.matched().map_or(&[], |(live, _)| live.key_columns())
     }
 
-    /// What the columns of the key are called in [`joined`](Self::joined).
+    /// The names of the key columns in [`joined`](Self::joined).
     fn places(&self) -> impl Iterator<Item = String> + use<> {
         (0..self.key().len()).map(|place| format!("k{place}"))
     }
@@ -188,7 +188,8 @@ impl Tables<'_> {
             .unwrap_or_default()
     }
 
-    /// The rows of both generations by key: each with its place in its table, and a digest of the columns that both have.
+    /// SQL that joins the rows of both generations by key. Each row has its location in its table and a digest of the common
+    /// columns.
     fn joined(&self) -> String {
         let [live, other] = self.physical().map(|physical| self.rows(&physical));
         let names: Vec<String> = self.places().collect();
@@ -200,15 +201,15 @@ impl Tables<'_> {
         )
     }
 
-    /// The rows of one generation. OFFSET 0 keeps the planner from carrying the columns that the digest is made of through
-    /// the join.
+    /// SQL for the rows of one generation. OFFSET 0 prevents the planner from passing the columns of the digest through the
+    /// join.
     fn rows(&self, physical: &str) -> String {
         let (key, row) = (column_list(self.key()), self.row());
         format!("(SELECT {key}, ctid, hashtextextended(({row})::text, 0) FROM {physical} AS held OFFSET 0)")
     }
 
-    /// Whether two rows that were joined differ in a column that both have. What is written alike is equal. The others are
-    /// looked up again, because equal values may be written in two ways (0 and -0, 1.0 and 1.00 in JSON).
+    /// SQL condition that two joined rows differ in a common column. Rows with equal digests are equal. The others are read
+    /// again, because equal values may have different texts (0 and -0, 1.0 and 1.00 in JSON).
     fn changed(&self) -> String {
         let row = self.row();
         let [live, other] = self.physical();
@@ -219,7 +220,7 @@ impl Tables<'_> {
         )
     }
 
-    /// The columns of a row that both generations have, as one value.
+    /// SQL for the common columns of a row as one value.
     fn row(&self) -> String {
         let columns: Vec<String> =
             self.pair.common().into_iter().map(|name| format!("held.{}", quoted(name))).collect();

@@ -1,4 +1,4 @@
-//! The connections of the process: as many as an operator allows, shared by all that it does.
+//! The connection pool of the process. An operator limits its size.
 
 use std::ops::{Deref, DerefMut};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -9,39 +9,41 @@ use tokio::sync::{Mutex as AsyncMutex, MutexGuard as AsyncMutexGuard};
 use tokio::time::Instant;
 
 use super::permits::{Permit, Permits, Rank};
-use super::server::{Backend, NoConnection, Server, Session, Use, Work};
+use super::server::{Backend, BackendState, ConnectError, Server, Session, Use};
 use crate::store::{Encoding, StoreError};
 
-/// How long a question may take, the wait for a connection included.
-const QUESTION_LIMIT: Duration = Duration::from_secs(30);
-/// How long the server may take to say that a connection is alive.
-const PING_LIMIT: Duration = Duration::from_secs(5);
-/// How long a farewell may take.
-const FAREWELL_LIMIT: Duration = Duration::from_secs(1);
-/// A connection that has rested for longer than this may have died meanwhile.
-const RESTED: Duration = Duration::from_millis(500);
-/// A connection that nobody has needed for so long is closed.
-const UNNEEDED: Duration = Duration::from_secs(300);
-/// How long a statement takes until it is asked whether its connection is still alive, and how long that may take. Twice in
-/// doubt, it is given up: within 15 seconds.
-const DOUBT_AFTER: Duration = Duration::from_secs(4);
-const DOUBT_LIMIT: Duration = Duration::from_secs(3);
+/// The time limit of a query, including the wait for a connection.
+const QUERY_TIMEOUT: Duration = Duration::from_secs(30);
+/// The time limit of a check whether a connection is alive.
+const PING_TIMEOUT: Duration = Duration::from_secs(5);
+/// The time limit for closing a connection.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
+/// A connection that was idle for longer than this is checked before it is used.
+const CHECK_AFTER_IDLE: Duration = Duration::from_millis(500);
+/// A connection that was idle for this long is closed.
+const MAX_IDLE: Duration = Duration::from_secs(300);
+/// A statement that takes longer than this has its connection checked. After two failed checks the statement is abandoned,
+/// within 15 seconds in total.
+const CHECK_AFTER: Duration = Duration::from_secs(4);
+/// The time limit of such a check.
+const CHECK_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// The connections of the process. Clones share them.
+/// The connection pool of the process. Clones share it.
 #[derive(Clone)]
 pub(super) struct Connections(Arc<Shared>);
 
 struct Shared {
     server: Server,
     permits: Permits,
-    idle: Mutex<Vec<Idle>>,
-    asking: AsyncMutex<Option<Held>>,
-    /// One connection in all may be made to ask after others.
-    doubting: AsyncMutex<()>,
+    idle: Mutex<Vec<IdleSession>>,
+    /// The connection for short queries.
+    asking: AsyncMutex<Option<PermittedSession>>,
+    /// Locked during a check of another connection, because only one extra connection may exist for that.
+    checking: AsyncMutex<()>,
 }
 
-/// A connection that nobody uses at the moment.
-struct Idle {
+/// A connection that is not in use.
+struct IdleSession {
     session: Session,
     wanted: Use,
     last_user: u64,
@@ -49,43 +51,43 @@ struct Idle {
 }
 
 impl Connections {
-    /// At most `most` connections to `server`.
+    /// A pool of at most `most` connections to `server`.
     pub(super) fn new(server: Server, most: usize) -> Self {
-        // One is kept for asking after those that are in doubt.
+        // One connection is reserved for checks of the others.
         let permits = Permits::new(most.saturating_sub(1));
-        let (idle, asking, doubting) = (Mutex::default(), AsyncMutex::new(None), AsyncMutex::new(()));
-        Self(Arc::new(Shared { server, permits, idle, asking, doubting }))
+        let (idle, asking, checking) = (Mutex::default(), AsyncMutex::new(None), AsyncMutex::new(()));
+        Self(Arc::new(Shared { server, permits, idle, asking, checking }))
     }
 
-    /// Where they lead to.
+    /// The server to which the pool connects.
     pub(super) fn server(&self) -> Server {
         self.0.server.clone()
     }
 
-    /// Waits for room, and for a connection, which may have to be made. `user` gets the one that it had before, if
-    /// nobody has it: its statements are prepared there.
+    /// Waits for a permit and a connection, which may have to be opened. `user` gets its previous connection if that is idle,
+    /// because its statements are prepared there.
     pub(super) async fn lease(&self, wanted: Use, rank: Rank, user: u64) -> Result<Lease, StoreError> {
-        let held = self.hold(wanted, rank, user).await?;
+        let held = self.acquire(wanted, rank, user).await?;
         Ok(Lease { held, wanted, user, connections: self.clone() })
     }
 
-    async fn hold(&self, wanted: Use, rank: Rank, user: u64) -> Result<Held, StoreError> {
+    async fn acquire(&self, wanted: Use, rank: Rank, user: u64) -> Result<PermittedSession, StoreError> {
         let permit = self.0.permits.take(rank).await;
-        if let Some(session) = self.rested(wanted, user).await {
-            return Ok(Held { session, permit });
+        if let Some(session) = self.take_alive(wanted, user).await {
+            return Ok(PermittedSession { session, permit });
         }
         self.make_room().await;
         let connected = self.0.server.connect(wanted).await.inspect_err(|_| {
-            // Whatever is the matter with the server, the idle ones have met it too.
+            // The idle connections are broken for the same reason, most likely.
             self.idle().clear();
         });
-        Ok(Held { session: connected?, permit })
+        Ok(PermittedSession { session: connected?, permit })
     }
 
-    /// An idle connection that is alive.
-    async fn rested(&self, wanted: Use, user: u64) -> Option<Session> {
+    /// An idle connection that is alive. Dead ones are dropped.
+    async fn take_alive(&self, wanted: Use, user: u64) -> Option<Session> {
         while let Some(mut idle) = self.take_idle(wanted, user) {
-            let is_alive = idle.since.elapsed() < RESTED || answers(&mut idle.session.connection).await;
+            let is_alive = idle.since.elapsed() < CHECK_AFTER_IDLE || answers(&mut idle.session.connection).await;
             if is_alive {
                 return Some(idle.session);
             }
@@ -93,20 +95,20 @@ impl Connections {
         None
     }
 
-    fn take_idle(&self, wanted: Use, user: u64) -> Option<Idle> {
+    fn take_idle(&self, wanted: Use, user: u64) -> Option<IdleSession> {
         let mut idle = self.idle();
-        let fits = |idle: &Idle| idle.wanted == wanted;
+        let fits = |idle: &IdleSession| idle.wanted == wanted;
         let own = idle.iter().rposition(|idle| fits(idle) && idle.last_user == user);
-        let place = own.or_else(|| idle.iter().rposition(fits))?;
-        Some(idle.remove(place))
+        let index = own.or_else(|| idle.iter().rposition(fits))?;
+        Some(idle.remove(index))
     }
 
-    /// Closes connections of other uses until there is room for one more. Whoever calls this has a permit, so that room
-    /// is there once enough idle ones are closed.
+    /// Closes idle connections of other uses until one more may be opened. The caller has a permit, so closing idle ones
+    /// suffices.
     async fn make_room(&self) {
         let surplus = {
             let mut idle = self.idle();
-            // The new one counts among the permits already.
+            // The permits in use include the one for the new connection.
             let surplus = (self.0.permits.taken() + idle.len()).saturating_sub(self.0.permits.most()).min(idle.len());
             idle.drain(..surplus).collect::<Vec<_>>()
         };
@@ -115,48 +117,51 @@ impl Connections {
         }
     }
 
-    fn idle(&self) -> MutexGuard<'_, Vec<Idle>> {
+    fn idle(&self) -> MutexGuard<'_, Vec<IdleSession>> {
         self.0.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The connection for short questions, with which tasks take turns.
+    /// The connection for short queries, which tasks use in turn.
     pub(super) async fn turn(&self) -> Result<Turn<'_>, StoreError> {
         let mut idle = self.0.asking.lock().await;
-        // It may have died since the last question.
+        // The connection may have died since the last query.
         if let Some(mut held) = idle.take()
             && answers(&mut held.session.connection).await
         {
             return Ok(Turn { idle, held });
         }
-        let held = self.hold(Use::Asking, Rank::Step, 0).await?;
+        let held = self.acquire(Use::Asking, Rank::Step, 0).await?;
         Ok(Turn { idle, held })
     }
 
-    /// Does `work` on the connection of `backend`, and gives it up when that connection turns out to be dead without a
-    /// word: when the server shows no sign of it, or none of itself.
+    /// Runs `work` on the connection of `backend`, and abandons it if the connection is dead although no error was reported:
+    /// if the server does not execute a statement of it, or does not respond.
+    ///
+    /// # Errors
+    /// The error of `work`, or [`StoreError::Unavailable`] if the connection is dead.
     pub(super) async fn watched<T>(
         &self,
         backend: &Backend,
         work: impl Future<Output = Result<T, StoreError>>,
     ) -> Result<T, StoreError> {
         tokio::pin!(work);
-        let mut doubts = 0;
+        let mut failed_checks = 0;
         loop {
             tokio::select! {
                 biased;
                 done = &mut work => return done,
-                () = tokio::time::sleep(DOUBT_AFTER) => {}
+                () = tokio::time::sleep(CHECK_AFTER) => {}
             }
             tokio::select! {
                 biased;
                 done = &mut work => return done,
-                doubt = self.doubt(backend) => match doubt {
-                    None => doubts = 0,
-                    Some(_) if doubts == 0 => doubts = 1,
+                problem = self.check(backend) => match problem {
+                    None => failed_checks = 0,
+                    Some(_) if failed_checks == 0 => failed_checks = 1,
                     Some(reason) => {
-                        // Where the server does not answer, there is nobody to tell.
-                        let _ = tokio::time::timeout(DOUBT_LIMIT, self.0.server.end(backend)).await;
-                        let doing = "waiting for an answer of Postgres".into();
+                        // Best effort: the server may not respond.
+                        let _ = tokio::time::timeout(CHECK_TIMEOUT, self.0.server.terminate(backend)).await;
+                        let doing = "waiting for a response of Postgres".into();
                         return Err(StoreError::Unavailable { doing, reason });
                     }
                 },
@@ -164,75 +169,79 @@ impl Connections {
         }
     }
 
-    /// Why the connection of `backend` may be dead.
-    async fn doubt(&self, backend: &Backend) -> Option<String> {
+    /// Why the connection of `backend` seems dead. `None` if it is alive.
+    async fn check(&self, backend: &Backend) -> Option<String> {
         let asked = async {
-            let _one_at_a_time = self.0.doubting.lock().await;
-            self.0.server.work_of(backend).await
+            let _one_at_a_time = self.0.checking.lock().await;
+            self.0.server.state_of(backend).await
         };
-        match tokio::time::timeout(DOUBT_LIMIT, asked).await {
-            Ok(Ok(Work::Going)) => None,
-            Ok(Ok(Work::Idle)) => Some("the connection is dead: the server waits for a statement".into()),
-            Ok(Ok(Work::Gone)) => Some("the connection is dead: the server has ended it".into()),
-            // It lives, if only to say that it is full or does not let us in.
-            Ok(Err(NoConnection { answered: true, .. })) => None,
-            Ok(Err(NoConnection { error, .. })) => Some(format!("no sign of the server: {error}")),
-            Err(_) => Some("no sign of the server".into()),
+        match tokio::time::timeout(CHECK_TIMEOUT, asked).await {
+            Ok(Ok(BackendState::Running)) => None,
+            Ok(Ok(BackendState::Idle)) => Some("the connection is dead: the server waits for a statement".into()),
+            Ok(Ok(BackendState::Ended)) => Some("the connection is dead: the server has ended it".into()),
+            // The server is alive: it responded that it is full or refuses the login.
+            Ok(Err(ConnectError { answered: true, .. })) => None,
+            Ok(Err(ConnectError { error, .. })) => Some(format!("the server does not respond: {error}")),
+            Err(_) => Some("the server does not respond".into()),
         }
     }
 }
 
-/// Puts an end to a question that is not answered.
-pub(super) async fn limited<T>(question: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
-    tokio::time::timeout(QUESTION_LIMIT, question).await.unwrap_or_else(|_| {
-        let reason = format!("no answer within {} s", QUESTION_LIMIT.as_secs());
-        Err(StoreError::Unavailable { doing: "asking Postgres".into(), reason })
+/// Limits the time of a query.
+///
+/// # Errors
+/// The error of `query`, or [`StoreError::Unavailable`] after the time limit.
+pub(super) async fn limited<T>(query: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
+    tokio::time::timeout(QUERY_TIMEOUT, query).await.unwrap_or_else(|_| {
+        let reason = format!("no answer within {} s", QUERY_TIMEOUT.as_secs());
+        Err(StoreError::Unavailable { doing: "querying Postgres".into(), reason })
     })
 }
 
 async fn answers(connection: &mut PgConnection) -> bool {
-    matches!(tokio::time::timeout(PING_LIMIT, connection.ping()).await, Ok(Ok(())))
+    matches!(tokio::time::timeout(PING_TIMEOUT, connection.ping()).await, Ok(Ok(())))
 }
 
-/// Says farewell, so that the server need not find out. It may not listen.
+/// Closes a connection properly, so that the server ends its process at once. Best effort.
 async fn close(session: Session) {
-    drop(tokio::time::timeout(FAREWELL_LIMIT, session.connection.close()).await);
+    drop(tokio::time::timeout(CLOSE_TIMEOUT, session.connection.close()).await);
 }
 
-/// A connection, and the room that it takes.
-struct Held {
+/// A connection with its permit.
+struct PermittedSession {
     session: Session,
     permit: Permit,
 }
 
-/// A connection that is ours for a while. One that is not given back is in a state that nobody knows, and is closed.
+/// A connection for the exclusive use of its holder. A lease that is dropped without [`give_back`](Self::give_back) closes the
+/// connection, because its state is unknown.
 pub(super) struct Lease {
-    held: Held,
+    held: PermittedSession,
     wanted: Use,
     user: u64,
     connections: Connections,
 }
 
 impl Lease {
-    /// The server's process behind it.
+    /// The server process of the connection.
     pub(super) fn backend(&self) -> Backend {
         self.held.session.backend().clone()
     }
 
-    /// What its texts may hold.
+    /// The encoding of the database, which limits the characters of texts.
     pub(super) fn encoding(&self) -> Encoding {
         self.held.session.encoding
     }
 
-    /// Leaves it to the next one. No transaction may be open.
+    /// Returns the connection to the pool. No transaction may be open.
     pub(super) fn give_back(self) {
-        let Self { held: Held { session, permit }, wanted, user: last_user, connections } = self;
+        let Self { held: PermittedSession { session, permit }, wanted, user: last_user, connections } = self;
         {
             let mut idle = connections.idle();
-            idle.retain(|idle| idle.since.elapsed() < UNNEEDED);
-            idle.push(Idle { session, wanted, last_user, since: Instant::now() });
+            idle.retain(|idle| idle.since.elapsed() < MAX_IDLE);
+            idle.push(IdleSession { session, wanted, last_user, since: Instant::now() });
         }
-        // Whoever gets the room finds the connection there.
+        // After the push, so that the next holder of the permit finds the connection.
         drop(permit);
     }
 }
@@ -251,19 +260,19 @@ impl DerefMut for Lease {
     }
 }
 
-/// One task's turn. A connection whose turn was dropped before its end is closed.
+/// The use of the shared connection by one task. A turn that is dropped without [`end`](Self::end) closes the connection.
 pub(super) struct Turn<'a> {
-    idle: AsyncMutexGuard<'a, Option<Held>>,
-    held: Held,
+    idle: AsyncMutexGuard<'a, Option<PermittedSession>>,
+    held: PermittedSession,
 }
 
 impl Turn<'_> {
-    /// What its texts may hold.
+    /// The encoding of the database, which limits the characters of texts.
     pub(super) fn encoding(&self) -> Encoding {
         self.held.session.encoding
     }
 
-    /// Leaves the connection to the next task. No transaction may be open.
+    /// Returns the connection for the next task. No transaction may be open.
     pub(super) fn end(mut self) {
         *self.idle = Some(self.held);
     }

@@ -1,9 +1,8 @@
-//! The rows of a table that is empty, by COPY: the server fills its pages with them a page at a time, where INSERT logs
-//! each row by itself.
+//! Fills an empty table by COPY. The server writes whole pages, whereas INSERT logs each row.
 //!
-//! Not for what is written live: the driver sends what ends a COPY by itself and does not set TCP_NODELAY, so each COPY
-//! waits for an acknowledgement that its peer holds back for 40 ms (Nagle's algorithm and delayed acknowledgements, RFC
-//! 1122, 4.2.3). For one COPY a table that does not count.
+//! Live commits do not use COPY. The driver sends the end of a COPY in a separate packet and does not set TCP_NODELAY, so
+//! each COPY waits 40 ms for a delayed acknowledgement (Nagle's algorithm, RFC 1122, 4.2.3). For one COPY a table that is
+//! negligible.
 
 use readcast_core::{TableSpec, Value};
 use sqlx::encode::IsNull;
@@ -14,17 +13,17 @@ use super::connection::at_rows;
 use super::sql::column_list;
 use crate::store::StoreError;
 
-/// What a binary COPY begins with: signature, flags, length of a header extension (PostgreSQL documentation, COPY, binary
+/// The header of a binary COPY: signature, flags, length of the header extension (PostgreSQL documentation, COPY, binary
 /// format).
 const HEADER: &[u8] = b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0";
-/// What it ends with, in the place of a row's number of columns.
+/// The trailer of a binary COPY, in place of a row's number of columns.
 const TRAILER: [u8; 2] = (-1_i16).to_be_bytes();
-/// What the binary form of a `jsonb` begins with.
+/// The first byte of a binary `jsonb`.
 const JSONB_VERSION: u8 = 1;
-/// How many bytes are sent at once.
-const PIECE: usize = 128 << 10;
+/// The size of a message in bytes.
+const MESSAGE_BYTES: usize = 128 << 10;
 
-/// A COPY under way.
+/// A COPY in progress.
 pub(super) struct Copy<'c> {
     copy: PgCopyIn<&'c mut PgConnection>,
     unsent: PgArgumentBuffer,
@@ -32,8 +31,8 @@ pub(super) struct Copy<'c> {
 }
 
 impl<'c> Copy<'c> {
-    /// Begins to copy rows of `table` to its physical table `physical`, which this transaction has emptied: so they can be
-    /// frozen as they are written.
+    /// Starts a COPY into `physical`, the physical table of `table`. This transaction must have truncated the table, so that
+    /// the rows can be written frozen.
     pub(super) async fn begin(
         connection: &'c mut PgConnection,
         table: &'c TableSpec,
@@ -46,29 +45,29 @@ impl<'c> Copy<'c> {
         Ok(Self { copy, unsent, table })
     }
 
-    /// Adds a row, its values in the order of the table's columns.
+    /// Adds a row. `values` are in the order of the table's columns.
     pub(super) async fn add(&mut self, values: impl Iterator<Item = &Value>) -> Result<(), StoreError> {
         let columns = self.table.columns().len() as i16;
         self.unsent.extend_from_slice(&columns.to_be_bytes());
         for value in values {
             put(&mut self.unsent, value).map_err(at_rows(self.table))?;
         }
-        if self.unsent.len() >= PIECE {
+        if self.unsent.len() >= MESSAGE_BYTES {
             self.send().await?;
         }
         Ok(())
     }
 
-    /// Ends it. How many rows it wrote.
+    /// Finishes the COPY. Returns the number of rows written.
     pub(super) async fn end(mut self) -> Result<u64, StoreError> {
         self.unsent.extend_from_slice(&TRAILER);
         self.send().await?;
         self.copy.finish().await.map_err(at_rows(self.table))
     }
 
-    /// Gives it up: nothing of it stays, and its transaction has failed.
+    /// Aborts the COPY, which also fails the transaction.
     pub(super) async fn abort(self) -> Result<(), StoreError> {
-        self.copy.abort("given up").await.map_err(at_rows(self.table))
+        self.copy.abort("the load was aborted").await.map_err(at_rows(self.table))
     }
 
     async fn send(&mut self) -> Result<(), StoreError> {
@@ -78,9 +77,9 @@ impl<'c> Copy<'c> {
     }
 }
 
-/// A value's length, or -1 for NULL, and its binary form.
+/// Appends the length of a value, or -1 for NULL, and its binary form.
 fn put(buffer: &mut PgArgumentBuffer, value: &Value) -> sqlx::Result<()> {
-    let begins = buffer.len();
+    let start = buffer.len();
     buffer.extend_from_slice(&(-1_i32).to_be_bytes());
     let encoded = match value {
         Value::Null => Ok(IsNull::Yes),
@@ -101,9 +100,9 @@ fn put(buffer: &mut PgArgumentBuffer, value: &Value) -> sqlx::Result<()> {
         }
     };
     if let IsNull::No = encoded.map_err(sqlx::Error::Encode)? {
-        let length = buffer.len() - begins - size_of::<i32>();
+        let length = buffer.len() - start - size_of::<i32>();
         let length = i32::try_from(length).map_err(|_| sqlx::Error::Encode("a value is longer than 2 GiB".into()))?;
-        buffer[begins..begins + size_of::<i32>()].copy_from_slice(&length.to_be_bytes());
+        buffer[start..start + size_of::<i32>()].copy_from_slice(&length.to_be_bytes());
     }
     Ok(())
 }

@@ -102,7 +102,7 @@ pub(super) async fn alterations(
     for table in definition.tables() {
         found.extend(table_alterations(connection, table, generation).await?);
         if live {
-            found.extend(View::new(connection, schema, table.name()).fault(table, generation).await?);
+            found.extend(View::new(connection, schema, table.name()).problem(table, generation).await?);
         }
     }
     Ok(found)

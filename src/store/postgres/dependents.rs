@@ -1,19 +1,19 @@
-//! What users have made of our tables: whatever stands in the way when those are dropped.
+//! Finds objects of users that depend on readcast's tables and prevent dropping them.
 
 use sqlx::{PgConnection, Row};
 
 use super::connection::at;
 use crate::store::{Dependent, StoreError};
 
-/// Everything that depends on the relations `names`, directly or by way of others; what depends on more comes first, so
-/// that it can be removed in this order. Views of the names `aside` are ours, and so is what they lead to.
+/// The objects that depend on the relations `names`, directly or indirectly, in an order in which they can be removed. The
+/// views `aside` are readcast's own; they and their dependents are left out.
 pub(super) async fn of(
     connection: &mut PgConnection,
     names: &[String],
     aside: &[String],
 ) -> Result<Vec<Dependent>, StoreError> {
-    // A function that takes rows of a table depends on their type, or on that of their arrays. The rule that makes a view
-    // of its query stands for the view; any other is an object of its own.
+    // A function with a row of a table as an argument depends on the row type or its array type. The `_RETURN` rule of a view
+    // stands for the view; any other rule is an object of its own.
     const DEPENDENTS: &str = "
         WITH RECURSIVE found AS (
             SELECT 'pg_class'::regclass::oid AS classid, to_regclass(name)::oid AS objid, 0 AS objsubid, 0 AS depth,
@@ -47,7 +47,7 @@ pub(super) async fn of(
                        FROM pg_constraint k JOIN pg_class c ON c.oid = k.conrelid JOIN pg_namespace n
                            ON n.oid = c.relnamespace
                        WHERE k.oid = objid)
-                   -- They hold rows of their own.
+                   -- These contain rows, so readcast proposes no removal.
                    WHEN object.type IN ('table', 'table column', 'foreign table') THEN NULL
                    WHEN object.type IN ('view', 'materialized view', 'function', 'procedure', 'rule', 'policy', 'trigger')
                        THEN format('DROP %s %s', upper(object.type), object.identity)
@@ -63,10 +63,10 @@ pub(super) async fn of(
         };
         rows.iter().map(dependent).collect()
     });
-    dependents.map_err(at("looking for what depends on the tables"))
+    dependents.map_err(at("finding the objects that depend on the tables"))
 }
 
-/// Who uses one of the relations `names` at the moment.
+/// The sessions that hold a lock on one of the relations `names`, a description each.
 pub(super) async fn users(connection: &mut PgConnection, names: &[String]) -> Result<Vec<String>, StoreError> {
     const USERS: &str = "
         SELECT DISTINCT format('process %s (%s)', a.pid, concat_ws(', ', a.usename, nullif(a.application_name, '')))
@@ -75,5 +75,5 @@ pub(super) async fn users(connection: &mut PgConnection, names: &[String]) -> Re
           AND a.datname = current_database() AND a.pid <> pg_backend_pid()
         ORDER BY 1";
     let users = sqlx::query_scalar(USERS).bind(names).fetch_all(connection).await;
-    users.map_err(at("looking for who uses the tables"))
+    users.map_err(at("finding the sessions that use the tables"))
 }

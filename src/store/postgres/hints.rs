@@ -1,11 +1,11 @@
-//! What a writer remembers of its last commit, to find the same rows again.
+//! The physical locations of rows that a writer has committed, to find the same rows faster.
 //!
-//! A row that is updated leaves its old version behind, and while anybody's older transaction is open (a report, a dump,
-//! an abandoned session) none of them can be removed. An index leads to all of them, so what is looked up by its key
-//! takes longer with every commit. The writer of a row knows better: it has just put it there.
+//! Each update leaves a dead version of the row. While an older transaction is open (a report, a dump, an abandoned session),
+//! dead versions can't be removed. An index refers to all of them, so a lookup by key takes longer with each commit. The
+//! writer of a row knows its current location.
 //!
-//! A hint decides nothing. Each statement that takes one has all the conditions of the statement without it, and what it
-//! does not find is looked up by its key before anything is made of that.
+//! A hint decides nothing. Each statement with a hint has all the conditions of the statement without it. A row that is not
+//! found by its hint is looked up by its key before it counts as missing.
 
 use std::collections::BTreeMap;
 
@@ -13,34 +13,34 @@ use readcast_core::TopicPartition;
 
 use crate::store::{Advance, LedgerPage};
 
-/// The hints of one connection. They are true of what it has committed, so they are thrown away with anything else.
+/// The hints of one connection. They describe its last commit, and are discarded after any other outcome.
 #[derive(Debug, Default)]
 pub(super) struct Hints {
-    /// Where the row of each checkpoint is in its table: its `ctid`.
+    /// The `ctid` of each checkpoint's row.
     places: BTreeMap<TopicPartition, String>,
-    /// Up to which offset pages of the ledger were deleted.
-    forgotten: BTreeMap<TopicPartition, i64>,
+    /// The offset up to which the pages of the ledger are deleted.
+    deleted_to: BTreeMap<TopicPartition, i64>,
 }
 
 impl Hints {
-    /// Takes out where the checkpoints of `advances` are; `None` unless that is known of all of them.
+    /// Removes and returns the locations of the checkpoints of `advances`. `None` unless all are known.
     pub(super) fn take_places(&mut self, advances: &[Advance]) -> Option<Vec<String>> {
-        // Of each, whatever comes of the others: it is known again when the commit has succeeded.
+        // Removed even if another is missing: a successful commit adds them again.
         let places: Vec<_> = advances.iter().map(|advance| self.places.remove(&advance.partition)).collect();
         places.into_iter().collect()
     }
 
-    /// Notes where checkpoints are once the transaction is committed.
+    /// Adds the locations of checkpoints after the commit.
     pub(super) fn note_places(&mut self, places: Vec<(TopicPartition, String)>) {
         self.places.extend(places);
     }
 
-    /// Up to where there are no pages of the ledger before those that `page` lets go, and that there will be none up to
-    /// there once the transaction is committed.
+    /// The offset up to which earlier commits have deleted pages of the ledger. Records that the pages before the limit of
+    /// `page` are deleted when the transaction commits.
     pub(super) fn forget(&mut self, page: &LedgerPage) -> i64 {
-        let forgotten = self.forgotten.insert(page.partition.clone(), page.forget_to);
-        // A checkpoint that was moved back begins anew.
-        forgotten.filter(|forgotten| *forgotten <= page.forget_to).unwrap_or(i64::MIN)
+        let deleted_to = self.deleted_to.insert(page.partition.clone(), page.forget_to);
+        // A checkpoint that was moved back starts again without a hint.
+        deleted_to.filter(|deleted_to| *deleted_to <= page.forget_to).unwrap_or(i64::MIN)
     }
 }
 
@@ -57,7 +57,7 @@ mod tests {
     }
 
     #[test]
-    fn places_are_given_for_all_partitions_of_a_commit_or_for_none() {
+    fn locations_are_returned_for_all_partitions_of_a_commit_or_for_none() {
         let mut hints = Hints::default();
         assert_eq!(hints.take_places(&[advance(0)]), None);
         let places = || vec![(orders(0), "(0,1)".to_owned()), (orders(1), "(0,2)".to_owned())];
@@ -65,12 +65,12 @@ mod tests {
         assert_eq!(hints.take_places(&[advance(1), advance(0)]), Some(vec!["(0,2)".into(), "(0,1)".into()]));
         hints.note_places(places());
         assert_eq!(hints.take_places(&[advance(0), advance(2)]), None);
-        assert_eq!(hints.take_places(&[advance(0)]), None, "it may have been moved by that commit");
+        assert_eq!(hints.take_places(&[advance(0)]), None, "that commit may have moved the row");
         assert_eq!(hints.take_places(&[advance(1)]), Some(vec!["(0,2)".into()]));
     }
 
     #[test]
-    fn pages_that_were_forgotten_are_not_looked_for_again() {
+    fn deleted_pages_are_not_searched_again() {
         let page = |forget_to| LedgerPage { partition: orders(0), to: forget_to + 10, entries: Vec::new(), forget_to };
         let mut hints = Hints::default();
         assert_eq!(hints.forget(&page(5)), i64::MIN);

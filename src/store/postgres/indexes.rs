@@ -1,8 +1,7 @@
-//! The indexes of a physical table as the catalogs have them, and how those that users made come to the next
-//! generation's table.
+//! The indexes of a physical table in the catalogs, and the copy of users' indexes to the next generation's table.
 //!
-//! An index is made again from its parts and never from its statement with other names in it: names of tables stand in
-//! texts and expressions too.
+//! An index is created again from its parts. Replacing the table's name in its statement would be wrong, because the name may
+//! also occur in texts and expressions.
 
 use readcast_core::TableSpec;
 use sqlx::postgres::PgRow;
@@ -18,17 +17,17 @@ use crate::store::{Generation, GenerationStatus, StoreError};
 pub(super) struct Index {
     pub(super) name: String,
     is_unique: bool,
-    /// `false` for what a `CREATE INDEX CONCURRENTLY` left that did not come to its end. It serves nobody.
+    /// `false` for the remains of a failed `CREATE INDEX CONCURRENTLY`, which no query uses.
     pub(super) is_valid: bool,
-    /// Made by a constraint, with which it comes and goes.
+    /// Whether the index belongs to a constraint.
     of_constraint: bool,
-    /// All that stands behind the name of the table in the statement that makes it.
+    /// The part of its CREATE statement after the name of the table.
     definition: String,
-    /// Its columns, if it is no more than [`TableSpec::index`] can declare.
+    /// The columns, if [`TableSpec::index`] can declare the index.
     pub(super) columns: Option<Vec<String>>,
-    /// A literal.
+    /// The comment as an SQL literal.
     comment: Option<String>,
-    /// What its columns' statistics were set to, as it stands behind ALTER INDEX.
+    /// The statistics targets of its columns, as the actions of an ALTER INDEX.
     statistics: Option<String>,
 }
 
@@ -46,7 +45,7 @@ impl Index {
         })
     }
 
-    /// The statements that make it, under `name` on the table `physical`.
+    /// The statements that create the index as `name` on the table `physical`.
     fn statements(&self, name: &str, physical: &str) -> Vec<String> {
         let unique = if self.is_unique { "UNIQUE " } else { "" };
         let qualified = format!("{}.{}", sql::TABLES_SCHEMA, quoted(name));
@@ -56,31 +55,31 @@ impl Index {
         statements
     }
 
-    /// The statement that made it.
+    /// The statements that create the index as it is.
     pub(super) fn statement(&self, physical: &str) -> String {
         self.statements(&self.name, physical).join("; ")
     }
 
-    /// Whether the other one, of another table, does the same.
+    /// Whether an index of another table is equivalent.
     fn is_like(&self, other: &Index) -> bool {
         (self.is_unique, &self.definition) == (other.is_unique, &other.definition)
     }
 }
 
-/// The indexes that users made on a generation's table.
+/// The indexes that users created on a generation's table.
 pub(super) async fn added(
     connection: &mut PgConnection,
     table: &TableSpec,
     generation: Generation,
 ) -> Result<Vec<Index>, StoreError> {
-    let ours: Vec<String> = sql::index_names(table, generation).collect();
+    let declared: Vec<String> = sql::index_names(table, generation).collect();
     let mut indexes = all(connection, table, generation).await?;
-    indexes.retain(|index| !index.of_constraint && !ours.contains(&index.name));
+    indexes.retain(|index| !index.of_constraint && !declared.contains(&index.name));
     Ok(indexes)
 }
 
-/// Gives the tables of `next` the indexes that users made on those of `live`, those that they have excepted. Why one
-/// could not be made, a sentence each.
+/// Creates the users' indexes of the tables of `live` on the tables of `next`, unless an equivalent index exists. Returns a
+/// sentence for each index that could not be created.
 pub(super) async fn carry(
     connection: &mut PgConnection,
     live: &GenerationStatus,
@@ -88,26 +87,26 @@ pub(super) async fn carry(
 ) -> Result<Vec<String>, StoreError> {
     let mut failed = Vec::new();
     for pair in pairs(&live.tables, &next.tables) {
-        // With a table that goes away its indexes go too.
+        // The indexes of a removed table are removed too.
         let (Some(from), Some(to)) = (pair.live, pair.other) else { continue };
-        let mut there = all(connection, to, next.generation).await?;
-        let mut made = false;
+        let mut existing = all(connection, to, next.generation).await?;
+        let mut created = false;
         for index in added(connection, from, live.generation).await?.into_iter().filter(|index| index.is_valid) {
-            if there.iter().any(|other| other.is_like(&index)) {
+            if existing.iter().any(|other| other.is_like(&index)) {
                 continue;
             }
             match carry_one(connection, &index, to, live.generation, next.generation).await {
-                Ok(()) => made = true,
+                Ok(()) => created = true,
                 Err(StoreError::Refused { reason, .. }) => {
                     let on = sql::physical(from, live.generation);
                     failed.push(format!("index {} on {on}: {reason}", quoted(&index.name)));
                 }
                 Err(other) => return Err(other),
             }
-            there.push(index);
+            existing.push(index);
         }
-        if made {
-            // Expressions have statistics of their own.
+        if created {
+            // Expressions of an index have their own statistics.
             run(connection, to, format!("ANALYZE {}", sql::physical(to, next.generation))).await?;
         }
     }
@@ -123,7 +122,7 @@ async fn carry_one(
 ) -> Result<(), StoreError> {
     for name in carried_names(&index.name, table.name(), from, to) {
         if !is_taken(connection, &name).await? {
-            // In one message, and so in one transaction.
+            // One message is one transaction.
             return run(connection, table, index.statements(&name, &sql::physical(table, to)).join("; ")).await;
         }
     }
@@ -135,16 +134,16 @@ async fn is_taken(connection: &mut PgConnection, name: &str) -> Result<bool, Sto
         SELECT EXISTS (SELECT FROM pg_class c JOIN pg_namespace s ON s.oid = c.relnamespace
                        WHERE s.nspname = $1 AND c.relname = $2)";
     let taken = sqlx::query_scalar(TAKEN).bind(sql::TABLES_SCHEMA).bind(name).fetch_one(connection).await;
-    taken.map_err(at("looking for the name of an index"))
+    taken.map_err(at("checking the name of an index"))
 }
 
 async fn run(connection: &mut PgConnection, table: &TableSpec, statements: String) -> Result<(), StoreError> {
     let done = connection.execute(AssertSqlSafe(statements)).await;
-    done.map(drop).map_err(at(format!("keeping the indexes of table `{}`", table.name())))
+    done.map(drop).map_err(at(format!("copying the indexes of table `{}`", table.name())))
 }
 
-/// Operator classes and collations are written out, so that what was chosen stays chosen. Of an expression,
-/// `pg_get_indexdef` gives the text with its columns unqualified, as `pg_get_expr` does of the condition.
+/// All indexes of a generation's table. Operator classes and collations are explicit in their definitions, so that they stay
+/// the same. `pg_get_indexdef` and `pg_get_expr` return expressions and conditions with unqualified columns.
 async fn all(
     connection: &mut PgConnection,
     table: &TableSpec,

@@ -1,5 +1,5 @@
-//! A building generation, loaded in one transaction: its tables emptied, filled by COPY in the order of their keys, and
-//! only then given their primary keys.
+//! Loads a building generation in one transaction: truncates its tables, fills them by COPY in the order of their keys, and
+//! then creates the primary keys.
 
 use readcast_core::TableSpec;
 use sqlx::{AssertSqlSafe, Executor, PgConnection};
@@ -11,13 +11,13 @@ use super::{Passed, Reasons, pass, sql};
 use crate::failpoint;
 use crate::store::{CommitOutcome, Encoding, Load, ParkedIn, RowPiece, StoreError, Written};
 
-/// Loads it, or leaves everything as it was, the connection too: it is the lead's.
+/// Loads the generation. On an error it rolls back, and the leader's connection stays usable.
 pub(super) async fn load(
     connection: &mut PgConnection,
     load: Load<'_>,
     encoding: Encoding,
 ) -> Result<CommitOutcome, StoreError> {
-    // To fill a table takes as long as it takes.
+    // Filling a table has no time limit.
     let begin = "BEGIN; SET LOCAL statement_timeout = 0; SET LOCAL idle_in_transaction_session_timeout = 0";
     execute(connection, begin).await.map_err(at("beginning a transaction"))?;
     match within(connection, load, encoding).await {
@@ -41,9 +41,9 @@ async fn within(
     match pass(connection, of, load.commit.guarded()?, reasons, &mut Hints::default()).await? {
         Passed::Yes => {}
         Passed::No(refused) => return Ok(refused),
-        // Lanes know what to do then.
+        // Lanes handle this case, so the load fails and the feeds replay the log.
         Passed::ReasonsRefused => {
-            let reason = "the database can't hold the reason of a dead letter".into();
+            let reason = "the database can't store the reason of a dead letter".into();
             return Err(StoreError::Refused { doing: "parking records".into(), reason });
         }
     }
@@ -70,11 +70,11 @@ async fn within(
     Ok(CommitOutcome::Applied(written))
 }
 
-/// Empties a table and takes its primary key away; the statement that brings it back.
+/// Truncates a table and drops its primary key. Returns the statement that creates the key again.
 async fn without_key(connection: &mut PgConnection, table: &TableSpec, physical: &str) -> Result<String, StoreError> {
     const KEY: &str = "SELECT conname FROM pg_constraint WHERE conrelid = $1::regclass AND contype = 'p'";
     let name: sqlx::Result<String> = sqlx::query_scalar(KEY).bind(physical).fetch_one(&mut *connection).await;
-    let name = sql::quoted(&name.map_err(at(format!("looking for the primary key of table `{}`", table.name())))?);
+    let name = sql::quoted(&name.map_err(at(format!("reading the primary key of table `{}`", table.name())))?);
     let columns = sql::column_list(table.key_columns());
     run(connection, table, format!("ALTER TABLE {physical} DROP CONSTRAINT {name}; TRUNCATE {physical}")).await?;
     Ok(format!("ALTER TABLE {physical} ADD CONSTRAINT {name} PRIMARY KEY ({columns})"))
@@ -85,8 +85,8 @@ async fn run(connection: &mut PgConnection, table: &TableSpec, statement: String
     done.map(drop).map_err(at(format!("loading table `{}`", table.name())))
 }
 
-/// Rows of a table that is none of ours, or out of turn, would be lost.
+/// Checks that no rows are left: rows of an unknown table or in the wrong order would be lost.
 fn none_left(piece: Option<RowPiece>) -> Result<(), StoreError> {
     let Some((index, _)) = piece else { return Ok(()) };
-    Err(StoreError::Refused { doing: "loading".into(), reason: format!("rows of table {index} came out of turn") })
+    Err(StoreError::Refused { doing: "loading".into(), reason: format!("the rows of table {index} are out of order") })
 }

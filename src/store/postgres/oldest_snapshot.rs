@@ -1,4 +1,4 @@
-//! Whose snapshot keeps vacuum from removing the versions of rows that were replaced.
+//! Finds the oldest snapshot, which prevents vacuum from removing dead row versions.
 
 use std::time::Duration;
 
@@ -9,12 +9,12 @@ use super::connection::at;
 use super::sql::{TIME, quoted};
 use crate::store::{OldestSnapshot, StoreError};
 
-/// Of what says nothing of its age in seconds, so many transactions ago is old.
+/// The age, in transactions, from which a snapshot without a time counts as old.
 const OLD_IN_TRANSACTIONS: i64 = 100_000;
 
-/// The oldest snapshot that has been held for `age`, whoever holds it: a session in this database, a transaction that was
-/// prepared in it, a replication slot or a standby. A slot's `catalog_xmin` holds back the system's tables alone, and
-/// vacuum itself holds back nothing.
+/// The oldest snapshot that has been held for `age` or longer by a session of this database, a prepared transaction, a
+/// replication slot or a standby. The `catalog_xmin` of a slot is ignored, because it affects only system tables, and so is
+/// vacuum itself, which has no such effect.
 pub(super) async fn oldest_snapshot(
     connection: &mut PgConnection,
     age: Duration,
@@ -44,7 +44,7 @@ pub(super) async fn oldest_snapshot(
     let oldest = sqlx::query(AssertSqlSafe(oldest)).bind(age.as_secs_f64()).bind(OLD_IN_TRANSACTIONS);
     let found = oldest.fetch_optional(connection).await;
     let found = found.and_then(|row| row.as_ref().map(described).transpose());
-    found.map_err(at("looking for the oldest snapshot"))
+    found.map_err(at("finding the oldest snapshot"))
 }
 
 fn described(row: &PgRow) -> sqlx::Result<OldestSnapshot> {
@@ -57,13 +57,13 @@ fn described(row: &PgRow) -> sqlx::Result<OldestSnapshot> {
         _ => format!("for {transactions} transactions"),
     };
     let what = format!(
-        "The oldest snapshot in this database is held {held} by {holder}: versions of rows that were replaced since can't \
-         be removed, so tables grow and what changes often gets slower to read and to write"
+        "The oldest snapshot in this database is held {held} by {holder}. Postgres can't remove row versions that were \
+         replaced since then, so tables grow, and reads and writes of frequently changed rows become slower"
     );
     Ok(OldestSnapshot { what, next, seconds: seconds.map(|seconds| seconds.max(0).unsigned_abs()) })
 }
 
-/// Whose it is, and what to do about it.
+/// The holder of the snapshot, and what to do about it.
 fn holder(row: &PgRow) -> sqlx::Result<(String, String)> {
     let text = |column: &str| Ok::<_, sqlx::Error>(row.try_get::<Option<String>, _>(column)?.unwrap_or_default());
     let (name, login, program, address) = (text("name")?, text("login")?, text("program")?, text("address")?);
@@ -73,11 +73,11 @@ fn holder(row: &PgRow) -> sqlx::Result<(String, String)> {
     Ok(match row.try_get("kind")? {
         "prepared" => (
             format!("the prepared transaction `{name}` of `{login}`"),
-            format!("`COMMIT PREPARED {0}` or `ROLLBACK PREPARED {0}`", literal()),
+            format!("run `COMMIT PREPARED {0}` or `ROLLBACK PREPARED {0}`", literal()),
         ),
         "slot" => (
             format!("the replication slot `{name}`"),
-            format!("let its consumer go on, or `SELECT pg_drop_replication_slot({})`", literal()),
+            format!("resume its consumer, or run `SELECT pg_drop_replication_slot({})`", literal()),
         ),
         "standby" => (
             format!("the standby `{program}` ({login}, process {process}, from {from}) for a query there"),
@@ -85,7 +85,7 @@ fn holder(row: &PgRow) -> sqlx::Result<(String, String)> {
         ),
         _ if program.starts_with("readcast") => (
             format!("readcast itself (process {process}, from {from}), which compares, loads or indexes tables"),
-            "wait: it ends with that".to_owned(),
+            "wait until that work ends".to_owned(),
         ),
         _ if text("state")? == "active" => (
             format!(
@@ -93,7 +93,7 @@ fn holder(row: &PgRow) -> sqlx::Result<(String, String)> {
                 named(&program),
                 quoted(&login)
             ),
-            format!("wait for it, or `SELECT pg_cancel_backend({process})`"),
+            format!("wait for the query, or run `SELECT pg_cancel_backend({process})`"),
         ),
         _ => (
             format!(
@@ -102,8 +102,8 @@ fn holder(row: &PgRow) -> sqlx::Result<(String, String)> {
                 quoted(&login)
             ),
             format!(
-                "end that transaction, or `SELECT pg_terminate_backend({process})`; idle_in_transaction_session_timeout \
-                 ends such sessions by itself"
+                "end that transaction, or run `SELECT pg_terminate_backend({process})`; the setting \
+                 idle_in_transaction_session_timeout ends such sessions automatically"
             ),
         ),
     })

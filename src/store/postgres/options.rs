@@ -1,4 +1,4 @@
-//! From a URL, which is plain data, to what the driver connects with.
+//! Converts a URL into the driver's connect options.
 
 use std::sync::Arc;
 
@@ -8,28 +8,28 @@ use super::{Postgres, Route, server};
 use crate::config::{Endpoint, PostgresUrl, PostgresUrlSource, SslMode, TargetSessionAttrs};
 
 impl Postgres {
-    /// The database that `url` leads to, with readers' names in `schema`. The URL is read again for each connection.
+    /// The database of `url`, with the readers' views in `schema`. The URL is read again for each connection.
     pub fn of_url(url: PostgresUrlSource, schema: impl Into<String>) -> Self {
         Self::by(Arc::new(move || url.current().and_then(|url| route(&url))), schema)
     }
 }
 
-/// The servers in the order in which they are tried.
+/// The servers in the order of the attempts.
 fn route(url: &PostgresUrl) -> Result<Route, String> {
-    if let Some((name, _)) = url.options().iter().find(|(name, _)| server::is_ours(name)) {
-        return Err(format!("the URL's `options` set `{name}`, which readcast sets itself: take it out"));
+    if let Some((name, _)) = url.options().iter().find(|(name, _)| server::is_fixed(name)) {
+        return Err(format!("the URL's `options` set `{name}`, which readcast sets itself: remove it"));
     }
     let mut endpoints: Vec<_> = url.endpoints().iter().map(|endpoint| of(url, endpoint)).collect();
     if url.load_balance_hosts() {
         fastrand::shuffle(&mut endpoints);
     }
-    // Whoever names several servers means the one that takes writes: the others are its standbys.
+    // Of several servers, one is writable and the others are its standbys.
     let writable = endpoints.len() > 1 || url.target_session_attrs() != TargetSessionAttrs::Any;
     Ok(Route { endpoints, connect_timeout: url.connect_timeout(), writable })
 }
 
-/// What the driver connects to `endpoint` with. The driver reads `PG*` variables by itself: what they say stands in `url`
-/// already, and is written over.
+/// The driver's options for `endpoint`. The driver reads `PG*` variables by itself. `url` already contains their values and
+/// overrides them.
 pub(super) fn of(url: &PostgresUrl, endpoint: &Endpoint) -> PgConnectOptions {
     let mut options = PgConnectOptions::new_without_pgpass()
         .statement_cache_capacity(url.statement_cache_capacity())
@@ -48,7 +48,7 @@ pub(super) fn of(url: &PostgresUrl, endpoint: &Endpoint) -> PgConnectOptions {
     }
     match endpoint {
         Endpoint::Tcp { host, port } => with_tls(options.host(host).port(*port), url),
-        // A socket has no TLS: asked for, the driver would fail.
+        // A socket has no TLS. With a TLS mode, the driver would fail.
         Endpoint::Socket { directory, port } => options.socket(directory).port(*port).ssl_mode(PgSslMode::Disable),
     }
 }
@@ -64,7 +64,7 @@ fn with_tls(options: PgConnectOptions, url: &PostgresUrl) -> PgConnectOptions {
     });
     let options = match &tls.root_cert {
         Some(path) => options.ssl_root_cert(path),
-        // No authorities beside the system's, whatever file a variable names.
+        // Only the system's authorities, even if an environment variable names a file.
         None => options.ssl_root_cert_from_pem(Vec::new()),
     };
     match &tls.client {
@@ -87,7 +87,7 @@ mod tests {
     }
 
     #[test]
-    fn each_endpoint_is_connected_to_as_the_url_says() {
+    fn each_endpoint_gets_the_options_of_the_url() {
         let parameters = "options=-c%20geqo%3Doff%20-c%20a.b%3Dc%5C%20d&application_name=name&sslmode=verify-full";
         let made = options(&format!("postgres://app:x@[::1]:1,db.example,%2Fsrv%2Fpg:3/shop?{parameters}"));
         let reached: Vec<_> = made.iter().map(|made| (made.get_host(), made.get_port(), made.get_socket())).collect();

@@ -1,27 +1,27 @@
-//! How many connections may be open at a time, and who goes first when fewer are free than are asked for.
+//! Limits the number of open connections, and decides who gets the next one.
 //!
-//! Nobody who holds a permit waits for another one of the same or a later rank: a lead may take a [`Rank::Step`], and a
-//! step takes nothing. So there is always somebody who goes on.
+//! There is no deadlock: the holder of a permit waits only for a permit of an earlier rank. A leader may take a
+//! [`Rank::Step`], and a step takes no other permit.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::oneshot;
 
-/// What a connection is wanted for. The earlier ranks go first.
+/// What a connection is needed for. Earlier ranks are served first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Rank {
-    /// A claim, a question, or a part of an operation.
+    /// A claim, a query, or a step of an operation.
     Step,
-    /// The right to carry out operations on one projection, with all that is done under it.
+    /// The leadership of one projection, with all statements that are executed under it.
     Leadership,
-    /// A commit to what readers see.
+    /// A commit to the generation that readers see.
     Live,
-    /// A commit to what readers may go back to, or see next.
+    /// A commit to a generation that readers may see next or again.
     Standby,
-    /// A commit to what is being built.
+    /// A commit to a generation that is being built.
     Building,
-    /// What must be done some time, and may take long for reasons that are not ours.
+    /// A chore, which is not urgent and may wait for others for a long time.
     Chore,
 }
 
@@ -31,7 +31,7 @@ impl Rank {
     }
 }
 
-/// Permits to have a connection open. Clones share them.
+/// Permits for open connections. Clones share them.
 #[derive(Clone, Debug)]
 pub(super) struct Permits(Arc<Shared>);
 
@@ -41,15 +41,15 @@ struct Shared {
     state: Mutex<State>,
 }
 
-/// How many permits there are.
+/// The number of permits, in total and by kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Limits {
     all: usize,
-    /// Leads have half at most, so that a step of each finds room.
+    /// Leaders get half at most, so that each can take a permit for a step.
     leads: usize,
-    /// Lanes leave one for questions, one for a lead and one for a step.
+    /// Lanes leave one permit for queries, one for a leader and one for a step.
     lanes: usize,
-    /// Chores have few: they wait for each other rather than let others wait.
+    /// Chores get few permits, so that they wait for each other and others do not wait for them.
     chores: usize,
 }
 
@@ -59,27 +59,28 @@ struct State {
     leads: usize,
     lanes: usize,
     chores: usize,
+    /// The number of requests that had to wait so far.
     asked: u64,
-    /// By rank, and within it in the order in which they came.
+    /// The waiting requests by rank, and in the order of their arrival.
     waiting: BTreeMap<(Rank, u64), oneshot::Sender<Permit>>,
 }
 
 impl Permits {
-    /// The fewest permits with which everybody finds room.
-    pub(super) const FEWEST: usize = 3;
+    /// The fewest permits with which every rank can be served.
+    pub(super) const MIN: usize = 3;
 
     pub(super) fn new(most: usize) -> Self {
-        let all = most.max(Self::FEWEST);
+        let all = most.max(Self::MIN);
         let limits = Limits { all, leads: all / 2, lanes: (all - 3).max(1), chores: (all / 8).max(1) };
         Self(Arc::new(Shared { limits, state: Mutex::default() }))
     }
 
-    /// How many there are.
+    /// The number of permits.
     pub(super) fn most(&self) -> usize {
         self.0.limits.all
     }
 
-    /// How many are taken.
+    /// The number of permits in use.
     pub(super) fn taken(&self) -> usize {
         self.0.lock().all
     }
@@ -88,7 +89,7 @@ impl Permits {
     pub(super) async fn take(&self, rank: Rank) -> Permit {
         let granted = {
             let mut state = self.0.lock();
-            if self.0.limits.admit(&state, rank) && !self.0.limits.owe(&state, rank) {
+            if self.0.limits.admit(&state, rank) && !self.0.limits.has_earlier(&state, rank) {
                 return self.0.grant(&mut state, rank);
             }
             let (sender, granted) = oneshot::channel();
@@ -97,24 +98,24 @@ impl Permits {
             state.waiting.insert((rank, number), sender);
             granted
         };
-        granted.await.expect("those who wait are kept until they have been served")
+        granted.await.expect("a waiting request is removed only when it is served")
     }
 }
 
 impl Limits {
-    /// Whether somebody waits who goes first and is about to be served.
-    fn owe(&self, state: &State, rank: Rank) -> bool {
+    /// Whether a waiting request must be served before a new one of this rank.
+    fn has_earlier(&self, state: &State, rank: Rank) -> bool {
         state.waiting.keys().any(|(first, _)| *first <= rank && self.admit(state, *first))
     }
 
     fn admit(&self, state: &State, rank: Rank) -> bool {
-        let room_of_its_kind = match rank {
+        let kind_has_room = match rank {
             Rank::Step => true,
             Rank::Leadership => state.leads < self.leads,
             Rank::Live | Rank::Standby | Rank::Building => state.lanes < self.lanes,
             Rank::Chore => state.chores < self.chores,
         };
-        state.all < self.all && room_of_its_kind
+        state.all < self.all && kind_has_room
     }
 }
 
@@ -131,7 +132,7 @@ impl Shared {
         Permit { shared: Arc::clone(self), rank }
     }
 
-    /// Serves the first of those who wait and may have a permit. `false` when there is none.
+    /// Serves the first waiting request that may get a permit. Returns `false` if there is none.
     fn serve_next(self: &Arc<Self>) -> bool {
         let (permit, waiting) = {
             let mut state = self.lock();
@@ -140,13 +141,13 @@ impl Shared {
             let Some(waiting) = state.waiting.remove(&next) else { return false };
             (self.grant(&mut state, next.0), waiting)
         };
-        // Whoever no longer waits lets the permit drop, which serves the next one.
+        // If the request was cancelled, this drops the permit, which serves the next request.
         drop(waiting.send(permit));
         true
     }
 }
 
-/// Room for one connection, until it is dropped.
+/// A permit for one connection until it is dropped.
 #[derive(Debug)]
 pub(super) struct Permit {
     shared: Arc<Shared>,
@@ -179,23 +180,23 @@ mod tests {
     }
 
     #[test]
-    fn lanes_and_chores_leave_room_for_questions_an_operation_and_its_steps() {
+    fn lanes_and_chores_leave_permits_for_queries_an_operation_and_its_steps() {
         let permits = Permits::new(6);
-        let lanes: Vec<_> = (0..3).map(|_| now(&permits, Rank::Live).expect("there is room for three")).collect();
+        let lanes: Vec<_> = (0..3).map(|_| now(&permits, Rank::Live).expect("three permits for lanes")).collect();
         assert!(now(&permits, Rank::Live).is_none());
-        let _questions = now(&permits, Rank::Step).expect("room for questions");
-        let chore = now(&permits, Rank::Chore).expect("nobody else wants it now");
+        let _questions = now(&permits, Rank::Step).expect("a permit for queries");
+        let chore = now(&permits, Rank::Chore).expect("a permit for a chore");
         assert!(now(&permits, Rank::Chore).is_none());
         drop(chore);
-        let _lead = now(&permits, Rank::Leadership).expect("an operation finds room");
-        let _step = now(&permits, Rank::Step).expect("and its step");
-        assert!(now(&permits, Rank::Step).is_none(), "that were six");
+        let _lead = now(&permits, Rank::Leadership).expect("a permit for an operation");
+        let _step = now(&permits, Rank::Step).expect("a permit for its step");
+        assert!(now(&permits, Rank::Step).is_none(), "all six are in use");
         drop(lanes);
         assert!(now(&permits, Rank::Step).is_some());
     }
 
     #[test]
-    fn leads_leave_room_for_their_steps() {
+    fn leaders_leave_permits_for_their_steps() {
         let permits = Permits::new(5);
         let _leads =
             [now(&permits, Rank::Leadership), now(&permits, Rank::Leadership)].map(|lead| lead.expect("half of five"));
@@ -204,7 +205,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_lead_that_must_wait_for_another_holds_up_no_lane() {
+    async fn a_waiting_leader_does_not_delay_lanes() {
         let permits = Permits::new(4);
         let _leads = [permits.take(Rank::Leadership).await, permits.take(Rank::Leadership).await];
         let mut third = Box::pin(permits.take(Rank::Leadership));
@@ -213,7 +214,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_readers_see_goes_first() {
+    async fn commits_that_readers_see_are_served_first() {
         let permits = Permits::new(3);
         let held = permits.take(Rank::Building).await;
         let mut building = Box::pin(permits.take(Rank::Building));
@@ -232,7 +233,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn whoever_stops_waiting_takes_nothing_along() {
+    async fn a_cancelled_request_keeps_no_permit() {
         let permits = Permits::new(3);
         let held = permits.take(Rank::Live).await;
         let mut given_up = Box::pin(permits.take(Rank::Live));
@@ -242,7 +243,7 @@ mod tests {
         drop(given_up);
         drop(held);
         assert!(poll!(&mut next).is_ready());
-        // One that was served, and never looked.
+        // A request that was served but cancelled before it was polled.
         let held = permits.take(Rank::Live).await;
         let mut served = Box::pin(permits.take(Rank::Live));
         assert!(poll!(&mut served).is_pending());

@@ -1,8 +1,7 @@
-//! The rows: one statement for all rows of a table that change in the same way.
+//! Writes rows: one statement for all rows of a table with the same operations.
 //!
-//! Values travel as one array a column, so a statement's text depends on what happens to the columns and never on how
-//! many rows there are. Arrays are in the order of the rows' keys: two lanes that write the same rows take their locks
-//! in the same order.
+//! The values of each column are one array parameter. Thus the text of a statement depends on the operations and not on the
+//! number of rows. The arrays are in the order of the keys, so that two lanes lock the same rows in the same order.
 
 mod shape;
 mod statement;
@@ -19,7 +18,7 @@ use super::connection::writing;
 use super::sql::{column_list, initial, quoted};
 use crate::store::{StoreError, Written};
 
-/// Writes one segment to the physical table `physical`.
+/// Writes one segment to the physical table `physical`, and adds the numbers of rows to `written`.
 pub(super) async fn write(
     connection: &mut PgConnection,
     table: &TableSpec,
@@ -38,7 +37,7 @@ pub(super) async fn write(
             for parents in by_length(cleared) {
                 written.rows += target.delete(&parents).run(connection, table).await?;
             }
-            let (deleted, new, changed) = parted(cleared, rows);
+            let (deleted, new, changed) = partition(cleared, rows);
             if !deleted.is_empty() {
                 written.rows += target.delete(&deleted).run(connection, table).await?;
             }
@@ -55,8 +54,8 @@ pub(super) async fn write(
     Ok(())
 }
 
-/// The rows that go, the whole rows that come where there are none, and all others.
-fn parted<'a>(
+/// The rows to delete, the complete rows to insert where none exists, and all other changes.
+fn partition<'a>(
     cleared: &BTreeSet<Key>,
     rows: &'a BTreeMap<Key, RowChange>,
 ) -> (Vec<&'a Key>, Vec<ChangedRow<'a>>, Vec<(&'a Key, &'a RowChange)>) {
@@ -65,16 +64,16 @@ fn parted<'a>(
     for (key, change) in rows {
         match change {
             RowChange::Delete => deleted.push(key),
-            RowChange::Upsert(cells) if cells.whole().is_some() && is_below(key) => new.push((key, cells)),
+            RowChange::Upsert(cells) if cells.full_row().is_some() && is_below(key) => new.push((key, cells)),
             RowChange::Upsert(_) | RowChange::Update(_) => changed.push((key, change)),
         }
     }
     (deleted, new, changed)
 }
 
-/// Whether a row lies below one of the `cleared` keys, and so is gone. Asked of keys in order.
+/// A test whether a key is below one of the `cleared` keys, so that its row is deleted already. It expects keys in order.
 fn below<'a>(cleared: &'a BTreeSet<Key>) -> impl FnMut(&Key) -> bool + 'a {
-    // Those below one parent stand together.
+    // Keys below one parent are adjacent.
     let mut parent: &[Value] = &[];
     move |key| {
         if parent.is_empty() || !key.starts_with(parent) {
@@ -85,14 +84,14 @@ fn below<'a>(cleared: &'a BTreeSet<Key>) -> impl FnMut(&Key) -> bool + 'a {
     }
 }
 
-/// Keys in groups of one length, each group in order.
+/// The keys grouped by length, each group in order.
 fn by_length<'a>(keys: impl IntoIterator<Item = &'a Key>) -> Vec<Vec<&'a Key>> {
     let mut groups = BTreeMap::<usize, Vec<&Key>>::new();
     keys.into_iter().for_each(|key| groups.entry(key.len()).or_default().push(key));
     groups.into_values().collect()
 }
 
-/// The physical table that is written.
+/// The physical table to write.
 #[derive(Clone, Copy)]
 struct Target<'a> {
     table: &'a TableSpec,
@@ -100,7 +99,7 @@ struct Target<'a> {
 }
 
 impl<'a> Target<'a> {
-    /// Removes the rows whose keys begin with `keys`, all of one length.
+    /// Deletes the rows whose keys begin with one of `keys`, which all have the same length.
     fn delete(self, keys: &[&'a Key]) -> Statement<'a> {
         let arrays = self.key_arrays(keys);
         let found = matches(&arrays);
@@ -108,7 +107,8 @@ impl<'a> Target<'a> {
         Statement { text, arrays }
     }
 
-    /// Changes these rows, and creates those that are missing unless the shape says otherwise. How many it wrote.
+    /// Changes these rows, and creates missing ones unless the shape is only for existing rows. Returns the number of rows
+    /// written.
     async fn change(
         self,
         connection: &mut PgConnection,
@@ -129,7 +129,7 @@ impl<'a> Target<'a> {
         }
     }
 
-    /// Creates these rows, which a moment ago were missing.
+    /// Inserts these rows, which do not exist.
     async fn insert(self, connection: &mut PgConnection, rows: &[ChangedRow<'_>]) -> Result<u64, StoreError> {
         if rows.is_empty() {
             return Ok(0);
@@ -158,15 +158,15 @@ impl<'a> Target<'a> {
         Statement { text, arrays }.run(connection, self.table).await
     }
 
-    /// The data columns of the row that `cells` create.
+    /// The data columns of the row that `cells` create. `None` if a number is out of range.
     fn created(self, cells: &Cells) -> Option<Vec<Cow<'_, Value>>> {
-        match cells.whole() {
+        match cells.full_row() {
             Some(values) => Some(values.map(Cow::Borrowed).collect()),
             None => Some(cells.create(self.table)?.into_iter().map(Cow::Owned).collect()),
         }
     }
 
-    /// Changes the rows in which the columns of `found_by` have the values given there.
+    /// The statement that changes the rows in which the columns of `found_by` have its values.
     fn update(self, shape: &Shape, found_by: Vec<Array<'a>>, cells: &[&'a Cells]) -> Statement<'a> {
         let found = matches(&found_by);
         let found_by_len = found_by.len();
@@ -174,7 +174,7 @@ impl<'a> Target<'a> {
         let changes = self.changes(shape, |place| format!("new.i{}", found_by_len + place));
         arrays.extend(self.operand_arrays(shape, cells));
         let first_key = quoted(self.table.key_columns()[0].name());
-        // An update that changes no column still counts the rows that it meets.
+        // A statement that changes no column is still needed to count the existing rows.
         let changes = if changes.is_empty() { format!("{first_key} = held.{first_key}") } else { changes.join(", ") };
         let from = incoming(&arrays);
         let text = format!("UPDATE {} AS held SET {changes} FROM {from} WHERE {found}", self.physical);
@@ -188,7 +188,7 @@ impl<'a> Target<'a> {
         let mut created: Vec<String> = (0..keys).map(|place| format!("new.i{place}")).collect();
         created.extend(self.operations(shape).enumerate().map(|(place, (_, column))| {
             let operand = typed(column, &format!("new.i{}", keys + place));
-            // NULL is no operand, and in a column that is never NULL it is the default.
+            // NULL stands for no operand. A column that is never NULL then gets its default.
             match column.presence() {
                 Presence::Default(_) => format!("coalesce({operand}, {})", initial(column)),
                 Presence::Required | Presence::Nullable => operand,
@@ -209,13 +209,13 @@ impl<'a> Target<'a> {
         Statement { text, arrays }
     }
 
-    /// The operations of a shape with their columns.
+    /// The operations of a shape with their columns, without the columns that have none.
     fn operations(self, shape: &Shape) -> impl Iterator<Item = (Operation, &'a Column)> {
         let operations = shape.operations.iter().zip(self.table.data_columns());
         operations.filter_map(|(operation, column)| Some(((*operation)?, column)))
     }
 
-    /// `column = …` for each operation, given the SQL of each operand by its place among the operations.
+    /// `column = …` for each operation. `operand` gives the SQL of an operand by its index among the operations.
     fn changes(self, shape: &Shape, mut operand: impl FnMut(usize) -> String) -> Vec<String> {
         let operands: Vec<(Operation, &Column, String)> = self
             .operations(shape)
@@ -230,7 +230,7 @@ impl<'a> Target<'a> {
         operands.iter().map(change).collect()
     }
 
-    /// The condition under which the row's `newer_by` columns move forward.
+    /// The SQL condition that the row's `newer_by` columns increase.
     fn newer(self, operands: &[(Operation, &Column, String)]) -> String {
         let Some((at, tie)) = self.table.newer_columns() else { return "false".into() };
         let side = |place: usize| {

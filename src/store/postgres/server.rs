@@ -1,5 +1,5 @@
-//! How a connection is made: to which of several servers, within which time, and with which settings, so that a
-//! statement of ours means the same on every one of them.
+//! Opens connections: chooses a server, limits the time, and makes the settings, so that a statement has the same meaning on
+//! every connection.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -13,16 +13,16 @@ use super::connection::{CONNECTING, POOLER, connecting};
 use super::sql::quoted;
 use crate::store::{Encoding, StoreError};
 
-/// How long to wait for a server that accepts a connection and says nothing, where nobody says otherwise.
+/// The default time limit for a server that accepts a connection but does not respond.
 pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// An attempt that took longer than this is not made again at once.
+/// A failed attempt that took longer than this is not repeated at once.
 const SLOW_ATTEMPT: Duration = Duration::from_secs(1);
-/// For so long, whoever wants a connection is told what the slow attempt came to.
-const MEMORY_OF_A_SLOW_ATTEMPT: Duration = Duration::from_secs(2);
+/// How long the error of a slow attempt is returned instead of another attempt.
+const SLOW_ATTEMPT_BACKOFF: Duration = Duration::from_secs(2);
 
-/// What could change what a statement means, or what it comes to (PostgreSQL documentation, chapter 20). Roles and
-/// databases have settings of their own, which would otherwise hold for us.
-const MEANING: &[(&str, &str)] = &[
+/// Settings that affect the meaning or the result of a statement (PostgreSQL documentation, chapter 20). Without these, the
+/// settings of the role and the database would apply.
+const SEMANTIC_SETTINGS: &[(&str, &str)] = &[
     ("array_nulls", "on"),
     ("bytea_output", "hex"),
     ("datestyle", "ISO, MDY"),
@@ -31,32 +31,31 @@ const MEANING: &[(&str, &str)] = &[
     ("extra_float_digits", "3"),
     ("intervalstyle", "postgres"),
     ("quote_all_identifiers", "off"),
-    // Where a policy hides rows from us, a statement fails and says so.
+    // A statement fails if a policy hides rows, instead of ignoring them.
     ("row_security", "off"),
     ("standard_conforming_strings", "on"),
     ("timezone", "UTC"),
     ("transform_null_equals", "off"),
 ];
 
-/// What could only cost time: compiling statements as short as ours takes longer than running them.
-const COST: &[(&str, &str)] = &[("jit", "off")];
+/// Settings that affect only the time: compiling short statements takes longer than running them.
+const COST_SETTINGS: &[(&str, &str)] = &[("jit", "off")];
 
-/// Limits stand on the server's side too, where they hold even when our process is stopped or cut off: a transaction of
-/// a dead owner must not keep its locks from the next one.
+/// Time limits that the server enforces. They hold even if this process is stopped or disconnected: a transaction of a dead
+/// process must not keep its locks.
 const LIMITS: &[(&str, &str)] =
     &[("lock_timeout", "10s"), ("statement_timeout", "2min"), ("idle_in_transaction_session_timeout", "20s")];
 
-/// What a connection is for.
+/// What a connection is used for. It determines the settings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Use {
-    /// Short questions, and changes to our own tables.
+    /// Short queries, and changes of readcast's own tables.
     Asking,
-    /// Writing rows. Such statements find rows by their keys, thousands at a time, and by the whole table where no index
-    /// serves. For thousands the planner likes to read all of a table instead, and takes the longer the larger the table
-    /// grows; so it may only where there is no other way.
+    /// Writing rows. These statements find thousands of rows by their keys. For so many keys the planner may choose to read
+    /// the whole table, which takes longer as the table grows. The settings allow that only if no index is usable.
     Writing,
-    /// Carrying out operations: copies, indexes and comparisons take as long as they take. Whoever has the lead asks the
-    /// database now and then; a holder that was cut off without a word must not keep it for ever.
+    /// Executing operations, without a time limit for statements: copies, indexes and comparisons take long. The leader
+    /// queries the database regularly, so an idle session belongs to a disconnected leader and must end.
     Leading,
 }
 
@@ -75,46 +74,47 @@ impl Use {
     }
 }
 
-/// Whether a setting is one of those that every connection of ours makes.
-pub(super) fn is_ours(name: &str) -> bool {
+/// Whether this module sets the setting on every connection.
+pub(super) fn is_fixed(name: &str) -> bool {
     let uses = [Use::Asking, Use::Writing, Use::Leading].map(Use::settings);
-    let mut ours = [MEANING, COST, LIMITS].into_iter().chain(uses).flatten().map(|(name, _)| *name);
-    ours.any(|ours| ours.eq_ignore_ascii_case(name)) || name.eq_ignore_ascii_case("search_path")
+    let mut fixed = [SEMANTIC_SETTINGS, COST_SETTINGS, LIMITS].into_iter().chain(uses).flatten().map(|(name, _)| *name);
+    fixed.any(|fixed| fixed.eq_ignore_ascii_case(name)) || name.eq_ignore_ascii_case("search_path")
 }
 
-/// The servers that a connection may be made to, in the order in which they are tried.
+/// The servers to which a connection may be opened, in the order of the attempts.
 #[derive(Clone, Debug)]
 pub struct Route {
-    /// How to reach each of them.
+    /// The address and credentials of each server.
     pub endpoints: Vec<PgConnectOptions>,
-    /// How long each may take to let us in.
+    /// The time limit of an attempt to connect to one server.
     pub connect_timeout: Duration,
-    /// Take only one that can be written to: the others are standbys of it.
+    /// Whether only a writable server is accepted; the others are its standbys.
     pub writable: bool,
 }
 
-/// Finds the way anew for each connection: a password may have been replaced meanwhile.
+/// Returns the route for each new connection: a password may have changed in the meantime. The error is a message without
+/// secrets.
 pub type FindRoute = Arc<dyn Fn() -> Result<Route, String> + Send + Sync>;
 
-/// A database, however it is reached.
+/// Opens connections to one database.
 #[derive(Clone)]
 pub(super) struct Server {
     find_route: FindRoute,
-    /// Where readers find their names; triggers of theirs on our tables find the rest of it there.
+    /// The schema of the readers' views. It is on the search path for triggers of users on the tables.
     schema: String,
-    /// The server processes that our connections have.
+    /// The server processes of the open connections.
     backends: Arc<Mutex<BTreeSet<Backend>>>,
     slow_attempt: Arc<Mutex<Option<(Instant, StoreError)>>>,
 }
 
-/// The server's process behind a connection: its number, and when it began, for numbers come again.
+/// The server process of a connection: its id and its start time, because ids are reused.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Backend {
     pub(super) pid: i32,
     started: String,
 }
 
-/// A connection with its settings.
+/// An open connection with its settings.
 #[derive(Debug)]
 pub(super) struct Session {
     pub(super) connection: PgConnection,
@@ -123,14 +123,14 @@ pub(super) struct Session {
 }
 
 impl Session {
-    /// The server's process behind it.
+    /// The server process of the connection.
     pub(super) fn backend(&self) -> &Backend {
         &self.registered.backend
     }
 }
 
-/// That a connection of ours has this server process, until this is dropped. Two that have the same share it through a
-/// pooler, and locks and settings that are to last for a session would be each other's.
+/// Registers the server process of a connection until it is dropped. Two connections with the same process share it through a
+/// pooler, and would share session locks and settings.
 #[derive(Debug)]
 struct Registered {
     backend: Backend,
@@ -150,15 +150,15 @@ impl Drop for Registered {
     }
 }
 
-/// Why there is no connection.
-pub(super) struct NoConnection {
+/// Why no connection could be opened.
+pub(super) struct ConnectError {
     pub(super) error: StoreError,
-    /// Whether a server has answered, if only to say no.
+    /// Whether a server responded, possibly with a refusal.
     pub(super) answered: bool,
 }
 
-impl From<NoConnection> for StoreError {
-    fn from(none: NoConnection) -> Self {
+impl From<ConnectError> for StoreError {
+    fn from(none: ConnectError) -> Self {
         none.error
     }
 }
@@ -168,18 +168,19 @@ impl Server {
         Self { find_route, schema, backends: Arc::default(), slow_attempt: Arc::default() }
     }
 
-    /// Connects to the first server that lets us in and can be written to, if that is wanted.
+    /// Connects to the first server that accepts the login and, if the route requires it, is writable.
     ///
     /// # Errors
-    /// [`StoreError::Unavailable`], with what each server said; [`StoreError::Denied`] when one refused the login.
-    pub(super) async fn connect(&self, wanted: Use) -> Result<Session, NoConnection> {
-        // Many may wait for a server that says nothing. They need not find that out one after the other.
-        if let Some(error) = self.failed_lately() {
-            return Err(NoConnection { error, answered: false });
+    /// [`StoreError::Denied`] if a server refuses the login, otherwise [`StoreError::Unavailable`], with the error of each
+    /// server.
+    pub(super) async fn connect(&self, wanted: Use) -> Result<Session, ConnectError> {
+        // Many tasks may wait for a server that does not respond. Only the first waits for the time-out.
+        if let Some(error) = self.recent_slow_failure() {
+            return Err(ConnectError { error, answered: false });
         }
         let begun = Instant::now();
         let connected = self.try_each(wanted).await;
-        if let Err(NoConnection { error, answered: false }) = &connected
+        if let Err(ConnectError { error, answered: false }) = &connected
             && begun.elapsed() > SLOW_ATTEMPT
         {
             *self.slow_attempt.lock().unwrap_or_else(PoisonError::into_inner) = Some((Instant::now(), error.clone()));
@@ -187,13 +188,13 @@ impl Server {
         connected
     }
 
-    fn failed_lately(&self) -> Option<StoreError> {
+    fn recent_slow_failure(&self) -> Option<StoreError> {
         let slow = self.slow_attempt.lock().unwrap_or_else(PoisonError::into_inner);
-        slow.as_ref().filter(|(at, _)| at.elapsed() < MEMORY_OF_A_SLOW_ATTEMPT).map(|(_, error)| error.clone())
+        slow.as_ref().filter(|(at, _)| at.elapsed() < SLOW_ATTEMPT_BACKOFF).map(|(_, error)| error.clone())
     }
 
-    async fn try_each(&self, wanted: Use) -> Result<Session, NoConnection> {
-        let route = (self.find_route)().map_err(|error| NoConnection { error: no_way(error), answered: false })?;
+    async fn try_each(&self, wanted: Use) -> Result<Session, ConnectError> {
+        let route = (self.find_route)().map_err(|error| ConnectError { error: no_route(error), answered: false })?;
         let (mut failures, mut answered) = (Vec::new(), false);
         for endpoint in &route.endpoints {
             let attempt =
@@ -211,7 +212,7 @@ impl Server {
             };
             failures.push((name(endpoint), failure));
         }
-        Err(NoConnection { error: all_failed(failures), answered })
+        Err(ConnectError { error: all_failed(failures), answered })
     }
 
     async fn connect_to(
@@ -219,8 +220,8 @@ impl Server {
         endpoint: &PgConnectOptions,
         wanted: Use,
         writable: bool,
-    ) -> Result<Session, NoConnection> {
-        // Poolers refuse startup parameters that they do not know, so ours are statements.
+    ) -> Result<Session, ConnectError> {
+        // Poolers refuse unknown startup parameters, so the settings are made by statements.
         let mut options = endpoint.clone().extra_float_digits(None);
         if options.get_application_name().is_none() {
             options = options.application_name("readcast");
@@ -228,21 +229,21 @@ impl Server {
         let mut connection = PgConnection::connect_with(&options).await.map_err(no_connection)?;
         let settings = self.settings(wanted);
         connection.execute(AssertSqlSafe(assignments(&settings))).await.map_err(no_connection)?;
-        // In a message of its own, so in a transaction of its own: what a pooler drops between the two is missing now.
+        // A separate message is a separate transaction. A pooler in transaction mode has lost the settings by now.
         let row = connection.fetch_one(AssertSqlSafe(inspection(&settings))).await.map_err(no_connection)?;
-        let found = Found::read(&row).map_err(no_connection)?;
-        let answered = |error| NoConnection { error, answered: true };
-        found.check(writable).map_err(answered)?;
-        let registered = Registered::new(found.backend, &self.backends).ok_or_else(|| {
-            let reason = format!("two connections have one server process: {POOLER}");
+        let inspection = Inspection::read(&row).map_err(no_connection)?;
+        let answered = |error| ConnectError { error, answered: true };
+        inspection.check(writable).map_err(answered)?;
+        let registered = Registered::new(inspection.backend, &self.backends).ok_or_else(|| {
+            let reason = format!("two connections have the same server process: {POOLER}");
             answered(StoreError::Unavailable { doing: CONNECTING.into(), reason })
         })?;
-        Ok(Session { connection, encoding: found.encoding, registered })
+        Ok(Session { connection, encoding: inspection.encoding, registered })
     }
 
-    /// What our connections are set to, those of `wanted` last: they count.
+    /// The settings of a connection. Those of `wanted` override the others.
     fn settings(&self, wanted: Use) -> Vec<(&'static str, String)> {
-        let fixed = [MEANING, COST, LIMITS, wanted.settings()];
+        let fixed = [SEMANTIC_SETTINGS, COST_SETTINGS, LIMITS, wanted.settings()];
         let mut settings: Vec<(&str, String)> = Vec::new();
         for (name, value) in fixed.into_iter().flatten() {
             settings.retain(|(other, _)| other != name);
@@ -252,8 +253,8 @@ impl Server {
         settings
     }
 
-    /// What the process behind a connection is doing. Asked on another connection: the one that is in doubt can't tell.
-    pub(super) async fn work_of(&self, backend: &Backend) -> Result<Work, NoConnection> {
+    /// The state of a server process, queried on another connection: the connection of the process may be dead.
+    pub(super) async fn state_of(&self, backend: &Backend) -> Result<BackendState, ConnectError> {
         const STATE: &str = "
             SELECT state FROM pg_stat_get_activity($1) AS activity WHERE activity.backend_start::text = $2";
         let mut session = self.connect(Use::Asking).await?;
@@ -261,15 +262,15 @@ impl Server {
         let state: Option<Option<String>> =
             state.fetch_optional(&mut session.connection).await.map_err(no_connection)?;
         Ok(match state {
-            None => Work::Gone,
-            Some(state) if state.as_deref() == Some("active") => Work::Going,
-            Some(_) => Work::Idle,
+            None => BackendState::Ended,
+            Some(state) if state.as_deref() == Some("active") => BackendState::Running,
+            Some(_) => BackendState::Idle,
         })
     }
 
-    /// Ends the process behind a connection that is dead, so that what it has locked is free at once. If the connection is
-    /// not dead after all, a commit that was under way is in doubt, as with any that is cut off.
-    pub(super) async fn end(&self, backend: &Backend) -> Result<(), NoConnection> {
+    /// Terminates the server process of a dead connection, which releases its locks at once. If the connection is alive after
+    /// all, the outcome of its current commit is unknown, as with any broken connection.
+    pub(super) async fn terminate(&self, backend: &Backend) -> Result<(), ConnectError> {
         const END: &str = "
             SELECT pg_terminate_backend($1) FROM pg_stat_get_activity($1) AS activity
             WHERE activity.backend_start::text = $2";
@@ -279,39 +280,39 @@ impl Server {
     }
 }
 
-/// What the process behind a connection is doing.
+/// The state of a server process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Work {
-    /// It carries out a statement.
-    Going,
-    /// It waits for one: ours has not arrived, or its answer is under way.
+pub(super) enum BackendState {
+    /// The process executes a statement.
+    Running,
+    /// The process waits for a statement: the last one has not arrived, or its response is under way.
     Idle,
-    /// It is not there any more.
-    Gone,
+    /// The process does not exist any more.
+    Ended,
 }
 
-/// A trigger that fires for replicas alone would not fire for us, or the other way round. To say so takes a privilege, so it
-/// is said only where it is needed.
-const ORIGIN: &str = "
+/// Sets `session_replication_role`, which decides which triggers fire. Setting it requires a privilege, so that happens only if
+/// the value differs.
+const REPLICATION_ROLE: &str = "
     DO $$ BEGIN
         IF current_setting('session_replication_role') <> 'origin' THEN SET session_replication_role = 'origin'; END IF;
     END $$";
 
-/// The statements that make the settings, in one message.
+/// The statements that make the settings, as one message.
 fn assignments(settings: &[(&'static str, String)]) -> String {
     let assignment = |(name, value): &(&str, String)| match *name {
-        // A list of names, each of them quoted already; SET would write them in its own way.
+        // A list of quoted names. SET would quote the list again.
         "search_path" => format!("SELECT set_config('{name}', '{}', false)", value.replace('\'', "''")),
         _ => format!("SET {name} = '{value}'"),
     };
-    let assignments = settings.iter().map(assignment).chain([ORIGIN.to_owned()]);
+    let assignments = settings.iter().map(assignment).chain([REPLICATION_ROLE.to_owned()]);
     assignments.collect::<Vec<_>>().join("; ")
 }
 
-/// What is to be known of a new connection, among it which settings it lacks.
+/// The query that inspects a new connection, including the settings that it has lost.
 fn inspection(settings: &[(&'static str, String)]) -> String {
-    let wanted = |(name, value): &(&str, String)| format!("('{name}', '{}')", value.replace('\'', "''"));
-    let wanted = settings.iter().map(wanted).collect::<Vec<_>>().join(", ");
+    let expected = |(name, value): &(&str, String)| format!("('{name}', '{}')", value.replace('\'', "''"));
+    let wanted = settings.iter().map(expected).collect::<Vec<_>>().join(", ");
     format!(
         "SELECT pg_backend_pid() AS pid, activity.backend_start::text AS started,
                 current_setting('server_encoding') AS encoding,
@@ -323,15 +324,15 @@ fn inspection(settings: &[(&'static str, String)]) -> String {
     )
 }
 
-/// What a new connection says of itself.
-struct Found {
+/// The result of the [`inspection`] of a new connection.
+struct Inspection {
     backend: Backend,
     encoding: Encoding,
     read_only: bool,
     dropped: String,
 }
 
-impl Found {
+impl Inspection {
     fn read(row: &PgRow) -> sqlx::Result<Self> {
         Ok(Self {
             backend: Backend { pid: row.try_get("pid")?, started: row.try_get("started")? },
@@ -348,18 +349,18 @@ impl Found {
             return Err(StoreError::Refused { doing: doing(), reason });
         }
         if writable && self.read_only {
-            return Err(StoreError::Unavailable { doing: doing(), reason: "the server takes no writes".into() });
+            return Err(StoreError::Unavailable { doing: doing(), reason: "the server is read-only".into() });
         }
         Ok(())
     }
 }
 
-fn no_connection(error: sqlx::Error) -> NoConnection {
+fn no_connection(error: sqlx::Error) -> ConnectError {
     let answered = matches!(error, sqlx::Error::Database(_));
-    NoConnection { error: connecting(&error), answered }
+    ConnectError { error: connecting(&error), answered }
 }
 
-fn no_way(reason: String) -> StoreError {
+fn no_route(reason: String) -> StoreError {
     StoreError::Denied { doing: CONNECTING.into(), reason }
 }
 
@@ -370,7 +371,7 @@ fn name(endpoint: &PgConnectOptions) -> String {
     }
 }
 
-/// One error of what each server said. With one server, that is it.
+/// One error that contains the errors of all servers.
 fn all_failed(mut failures: Vec<(String, StoreError)>) -> StoreError {
     let doing = CONNECTING.to_owned();
     if failures.len() == 1
@@ -378,8 +379,8 @@ fn all_failed(mut failures: Vec<(String, StoreError)>) -> StoreError {
     {
         return only;
     }
-    let said = |(name, error): &(String, StoreError)| format!("{name}: {}", error.reason());
-    let reason = failures.iter().map(said).collect::<Vec<_>>().join("; ");
+    let message = |(name, error): &(String, StoreError)| format!("{name}: {}", error.reason());
+    let reason = failures.iter().map(message).collect::<Vec<_>>().join("; ");
     if failures.iter().any(|(_, error)| matches!(error, StoreError::Denied { .. })) {
         return StoreError::Denied { doing, reason };
     }

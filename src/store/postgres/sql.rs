@@ -4,21 +4,21 @@ use readcast_core::{Column, ColumnType, Presence, TableSpec, Value};
 
 use crate::store::{Encoding, Generation, from_stored_json};
 
-/// Where the physical tables live. A migration creates it.
+/// The schema of the physical tables. A migration creates it.
 pub(super) const TABLES_SCHEMA: &str = "readcast_tables";
 
-/// How a time is written as text, in RFC 3339, in `to_char`.
+/// The format of times for `to_char`, RFC 3339 in seconds.
 pub(super) const TIME: &str = r#"'YYYY-MM-DD"T"HH24:MI:SS"Z"'"#;
 
-/// What we once wrote as JSON into `column`.
+/// Parses the JSON that [`storable`] wrote into `column`.
 pub(super) fn json<T: serde::de::DeserializeOwned>(column: &str, text: &str) -> sqlx::Result<T> {
     serde_json::from_str(&from_stored_json(text))
         .map_err(|error| sqlx::Error::ColumnDecode { index: column.to_owned(), source: error.into() })
 }
 
-/// `value` as JSON for a column, whatever the texts in it hold.
+/// `value` as JSON that the database can store, whatever characters its texts contain.
 pub(super) fn storable(value: &impl serde::Serialize, encoding: Encoding) -> String {
-    encoding.fit_json(&serde_json::to_string(value).expect("texts, numbers and truth values are JSON"))
+    encoding.fit_json(&serde_json::to_string(value).expect("texts, numbers and booleans are serializable"))
 }
 
 /// An identifier, quoted.
@@ -26,23 +26,23 @@ pub(super) fn quoted(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }
 
-/// The name of a generation's physical table within its schema. Writers use this name alone: a prepared statement
-/// that named the view would follow it to another generation in the middle of a swap.
+/// The name of a generation's physical table in its schema. Writers use only this name: a prepared statement on the view would
+/// write another generation after a swap.
 pub(super) fn physical_name(table: &TableSpec, generation: Generation) -> String {
     format!("{}_g{}", table.name(), generation.0)
 }
 
-/// The physical table, qualified and quoted.
+/// The physical table, qualified by its schema and quoted.
 pub(super) fn physical(table: &TableSpec, generation: Generation) -> String {
     format!("{TABLES_SCHEMA}.{}", quoted(&physical_name(table, generation)))
 }
 
-/// The name that readers use, qualified and quoted.
+/// The view that readers use, qualified by its schema and quoted.
 pub(super) fn stable(schema: &str, table: &str) -> String {
     format!("{}.{}", quoted(schema), quoted(table))
 }
 
-/// The secondary indexes of a generation's physical table.
+/// The statements that create the missing secondary indexes of a generation's physical table.
 pub(super) fn create_indexes(table: &TableSpec, generation: Generation) -> Vec<String> {
     let physical = physical(table, generation);
     let index = |(name, columns): (String, &Vec<String>)| {
@@ -58,7 +58,7 @@ pub(super) fn index_names(table: &TableSpec, generation: Generation) -> impl Ite
     (1..=table.indexes().len()).map(move |number| format!("{physical}_ix{number}"))
 }
 
-/// A generation's physical table, without secondary indexes.
+/// The statement that creates a generation's physical table, without secondary indexes.
 pub(super) fn create_table(table: &TableSpec, generation: Generation) -> String {
     let column = |column: &Column| {
         let rest = match column.presence() {
@@ -74,7 +74,7 @@ pub(super) fn create_table(table: &TableSpec, generation: Generation) -> String 
     format!("CREATE TABLE {physical} ({columns}, PRIMARY KEY ({key})){storage}")
 }
 
-/// The storage parameters as they stand behind CREATE TABLE. Their names are those of a fixed list.
+/// The WITH clause of the storage parameters. It needs no quotes: validation allows only known names.
 fn storage(table: &TableSpec) -> String {
     let parameters = table.storage_parameters().iter();
     let parameters: Vec<_> = parameters.map(|(parameter, value)| format!("{parameter} = '{value}'")).collect();
@@ -86,7 +86,7 @@ pub(super) fn column_list<'a>(columns: impl IntoIterator<Item = &'a Column>) -> 
     columns.into_iter().map(|column| quoted(column.name())).collect::<Vec<_>>().join(", ")
 }
 
-/// The type of a column, as `format_type` spells it.
+/// The SQL type of a column, as `format_type` writes it.
 pub(super) fn column_type(column: &Column) -> String {
     match column.column_type() {
         ColumnType::Text => "text".into(),
@@ -103,7 +103,7 @@ pub(super) fn column_type(column: &Column) -> String {
     }
 }
 
-/// The value of `expression`, of the type of `column`, as the text that we display it as.
+/// SQL for the display text of `expression`, which has the type of `column`.
 pub(super) fn text(column: &Column, expression: &str) -> String {
     match column.column_type() {
         ColumnType::Timestamp => {
@@ -114,7 +114,7 @@ pub(super) fn text(column: &Column, expression: &str) -> String {
     }
 }
 
-/// A value as SQL text, cast to its column's type.
+/// A value as an SQL literal of its column's type.
 pub(super) fn literal(value: &Value, column: &Column) -> String {
     let text = match value {
         Value::Null => return "NULL".into(),
@@ -124,7 +124,7 @@ pub(super) fn literal(value: &Value, column: &Column) -> String {
     format!("'{}'::{}", text.replace('\'', "''"), column_type(column))
 }
 
-/// What a new row holds in a column that its creation does not name.
+/// SQL for the value of a column in a new row that does not set it.
 pub(super) fn initial(column: &Column) -> String {
     match column.presence() {
         Presence::Default(value) => literal(value, column),

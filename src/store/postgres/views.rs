@@ -1,4 +1,4 @@
-//! The stable names: views that readers know, and that always show one whole generation.
+//! The views with the stable names, which readers use. Each shows one generation.
 
 use readcast_core::{Column, TableSpec};
 use sqlx::{AssertSqlSafe, PgConnection, Row};
@@ -7,31 +7,31 @@ use super::connection::at;
 use super::sql::{self, column_list, quoted, stable};
 use crate::store::{Generation, StoreError};
 
-/// The view of a table that has none yet.
+/// The statement that creates the view of a table.
 pub(super) fn create(table: &TableSpec, generation: Generation, schema: &str) -> String {
     let (stable, physical) = (stable(schema, table.name()), sql::physical(table, generation));
     format!("CREATE VIEW {stable} AS SELECT {} FROM {physical}", column_list(table.columns()))
 }
 
-/// A view as it stands.
+/// An existing view.
 pub(super) struct View<'a> {
     connection: &'a mut PgConnection,
     name: String,
 }
 
 /// A column of a view: its name, and its type as `format_type` spells it.
-type Shape = (String, String);
+type ViewColumn = (String, String);
 
 impl<'a> View<'a> {
     pub(super) fn new(connection: &'a mut PgConnection, schema: &str, table: &str) -> Self {
         Self { connection, name: stable(schema, table) }
     }
 
-    /// What has the name, if anything has.
+    /// The kind of the relation that has the view's name. `None` if the name is free.
     pub(super) async fn kind(&mut self) -> Result<Option<&'static str>, StoreError> {
         const KIND: &str = "SELECT relkind::text FROM pg_class WHERE oid = to_regclass($1)";
         let kind = sqlx::query_scalar(KIND).bind(&self.name).fetch_optional(&mut *self.connection).await;
-        let kind: Option<String> = kind.map_err(at(format!("looking for {}", self.name)))?;
+        let kind: Option<String> = kind.map_err(at(format!("reading {}", self.name)))?;
         Ok(kind.map(|kind| match kind.as_str() {
             "r" | "p" => "table",
             "v" => "view",
@@ -40,9 +40,9 @@ impl<'a> View<'a> {
         }))
     }
 
-    /// What is wrong with it, as the name under which readers see `generation`. Its columns may stand in an order of
-    /// their own: a swap keeps the one that readers know.
-    pub(super) async fn fault(
+    /// What is wrong with the view as the view of `generation`. `None` if it is correct. The order of its columns may differ
+    /// from the table's, because a swap keeps the order of the existing view.
+    pub(super) async fn problem(
         &mut self,
         table: &TableSpec,
         generation: Generation,
@@ -58,21 +58,22 @@ impl<'a> View<'a> {
         columns.sort_unstable();
         let physical = sql::physical(table, generation);
         let query = sqlx::query_scalar(READS).bind(&self.name).bind(physical).bind(columns);
-        // NULL where there is no such view.
-        let reads: Option<bool> = query.fetch_one(&mut *self.connection).await.map_err(self.looking())?;
-        let ours = reads.unwrap_or(false);
-        Ok((!ours).then(|| format!("{} is not the view of generation {} that readcast made", self.name, generation.0)))
+        // NULL if the view does not exist.
+        let reads: Option<bool> = query.fetch_one(&mut *self.connection).await.map_err(self.reading())?;
+        let is_correct = reads.unwrap_or(false);
+        Ok((!is_correct)
+            .then(|| format!("{} is not the view of generation {} that readcast created", self.name, generation.0)))
     }
 
-    /// The statements that make it show `generation`, whose table is `next`.
+    /// The statements that make the view show `generation`, whose table is `next`.
     ///
-    /// Where readers lose nothing, the view is replaced in place: privileges and what users have built on it stay. Where
-    /// a column went or changed its type, it has to be made anew, with the same privileges.
+    /// If no column is removed or changes its type, the view is replaced in place, which keeps privileges and dependent
+    /// objects. Otherwise it is dropped and created again with the same privileges.
     pub(super) async fn show(&mut self, next: &TableSpec, generation: Generation) -> Result<Vec<String>, StoreError> {
         let (name, physical) = (self.name.clone(), sql::physical(next, generation));
-        let shapes = self.shapes().await?;
-        let known = |shape: &Shape| next.columns().iter().find(|column| of(column) == *shape);
-        let kept: Option<Vec<&Column>> = shapes.iter().map(known).collect();
+        let existing = self.columns().await?;
+        let known = |old: &ViewColumn| next.columns().iter().find(|column| of(column) == *old);
+        let kept: Option<Vec<&Column>> = existing.iter().map(known).collect();
         let options = self.options().await?;
         let Some(mut columns) = kept else {
             let mut statements = vec![format!("DROP VIEW {name}")];
@@ -86,20 +87,20 @@ impl<'a> View<'a> {
             statements.extend(self.comment().await?);
             return Ok(statements);
         };
-        columns.extend(next.columns().iter().filter(|column| !shapes.contains(&of(column))));
+        columns.extend(next.columns().iter().filter(|column| !existing.contains(&of(column))));
         let columns = column_list(columns);
         Ok(vec![format!("CREATE OR REPLACE VIEW {name}{options} AS SELECT {columns} FROM {physical}")])
     }
 
-    /// Why it can't be replaced in place by a view of `next`, a sentence each.
+    /// Why the view can't be replaced in place by a view of `next`, a sentence each.
     pub(super) async fn incompatible(&mut self, next: &TableSpec) -> Result<Vec<String>, StoreError> {
-        let shapes = self.shapes().await?;
-        let incompatible = shapes.iter().filter_map(|(name, was)| {
+        let existing = self.columns().await?;
+        let incompatible = existing.iter().filter_map(|(name, was)| {
             let stable = &self.name;
             match next.columns().iter().find(|column| column.name() == name) {
                 None => Some(format!("{stable} loses column `{name}`")),
                 Some(column) if sql::column_type(column) != *was => {
-                    Some(format!("column `{name}` of {stable} becomes {}; it is {was}", sql::column_type(column)))
+                    Some(format!("column `{name}` of {stable} changes from {was} to {}", sql::column_type(column)))
                 }
                 Some(_) => None,
             }
@@ -122,10 +123,10 @@ impl<'a> View<'a> {
                   AND r.ev_class = d.refobjid)
             ORDER BY dependent";
         let dependents = sqlx::query_scalar(DEPENDENTS).bind(&self.name).fetch_all(&mut *self.connection).await;
-        dependents.map_err(self.looking())
+        dependents.map_err(self.reading())
     }
 
-    /// The privileges that were granted on it and its columns, the owner's own aside.
+    /// The privileges on the view and its columns, without those of the owner.
     pub(super) async fn grants(&mut self) -> Result<Vec<Grant>, StoreError> {
         const GRANTS: &str = "
             SELECT held.column_name, held.privilege_type, held.is_grantable,
@@ -139,47 +140,47 @@ impl<'a> View<'a> {
             ORDER BY 4, 1 NULLS FIRST, 2";
         let rows = sqlx::query(GRANTS).bind(&self.name).fetch_all(&mut *self.connection).await;
         let grants: sqlx::Result<_> = rows.and_then(|rows| rows.iter().map(Grant::read).collect());
-        grants.map_err(self.looking())
+        grants.map_err(self.reading())
     }
 
-    async fn shapes(&mut self) -> Result<Vec<Shape>, StoreError> {
-        const SHAPES: &str = "
+    async fn columns(&mut self) -> Result<Vec<ViewColumn>, StoreError> {
+        const COLUMNS: &str = "
             SELECT attname::text, format_type(atttypid, atttypmod) FROM pg_attribute
             WHERE attrelid = to_regclass($1) AND attnum > 0 ORDER BY attnum";
-        let shapes = sqlx::query_as(SHAPES).bind(&self.name).fetch_all(&mut *self.connection).await;
-        shapes.map_err(self.looking())
+        let existing = sqlx::query_as(COLUMNS).bind(&self.name).fetch_all(&mut *self.connection).await;
+        existing.map_err(self.reading())
     }
 
-    /// What it was created WITH, such as `security_invoker`: replacing it would take that away.
+    /// The options of the view, such as `security_invoker`. Replacing the view would drop them.
     async fn options(&mut self) -> Result<String, StoreError> {
         const OPTIONS: &str = "SELECT array_to_string(reloptions, ', ') FROM pg_class WHERE oid = to_regclass($1)";
         let options = sqlx::query_scalar(OPTIONS).bind(&self.name).fetch_optional(&mut *self.connection).await;
-        let options: Option<Option<String>> = options.map_err(self.looking())?;
+        let options: Option<Option<String>> = options.map_err(self.reading())?;
         Ok(options.flatten().map(|options| format!(" WITH ({options})")).unwrap_or_default())
     }
 
     async fn comment(&mut self) -> Result<Option<String>, StoreError> {
         const COMMENT: &str = "SELECT quote_literal(obj_description(to_regclass($1), 'pg_class'))";
         let comment = sqlx::query_scalar(COMMENT).bind(&self.name).fetch_one(&mut *self.connection).await;
-        let comment: Option<String> = comment.map_err(self.looking())?;
+        let comment: Option<String> = comment.map_err(self.reading())?;
         Ok(comment.map(|comment| format!("COMMENT ON VIEW {} IS {comment}", self.name)))
     }
 
-    fn looking(&self) -> impl FnOnce(sqlx::Error) -> StoreError + use<> {
-        at(format!("looking at the view {}", self.name))
+    fn reading(&self) -> impl FnOnce(sqlx::Error) -> StoreError + use<> {
+        at(format!("reading the view {}", self.name))
     }
 }
 
-fn of(column: &Column) -> Shape {
+fn of(column: &Column) -> ViewColumn {
     (column.name().to_owned(), sql::column_type(column))
 }
 
-/// A privilege that somebody has on a view.
+/// A privilege on a view.
 pub(super) struct Grant {
     column: Option<String>,
     privilege: String,
     grantable: bool,
-    /// Quoted, or PUBLIC.
+    /// A quoted role, or PUBLIC.
     grantee: String,
 }
 
@@ -201,7 +202,7 @@ impl Grant {
     }
 }
 
-/// Runs statements that take no parameters and return no rows, in one message.
+/// Executes statements without parameters and results, in one message.
 pub(super) async fn execute_all(connection: &mut PgConnection, statements: &[String]) -> sqlx::Result<()> {
     let script = statements.join(";\n");
     sqlx::raw_sql(AssertSqlSafe(script)).execute(connection).await.map(drop)

@@ -1,8 +1,8 @@
-//! What users added to the live tables and to the views of them, and how their indexes come to the next generation's
+//! Finds the objects that users added to the live tables and their views, and copies users' indexes to the next generation's
 //! tables.
 //!
-//! SQLite keeps the statements as they were typed. They are taken apart by their words, never by the names in them: those
-//! stand in texts too.
+//! SQLite stores the original statements. This module parses their tokens. Replacing names in the text would be wrong, because
+//! names also occur in string literals.
 
 use readcast_core::{Definition, TableSpec};
 use sqlx::{AssertSqlSafe, Executor, SqliteConnection};
@@ -13,8 +13,8 @@ use crate::store::addition::carried_names;
 use crate::store::comparison::pairs;
 use crate::store::{AdditionFate, Generation, GenerationStatus, StoreError, UserAddition};
 
-/// What users added around the live tables, and what a swap to tables like those of `next` makes of it. A swap drops the
-/// views, and with each the triggers on it.
+/// The objects that users added to the live tables and views, and the effect of a swap to the tables of `next` on them. A swap
+/// drops the views with their triggers.
 pub(super) async fn additions(
     connection: &mut SqliteConnection,
     live: &GenerationStatus,
@@ -44,8 +44,9 @@ pub(super) async fn additions(
     Ok(found)
 }
 
-/// Gives the tables of `next` the indexes that users made on those of `live`, those that they have excepted. Why one
-/// could not be made, a sentence each. Each is made in a turn of its own, so that the lanes get theirs in between.
+/// Creates the users' indexes of the tables of `live` on the tables of `next`, unless an equivalent index exists. Returns a
+/// sentence for each index that could not be created. Each index is created in its own turn, so that lanes can commit in
+/// between.
 pub(super) async fn carry(
     writes: &Connection,
     live: &GenerationStatus,
@@ -53,29 +54,29 @@ pub(super) async fn carry(
 ) -> Result<Vec<String>, StoreError> {
     let mut failed = Vec::new();
     for pair in pairs(&live.tables, &next.tables) {
-        // With a table that goes away its indexes go too.
+        // The indexes of a removed table are removed too.
         let (Some(from), Some(to)) = (pair.live, pair.other) else { continue };
         let (old, new) = (sql::physical(from, live.generation), sql::physical(to, next.generation));
         let mut turn = writes.turn().await?;
-        let there = objects(&mut turn, "index", &new).await?;
+        let existing = objects(&mut turn, "index", &new).await?;
         let added = added(&mut turn, from, live.generation).await?;
         turn.end();
-        let mut there: Vec<Index> = there.iter().filter_map(|(_, sql)| Index::parse(sql, &new)).collect();
-        let mut made = false;
+        let mut existing: Vec<Index> = existing.iter().filter_map(|(_, sql)| Index::parse(sql, &new)).collect();
+        let mut created = false;
         for (name, index) in added.iter().filter_map(|(name, sql)| Some((name, Index::parse(sql, &old)?))) {
-            if there.iter().any(|other| other.is_like(&index)) {
+            if existing.iter().any(|other| other.is_like(&index)) {
                 continue;
             }
             match carry_one(writes, name, &index, to, live.generation, next.generation).await {
-                Ok(()) => made = true,
+                Ok(()) => created = true,
                 Err(StoreError::Refused { reason, .. }) => {
                     failed.push(format!("index {} on {old}: {reason}", quoted(name)));
                 }
                 Err(other) => return Err(other),
             }
-            there.push(index);
+            existing.push(index);
         }
-        if made {
+        if created {
             run(writes, to, sql::analyze(to, next.generation)).await?;
         }
     }
@@ -94,7 +95,7 @@ async fn carry_one(
     for name in carried_names(name, table.name(), from, to) {
         let mut turn = writes.turn().await?;
         let taken = sqlx::query_scalar(TAKEN).bind(&name).fetch_one(&mut *turn).await;
-        let taken: bool = taken.map_err(at("looking for the name of an index"))?;
+        let taken: bool = taken.map_err(at("checking the name of an index"))?;
         turn.end();
         if !taken {
             return run(writes, table, index.statement(&name, &sql::physical(table, to))).await;
@@ -106,49 +107,50 @@ async fn carry_one(
 async fn run(writes: &Connection, table: &TableSpec, statement: String) -> Result<(), StoreError> {
     let mut turn = writes.turn().await?;
     let done = turn.execute(AssertSqlSafe(statement)).await;
-    done.map_err(at(format!("keeping the indexes of table `{}`", table.name())))?;
+    done.map_err(at(format!("copying the indexes of table `{}`", table.name())))?;
     turn.end();
     Ok(())
 }
 
-/// The indexes that users made on a generation's table: their names, and the statements that made them.
+/// The indexes that users created on a generation's table: names and CREATE statements.
 async fn added(
     connection: &mut SqliteConnection,
     table: &TableSpec,
     generation: Generation,
 ) -> Result<Vec<(String, String)>, StoreError> {
-    let ours: Vec<String> = sql::index_names(table, generation).collect();
+    let declared: Vec<String> = sql::index_names(table, generation).collect();
     let mut indexes = objects(connection, "index", &sql::physical(table, generation)).await?;
-    indexes.retain(|(name, _)| !ours.contains(name));
+    indexes.retain(|(name, _)| !declared.contains(name));
     Ok(indexes)
 }
 
-/// The objects of this kind that somebody made on a table or view. Those that come with a key have no statement.
+/// The objects of this kind on a table or view: names and CREATE statements. Indexes of a key have no statement and are left
+/// out.
 async fn objects(connection: &mut SqliteConnection, kind: &str, on: &str) -> Result<Vec<(String, String)>, StoreError> {
     const OBJECTS: &str = "
         SELECT name, sql FROM sqlite_schema
         WHERE type = ?1 AND tbl_name = ?2 COLLATE NOCASE AND sql IS NOT NULL ORDER BY name";
     let objects = sqlx::query_as(OBJECTS).bind(kind).bind(on).fetch_all(connection).await;
-    objects.map_err(at(format!("looking for what was added to {on}")))
+    objects.map_err(at(format!("finding additions to {on}")))
 }
 
-/// The parts of a statement that makes an index.
+/// The parts of a CREATE INDEX statement.
 struct Index {
     unique: bool,
-    /// All that stands behind the name of the table, as it was typed.
+    /// The text after the name of the table, as it was typed.
     definition: String,
 }
 
 impl Index {
-    /// Of a statement as SQLite keeps it: `CREATE [UNIQUE] INDEX name ON table …`, with one word for each name.
+    /// Parses a statement as SQLite stores it: `CREATE [UNIQUE] INDEX name ON table …`, with one token for each name.
     fn parse(statement: &str, table: &str) -> Option<Self> {
-        let words = words(statement);
-        let mut read = words.iter().enumerate().filter(|(_, word)| !is_blank(word));
+        let tokens = tokens(statement);
+        let mut read = tokens.iter().enumerate().filter(|(_, token)| !is_blank(token));
         let unique =
-            read.by_ref().map(|(_, word)| word).find(|word| is_named(word, "index") || is_named(word, "unique"));
+            read.by_ref().map(|(_, token)| token).find(|token| is_named(token, "index") || is_named(token, "unique"));
         let unique = is_named(unique?, "unique");
         let (last, _) = read.nth(if unique { 3 } else { 2 })?;
-        Some(Self { unique, definition: unqualified(&words[last + 1..], table) })
+        Some(Self { unique, definition: unqualified(&tokens[last + 1..], table) })
     }
 
     fn statement(&self, name: &str, table: &str) -> String {
@@ -156,80 +158,81 @@ impl Index {
         format!("CREATE {unique}INDEX {} ON {} {}", quoted(name), quoted(table), self.definition.trim())
     }
 
-    /// Whether the other one, of another table, does the same.
+    /// Whether an index of another table is equivalent.
     fn is_like(&self, other: &Index) -> bool {
-        self.unique == other.unique && self.meaning() == other.meaning()
+        self.unique == other.unique && self.normalized() == other.normalized()
     }
 
-    /// The words without blanks, in one way of writing them.
-    fn meaning(&self) -> Vec<String> {
-        words(&self.definition).into_iter().filter(|word| !is_blank(word)).map(name).collect()
+    /// The tokens without white space and comments, in a normal form.
+    fn normalized(&self) -> Vec<String> {
+        tokens(&self.definition).into_iter().filter(|token| !is_blank(token)).map(name).collect()
     }
 
-    /// How a table declares it, if it is no more than columns.
+    /// The declaration in a `TableSpec`, if the index has only plain columns.
     fn declaration(&self) -> Option<String> {
-        let words = self.meaning();
-        let [open, columns @ .., close] = words.as_slice() else { return None };
-        let is_list = open == "(" && close == ")" && columns.iter().skip(1).step_by(2).all(|word| word == ",");
+        let tokens = self.normalized();
+        let [open, columns @ .., close] = tokens.as_slice() else { return None };
+        let is_list = open == "(" && close == ")" && columns.iter().skip(1).step_by(2).all(|token| token == ",");
         let columns: Vec<&String> = columns.iter().step_by(2).collect();
         let are_names = columns.iter().all(|name| name.chars().all(|c| c.is_alphanumeric() || c == '_'));
         (!self.unique && is_list && are_names).then(|| format!(".index({columns:?})"))
     }
 }
 
-/// The text of these words without the name of the table in front of its columns.
-fn unqualified(words: &[&str], table: &str) -> String {
+/// The text of these tokens without the table's name before a column.
+fn unqualified(tokens: &[&str], table: &str) -> String {
     let mut text = String::new();
-    let mut rest = words;
-    while let Some((word, behind)) = rest.split_first() {
+    let mut rest = tokens;
+    while let Some((token, behind)) = rest.split_first() {
         if let [".", after @ ..] = behind
-            && is_named(word, table)
+            && is_named(token, table)
         {
             rest = after;
             continue;
         }
-        text.push_str(word);
+        text.push_str(token);
         rest = behind;
     }
     text
 }
 
-/// Whether the word is this name, quoted or not. SQLite folds the case of both.
-fn is_named(word: &str, wanted: &str) -> bool {
-    !word.starts_with('\'') && name(word) == wanted.to_lowercase()
+/// Whether the token is this name, quoted or not. SQLite ignores the case of both.
+fn is_named(token: &str, wanted: &str) -> bool {
+    !token.starts_with('\'') && name(token) == wanted.to_lowercase()
 }
 
-/// What a word names, in one way of writing it; texts, numbers and signs stay as they are.
-fn name(word: &str) -> String {
-    let inner = |end: char| word.get(1..word.len().saturating_sub(end.len_utf8())).unwrap_or_default();
-    match word.chars().next() {
-        Some('\'') => word.to_owned(),
+/// The name that a token denotes, without quotes and in lower case. String literals, numbers and symbols stay unchanged.
+fn name(token: &str) -> String {
+    let inner = |end: char| token.get(1..token.len().saturating_sub(end.len_utf8())).unwrap_or_default();
+    match token.chars().next() {
+        Some('\'') => token.to_owned(),
         Some(quote @ ('"' | '`')) => {
             inner(quote).replace(&format!("{quote}{quote}"), &quote.to_string()).to_lowercase()
         }
         Some('[') => inner(']').to_lowercase(),
-        _ => word.to_lowercase(),
+        _ => token.to_lowercase(),
     }
 }
 
-fn is_blank(word: &str) -> bool {
-    word.starts_with("--") || word.starts_with("/*") || word.chars().all(char::is_whitespace)
+fn is_blank(token: &str) -> bool {
+    token.starts_with("--") || token.starts_with("/*") || token.chars().all(char::is_whitespace)
 }
 
-/// The words of a statement, which together are the statement: blanks, comments, texts, names and numbers, signs.
-fn words(statement: &str) -> Vec<&str> {
-    let mut words = Vec::new();
+/// The tokens of a statement: white space, comments, string literals, names, numbers and symbols. Concatenated they are the
+/// statement.
+fn tokens(statement: &str) -> Vec<&str> {
+    let mut tokens = Vec::new();
     let mut rest = statement;
     while !rest.is_empty() {
-        let (word, behind) = rest.split_at(word_length(rest));
-        words.push(word);
+        let (token, behind) = rest.split_at(token_length(rest));
+        tokens.push(token);
         rest = behind;
     }
-    words
+    tokens
 }
 
-/// How many bytes the first word of a text takes that is not empty.
-fn word_length(text: &str) -> usize {
+/// The length in bytes of the first token of a text that is not empty.
+fn token_length(text: &str) -> usize {
     let up_to = |end: &str, from: usize| text[from..].find(end).map_or(text.len(), |found| from + found + end.len());
     let while_all = |is: fn(char) -> bool| text.find(|c| !is(c)).unwrap_or(text.len());
     match text.chars().next() {
@@ -243,7 +246,7 @@ fn word_length(text: &str) -> usize {
     }
 }
 
-/// The same for what stands in quotes, in which a quote is written twice.
+/// The length in bytes of a quoted token, in which a doubled quote stands for a quote.
 fn quoted_length(text: &str, quote: char) -> usize {
     let mut length = 1;
     loop {
@@ -269,7 +272,7 @@ mod tests {
     }
 
     #[test]
-    fn an_index_is_made_again_on_another_table_whatever_its_names_and_texts_hold() {
+    fn an_index_is_copied_to_another_table_whatever_names_and_literals_it_contains() {
         for (statement, expected) in [
             ("CREATE INDEX i ON t_g1(a)", r#"CREATE INDEX "new" ON "t_g2" (a)"#),
             (
@@ -289,7 +292,7 @@ mod tests {
     }
 
     #[test]
-    fn indexes_that_do_the_same_are_known() {
+    fn equivalent_indexes_are_recognized() {
         let index = |statement| Index::parse(statement, "t_g1").expect("an index");
         let first = index("CREATE INDEX a ON t_g1 (status, \"A\")");
         assert!(first.is_like(&index("CREATE INDEX b ON t_g1(\"status\",\n a /* both */)")));
@@ -309,9 +312,9 @@ mod tests {
     }
 
     #[test]
-    fn the_words_of_any_text_are_that_text() {
+    fn the_tokens_of_any_text_concatenate_to_that_text() {
         for text in ["", "'open", "\"open", "[open", "/* open", "-- open", "'a''", "é'ü\"[", "a.b--c\nd", "''''"] {
-            assert_eq!(words(text).concat(), text);
+            assert_eq!(tokens(text).concat(), text);
         }
     }
 }

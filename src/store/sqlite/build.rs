@@ -1,4 +1,4 @@
-//! How a generation begins: with empty tables, or with a copy of the live rows and checkpoints.
+//! Begins a generation, with empty tables or with a copy of the live rows and checkpoints.
 
 use readcast_core::{Definition, TopicPartition};
 use sqlx::{AssertSqlSafe, Executor, SqliteConnection};
@@ -12,8 +12,7 @@ use crate::store::{BuildOptions, Generation, StoreError};
 
 const COPYING: &str = "copying the live generation";
 
-/// Begins the generation that the operation builds, or returns the one that it began earlier. Runs within a
-/// transaction.
+/// Begins the generation that the operation builds, or returns the one that it has begun already. Runs in a transaction.
 pub(super) async fn begin(
     connection: &mut SqliteConnection,
     operation: i64,
@@ -31,7 +30,7 @@ pub(super) async fn begin(
     }
     match &build.copy_from {
         Some(offsets) => copy(connection, definition, generation, offsets).await?,
-        // Claimed now: what retention removes from here on is a gap.
+        // Claimed now, so that records which retention deletes from now on are a gap.
         None => {
             for (partition, extent) in starts {
                 checkpoints::Checkpoints::new(definition.name(), generation)
@@ -51,20 +50,20 @@ async fn copy(
     offsets: &[(TopicPartition, i64)],
 ) -> Result<(), StoreError> {
     let Some(live) = generations::live(connection, definition.name()).await? else {
-        return Err(refused(COPYING, format!("`{}` has none", definition.name())));
+        return Err(refused(COPYING, format!("projection `{}` has no live generation", definition.name())));
     };
     for pair in pairs(&live.tables, definition.tables()) {
         copy_rows(connection, &pair, &live, generation).await?;
     }
     copy_checkpoints(connection, definition.name(), &live, generation).await?;
     for (partition, offset) in offsets {
-        go_back(connection, definition.name(), generation, partition, *offset).await?;
+        move_back(connection, definition.name(), generation, partition, *offset).await?;
     }
     dead_letters::copy(connection, definition.name(), live.generation, generation).await
 }
 
-/// Copies what a table of the live generation and its counterpart have in common. A table that the live generation
-/// lacks stays empty.
+/// Copies the common columns of a table of the live generation to its counterpart. A table that the live generation lacks
+/// stays empty.
 async fn copy_rows(
     connection: &mut SqliteConnection,
     pair: &Pair<'_>,
@@ -77,8 +76,8 @@ async fn copy_rows(
     connection.execute(AssertSqlSafe(copy)).await.map(drop).map_err(at(format!("copying table `{}`", pair.name)))
 }
 
-/// Copies the live checkpoints, for whoever claims them. Like all that is building, the copy does not pass the live
-/// generation.
+/// Copies the live checkpoints without their owners. Like every building generation, the copy is held at the position of the
+/// live generation.
 async fn copy_checkpoints(
     connection: &mut SqliteConnection,
     projection: &str,
@@ -97,18 +96,18 @@ async fn copy_checkpoints(
     copied.map(drop).map_err(at(COPYING))
 }
 
-/// Lets the copy begin at an offset that the live generation has passed, to replay what comes after.
-async fn go_back(
+/// Moves a copied checkpoint back to `offset`, so that the records from there on are replayed.
+async fn move_back(
     connection: &mut SqliteConnection,
     projection: &str,
     generation: Generation,
     partition: &TopicPartition,
     offset: i64,
 ) -> Result<(), StoreError> {
-    const GO_BACK: &str = "
+    const MOVE_BACK: &str = "
         UPDATE readcast_checkpoints SET next_offset = ?5
         WHERE projection = ?1 AND generation = ?2 AND topic = ?3 AND partition = ?4 AND next_offset >= ?5";
-    let gone = sqlx::query(GO_BACK)
+    let moved = sqlx::query(MOVE_BACK)
         .bind(projection)
         .bind(generation.0)
         .bind(&*partition.topic)
@@ -116,8 +115,8 @@ async fn go_back(
         .bind(offset)
         .execute(connection)
         .await;
-    match gone.map_err(at(COPYING))?.rows_affected() {
-        0 => Err(refused(COPYING, format!("it has not come to offset {offset} of {partition}"))),
+    match moved.map_err(at(COPYING))?.rows_affected() {
+        0 => Err(refused(COPYING, format!("the live generation has not reached offset {offset} of {partition}"))),
         _ => Ok(()),
     }
 }

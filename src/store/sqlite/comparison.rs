@@ -1,4 +1,4 @@
-//! How the rows of two generations compare, in one snapshot of both.
+//! Compares the rows of two generations in one snapshot.
 
 use futures_util::TryStreamExt;
 use readcast_core::{Column, ColumnType, TableSpec};
@@ -11,8 +11,8 @@ use super::{checkpoints, sql, values};
 use crate::store::comparison::{MOST_SAMPLES, Pair, pairs};
 use crate::store::{ComparedPlace, Difference, Generation, GenerationStatus, Sample, StoreError, TableComparison};
 
-/// Where both generations stand, if that is the same place in every partition. In a transaction that begins with this,
-/// the snapshot of both is taken.
+/// The checkpoints of both generations, if they are equal in all partitions. As the first read of a transaction, it takes the
+/// snapshot of both.
 pub(super) async fn common_place(
     connection: &mut SqliteConnection,
     live: &GenerationStatus,
@@ -31,7 +31,7 @@ async fn places(
     Ok(held.iter().map(|held| ComparedPlace::new(&held.partition, held.next_offset)).collect())
 }
 
-/// Compares all tables.
+/// Compares all tables of two generations.
 pub(super) async fn compare(
     connection: &mut SqliteConnection,
     live: &GenerationStatus,
@@ -70,8 +70,8 @@ async fn compare_table(
     Ok(compared)
 }
 
-/// How many rows a table has, and a digest of them: the sum of what each row hashes to, because their order says
-/// nothing. They pass by one at a time, however many there are.
+/// The number of rows of a table, and a digest of them: the sum of the hashes of all rows, which does not depend on their
+/// order. The rows are read one at a time, so the memory does not depend on their number.
 async fn content(
     connection: &mut SqliteConnection,
     table: &TableSpec,
@@ -84,13 +84,13 @@ async fn content(
     while let Some(row) = found.try_next().await? {
         rows += 1;
         sum = sum.wrapping_add(hash(&row, table.columns())?);
-        // While rows come faster than they are hashed, nothing else makes this task let others run.
+        // Rows may be ready faster than they are hashed, so without this the task would never yield.
         tokio::task::consume_budget().await;
     }
     Ok((rows, format!("{sum:016x}")))
 }
 
-/// A hash of the cells as they are stored, which are in one form for equal values.
+/// A hash of the stored cells. Equal values are stored in the same form.
 fn hash(row: &SqliteRow, columns: &[Column]) -> sqlx::Result<u64> {
     let mut hash = Sha256::new();
     for (place, column) in columns.iter().enumerate() {
@@ -111,7 +111,7 @@ fn hash(row: &SqliteRow, columns: &[Column]) -> sqlx::Result<u64> {
     Ok(hash.finalize().iter().take(8).fold(0, |first, byte| first << 8 | u64::from(*byte)))
 }
 
-/// Adds a cell with its length, so that no two rows of a table run together into the same bytes; NULL has none.
+/// Adds a cell with its length, so that different rows never have the same bytes. NULL has no length.
 fn add(hash: &mut Sha256, cell: Option<impl AsRef<[u8]>>) {
     let Some(cell) = cell else { return hash.update([0]) };
     let cell = cell.as_ref();
@@ -123,7 +123,7 @@ fn add(hash: &mut Sha256, cell: Option<impl AsRef<[u8]>>) {
 /// The rows of two generations of a table, matched by key.
 struct Join<'a> {
     table: &'a TableSpec,
-    /// The data columns that are compared.
+    /// The data columns to compare.
     columns: Vec<&'a str>,
     from: String,
     only_live: String,
@@ -136,7 +136,7 @@ impl<'a> Join<'a> {
         let [live, other] = [live, other].map(|generation| sql::quoted(&sql::physical(table, generation)));
         let key: Vec<_> = table.key_columns().iter().map(|column| sql::quoted(column.name())).collect();
         let on: Vec<_> = key.iter().map(|key| format!("live.{key} = other.{key}")).collect();
-        // A key column is never NULL but where the row is missing.
+        // A key column is NULL only if the row is missing.
         let first = &key[0];
         Self {
             table,
@@ -148,10 +148,10 @@ impl<'a> Join<'a> {
         }
     }
 
-    /// How many rows the live generation alone has, how many the other alone, and how many differ.
+    /// The numbers of rows that only the live generation has, that only the other has, and that differ.
     async fn count(&self, connection: &mut SqliteConnection) -> Result<[u64; 3], StoreError> {
         let Self { from, only_live, only_other, changed, .. } = self;
-        // LIMIT keeps the columns of the rows away from the counting, which takes 2,000 of them at most.
+        // LIMIT prevents the planner from passing the columns to the count, which supports 2,000 columns at most.
         let count = format!(
             "SELECT count(*) FILTER (WHERE only_live), count(*) FILTER (WHERE only_other),
                  count(*) FILTER (WHERE changed)
@@ -162,7 +162,7 @@ impl<'a> Join<'a> {
         Ok([only_live, only_other, changed].map(i64::unsigned_abs))
     }
 
-    /// The first of the rows that differ.
+    /// The first rows that differ, in the order of their keys.
     async fn samples(&self, connection: &mut SqliteConnection) -> Result<Vec<Sample>, StoreError> {
         let Self { from, only_live, only_other, changed, .. } = self;
         let key = self.table.key_columns().iter().map(|column| sql::quoted(column.name()));
@@ -193,7 +193,7 @@ impl<'a> Join<'a> {
         Ok(Sample { key: key.iter().enumerate().map(text).collect::<sqlx::Result<_>>()?, difference })
     }
 
-    /// The columns that differ, as the truth values from `first` on say.
+    /// The columns that differ, according to the booleans from index `first` on.
     fn changed_columns(&self, row: &SqliteRow, first: usize) -> sqlx::Result<Vec<String>> {
         let mut changed = Vec::new();
         for (name, place) in self.columns.iter().zip(first..) {
@@ -205,14 +205,14 @@ impl<'a> Join<'a> {
     }
 }
 
-/// SQL for whether a column differs between two rows.
+/// SQL condition that a column differs between two rows.
 fn differs(column: &str) -> String {
     let column = sql::quoted(column);
     format!("live.{column} IS DISTINCT FROM other.{column}")
 }
 
-/// SQL for whether any of `columns` differs between two rows. As many conditions joined by OR would be an expression
-/// that is deeper than SQLite allows, 1,000 levels.
+/// SQL condition that any of `columns` differs between two rows. It compares row values, because conditions joined by OR could
+/// exceed SQLite's limit of 1,000 levels.
 fn any_differs(columns: &[&str]) -> String {
     if columns.is_empty() {
         return "false".into();

@@ -1,5 +1,5 @@
-//! Connections: one to write and one to read, with which tasks take turns, and what their errors mean. Whatever takes
-//! minutes has a connection of its own.
+//! Connections that tasks use in turn, one for writing and one for reading, and the classification of their errors. Work that
+//! takes minutes has its own connection.
 
 use std::ops::{Deref, DerefMut};
 use std::path::Path;
@@ -12,35 +12,35 @@ use tokio::sync::{Mutex, MutexGuard};
 use super::values::POWERS_OF_TWO;
 use crate::store::StoreError;
 
-/// How long SQLite waits for a lock: for somebody's own client, or for a connection that is being closed.
+/// How long SQLite waits for a lock, which another client or a closing connection may hold.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How whoever writes begins. A transaction that began by reading may be refused its first write, without any waiting.
+/// How a writing transaction begins. A transaction that begins with a read may have its first write refused at once.
 const BEGIN_TO_WRITE: &str = "BEGIN IMMEDIATE";
 
-/// One connection that tasks take turns with.
+/// One connection that tasks use in turn.
 pub(super) struct Connection {
     options: SqliteConnectOptions,
-    /// What each turn's transaction begins with.
+    /// The statement that begins a transaction.
     begin: &'static str,
-    /// What a new connection is prepared with.
+    /// The statements that prepare a new connection.
     setup: &'static str,
-    /// None while a turn is taken, and after one that failed or was cancelled.
+    /// `None` during a turn, and after a turn that failed or was cancelled.
     idle: Mutex<Option<SqliteConnection>>,
 }
 
 impl Connection {
-    /// The connection that writes; creates the file.
+    /// The connection for commits. Creates the file if it is missing.
     pub(super) async fn to_write(path: &Path) -> Result<Self, StoreError> {
         Self::open(writing(path).create_if_missing(true), BEGIN_TO_WRITE, POWERS_OF_TWO).await
     }
 
-    /// A connection that writes now and then, beside the process that does so all the time. It writes no rows.
+    /// A connection for operators' commands, beside the process that commits. It writes no rows.
     pub(super) async fn to_control(path: &Path) -> Result<Self, StoreError> {
         Self::open(writing(path), BEGIN_TO_WRITE, "").await
     }
 
-    /// A connection that only reads.
+    /// A read-only connection.
     pub(super) async fn to_read(path: &Path) -> Result<Self, StoreError> {
         Self::open(options(path).read_only(true), "BEGIN", "").await
     }
@@ -51,7 +51,7 @@ impl Connection {
         Ok(connection)
     }
 
-    /// Waits for the connection, without a transaction.
+    /// Waits for the connection. Begins no transaction.
     pub(super) async fn turn(&self) -> Result<Turn<'_>, StoreError> {
         let mut idle = self.idle.lock().await;
         let connection = match idle.take() {
@@ -61,21 +61,21 @@ impl Connection {
         Ok(Turn { idle, connection })
     }
 
-    /// Waits for the connection, and begins a transaction.
+    /// Waits for the connection and begins a transaction.
     pub(super) async fn begin(&self) -> Result<Turn<'_>, StoreError> {
         let mut turn = self.turn().await?;
         execute(&mut turn, self.begin).await.map_err(at("beginning a transaction"))?;
         Ok(turn)
     }
 
-    /// A connection for the caller alone, in a transaction. It is closed when it is dropped.
+    /// A new connection for the caller alone, in a transaction. Dropping it closes it.
     pub(super) async fn apart(&self) -> Result<SqliteConnection, StoreError> {
         let mut connection = self.connect().await.map_err(at("opening the store"))?;
         execute(&mut connection, self.begin).await.map_err(at("beginning a transaction"))?;
         Ok(connection)
     }
 
-    /// The file.
+    /// The path of the database file.
     pub(super) fn path(&self) -> &Path {
         self.options.get_filename()
     }
@@ -89,9 +89,9 @@ impl Connection {
 
 fn writing(path: &Path) -> SqliteConnectOptions {
     options(path)
-        // In this mode readers read on while we write.
+        // In this mode readers and the writer do not block each other.
         .journal_mode(SqliteJournalMode::Wal)
-        // NORMAL would be faster, but in this mode it may lose commits that were acknowledged when power fails.
+        // NORMAL is faster, but in WAL mode a power failure may lose acknowledged commits.
         .synchronous(SqliteSynchronous::Full)
         .pragma("temp_store", "memory")
 }
@@ -104,10 +104,10 @@ async fn execute(connection: &mut SqliteConnection, sql: &'static str) -> sqlx::
     connection.execute(sql).await.map(drop)
 }
 
-/// One task's turn with the connection.
+/// The use of the connection by one task.
 ///
-/// Nobody knows the state of a connection whose turn was dropped before its end, by a failed statement or a cancelled
-/// future. It is closed, which rolls back what it left open, and the next turn opens another.
+/// A turn that is dropped before its end, because of a failed statement or a cancelled future, leaves the connection in an
+/// unknown state. The connection is then closed, which rolls back its transaction, and the next turn opens another.
 pub(super) struct Turn<'a> {
     idle: MutexGuard<'a, Option<SqliteConnection>>,
     connection: SqliteConnection,
@@ -121,14 +121,14 @@ impl Turn<'_> {
         Ok(())
     }
 
-    /// Takes the transaction back.
+    /// Rolls the transaction back.
     pub(super) async fn roll_back(mut self) -> Result<(), StoreError> {
         execute(&mut self, "ROLLBACK").await.map_err(at("rolling back"))?;
         self.end();
         Ok(())
     }
 
-    /// Leaves the connection to the next task. No transaction may be open.
+    /// Returns the connection for the next task. No transaction may be open.
     pub(super) fn end(mut self) {
         *self.idle = Some(self.connection);
     }
@@ -148,15 +148,16 @@ impl DerefMut for Turn<'_> {
     }
 }
 
-/// Turns a driver's error into ours, which says what was being done.
+/// Converts an error of the driver into a [`StoreError`] with `doing`, what was being done.
 pub(super) fn at(doing: impl Into<String>) -> impl FnOnce(sqlx::Error) -> StoreError {
     move |error| classify(doing.into(), &error)
 }
 
-/// The same for a statement that writes rows of read tables: what the database can't hold is the rows' fault.
+/// As [`at`], for a statement that writes rows of read tables. Values that the database can't store are
+/// [`StoreError::Unstorable`].
 pub(super) fn at_rows(doing: impl Into<String>) -> impl FnOnce(sqlx::Error) -> StoreError {
     move |error| match (classify(doing.into(), &error), result_code(&error)) {
-        (StoreError::Refused { doing, reason }, Some(code)) if is_of_the_rows(code) => {
+        (StoreError::Refused { doing, reason }, Some(code)) if is_data_error(code) => {
             StoreError::Unstorable { doing, reason }
         }
         (other, _) => other,
@@ -164,26 +165,25 @@ pub(super) fn at_rows(doing: impl Into<String>) -> impl FnOnce(sqlx::Error) -> S
 }
 
 fn classify(doing: String, error: &sqlx::Error) -> StoreError {
-    // SQLite's messages name tables and columns, never values.
+    // SQLite's messages contain names of tables and columns, never values.
     let database = error.as_database_error();
     let reason = database.map_or_else(|| error.to_string(), |error| error.to_string());
-    let worth_another_try = match error {
+    let is_temporary = match error {
         sqlx::Error::Database(_) => result_code(error).is_some_and(is_transient),
         sqlx::Error::Io(_) | sqlx::Error::WorkerCrashed => true,
         _ => false,
     };
-    if worth_another_try { StoreError::Unavailable { doing, reason } } else { StoreError::Refused { doing, reason } }
+    if is_temporary { StoreError::Unavailable { doing, reason } } else { StoreError::Refused { doing, reason } }
 }
 
-/// The result code of a failed statement (sqlite.org/rescode.html). An extended one has it in its low byte, and says
-/// more about it in the others.
+/// The primary result code of a failed statement (sqlite.org/rescode.html), which is the low byte of the extended code.
 fn result_code(error: &sqlx::Error) -> Option<u32> {
     let extended: u32 = error.as_database_error()?.code()?.parse().ok()?;
     Some(extended & 0xff)
 }
 
-/// Whether a statement failed because of the values that it was to write.
-fn is_of_the_rows(code: u32) -> bool {
+/// Whether a statement failed because of the values that it writes.
+fn is_data_error(code: u32) -> bool {
     const CODES: [u32; 4] = [
         18, // SQLITE_TOOBIG
         19, // SQLITE_CONSTRAINT
@@ -193,7 +193,7 @@ fn is_of_the_rows(code: u32) -> bool {
     CODES.contains(&code)
 }
 
-/// Whether another try of the whole transaction may succeed.
+/// Whether another attempt of the whole transaction may succeed.
 fn is_transient(code: u32) -> bool {
     const CODES: [u32; 5] = [
         5,  // SQLITE_BUSY
@@ -211,27 +211,27 @@ mod tests {
 
     #[derive(Debug, PartialEq)]
     enum Kind {
-        Again,
-        OfTheRows,
+        Temporary,
+        Data,
         Refused,
     }
 
     fn kind(code: u32) -> Kind {
-        match (is_transient(code), is_of_the_rows(code)) {
-            (true, _) => Kind::Again,
-            (false, true) => Kind::OfTheRows,
+        match (is_transient(code), is_data_error(code)) {
+            (true, _) => Kind::Temporary,
+            (false, true) => Kind::Data,
             (false, false) => Kind::Refused,
         }
     }
 
     #[test]
-    fn every_result_code_has_its_answer() {
+    fn every_result_code_is_classified() {
         for code in 0..=28 {
             let expected = match code {
                 // BUSY, LOCKED, IOERR, FULL, PROTOCOL
-                5 | 6 | 10 | 13 | 15 => Kind::Again,
+                5 | 6 | 10 | 13 | 15 => Kind::Temporary,
                 // TOOBIG, CONSTRAINT, MISMATCH, RANGE
-                18 | 19 | 20 | 25 => Kind::OfTheRows,
+                18 | 19 | 20 | 25 => Kind::Data,
                 _ => Kind::Refused,
             };
             assert_eq!(kind(code), expected, "{code}");
@@ -239,7 +239,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_extended_code_counts_as_the_one_that_it_says_more_about() {
+    async fn an_extended_code_counts_as_its_primary_code() {
         let mut connection = SqliteConnectOptions::new().connect().await.expect("a database in memory");
         connection.execute("CREATE TABLE t (a NOT NULL)").await.expect("a table");
         let null = || "INSERT INTO t VALUES (NULL)";

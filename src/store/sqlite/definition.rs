@@ -39,7 +39,7 @@ pub(super) async fn alterations(
         alterations.extend(altered_columns(connection, table, generation).await?);
         if is_live && !is_view(connection, table, generation).await? {
             let name = table.name();
-            alterations.push(format!("`{name}` is not the view of generation {} that readcast made", generation.0));
+            alterations.push(format!("`{name}` is not the view of generation {} that readcast created", generation.0));
         }
     }
     Ok(alterations)

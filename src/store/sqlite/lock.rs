@@ -1,5 +1,5 @@
-//! One process at a time writes a SQLite file: two projectors would pass each other's fences in turn, and each would
-//! find its partitions taken over without end. Readers take no part in this.
+//! Ensures that only one process writes a SQLite file. Two services would take over each other's partitions again and again.
+//! Readers do not need the lock.
 
 use std::fs::{File, TryLockError};
 use std::io::{Read, Write};
@@ -7,9 +7,9 @@ use std::path::{Path, PathBuf};
 
 use crate::store::StoreError;
 
-/// The right to write a database, as long as this value lives; the kernel takes it back from a process that dies.
+/// The right to write a database as long as this value lives. The kernel releases it when the process dies.
 ///
-/// The file beside the database stays when the lock goes: whoever removed it could remove the next owner's.
+/// The lock file stays after the lock is released: removing it could remove the lock file of the next owner.
 #[derive(Debug)]
 pub(super) struct WriteLock {
     _held: File,
@@ -27,7 +27,7 @@ impl WriteLock {
                 return Err(refused(format!("can't lock {}: {error}", path.display())));
             }
         }
-        // For people to read: the lock holds without it.
+        // The process id is for people only, so errors are ignored.
         let _ = file.set_len(0).and_then(|()| write!(file, "{}", std::process::id()));
         Ok(Self { _held: file })
     }
@@ -41,7 +41,7 @@ fn beside(database: &Path) -> PathBuf {
 
 fn in_use(database: &Path, file: &mut File) -> String {
     let mut pid = String::new();
-    // The owner may not have written it yet.
+    // The owner may not have written its id yet.
     let known = file.read_to_string(&mut pid).is_ok_and(|length| length > 0);
     let pid = if known { format!(" (pid {pid})") } else { String::new() };
     let database = database.display();

@@ -1,5 +1,5 @@
-//! The rows. What happens to a row is computed here, by the code that the tests' model uses, because SQLite could not
-//! add decimals: the rows that a segment changes are read with one statement and written back with one.
+//! Writes rows. The new rows are computed in Rust, by the code of the reference model, because SQLite can't add decimals. One
+//! statement reads the rows that a segment changes, and one writes them back.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,7 +11,7 @@ use super::sql::Statements;
 use super::values;
 use crate::store::{Generation, StoreError, Written};
 
-/// One physical table, as it is written. Runs within a transaction.
+/// Writes one physical table. Its methods run in a transaction.
 pub(super) struct Table {
     spec: TableSpec,
     statements: Statements,
@@ -22,7 +22,7 @@ impl Table {
         Self { spec: spec.clone(), statements: Statements::new(spec, generation) }
     }
 
-    /// Writes one segment.
+    /// Writes one segment, and adds the numbers of rows to `written`.
     pub(super) async fn write(
         &self,
         connection: &mut SqliteConnection,
@@ -66,7 +66,7 @@ impl Table {
         self.put(connection, changed.iter().map(|(key, row)| (*key, row)), written).await
     }
 
-    /// The rows that must be known to say what becomes of them.
+    /// The stored rows on which the result of the changes depends.
     async fn held(
         &self,
         connection: &mut SqliteConnection,
@@ -90,13 +90,13 @@ impl Table {
         rows.map_err(at_rows(format!("reading table `{}`", self.spec.name())))
     }
 
-    /// Removes every row.
+    /// Deletes all rows.
     pub(super) async fn empty(&self, connection: &mut SqliteConnection) -> Result<(), StoreError> {
         let done = sqlx::query(AssertSqlSafe(self.statements.empty.clone())).execute(connection).await;
         done.map(drop).map_err(at_rows(self.writing()))
     }
 
-    /// Writes whole rows.
+    /// Writes complete rows.
     pub(super) async fn put<'a>(
         &self,
         connection: &mut SqliteConnection,
@@ -111,7 +111,7 @@ impl Table {
         Ok(())
     }
 
-    /// Removes every row whose key begins with one of `parents`.
+    /// Deletes the rows whose keys begin with one of `parents`.
     async fn clear(
         &self,
         connection: &mut SqliteConnection,
@@ -125,7 +125,7 @@ impl Table {
         Ok(())
     }
 
-    /// Removes the rows whose keys begin with `keys`, which are all of one length.
+    /// Deletes the rows whose keys begin with one of `keys`, which all have the same length.
     async fn delete(
         &self,
         connection: &mut SqliteConnection,
@@ -161,11 +161,11 @@ impl Table {
     }
 }
 
-/// Whether what becomes of a row depends on what it is. A change that sets every cell needs no look at it.
+/// Whether the result of a change depends on the stored row. A change that sets every cell does not.
 fn depends_on_row(change: &RowChange) -> bool {
     match change {
         RowChange::Delete => false,
         RowChange::Update(_) => true,
-        RowChange::Upsert(cells) => cells.whole().is_none(),
+        RowChange::Upsert(cells) => cells.full_row().is_none(),
     }
 }

@@ -1,4 +1,4 @@
-//! The text of statements on read tables.
+//! The SQL of statements on read tables.
 
 use readcast_core::{Column, Presence, TableSpec};
 
@@ -15,7 +15,7 @@ pub(super) fn physical(table: &TableSpec, generation: Generation) -> String {
     format!("{}_g{}", table.name(), generation.0)
 }
 
-/// The physical table, its indexes, and the view of it that readers use.
+/// The statements that create the physical table, its indexes, and the view that readers use.
 pub(super) fn create(table: &TableSpec, generation: Generation) -> Vec<String> {
     let mut statements = vec![create_table(table, generation)];
     statements.extend(create_indexes(table, generation));
@@ -23,7 +23,7 @@ pub(super) fn create(table: &TableSpec, generation: Generation) -> Vec<String> {
     statements
 }
 
-/// The physical table, without its secondary indexes.
+/// The statement that creates the physical table, without secondary indexes.
 pub(super) fn create_table(table: &TableSpec, generation: Generation) -> String {
     let column = |column: &Column| {
         let rest = match column.presence() {
@@ -36,12 +36,12 @@ pub(super) fn create_table(table: &TableSpec, generation: Generation) -> String 
     let physical = physical(table, generation);
     let columns: Vec<_> = table.columns().iter().map(column).collect();
     let key = names(table.key_columns());
-    // STRICT keeps every value as it was written. Rows are always found by their key: without a row id, that takes one
-    // search instead of two.
+    // STRICT prevents conversions of values. Rows are always found by their key, which takes one search instead of two
+    // without a row id.
     format!("CREATE TABLE {} ({}, PRIMARY KEY ({key})) STRICT, WITHOUT ROWID", quoted(&physical), columns.join(", "))
 }
 
-/// The secondary indexes of the physical table, those that are there already excepted.
+/// The statements that create the missing secondary indexes of the physical table.
 pub(super) fn create_indexes(table: &TableSpec, generation: Generation) -> impl Iterator<Item = String> {
     let physical = quoted(&physical(table, generation));
     index_names(table, generation).zip(table.indexes()).map(move |(name, columns)| {
@@ -56,33 +56,33 @@ pub(super) fn index_names(table: &TableSpec, generation: Generation) -> impl Ite
     (1..=table.indexes().len()).map(move |number| format!("{physical}_ix{number}"))
 }
 
-/// Gathers statistics on the physical table, from a thousand entries of each index: to read them whole would keep
-/// whoever writes waiting.
+/// The statement that gathers statistics of the physical table, from a thousand entries of each index. Reading whole indexes
+/// would block writers for too long.
 pub(super) fn analyze(table: &TableSpec, generation: Generation) -> String {
     format!("PRAGMA analysis_limit = 1000; ANALYZE {}", quoted(&physical(table, generation)))
 }
 
-/// Fills these columns of a generation's table from those of another generation.
+/// The statement that copies these columns from one generation's table to another's.
 pub(super) fn copy(table: &TableSpec, from: Generation, to: Generation, columns: &[&str]) -> String {
     let [from, to] = [from, to].map(|generation| quoted(&physical(table, generation)));
     let columns = columns.iter().map(|column| quoted(column)).collect::<Vec<_>>().join(", ");
     format!("INSERT INTO {to} ({columns}) SELECT {columns} FROM {from}")
 }
 
-/// The view that readers use. A view that is not written exactly like this is taken for somebody else's.
+/// The statement that creates the view for readers. A view with any other text counts as a user's.
 pub(super) fn create_view(table: &TableSpec, generation: Generation) -> String {
     let (stable, physical) = (quoted(table.name()), quoted(&physical(table, generation)));
     let columns = names(table.columns());
     format!("CREATE VIEW {stable} ({columns}) AS SELECT {columns} FROM {physical}")
 }
 
-/// The statements that write one physical table. Each takes one JSON text, as `values` makes them.
+/// The statements for one physical table. Each has one JSON parameter, which `values` creates.
 pub(super) struct Statements {
-    /// Reads the rows with the keys given.
+    /// Reads the rows with the given keys.
     pub(super) read: String,
-    /// Writes whole rows, new or not.
+    /// Inserts or replaces complete rows.
     pub(super) write: String,
-    /// Removes every row.
+    /// Deletes all rows.
     pub(super) empty: String,
     physical: String,
 }
@@ -94,13 +94,13 @@ impl Statements {
         Self { read: read(table, &physical), write: write(table, &physical), empty, physical }
     }
 
-    /// Removes the rows whose keys begin with the values given, as many as there are columns in `prefix`.
+    /// The statement that deletes the rows whose keys begin with the given values of the columns `prefix`.
     pub(super) fn delete(&self, prefix: &[Column]) -> String {
         let (names, given) = (names(prefix), expressions(prefix));
         format!("DELETE FROM {} WHERE ({names}) IN (SELECT {given} FROM jsonb_each(?1) AS given)", self.physical)
     }
 
-    /// Reads the rows that hold the value given in `column`. IS finds NULL too.
+    /// The statement that reads the rows with the given value in `column`. IS also matches NULL.
     pub(super) fn find(&self, table: &TableSpec, column: &Column) -> String {
         let (names, value) = (names(table.columns()), expression(column, "?1", 0));
         format!("SELECT {names} FROM {} WHERE {} IS {value}", self.physical, quoted(column.name()))
@@ -111,7 +111,7 @@ fn read(table: &TableSpec, physical: &str) -> String {
     let columns: Vec<_> = table.columns().iter().map(|column| format!("held.{}", quoted(column.name()))).collect();
     let key = table.key_columns().iter().enumerate();
     let key = key.map(|(place, column)| format!("{} = {}", columns[place], expression(column, "given.value", place)));
-    // CROSS JOIN keeps the order: the table is searched for each key, never read through.
+    // CROSS JOIN fixes the join order: the table is searched for each key and never scanned.
     format!(
         "SELECT {} FROM jsonb_each(?1) AS given CROSS JOIN {physical} AS held WHERE {}",
         columns.join(", "),
@@ -124,7 +124,7 @@ fn write(table: &TableSpec, physical: &str) -> String {
     let sets = table.data_columns().iter().map(|column| quoted(column.name()));
     let sets: Vec<_> = sets.map(|name| format!("{name} = excluded.{name}")).collect();
     let action = if sets.is_empty() { "NOTHING".into() } else { format!("UPDATE SET {}", sets.join(", ")) };
-    // Without WHERE, the parser would take ON CONFLICT for the condition of a join.
+    // Without WHERE, the parser would read ON as the condition of a join.
     format!(
         "INSERT INTO {physical} ({names_of_all}) SELECT {given} FROM jsonb_each(?1) AS given WHERE true
          ON CONFLICT ({}) DO {action}",

@@ -1,7 +1,7 @@
-//! What users have made around the live tables.
+//! Finds objects of users that a swap or a dropped generation affects.
 //!
-//! Nothing of it stands in a swap's way: a view can be dropped and made anew under others that read it, with any
-//! columns, and a file has no privileges to lose. Only triggers that somebody made on a view go with it.
+//! Nothing prevents a swap: SQLite can drop and create a view with other columns while other views read it, and there are no
+//! privileges. Only triggers on the view itself are lost.
 
 use readcast_core::TableSpec;
 use sqlx::SqliteConnection;
@@ -22,7 +22,7 @@ pub(super) async fn swap_impact(
     Ok(SwapImpact { bytes, dependents, ..SwapImpact::default() })
 }
 
-/// What a table takes with its indexes, in bytes. The SQLite that we are built with has dbstat.
+/// The size of a table with its indexes, in bytes. The bundled SQLite has dbstat.
 async fn size(connection: &mut SqliteConnection, table: &TableSpec, generation: Generation) -> Result<u64, StoreError> {
     const SIZE: &str = "
         SELECT coalesce(sum(pgsize), 0) FROM sqlite_schema AS held JOIN dbstat ON dbstat.name = held.name
@@ -31,7 +31,7 @@ async fn size(connection: &mut SqliteConnection, table: &TableSpec, generation: 
     size.map(i64::unsigned_abs).map_err(at(format!("measuring table `{}`", table.name())))
 }
 
-/// The views and triggers that name one of the tables and are not views of readcast's.
+/// The views and triggers of users that name one of the tables.
 async fn dependents(connection: &mut SqliteConnection, tables: &[TableSpec]) -> Result<Vec<String>, StoreError> {
     const OTHERS: &str = "
         SELECT name, sql FROM sqlite_schema
@@ -39,13 +39,13 @@ async fn dependents(connection: &mut SqliteConnection, tables: &[TableSpec]) -> 
             SELECT declared.value ->> 'name' FROM readcast_generations, json_each(definition) AS declared)
         ORDER BY name";
     let others: sqlx::Result<Vec<(String, String)>> = sqlx::query_as(OTHERS).fetch_all(connection).await;
-    let mut others = others.map_err(at("looking for what depends on the tables"))?;
+    let mut others = others.map_err(at("finding the objects that depend on the tables"))?;
     others.retain(|(_, sql)| tables.iter().any(|table| mentions(sql, table.name())));
     Ok(others.into_iter().map(|(name, _)| name).collect())
 }
 
-/// The objects of users that name one of a generation's physical tables: they read them, or refer to them. What belongs
-/// to such a table, as its triggers do, goes with it.
+/// The objects of users that refer to one of a generation's physical tables. Triggers of such a table are left out, because
+/// they are dropped with it.
 pub(super) async fn physical_dependents(
     connection: &mut SqliteConnection,
     of: &GenerationStatus,
@@ -58,7 +58,7 @@ pub(super) async fn physical_dependents(
         ORDER BY name";
     let others: sqlx::Result<Vec<(String, String, String, String)>> =
         sqlx::query_as(OTHERS).fetch_all(connection).await;
-    let others = others.map_err(at("looking for what depends on the tables"))?;
+    let others = others.map_err(at("finding the objects that depend on the tables"))?;
     let names: Vec<String> = of.tables.iter().map(|table| sql::physical(table, of.generation)).collect();
     let mut dependents = Vec::new();
     for (kind, name, table, sql) in others {
@@ -70,10 +70,10 @@ pub(super) async fn physical_dependents(
     Ok(dependents)
 }
 
-/// Whether `name` is among the words of `sql`.
+/// Whether `sql` contains the word `name`.
 fn mentions(sql: &str, name: &str) -> bool {
-    let is_between = |character: char| !character.is_alphanumeric() && character != '_';
-    sql.split(is_between).any(|word| word.eq_ignore_ascii_case(name))
+    let is_separator = |character: char| !character.is_alphanumeric() && character != '_';
+    sql.split(is_separator).any(|word| word.eq_ignore_ascii_case(name))
 }
 
 #[cfg(test)]
@@ -81,7 +81,7 @@ mod tests {
     use super::mentions;
 
     #[test]
-    fn a_name_is_found_as_a_word_and_not_within_one() {
+    fn a_name_is_found_as_a_whole_word() {
         for sql in ["SELECT * FROM orders", r#"SELECT * FROM "orders" JOIN x"#, "select a from main.ORDERS;"] {
             assert!(mentions(sql, "orders"), "{sql}");
         }

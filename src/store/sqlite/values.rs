@@ -1,7 +1,7 @@
-//! Values on their way into SQLite and back: rows go as one JSON text a statement, and come back typed.
+//! Converts values to and from SQLite. The rows of a statement are one JSON parameter; results are read by type.
 //!
-//! SQLite has no decimals, times or UUIDs. They are texts in the one form that their type is displayed in, so that
-//! equal values are equal texts, and times and dates sort.
+//! SQLite has no decimals, times or UUIDs. They are stored as texts in their display form, so that equal values are equal
+//! texts, and times and dates sort correctly.
 
 use std::str::FromStr;
 
@@ -10,10 +10,10 @@ use serde::{Serialize, Serializer};
 use sqlx::Row as _;
 use sqlx::sqlite::SqliteRow;
 
-/// The type of a column, as a STRICT table declares it.
+/// The SQL type of a column in a STRICT table.
 pub(super) fn column_type(column: &Column) -> &'static str {
     match column.column_type() {
-        // NUMERIC would make a float of a decimal.
+        // NUMERIC would convert a decimal to a float.
         ColumnType::Text | ColumnType::Decimal { .. } | ColumnType::Timestamp => "TEXT",
         ColumnType::Date | ColumnType::Uuid | ColumnType::Json => "TEXT",
         ColumnType::Bool | ColumnType::I32 | ColumnType::I64 => "INTEGER",
@@ -22,18 +22,18 @@ pub(super) fn column_type(column: &Column) -> &'static str {
     }
 }
 
-/// A value as SQL text.
+/// A value as an SQL literal.
 pub(super) fn literal(value: &Value) -> String {
     match value {
         Value::Null | Value::I32(_) | Value::I64(_) => value.to_string(),
-        Value::Bool(truth) => i32::from(*truth).to_string(),
+        Value::Bool(bool) => i32::from(*bool).to_string(),
         Value::F64(number) => format!("{number:?}"),
         Value::Bytes(_) => format!("x'{value}'"),
         _ => format!("'{}'", value.to_string().replace('\'', "''")),
     }
 }
 
-/// The powers of two that a double can be made of, for [`expression`]. Every step of their making is exact.
+/// Creates the table of the powers of two that [`expression`] uses for floats. Each step of the computation is exact.
 pub(super) const POWERS_OF_TWO: &str = "
     CREATE TEMP TABLE readcast_powers_of_two (exponent INTEGER PRIMARY KEY, value REAL NOT NULL) STRICT;
     WITH RECURSIVE
@@ -42,12 +42,12 @@ pub(super) const POWERS_OF_TWO: &str = "
             SELECT -1, 0.5 UNION ALL SELECT exponent - 1, value / 2 FROM down WHERE exponent > -1074)
     INSERT INTO readcast_powers_of_two SELECT exponent, value FROM up UNION ALL SELECT exponent, value FROM down";
 
-/// SQL for the value that stands at `place` of the JSON array `array`, in the type that `column` stores.
+/// SQL for the element `place` of the JSON array `array`, in the type that `column` stores.
 pub(super) fn expression(column: &Column, array: &str, place: usize) -> String {
     match column.column_type() {
         ColumnType::Bytes => format!("unhex({array} ->> {place})"),
-        // SQLite misreads one in nine doubles by a bit, whatever the number of digits. An integer of 53 bits times a
-        // power of two is exact.
+        // SQLite parses one in nine floats with a wrong last bit, whatever the number of digits. An integer of 53 bits
+        // times a power of two is exact.
         ColumnType::F64 => format!(
             "CAST({array} ->> '$[{place}][0]' AS REAL)
              * (SELECT value FROM temp.readcast_powers_of_two WHERE exponent = {array} ->> '$[{place}][1]')"
@@ -56,29 +56,29 @@ pub(super) fn expression(column: &Column, array: &str, place: usize) -> String {
     }
 }
 
-/// Rows, each given as its cells, as the JSON array of arrays that [`expression`] reads.
+/// Rows as the JSON array of arrays that [`expression`] reads.
 pub(super) fn rows<'a>(rows: impl IntoIterator<Item = impl IntoIterator<Item = &'a Value>>) -> String {
     let rows: Vec<Vec<Cell<'_>>> = rows.into_iter().map(|row| row.into_iter().map(Cell).collect()).collect();
     json(&rows)
 }
 
-/// One value as the JSON array that [`expression`] reads at place 0.
+/// One value as a JSON array, whose element 0 [`expression`] reads.
 pub(super) fn one(value: &Value) -> String {
     json(&[Cell(value)])
 }
 
 fn json(value: &impl Serialize) -> String {
-    serde_json::to_string(value).expect("arrays of texts and integers are JSON")
+    serde_json::to_string(value).expect("arrays of texts and integers are serializable")
 }
 
-/// A value in JSON.
+/// Serializes a value for [`expression`].
 struct Cell<'a>(&'a Value);
 
 impl Serialize for Cell<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match self.0 {
             Value::Null => serializer.serialize_none(),
-            Value::Bool(truth) => serializer.serialize_bool(*truth),
+            Value::Bool(bool) => serializer.serialize_bool(*bool),
             Value::I32(number) => serializer.serialize_i32(*number),
             Value::I64(number) => serializer.serialize_i64(*number),
             Value::F64(number) => mantissa_and_exponent(*number).serialize(serializer),
@@ -91,18 +91,18 @@ impl Serialize for Cell<'_> {
     }
 }
 
-/// The integers of which a finite double is the first times two to the power of the second.
+/// Integers `(m, e)` such that the finite float is m × 2^e.
 fn mantissa_and_exponent(number: f64) -> (i64, i64) {
     const FRACTION_BITS: u32 = 52;
     let bits = number.abs().to_bits().cast_signed();
     let (fraction, biased) = (bits & ((1 << FRACTION_BITS) - 1), bits >> FRACTION_BITS);
-    // A subnormal number has no hidden leading bit, and the exponent of the smallest normal ones.
+    // A subnormal number has no implicit leading bit, and the exponent of the smallest normal number.
     let mantissa = if biased == 0 { fraction } else { fraction | 1 << FRACTION_BITS };
     let mantissa = if number.is_sign_negative() { -mantissa } else { mantissa };
     (mantissa, biased.max(1) - 1075)
 }
 
-/// The key and the data cells of a row that holds all columns of `table`, in order.
+/// The key and the data columns of a result row with all columns of `table`, in order.
 pub(super) fn read(row: &SqliteRow, table: &TableSpec) -> sqlx::Result<(Key, Row)> {
     let cells = table.columns().iter().enumerate().map(|(place, column)| cell(row, place, column));
     let mut key: Key = cells.collect::<sqlx::Result<_>>()?;
@@ -110,7 +110,7 @@ pub(super) fn read(row: &SqliteRow, table: &TableSpec) -> sqlx::Result<(Key, Row
     Ok((key, cells))
 }
 
-/// The cell at `place`, which holds a value of `column`.
+/// The value at index `place` of a result row, which holds `column`.
 pub(super) fn cell(row: &SqliteRow, place: usize, column: &Column) -> sqlx::Result<Value> {
     Ok(match column.column_type() {
         ColumnType::Text => row.try_get::<Option<String>, _>(place)?.into(),
@@ -119,7 +119,7 @@ pub(super) fn cell(row: &SqliteRow, place: usize, column: &Column) -> sqlx::Resu
         ColumnType::I64 => row.try_get::<Option<i64>, _>(place)?.into(),
         ColumnType::F64 => row.try_get::<Option<f64>, _>(place)?.into(),
         ColumnType::Bytes => row.try_get::<Option<Vec<u8>>, _>(place)?.into(),
-        // A decimal without digits other than 0 loses its scale when it is read; `fit` gives it back.
+        // Parsing a zero loses its scale. `fit` restores it.
         ColumnType::Decimal { .. } => {
             let value = Value::from(parsed::<Decimal>(row, place)?);
             value.fit(column).map_err(|_| unreadable(place))?
@@ -139,7 +139,7 @@ fn parsed<T: FromStr>(row: &SqliteRow, place: usize) -> sqlx::Result<Option<T>> 
     text.map(str::parse).transpose().map_err(|_| unreadable(place))
 }
 
-/// Somebody else wrote what stands there. What it is stays out of the error: it is row data.
+/// The error for a value that readcast did not write. It does not contain the value, which is row data.
 fn unreadable(place: usize) -> sqlx::Error {
     sqlx::Error::ColumnDecode { index: place.to_string(), source: "not a value of the column's type".into() }
 }

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use super::{Feed, OwnedPartition, Run, TICK};
 use crate::error::Failure;
 use crate::health::State;
-use crate::source::{Extents, Known, SourceError, Verdict, added, examine, verify};
+use crate::source::{Extents, ReadPosition, SourceError, Verdict, new_partitions, verify, verify_all};
 use crate::store::{GenerationError, GenerationStatus, Positions, RecordedError, StoreError};
 use crate::supervisor::stall_detector::{self, PartitionSample};
 use crate::supervisor::{Options, Shared};
@@ -21,17 +21,17 @@ pub(super) async fn same_log(feed: &Feed, shared: &Shared) -> Result<Extents, Fa
     let extents = shared.source.extents(feed.definition.topics()).await?;
     let ours = |status: &&GenerationStatus| status.projection == feed.name() && status.generation == feed.generation;
     let checkpoints = statuses.iter().filter(ours).flat_map(|status| &status.checkpoints);
-    let known: Vec<Known> = checkpoints
-        .map(|held| Known {
+    let known: Vec<ReadPosition> = checkpoints
+        .map(|held| ReadPosition {
             partition: held.partition.clone(),
             next_offset: held.next_offset,
             log_id: held.log_id.clone(),
         })
         .collect();
-    for partition in added(&known, &extents) {
+    for partition in new_partitions(&known, &extents) {
         tracing::info!(projection = feed.name(), %partition, "was added to the log: it is read from its beginning");
     }
-    match examine(&known, &extents).into_iter().next() {
+    match verify_all(&known, &extents).into_iter().next() {
         None => Ok(extents),
         Some((partition, verdict)) => Err(SourceError::Verdict { partition, verdict }.into()),
     }
@@ -160,7 +160,7 @@ impl Run<'_> {
 
     /// What is to be said of a lane, or of the thread that polls.
     fn stalled_lane(&self) -> Result<Option<String>, Failure> {
-        stall_detector::poller(self.subscription.last_sign())?;
+        stall_detector::poller(self.subscription.heartbeat_age())?;
         let lanes = self.activities.iter().enumerate();
         let said: Vec<_> =
             lanes.map(|(number, at)| stall_detector::lane(number, at.now())).collect::<Result<_, _>>()?;

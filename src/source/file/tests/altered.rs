@@ -1,4 +1,4 @@
-//! Files that are no longer what was read of them.
+//! Tests with files that were truncated, replaced or rewritten.
 
 use super::*;
 
@@ -17,11 +17,11 @@ async fn a_file_that_shrank_is_truncated() {
     fs::write(log.path("0.ndjson"), "a\nb\n").unwrap();
     let truncated = Verdict::Truncated { next_offset: 3, end: 2 };
     assert_eq!(verdict(&mut subscription).await, truncated);
-    assert_eq!(verdict(&mut subscription).await, truncated, "asking again gives the same");
+    assert_eq!(verdict(&mut subscription).await, truncated, "a second call gives the same");
 }
 
 #[tokio::test]
-async fn an_unfinished_line_may_be_taken_back() {
+async fn an_unfinished_line_may_be_replaced() {
     let log = Log::new(&[("0.ndjson", "a\nunfinished")]);
     let mut subscription = log.started(0).await;
     rows(&mut subscription).await;
@@ -55,7 +55,7 @@ async fn another_file_between_assignment_and_start_is_another_log() {
 }
 
 #[tokio::test]
-async fn a_removed_file_is_another_log_whether_or_not_one_follows() {
+async fn a_removed_file_is_another_log_whether_or_not_it_is_replaced() {
     let log = Log::new(&[("0.ndjson", "a\n")]);
     let mut subscription = log.started(0).await;
     rows(&mut subscription).await;
@@ -70,7 +70,7 @@ async fn a_removed_file_is_another_log_whether_or_not_one_follows() {
 }
 
 #[tokio::test]
-async fn a_file_rewritten_in_place_is_noticed_where_no_line_begins_any_more() {
+async fn a_file_rewritten_in_place_is_detected_if_no_line_begins_at_the_position() {
     let log = Log::new(&[("0.ndjson", "aaaa\nbbbb\n")]);
     let mut subscription = log.started(0).await;
     rows(&mut subscription).await;

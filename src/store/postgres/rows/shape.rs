@@ -1,4 +1,4 @@
-//! What happens to the columns of a row, and which rows one statement can write.
+//! The operations on the columns of a row, and the grouping of rows that one statement can write.
 
 use std::collections::BTreeMap;
 
@@ -6,12 +6,12 @@ use readcast_core::{Cell, Cells, Column, Decimal, Json, Key, Presence, RowChange
 
 use super::statement::{collated, typed};
 
-/// What happens to the columns, for all rows of one statement.
+/// The operations that all rows of one statement share.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Shape {
-    /// Whether missing rows stay missing.
+    /// Whether only existing rows are changed, and none is created.
     pub(super) existing_only: bool,
-    /// The operation on each data column.
+    /// The operation on each data column, if there is one.
     pub(super) operations: Vec<Option<Operation>>,
 }
 
@@ -45,8 +45,8 @@ impl Operation {
         }
     }
 
-    /// Whether the operand alone is what the column holds in a new row: then one statement can create or change the
-    /// row, for what it would have inserted is all that ON CONFLICT sees of the operand.
+    /// Whether a new row holds the operand itself in this column. Then one statement can insert or change the row: ON
+    /// CONFLICT sees only the value that would have been inserted.
     pub(super) fn starts_as_its_operand(self, column: &Column) -> bool {
         match (self, column.presence()) {
             (Operation::Set | Operation::Newer, _) | (_, Presence::Nullable | Presence::Required) => true,
@@ -56,14 +56,14 @@ impl Operation {
         }
     }
 
-    /// The value of the column in a row that was there, where it is `held`. A NULL operand changes nothing, unless it
-    /// is what the column is set to.
+    /// The SQL of the column's new value in an existing row that holds `held`. A NULL operand changes nothing, except for
+    /// `Set` and `Newer`.
     pub(super) fn changed(self, column: &Column, held: &str, operand: &str, newer: &str) -> String {
         let operand = typed(column, operand);
         match self {
             Operation::Set => operand,
             Operation::Add => format!("coalesce({held} + {operand}, {held}, {operand})"),
-            // An empty array is no operand either; behind anything but an array it would make one of it.
+            // An empty array changes nothing either. Appended to a value that is not an array, it would make an array of it.
             Operation::Append => format!("coalesce({held} || nullif({operand}, '[]'), {held}, {operand})"),
             Operation::Max => format!("greatest({}, {operand})", collated(column, held)),
             Operation::Min => format!("least({}, {operand})", collated(column, held)),
@@ -72,11 +72,12 @@ impl Operation {
     }
 }
 
-/// A row's key, and what happens to its cells.
+/// A row's key and the operations on its cells.
 pub(super) type ChangedRow<'a> = (&'a Key, &'a Cells);
 
-/// The rows in groups that one statement can write. A column that is only ever added to (or the like) counts as added
-/// to in every row, by nothing where a row does not say: fewer statements, and all rows locked in the order of keys.
+/// The rows in groups that one statement can write. If all rows that change a column have the same operation, and NULL does
+/// not affect it, the other rows get that operation with NULL. This takes fewer statements and locks all rows in the order
+/// of their keys.
 pub(super) fn by_shape<'a>(
     rows: &[(&'a Key, &'a RowChange)],
     table: &TableSpec,
@@ -87,11 +88,11 @@ pub(super) fn by_shape<'a>(
         RowChange::Delete => None,
     });
     let shared = shared_operations(changed.clone().map(|(_, _, cells)| cells), table);
-    // There are few shapes and many rows: no shape is made of a row that has the one of another.
+    // There are few shapes and many rows, so a shape is created only for the first row that has it.
     let mut groups = Vec::<(Shape, Vec<ChangedRow<'a>>)>::new();
     for (existing_only, key, cells) in changed {
-        let is_theirs = |shape: &Shape| shape.existing_only == existing_only && shape.fits(cells, &shared);
-        match groups.iter_mut().find(|(shape, _)| is_theirs(shape)) {
+        let matches = |shape: &Shape| shape.existing_only == existing_only && shape.fits(cells, &shared);
+        match groups.iter_mut().find(|(shape, _)| matches(shape)) {
             Some((_, rows)) => rows.push((key, cells)),
             None => groups.push((Shape { existing_only, ..shape_of(cells, &shared) }, vec![(key, cells)])),
         }
@@ -99,7 +100,7 @@ pub(super) fn by_shape<'a>(
     groups.into_iter().collect()
 }
 
-/// For each column, the operation that all rows share which have one at all, if it ignores NULL.
+/// For each column, the one operation of all rows that change it, if that operation ignores NULL.
 fn shared_operations<'a>(rows: impl Iterator<Item = &'a Cells>, table: &TableSpec) -> Vec<Option<Operation>> {
     #[derive(Clone, Copy)]
     enum Seen {

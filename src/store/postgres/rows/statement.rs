@@ -1,4 +1,4 @@
-//! A statement with its values: one array a column.
+//! A statement with its parameters, one array for each column.
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
@@ -12,20 +12,20 @@ use super::super::connection::at_rows;
 use super::super::sql::quoted;
 use crate::store::StoreError;
 
-/// A statement with its arrays.
+/// A statement with its parameters.
 pub(super) struct Statement<'a> {
     pub(super) text: String,
     pub(super) arrays: Vec<Array<'a>>,
 }
 
 impl Statement<'_> {
-    /// Runs it. How many rows it wrote.
+    /// Executes the statement. Returns the number of rows written.
     pub(super) async fn run(self, connection: &mut PgConnection, table: &TableSpec) -> Result<u64, StoreError> {
         let done = bound(self.text, &self.arrays).execute(connection).await;
         Ok(done.map_err(at_rows(table))?.rows_affected())
     }
 
-    /// Runs it. The places among the incoming rows, from 1, of those that found a row.
+    /// Executes the statement. Returns the numbers, from 1, of the incoming rows that matched a stored row.
     pub(super) async fn run_for_places(
         self,
         connection: &mut PgConnection,
@@ -41,7 +41,7 @@ fn bound<'q>(text: String, arrays: &'q [Array<'_>]) -> PgQuery<'q> {
     arrays.iter().fold(sqlx::query(AssertSqlSafe(text)), |query, array| array.bind(query))
 }
 
-/// The arrays as a relation `new` with the columns `i0`, `i1`, … and each row's `place` from 1.
+/// SQL for the arrays as a relation `new` with the columns `i0`, `i1`, … and the number `place` of each row, from 1.
 pub(super) fn incoming(arrays: &[Array<'_>]) -> String {
     let parameters = arrays.iter().enumerate().map(|(place, array)| format!("${}::{}", place + 1, array.sql_type()));
     let names = (0..arrays.len()).map(|place| format!("i{place}"));
@@ -52,17 +52,17 @@ pub(super) fn incoming(arrays: &[Array<'_>]) -> String {
     )
 }
 
-/// The condition that the first columns of `new` find a row.
+/// The SQL condition that a stored row `held` has the values of `arrays`, the first columns of `new`.
 pub(super) fn matches(arrays: &[Array<'_>]) -> String {
     let conditions = arrays.iter().enumerate().map(|(place, array)| {
-        // Only where NULL is asked for: no index serves IS NOT DISTINCT FROM.
+        // Only if there is a NULL: no index supports IS NOT DISTINCT FROM.
         let equals = if array.values.iter().any(|value| value.is_null()) { "IS NOT DISTINCT FROM" } else { "=" };
         format!("held.{} {equals} {}", quoted(array.column.name()), typed(array.column, &format!("new.i{place}")))
     });
     conditions.collect::<Vec<_>>().join(" AND ")
 }
 
-/// One column of many rows.
+/// The values of one column of many rows.
 pub(super) struct Array<'a> {
     pub(super) column: &'a Column,
     pub(super) values: Vec<Cow<'a, Value>>,
@@ -116,12 +116,12 @@ impl Array<'_> {
 
 type PgQuery<'q> = Query<'q, sqlx::Postgres, PgArguments>;
 
-/// JSON travels as text: the driver has no array of JSON texts.
+/// SQL for an operand in its column's type. JSON is sent as text, because the driver has no array of JSON texts.
 pub(super) fn typed(column: &Column, operand: &str) -> String {
     if column.column_type() == ColumnType::Json { format!("{operand}::jsonb") } else { operand.into() }
 }
 
-/// Texts are compared by their bytes, as everywhere in readcast, whatever the database's collation is.
+/// SQL for a comparable value. Texts are compared by their bytes, independent of the database's collation.
 pub(super) fn collated(column: &Column, sql: &str) -> String {
     if column.column_type() == ColumnType::Text { format!("({sql}) COLLATE \"C\"") } else { sql.into() }
 }

@@ -1,0 +1,67 @@
+//! The checks of a change against its table: lengths of keys and rows, types of values, columns that must be set.
+//!
+//! Every value that passes is as its column holds it (see [`Value::fit`](crate::Value::fit)).
+
+use super::ChangeError;
+use crate::fold::{Cell, Cells, Key, Row};
+use crate::{Presence, TableSpec, Value};
+
+/// The index of the data column `name`.
+pub(super) fn data_column(spec: &TableSpec, name: &str) -> Result<usize, ChangeError> {
+    let no_column = || ChangeError::NoColumn { table: spec.name().into(), column: name.into() };
+    spec.data_index(name).ok_or_else(no_column)
+}
+
+/// The error for an operation that the column at `place` does not support.
+pub(super) fn operation(spec: &TableSpec, place: usize, operation: &'static str) -> ChangeError {
+    ChangeError::Operation { table: spec.name().into(), column: spec.data_columns()[place].name().into(), operation }
+}
+
+/// `value` as the data column at `place` holds it.
+pub(super) fn fit(spec: &TableSpec, place: usize, value: Value) -> Result<Value, ChangeError> {
+    let fitted = value.fit(&spec.data_columns()[place]);
+    fitted.map_err(|source| ChangeError::Value { table: spec.name().into(), source })
+}
+
+/// A value for each key column.
+pub(super) fn full_key(spec: &TableSpec, key: Vec<Value>) -> Result<Key, ChangeError> {
+    check_length(spec, key.len() == spec.key_columns().len(), "a key of", spec.key_columns().len(), key.len())?;
+    fit_all(spec, key)
+}
+
+/// A value for the first key columns, but not for all of them.
+pub(super) fn parent_key(spec: &TableSpec, parent: Vec<Value>) -> Result<Key, ChangeError> {
+    let most = spec.key_columns().len().saturating_sub(1);
+    check_length(spec, (1..=most).contains(&parent.len()), "a parent key of 1 to", most, parent.len())?;
+    fit_all(spec, parent)
+}
+
+/// The key and the data columns of a row that is given as one list of values.
+pub(super) fn full_row(spec: &TableSpec, mut values: Vec<Value>) -> Result<(Key, Row), ChangeError> {
+    check_length(spec, values.len() == spec.columns().len(), "a row of", spec.columns().len(), values.len())?;
+    values = fit_all(spec, values)?;
+    let row = values.split_off(spec.key_columns().len());
+    Ok((values, row))
+}
+
+fn fit_all(spec: &TableSpec, values: Vec<Value>) -> Result<Vec<Value>, ChangeError> {
+    let fitted = values.into_iter().zip(spec.columns()).map(|(value, column)| value.fit(column));
+    let fitted: Result<_, _> = fitted.collect();
+    fitted.map_err(|source| ChangeError::Value { table: spec.name().into(), source })
+}
+
+fn check_length(spec: &TableSpec, holds: bool, what: &str, wanted: usize, found: usize) -> Result<(), ChangeError> {
+    let error = || ChangeError::KeyLength { table: spec.name().into(), expected: format!("{what} {wanted}"), found };
+    holds.then_some(()).ok_or_else(error)
+}
+
+/// Checks that a change which may create a row sets every required column.
+pub(super) fn require_columns(spec: &TableSpec, cells: &Cells) -> Result<(), ChangeError> {
+    let sets = |cell: &Option<Cell>| matches!(cell, Some(Cell::Set(_) | Cell::Newer(_)));
+    let columns = spec.data_columns().iter().zip(cells.as_slice());
+    let mut unset = columns.filter(|(column, cell)| *column.presence() == Presence::Required && !sets(cell));
+    match unset.next() {
+        None => Ok(()),
+        Some((column, _)) => Err(ChangeError::Unset { table: spec.name().into(), column: column.name().into() }),
+    }
+}

@@ -1,0 +1,149 @@
+//! A registered projection with its checked and hashed declaration.
+
+use std::any::Any;
+use std::fmt;
+use std::fmt::Write as _;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+
+use sha2::{Digest, Sha256};
+
+use super::{Projection, ProjectionError};
+use crate::change::{Change, Changes, OperationLimitExceeded};
+use crate::table::is_identifier;
+use crate::{Envelope, TableSpec};
+
+/// Why an event did not become changes. The record is poison for that projection.
+#[derive(Debug, thiserror::Error)]
+pub enum ProjectionFailure {
+    /// The projection returned an error, or made a change that does not fit its tables.
+    #[error("{0}")]
+    Refused(ProjectionError),
+    /// The projection panicked with this message.
+    #[error("the projection panicked: {0}")]
+    Panicked(String),
+    /// The projection made more than [`Changes::MAX_OPERATIONS`] operations.
+    #[error("the projection made more than {} operations for one event", Changes::MAX_OPERATIONS)]
+    TooManyOperations,
+}
+
+/// A registered projection with its tables and the hash of its declaration. Made by
+/// [`Registry::register`](crate::Registry::register).
+#[derive(Clone)]
+pub struct Definition {
+    projection: Arc<dyn Projection>,
+    tables: Arc<[TableSpec]>,
+    hash: String,
+}
+
+impl Definition {
+    pub(super) fn new(projection: Arc<dyn Projection>) -> Self {
+        let tables: Arc<[TableSpec]> = projection.tables().into();
+        let topics = projection.topics().join(",");
+        let event_types = projection.event_types().join(",");
+        // Without the name: a projection that is renamed is still the one that built its tables.
+        let text = [projection.version().to_string(), topics, event_types, to_json(&tables)];
+        let hash = Sha256::digest(text.join("\n")).iter().take(16).fold(String::new(), |mut hex, byte| {
+            let _ = write!(hex, "{byte:02x}");
+            hex
+        });
+        Self { projection, tables, hash }
+    }
+
+    /// The projection's name.
+    pub fn name(&self) -> &str {
+        self.projection.name()
+    }
+
+    /// The version that the projection declares.
+    pub fn version(&self) -> u32 {
+        self.projection.version()
+    }
+
+    /// The topics that the projection reads.
+    pub fn topics(&self) -> &[&str] {
+        self.projection.topics()
+    }
+
+    /// The tables that the projection owns.
+    pub fn tables(&self) -> &[TableSpec] {
+        &self.tables
+    }
+
+    /// The tables as JSON text. A store records it, and [`differences`](crate::differences) compares it with a later
+    /// declaration.
+    pub fn tables_json(&self) -> String {
+        to_json(&self.tables)
+    }
+
+    /// A digest of version, topics, event types and tables as 32 hexadecimal digits. It changes whenever one of them
+    /// does; the name has no part in it.
+    pub fn hash(&self) -> &str {
+        &self.hash
+    }
+
+    /// Whether the projection subscribes to events of this type.
+    pub fn subscribes(&self, event_type: &str) -> bool {
+        self.projection.event_types().contains(&event_type)
+    }
+
+    /// The changes of `event`, in order.
+    ///
+    /// # Errors
+    /// Everything that makes the record poison. A panic of the projection is an error like any other.
+    pub fn project(&self, event: &Envelope<'_>) -> Result<Vec<Change>, ProjectionFailure> {
+        // Unwind safe: a projection keeps no state that a panic could leave inconsistent.
+        let projected = std::panic::catch_unwind(AssertUnwindSafe(|| {
+            let mut changes = Changes::new(&self.tables);
+            self.projection.project(event, &mut changes)?;
+            Ok(changes.finish()?)
+        }));
+        match projected {
+            Ok(projected) => projected.map_err(ProjectionFailure::Refused),
+            Err(payload) if payload.is::<OperationLimitExceeded>() => Err(ProjectionFailure::TooManyOperations),
+            Err(payload) => Err(ProjectionFailure::Panicked(panic_message(&*payload))),
+        }
+    }
+
+    /// Everything that is wrong with the declaration, a sentence each.
+    pub(super) fn problems(&self) -> Vec<String> {
+        let mut problems = Vec::new();
+        let name = self.name();
+        if !is_identifier(name) || name.len() > TableSpec::MAX_NAME_BYTES {
+            problems.push(format!(
+                "projection `{name}`: the name is not of the form [a-z_][a-z0-9_]* with at most {} bytes",
+                TableSpec::MAX_NAME_BYTES
+            ));
+        }
+        for (what, missing) in [
+            ("topic", self.topics().is_empty()),
+            ("event type", self.projection.event_types().is_empty()),
+            ("table", self.tables.is_empty()),
+        ] {
+            if missing {
+                problems.push(format!("projection `{name}`: the projection declares no {what}"));
+            }
+        }
+        let names = || self.tables.iter().map(TableSpec::name);
+        let twice = names().enumerate().filter(|(place, table)| names().take(*place).any(|other| other == *table));
+        problems.extend(twice.map(|(_, table)| format!("projection `{name}`: table `{table}` is declared twice")));
+        problems.extend(self.tables.iter().filter_map(|table| table.validate().err()).flatten());
+        problems
+    }
+}
+
+impl fmt::Debug for Definition {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Definition").field("name", &self.name()).field("hash", &self.hash).finish_non_exhaustive()
+    }
+}
+
+/// The message of a panic.
+fn panic_message(payload: &(dyn Any + Send)) -> String {
+    let text = payload.downcast_ref::<&str>().map(|text| (*text).to_owned());
+    text.or_else(|| payload.downcast_ref::<String>().cloned()).unwrap_or_else(|| "the panic has no message".into())
+}
+
+fn to_json(tables: &[TableSpec]) -> String {
+    serde_json::to_string(tables).expect("texts and numbers are serializable")
+}
