@@ -3,6 +3,7 @@
 //! A source owns reading, group membership and the answer to "how far does the log reach". It knows nothing of tables,
 //! and its own stored positions count for nothing: every partition starts where our checkpoint says.
 
+mod dead_letter_sink;
 pub mod file;
 pub mod kafka;
 pub mod memory;
@@ -16,6 +17,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use readcast_core::{Timestamp, TopicPartition};
 
+pub use self::dead_letter_sink::{CopyOutcome, DeadLetterCopy, DeadLetterSink};
 pub use self::verdict::{Known, Verdict, added, examine, verify};
 
 /// A log of records in partitioned topics.

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use readcast::health::Health;
 use readcast::metrics::Metrics;
-use readcast::rebuild::Policy;
+use readcast::operations::Policy;
 use readcast::source::memory::MemorySource;
 use readcast::source::{Extents, Source, SourceError, Subscription};
 use readcast::store::sqlite::Sqlite;
@@ -65,7 +65,7 @@ impl Group {
             metrics,
             deployment: Deployment::default(),
             instance: store::Instance::default(),
-            dead_letter_topic: None,
+            dead_letter_sink: None,
             goals: Goals::default(),
             stop: self.stop.clone(),
         };

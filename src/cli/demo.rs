@@ -55,7 +55,7 @@ pub(super) async fn run(context: Context, arguments: Arguments) -> Result<ExitCo
         metrics,
         deployment: Deployment { app: context.config.projector.app.clone(), ..Deployment::default() },
         instance: connect::instance(&context),
-        dead_letter_topic: None,
+        dead_letter_sink: None,
         goals: Goals::default(),
         stop: CancellationToken::new(),
     };

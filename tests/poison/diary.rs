@@ -4,8 +4,8 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Weak};
 
+use readcast::operations::Policy;
 use readcast::plan::RecordPolicy;
-use readcast::rebuild::Policy;
 use readcast::store::{
     Command, GenerationState, GenerationStatus, Operation, OperationState, ParkedIn, ParkedSequence, Selection,
     SettleAction, SettleRequest,

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use readcast::health::{Detail, Health};
 use readcast::metrics::Metrics;
+use readcast::operations::{OnChange, Policy};
 use readcast::plan::RecordPolicy;
-use readcast::rebuild::{OnChange, Policy};
 use readcast::source::Source;
 use readcast::source::memory::MemorySource;
 use readcast::store::postgres::Postgres;
@@ -150,7 +150,7 @@ impl Instance {
             health: health.clone(),
             deployment: Deployment::default(),
             instance: store::Instance::default(),
-            dead_letter_topic: None,
+            dead_letter_sink: None,
             metrics: metrics.clone(),
             goals,
             stop: stop.clone(),

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use readcast::config::Config;
 use readcast::health::Health;
 use readcast::metrics::Metrics;
-use readcast::rebuild::Policy;
+use readcast::operations::Policy;
 use readcast::source::Source;
 use readcast::store::{Command, Deployment, Instance, OperationState, Rebuild, Store};
 use readcast::supervisor::{self, Endings, Goals, Options, Shared};
@@ -104,7 +104,7 @@ impl Projector {
             metrics,
             deployment: Deployment::default(),
             instance: Instance::default(),
-            dead_letter_topic: None,
+            dead_letter_sink: None,
             goals: Goals::default(),
             stop: self.stop.clone(),
         }
