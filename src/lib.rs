@@ -55,8 +55,8 @@ mod error;
 mod failpoint;
 mod health;
 mod metrics;
+mod operations;
 mod plan;
-mod rebuild;
 #[cfg(test)]
 mod reference;
 mod retry;
@@ -65,14 +65,15 @@ pub mod source;
 pub mod store;
 mod supervisor;
 mod telemetry;
+mod text;
 mod worker;
 
 pub use readcast_core::testing;
 pub use readcast_core::{
-    Absorbed, Cell, Cells, Change, ChangeError, ChangeSet, Changes, Column, ColumnType, Date, Decimal, DecimalError,
+    Cell, Cells, Change, ChangeError, ChangeSet, Changes, Column, ColumnType, Composition, Date, Decimal, DecimalError,
     Definition, DefinitionError, Envelope, EnvelopeError, Json, JsonError, Key, Model, OutOfRange, Position, Presence,
-    Projection, ProjectionError, Registry, Row, RowChange, RowWriter, Segment, TableSpec, Timestamp, TimestampError,
-    TopicPartition, Unprojectable, Uuid, Value, ValueError, differences,
+    Projection, ProjectionError, ProjectionFailure, Registry, Row, RowChange, RowWriter, Segment, TableSpec, Timestamp,
+    TimestampError, TopicPartition, Uuid, Value, ValueError, differences,
 };
 
 pub use crate::app::{App, OpenError, Sample, SampleEvents};
@@ -94,8 +95,8 @@ pub mod internals {
     pub mod plan {
         pub use crate::plan::*;
     }
-    pub mod rebuild {
-        pub use crate::rebuild::*;
+    pub mod operations {
+        pub use crate::operations::*;
     }
     pub mod supervisor {
         pub use crate::supervisor::*;

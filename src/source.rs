@@ -3,6 +3,7 @@
 //! A source reads records, takes part in consumer groups, and answers which offsets the log holds. It knows nothing of
 //! tables. The positions that a log stores by itself are ignored: every partition starts at the checkpoint of the store.
 
+mod dead_letter_sink;
 pub(crate) mod file;
 pub(crate) mod kafka;
 pub(crate) mod memory;
@@ -16,6 +17,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use readcast_core::{Timestamp, TopicPartition};
 
+pub use self::dead_letter_sink::{CopyOutcome, DeadLetterCopy, DeadLetterSink};
 pub use self::verdict::{ReadPosition, Verdict, new_partitions, verify, verify_all};
 
 /// A log of records in partitioned topics.

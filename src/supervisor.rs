@@ -17,10 +17,9 @@ pub use self::goal::{Goals, Progress};
 use crate::error::Failure;
 use crate::health::Health;
 use crate::metrics::Metrics;
+use crate::operations::Policy;
 use crate::plan::RecordPolicy;
-use crate::rebuild::Policy;
-use crate::source::Source;
-use crate::source::kafka::DeadLetterTopic;
+use crate::source::{DeadLetterSink, Source};
 use crate::store::{Deployment, Instance, Store, StoreError};
 use crate::worker::Limits;
 
@@ -69,7 +68,7 @@ pub struct Shared {
     /// What this process says of itself.
     pub instance: Instance,
     /// Where dead letters are copied to, if anywhere.
-    pub dead_letter_topic: Option<DeadLetterTopic>,
+    pub dead_letter_sink: Option<Arc<dyn DeadLetterSink>>,
     /// Where is counted.
     pub metrics: Metrics,
     /// Where each projection says how it fares.

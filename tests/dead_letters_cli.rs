@@ -229,7 +229,7 @@ async fn a_retry_says_what_still_waits_until_an_edit_corrects_it_and_a_fresh_fol
     let file = clinic.log.dir() + "/corrected.json";
     std::fs::write(&file, event("ORDER_PLACED", "ord_a", "email") + "\n").unwrap();
     let edited = ["retry", "order_summary", "--first", "orders/0@10", "--edit", &file];
-    assert!(succeeded(clinic.dead_letters(&edited).await).contains("no longer waiting: 2 records"));
+    assert!(succeeded(clinic.dead_letters(&edited).await).contains("projected 2 records; key ord_a is free"));
     assert_eq!(clinic.statuses_of_orders().await, ["ord_a|paid"]);
     assert_eq!(clinic.parked().await, ["12|3"], "the other key waits on");
     succeeded(clinic.run(&["verify", "order_summary"]).await);
@@ -357,7 +357,8 @@ async fn what_the_log_has_lost_is_told_rehearsed_and_accepted() {
     std::fs::write(clinic.log.partition(0), whole.lines().take(7).collect::<Vec<_>>().join("\n") + "\n").unwrap();
     let only = ["run", "--until-end", "--only", "order_summary"];
     assert_eq!(refused(&clinic.run(&only).await).0, Some(1));
-    let lost = "orders/0 of generation 1: the log was cut off: it goes on at 7, and was read up to 10";
+    let lost =
+        "orders/0 of generation 1: the log was truncated at 7 and had been read up to 10; reading can resume at 7";
     let status = succeeded(clinic.run(&["status"]).await);
     let next = format!("order_summary: {lost}. Next: restore it, or `readcast accept-loss order_summary`");
     assert!(status.contains(&next), "{status}");

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use readcast::internals::health::Health;
 use readcast::internals::metrics::Metrics;
-use readcast::internals::rebuild::Policy;
+use readcast::internals::operations::Policy;
 use readcast::internals::source::memory::MemorySource;
 use readcast::internals::store::sqlite::Sqlite;
 use readcast::internals::supervisor::{self, Endings, Goals, Options, Shared};
@@ -65,7 +65,7 @@ impl Group {
             metrics,
             deployment: Deployment::default(),
             instance: store::Instance::default(),
-            dead_letter_topic: None,
+            dead_letter_sink: None,
             goals: Goals::default(),
             stop: self.stop.clone(),
         };

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use readcast::internals::rebuild::Policy;
+use readcast::internals::operations::Policy;
 use readcast::internals::source::memory::MemorySource;
 use readcast::source::{Assignment, Extents, Source, SourceError, SourceEvent, Start, Subscription};
 use readcast_core::{Registry, Timestamp, TopicPartition};

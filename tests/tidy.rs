@@ -59,8 +59,9 @@ fn modules_depend_one_way() {
         ("src/store", &["crate::worker", "crate::supervisor", "crate::plan", "crate::decode"]),
         ("src/decode.rs", &["crate::store", "crate::worker", "crate::plan"]),
         ("src/plan.rs", &["crate::worker", "crate::supervisor", "tokio::", "std::time"]),
-        ("src/worker.rs", &["crate::supervisor", "crate::cli"]),
-        ("src/supervisor", &["crate::cli", "crate::config", "crate::admin"]),
+        ("src/worker.rs", &["crate::operations", "crate::supervisor", "crate::cli"]),
+        ("src/operations", &["crate::supervisor", "crate::cli", "crate::config", "crate::admin", "source::kafka"]),
+        ("src/supervisor", &["crate::cli", "crate::config", "crate::admin", "source::kafka"]),
         ("core/src", &["tokio::", "sqlx::", "rdkafka::", "std::env", "std::time", "SystemTime"]),
     ];
     let all = || sources("src").into_iter().chain(sources("core/src"));

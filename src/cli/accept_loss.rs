@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use super::connect;
 use super::operate::{Operator, conclude, live};
 use super::{Context, Refusal, registered};
-use crate::rebuild::loss::losses;
+use crate::operations::accept_loss::unreadable_checkpoints;
 use crate::schemes::Access;
 use crate::store::Command;
 
@@ -39,12 +39,12 @@ async fn rehearse(context: &Context, name: &str) -> Result<ExitCode, Refusal> {
     let topics: BTreeSet<&str> = live.checkpoints.iter().map(|held| &*held.partition.topic).collect();
     let topics: Vec<&str> = topics.into_iter().collect();
     let extents = source.extents(&topics).await.map_err(Refusal::failed)?;
-    let losses = losses(&generations, &extents);
-    if losses.is_empty() {
+    let unreadable = unreadable_checkpoints(&generations, &extents);
+    if unreadable.is_empty() {
         println!("{name}: the log has lost nothing that was still to be read");
         return Ok(ExitCode::SUCCESS);
     }
-    losses.iter().for_each(|loss| println!("{name}: {}", loss.what));
+    unreadable.iter().for_each(|checkpoint| println!("{name}: {}", checkpoint.description));
     println!("Nothing was changed. If none of that can be restored: `readcast accept-loss {name}`");
     Ok(ExitCode::SUCCESS)
 }

@@ -11,8 +11,8 @@ use super::connect::{self, advised};
 use super::status::OLD_SNAPSHOT;
 use super::terminal::{escape, escape_lines};
 use super::{Context, Output, Refusal};
+use crate::operations::log_history::unreadable_position;
 use crate::plan::{Identity, RecordPolicy};
-use crate::rebuild::log_history::off_the_log;
 use crate::schemes::Access;
 use crate::source::{Extents, Source};
 use crate::store::{GenerationState, GenerationStatus, ParkingLimits, Store, StoreError, declaration_changes};
@@ -288,7 +288,7 @@ async fn findings(
 fn positions(generation: &GenerationStatus, extents: &Extents) -> Result<String, String> {
     let gone = generation.checkpoints.iter().find(|held| !extents.contains_key(&held.partition));
     let gone = gone.map(|held| format!("{} is not in the log", held.partition));
-    if let Some(fault) = gone.or_else(|| off_the_log(generation, extents)) {
+    if let Some(fault) = gone.or_else(|| unreadable_position(generation, extents)) {
         return Err(fault);
     }
     Ok(format!("{} checkpoints, all within the log", generation.checkpoints.len()))

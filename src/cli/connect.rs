@@ -10,11 +10,11 @@ use crate::config::{
 };
 use crate::decode::Decoders;
 use crate::error::Failure;
+use crate::operations::{OnChange, Policy};
 use crate::plan::{Identity, RecordPolicy};
-use crate::rebuild::{OnChange, Policy};
 use crate::schemes::{Access, SourceSettings, StoreSettings};
-use crate::source::Source;
-use crate::source::kafka::{DeadLetterTopic, Dialect, Properties};
+use crate::source::kafka::{HeaderFormat, KafkaDeadLetterTopic, Properties};
+use crate::source::{DeadLetterSink, Source};
 use crate::store::{Deployment, Instance, ParkingLimits, Store};
 use crate::supervisor::Options;
 use crate::worker::Limits;
@@ -63,14 +63,15 @@ fn read_again(properties: &KafkaProperties) -> Properties {
 }
 
 /// Where dead letters are copied to, if anywhere.
-pub(super) fn dead_letter_topic(context: &Context) -> Result<Option<DeadLetterTopic>, Refusal> {
+pub(super) fn dead_letter_sink(context: &Context) -> Result<Option<Arc<dyn DeadLetterSink>>, Refusal> {
     let SourceOptions::Kafka { properties, dead_letter_topic: Some(topic), spring_headers, .. } =
         context.config.source()?
     else {
         return Ok(None);
     };
-    let dialect = if *spring_headers { Dialect::Spring } else { Dialect::Connect };
-    DeadLetterTopic::new(read_again(properties), topic, dialect).map(Some).map_err(Refusal::failed)
+    let headers = if *spring_headers { HeaderFormat::Spring } else { HeaderFormat::Connect };
+    let topic = KafkaDeadLetterTopic::new(read_again(properties), topic, headers).map_err(Refusal::failed)?;
+    Ok(Some(Arc::new(topic)))
 }
 
 pub(super) async fn store(context: &Context, access: Access) -> Result<Arc<dyn Store>, Refusal> {

@@ -56,7 +56,7 @@ pub(super) async fn run(context: Context, sample: Sample, arguments: Arguments) 
         metrics,
         deployment: Deployment { app: context.config.projector.app.clone(), ..Deployment::default() },
         instance: connect::instance(&context),
-        dead_letter_topic: None,
+        dead_letter_sink: None,
         goals: Goals::default(),
         stop: CancellationToken::new(),
     };

@@ -131,7 +131,7 @@ impl<'a> Operator<'a> {
             metrics,
             deployment: connect::deployment(self.context)?,
             instance: connect::instance(self.context),
-            dead_letter_topic: None,
+            dead_letter_sink: None,
             goals: Goals::default(),
             stop: CancellationToken::new(),
         };

@@ -39,7 +39,7 @@ pub(super) async fn run(context: Context, arguments: Arguments) -> Result<ExitCo
         metrics,
         deployment: connect::deployment(&context)?,
         instance: connect::instance(&context),
-        dead_letter_topic: connect::dead_letter_topic(&context)?,
+        dead_letter_sink: connect::dead_letter_sink(&context)?,
         goals: Goals::default(),
         stop: CancellationToken::new(),
     };

@@ -27,7 +27,7 @@ use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 use readcast_core::{Timestamp, TopicPartition};
 use tokio::sync::{mpsc, oneshot};
 
-pub use self::dead_letters::{Copied, DeadLetterTopic, Dialect, LetterCopy};
+pub use self::dead_letters::{HeaderFormat, KafkaDeadLetterTopic};
 use self::heartbeat::Heartbeat;
 use self::log::ToTracing;
 pub use self::produce::Producer;

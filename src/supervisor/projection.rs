@@ -13,9 +13,9 @@ use super::feed::{Feed, PATIENCE_OF_A_BOUNDED_RUN, halt, keep_feeding};
 use super::{Options, Shared};
 use crate::error::{Disposition, Failure};
 use crate::health::State;
+use crate::operations::chores::{ChoreContext, DeadLetterCopier, TableDropper};
+use crate::operations::{LoadLimits, OnChange, OperationReconciler};
 use crate::plan::AllowedChanges;
-use crate::rebuild::chores::{ChoreContext, DeadLetterCopier, TableDropper};
-use crate::rebuild::{LoadLimits, OnChange, OperationReconciler};
 use crate::retry::Backoff;
 use crate::store::{
     Command, Generation, GenerationState, GenerationStatus, Instance, InstanceHeartbeat, Operation, OperationState,
@@ -483,9 +483,9 @@ impl Projection {
             seed: self.options.seed,
             stop: self.shared.stop.clone(),
         };
-        let (group, topic) = (self.options.group.clone(), self.shared.dead_letter_topic.clone());
+        let (group, sink) = (self.options.group.clone(), self.shared.dead_letter_sink.clone());
         self.dropping.get_or_insert_with(|| TableDropper::new(&context));
-        self.copying.get_or_insert_with(|| DeadLetterCopier::new(&context, group, topic));
+        self.copying.get_or_insert_with(|| DeadLetterCopier::new(&context, group, sink));
     }
 
     /// Reads now and then what operators are told, and takes back what is over and has nobody else to do that.

@@ -4,8 +4,8 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Weak};
 
+use readcast::internals::operations::Policy;
 use readcast::internals::plan::RecordPolicy;
-use readcast::internals::rebuild::Policy;
 use readcast::store::{
     Command, GenerationState, GenerationStatus, Operation, OperationState, ParkedIn, ParkedSequence, Selection,
     SettleAction, SettleRequest,

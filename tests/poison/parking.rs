@@ -131,7 +131,7 @@ async fn a_retry_after_a_correction_projects_what_waited_in_order_and_a_rebuild_
     let mended = desk.opens_mended();
     let retried = desk.retry(of_key("held")).await;
     assert_eq!(retried.state, OperationState::Done, "{retried:?}");
-    assert_eq!(retried.outcome.as_deref(), Some("free again: 1 key; no longer waiting: 1190 records"));
+    assert_eq!(retried.outcome.as_deref(), Some("projected 1,190 records; key held is free"));
     desk.write("held", 1_200, "note");
     desk.comes_to_the_end().await;
     assert_eq!(desk.notes().await["held"], (0..=1_200).collect::<Vec<_>>());
@@ -151,7 +151,7 @@ async fn a_retry_that_fails_again_keeps_the_order_and_counts_the_attempt(desk: D
         let retried = desk.retry(of_key("k")).await;
         assert_eq!(retried.state, OperationState::Refused, "{retried:?}");
         assert!(
-            retried.outcome.as_ref().is_some_and(|outcome| outcome.contains("still waiting: 1 key")),
+            retried.outcome.as_ref().is_some_and(|outcome| outcome.contains("1 key still fails: k at orders/")),
             "{retried:?}"
         );
         let parked = desk.parked().await;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use readcast::internals::rebuild::Policy;
+use readcast::internals::operations::Policy;
 use readcast::internals::source::memory::MemorySource;
 use readcast::source::{Assignment, Extents, Source, SourceError, SourceEvent, Start, Subscription};
 use readcast::store::{Command, GenerationState, OperationState, Rebuild, RebuildStart};
@@ -77,7 +77,7 @@ async fn a_rebuild_of_the_same_definition_swaps_to_the_same_rows(mut scene: Scen
     let instance = scene.start([Seen::first()]);
     scene.projects_all(1).await;
     let operation = scene.does(&Command::Rebuild(rebuild(&Seen::first().definition()))).await;
-    assert_eq!(operation.outcome.as_deref(), Some("generation 2 is live; generation 1 stands by"));
+    assert_eq!(operation.outcome.as_deref(), Some("generation 2 is live; generation 1 is the standby"));
     let counted = instance.metrics.encode();
     // What was live has projected them once, and what is live now too.
     let records = "readcast_records_total{projection=\"seen\",outcome=\"applied\"} 4000";
@@ -324,7 +324,7 @@ async fn a_rollback_returns_to_tables_that_are_current(mut scene: Scene) {
     let instance = scene.start([Seen::first()]);
     scene.projects_all(1).await;
     let command = Command::Rebuild(rebuild(&Seen::first().definition()));
-    assert_eq!(scene.is_refused(&Command::Rollback).await, "there is no standby to go back to");
+    assert_eq!(scene.is_refused(&Command::Rollback).await, "the projection has no standby generation");
     scene.does(&command).await;
     scene.write(1_000);
     for generation in [1, 2, 1] {
@@ -377,7 +377,7 @@ async fn a_row_edited_by_hand_is_found_by_verify_and_repaired_by_its_key(mut sce
     let proof = scratch.proof.as_ref().unwrap();
     assert_eq!(proof.tables[0].samples[0].to_string(), format!("{key}: events differ"));
     let repaired = scene.does(&Command::RefoldKey { key: key.clone(), definition_hash }).await.outcome.unwrap();
-    assert!(repaired.contains(&format!("with the key `{key}` were folded again: ")), "{repaired}");
+    assert!(repaired.contains(&format!("with the key `{key}` again: ")), "{repaired}");
     scene.shows_every_count().await;
     assert!(scene.does(&verify).await.outcome.unwrap().contains("exactly"));
     scene.write(500);
@@ -436,7 +436,7 @@ async fn a_key_whose_rows_others_share_is_not_folded_again(mut scene: Scene) {
     let key = scene.expected().keys().next().unwrap().clone();
     let definition_hash = shared().definition().hash().to_owned();
     let refused = scene.is_refused(&Command::RefoldKey { key, definition_hash }).await;
-    assert!(refused.contains("what is whose can't be told apart"), "{refused}");
+    assert!(refused.contains("their parts can't be told apart"), "{refused}");
     assert_eq!(scene.rows(&seen()).await, before);
     instance.stop().await;
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use readcast::internals::rebuild::Policy;
+use readcast::internals::operations::Policy;
 use readcast::store::{Command, GenerationState, GenerationStatus, NoticeKind, OperationState, RecordedNotice};
 
 use super::scene::{ComparedPlace, Scene, Seen, rebuild};

@@ -384,7 +384,10 @@ async fn fault_13_records_deleted_past_our_checkpoint_halt_with_the_gap_and_refu
     // Nor with the operator's word: the live tables can't come to where the new ones would begin.
     let finished = deployment.types(&["rebuild", NAME, "--wait", "--accept-truncated"]).await;
     let told = finished.stdout + &finished.stderr;
-    assert!(!finished.status.success() && told.contains("gap [100, 250)") && told.contains("Starting over"), "{told}");
+    assert!(
+        !finished.status.success() && told.contains("gap [100, 250)") && told.contains("lost-log.md#starting-over"),
+        "{told}"
+    );
     assert_same(&deployment.shop.tables().await, &expected(100));
 }
 

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use readcast::internals::health::{Detail, Health};
 use readcast::internals::metrics::Metrics;
+use readcast::internals::operations::{OnChange, Policy};
 use readcast::internals::plan::RecordPolicy;
-use readcast::internals::rebuild::{OnChange, Policy};
 use readcast::internals::source::memory::MemorySource;
 use readcast::internals::store::postgres::Postgres;
 use readcast::internals::store::sqlite::Sqlite;
@@ -150,7 +150,7 @@ impl Instance {
             health: health.clone(),
             deployment: Deployment::default(),
             instance: store::Instance::default(),
-            dead_letter_topic: None,
+            dead_letter_sink: None,
             metrics: metrics.clone(),
             goals,
             stop: stop.clone(),

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use readcast::internals::config::Config;
 use readcast::internals::health::Health;
 use readcast::internals::metrics::Metrics;
-use readcast::internals::rebuild::Policy;
+use readcast::internals::operations::Policy;
 use readcast::internals::supervisor::{self, Endings, Goals, Options, Shared};
 use readcast::internals::worker::Limits;
 use readcast::source::Source;
@@ -104,7 +104,7 @@ impl Projector {
             metrics,
             deployment: Deployment::default(),
             instance: Instance::default(),
-            dead_letter_topic: None,
+            dead_letter_sink: None,
             goals: Goals::default(),
             stop: self.stop.clone(),
         }

@@ -6,7 +6,6 @@ use std::process::ExitCode;
 use indicatif::HumanBytes;
 use readcast_core::{Position, Timestamp};
 
-use super::total::counted;
 use super::{class_of, first_of, of, parked, position};
 use crate::cli::connect;
 use crate::cli::operate::{known, live};
@@ -15,6 +14,7 @@ use crate::cli::{Context, Refusal};
 use crate::schemes::Access;
 use crate::source::Header;
 use crate::store::{GenerationStatus, ParkedRecord, ParkedSequence, Selection};
+use crate::text::counted;
 
 /// How many positions are named of those that wait.
 const NAMED: usize = 20;

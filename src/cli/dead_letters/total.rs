@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use indicatif::{HumanBytes, HumanCount};
+use indicatif::HumanBytes;
 
 use super::class_of;
 use crate::store::ParkedSequence;
+use crate::text::counted;
 
 /// How much some parked sequences are.
 #[derive(Debug, Default)]
@@ -38,11 +39,6 @@ impl fmt::Display for Total {
         let (keys, records) = (counted(*keys, "key"), counted(*records, "record"));
         write!(f, "{keys}, {records}, {} ({})", HumanBytes(*bytes), classes.join(", "))
     }
-}
-
-/// Such as `1 key` and `2 keys`.
-pub(super) fn counted(number: u64, noun: &str) -> String {
-    format!("{} {noun}{}", HumanCount(number), if number == 1 { "" } else { "s" })
 }
 
 #[cfg(test)]

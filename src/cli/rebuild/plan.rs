@@ -11,7 +11,7 @@ use crate::cli::connect;
 use crate::cli::operate::live;
 use crate::cli::terminal::escape_lines;
 use crate::cli::{Context, Output, Refusal, registered};
-use crate::rebuild::preview::{PreviewInputs, RebuildNeed, RebuildPreview};
+use crate::operations::preview::{PreviewInputs, RebuildNeed, RebuildPreview};
 use crate::schemes::Access;
 
 /// How many operations are searched for an earlier rebuild.

@@ -4,7 +4,7 @@
 use super::{Known, operation_on};
 use crate::cli::operate::{changed, described};
 use crate::cli::terminal::escape;
-use crate::rebuild::loss::losses;
+use crate::operations::accept_loss::unreadable_checkpoints;
 use crate::store::{Command, GenerationState, GenerationStatus, Operation, OperationState, has_running_instance};
 
 /// Everything worth a word, a paragraph each.
@@ -132,7 +132,8 @@ fn lost(known: &Known<'_>, found: &GenerationStatus) -> Option<String> {
     if !is_halted(found) || known.extents.is_empty() {
         return None;
     }
-    let lost: Vec<String> = losses([found], &known.extents).into_iter().map(|loss| loss.what).collect();
+    let lost: Vec<String> =
+        unreadable_checkpoints([found], &known.extents).into_iter().map(|lost| lost.description).collect();
     let next = format!("restore it, or `readcast accept-loss {}`", found.projection);
     (!lost.is_empty()).then(|| format!("{}: {}. Next: {next}", found.projection, lost.join("; ")))
 }

@@ -219,7 +219,7 @@ mod tests {
             for ends in (0..=text.len()).filter(|ends| *ends == 0 || text.as_bytes()[ends - 1] == b'\n') {
                 let (mut position, mut form) = (LinePosition::default(), Form::default());
                 records(&block.slice(..ends), &mut position, &mut form);
-                assert_eq!(form_before(&file, place).unwrap(), form, "{text:?} up to {ends}");
+                assert_eq!(form_before(&file, position).unwrap(), form, "{text:?} up to {ends}");
             }
         }
     }

@@ -1,0 +1,30 @@
+//! `rollback`: makes the generation live again that was live before.
+
+use super::reconciler::Next;
+use super::step::OperationStep;
+use super::swap;
+use crate::error::Failure;
+use crate::store::{GenerationState, OperationState, has_running_instance};
+use crate::text::counted;
+
+pub(super) async fn run(step: &mut OperationStep<'_>) -> Result<Next, Failure> {
+    let standbys = step.statuses.iter().filter(|status| status.state == GenerationState::Standby);
+    // The standby that was live last is kept longest.
+    let Some(standby) = standbys.max_by_key(|status| status.standby_until.clone()) else {
+        return step.finish(OperationState::Refused, "the projection has no standby generation").await;
+    };
+    let behind = standby.behind(step.live);
+    if behind != Some(0) {
+        let heartbeats = step.reconciler.store.heartbeats().await?;
+        if !has_running_instance(&heartbeats, &standby.projection, Some(&standby.definition_hash)) {
+            let behind = behind.map_or("some offsets".into(), |behind| counted(behind.unsigned_abs(), "offset"));
+            let outcome = format!(
+                "the standby generation {} is {behind} behind the live one, and no running instance has the code that \
+                 built it (version {}). Next: start an instance with that version, then type `readcast rollback {}` again",
+                standby.generation.0, standby.version, standby.projection
+            );
+            return step.finish(OperationState::Refused, &outcome).await;
+        }
+    }
+    swap::run(step, standby).await
+}

@@ -1,0 +1,77 @@
+//! `dead-letters retry` and `dead-letters discard`: settles parked records.
+//!
+//! A sequence (the parked records of one key in one partition) is settled from its front, some records in each
+//! transaction, under the parking epoch under which they were read. Meanwhile the owner of the partition parks the key's
+//! next records behind them. When none is left, the owner's next commit is planned again and finds the key free.
+
+mod sequence;
+mod summary;
+
+use self::sequence::SequenceSettler;
+use self::summary::Summary;
+use super::OperationReconciler;
+use super::reconciler::Next;
+use super::step::OperationStep;
+use crate::error::Failure;
+use crate::plan::AllowedChanges;
+use crate::store::{
+    GenerationState, GenerationStatus, OperationProgress, OperationState, ParkedIn, Priority, SettleRequest, StoreError,
+};
+
+/// Settles what `request` selects, in every generation that this process can feed. The outcome is that of the live one.
+pub(super) async fn run(step: &mut OperationStep<'_>, request: &SettleRequest) -> Result<Next, Failure> {
+    let mut of_live = Summary::default();
+    for status in step.statuses.iter().filter(|status| status.state.is_fed() && status.has_tables) {
+        let Some(summary) = settle_generation(step, request, status).await? else { return Ok(Next::Nothing) };
+        if status.state == GenerationState::Live {
+            of_live = summary;
+        }
+    }
+    let (projected, discarded, failing) = of_live.counts();
+    tracing::info!(projected, discarded, failing, "parked records settled");
+    let state = if failing == 0 { OperationState::Done } else { OperationState::Refused };
+    step.finish_unlogged(state, &of_live.sentence(&step.live.projection)).await
+}
+
+/// Settles what `request` selects in one generation. `None` when the operation was cancelled or this process stops.
+async fn settle_generation(
+    step: &mut OperationStep<'_>,
+    request: &SettleRequest,
+    status: &GenerationStatus,
+) -> Result<Option<Summary>, Failure> {
+    let reconciler = step.reconciler;
+    let Some(definition) = reconciler.version(&status.definition_hash) else { return Ok(Some(Summary::default())) };
+    let of = ParkedIn { projection: &status.projection, generation: status.generation };
+    let mut sequences = reconciler.store.parked(of).await?;
+    sequences.retain(|sequence| request.selection.matches(sequence));
+    let mut settler = SequenceSettler {
+        reconciler,
+        of,
+        definition,
+        allowed: if status.repeats { AllowedChanges::Repeatable } else { AllowedChanges::All },
+        action: &request.resolution,
+        by: &step.operation.requested_by,
+        writer: reconciler.store.writer(definition, status.generation, Priority::Operation.into()).await?,
+        summary: Summary::default(),
+    };
+    for (done, sequence) in sequences.iter().enumerate() {
+        if reconciler.stop.is_cancelled() || !is_open(reconciler, step.operation.id).await? {
+            return Ok(None);
+        }
+        settler.settle(sequence).await?;
+        let progress = OperationProgress {
+            phase: "settling".into(),
+            done: done as u64 + 1,
+            total: sequences.len() as u64,
+            per_second: None,
+        };
+        step.lead.progress(step.operation.id, &progress).await?;
+    }
+    Ok(Some(settler.summary))
+}
+
+/// Whether nobody has cancelled the operation.
+async fn is_open(reconciler: &OperationReconciler, operation: i64) -> Result<bool, StoreError> {
+    let open = reconciler.store.operations(reconciler.name(), 0).await?;
+    Ok(open.iter().any(|other| other.id == operation))
+}
