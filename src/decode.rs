@@ -15,13 +15,13 @@ pub enum Format {
 /// Why a record is no event.
 #[derive(Debug, thiserror::Error)]
 pub enum DecodeError {
-    /// The record has no value.
+    /// The record is a tombstone: it has no value.
     #[error("a record without a value (a tombstone) is not an event")]
     Tombstone,
-    /// Its value is not in the form that was expected.
+    /// Its value is not in the expected format.
     #[error(transparent)]
     Envelope(#[from] EnvelopeError),
-    /// The same of a record of which the source has something to say.
+    /// The same, of a record about which the source remarked something.
     #[error("{0}; {1}")]
     Remarked(EnvelopeError, &'static str),
 }
@@ -49,7 +49,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_the_source_found_odd_is_told_with_what_can_not_be_decoded() {
+    fn an_error_includes_what_the_source_remarked_about_the_record() {
         let position = TopicPartition::new("orders", 0).at(0);
         let reason = |remark| {
             let record = Record { value: Some("neither".into()), remark, ..Record::default() };

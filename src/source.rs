@@ -42,6 +42,10 @@ pub trait Source: Send + Sync {
 
     /// Joins the group `group` as one more member reading `topics`.
     async fn subscribe(&self, group: &str, topics: &[&str]) -> Result<Box<dyn Subscription>, SourceError>;
+
+    /// Waits, for a few seconds at most, until every member whose subscription was dropped without
+    /// [`Subscription::close`] has left its group. Called before the process ends.
+    async fn leave_groups(&self) {}
 }
 
 /// One member's share of the partitions, and their records.
@@ -93,7 +97,8 @@ impl Start {
 /// What happened in a subscription, in order.
 #[derive(Debug)]
 pub enum SourceEvent {
-    /// These partitions, if any, are ours from now on. Nothing of them is delivered before they are started.
+    /// These partitions are ours from now on. Nothing of them is delivered before they are started. A group that has no
+    /// partitions for this member answers with an empty list.
     Assigned(Vec<TopicPartition>),
     /// Records of one partition, in order.
     Batch(Batch),

@@ -27,7 +27,7 @@ use crate::store::{
     Commit, CommitOutcome, GenerationState, GenerationStatus, Load, OperationProgress, Priority, RowSink, Written,
     row_stream,
 };
-use crate::worker::tell_of_parked;
+use crate::worker::log_parked;
 
 /// How often progress is noted, and whether to go on is asked.
 const TICK: Duration = Duration::from_secs(1);
@@ -97,7 +97,7 @@ async fn try_to_load(
             let metrics = &work.reconciler.metrics;
             metrics.recorded(&tally);
             metrics.committed(begun.elapsed(), &Written { missed, ..written });
-            tell_of_parked(projection, &commit);
+            log_parked(&work.reconciler.record_policy, &commit);
             tell_of_unidentified(work.reconciler, status, tally.unidentified).await;
             LoadOutcome::All
         }

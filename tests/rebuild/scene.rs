@@ -15,7 +15,7 @@ use readcast::store::sqlite::Sqlite;
 use readcast::store::{
     self, Command, Deployment, GenerationState, GenerationStatus, Operation, OperationState, Rebuild, Store,
 };
-use readcast::supervisor::{self, Endings, Goals, Options, Shared};
+use readcast::supervisor::{self, Options, Outcomes, RunProgress, Shared};
 use readcast::worker::Limits;
 use readcast_core::{Changes, ColumnType, Definition, Envelope, Projection, ProjectionError, Registry, TableSpec};
 use tokio::task::JoinHandle;
@@ -114,7 +114,7 @@ pub(crate) struct Instance {
     pub(crate) health: Health,
     pub(crate) metrics: Metrics,
     stop: CancellationToken,
-    running: JoinHandle<Endings>,
+    running: JoinHandle<Outcomes>,
 }
 
 impl Instance {
@@ -143,7 +143,7 @@ impl Instance {
         let names: Vec<String> = registry.definitions().iter().map(|definition| definition.name().to_owned()).collect();
         let health = Health::new(&metrics, names.iter().map(String::as_str));
         let stop = CancellationToken::new();
-        let goals = Goals::default();
+        let run_progress = RunProgress::default();
         let shared = Shared {
             source,
             store,
@@ -152,7 +152,7 @@ impl Instance {
             instance: store::Instance::default(),
             dead_letter_topic: None,
             metrics: metrics.clone(),
-            goals,
+            run_progress,
             stop: stop.clone(),
         };
         let group = group.to_owned();
@@ -173,7 +173,7 @@ impl Instance {
     }
 
     /// SIGTERM.
-    pub(crate) async fn stop(self) -> Endings {
+    pub(crate) async fn stop(self) -> Outcomes {
         self.stop.cancel();
         self.running.await.unwrap()
     }

@@ -14,7 +14,7 @@ use crate::source::Batch;
 use crate::store::{
     Advance, Commit, DeadLetter, LedgerPage, ParkingLimits, PartitionState, RecordedCheckpoint, StoreError,
 };
-use crate::worker::{Task, Unending};
+use crate::worker::{Task, WatchdogError};
 
 /// Some of the partitions, read in order.
 pub(super) struct Planner {
@@ -78,15 +78,17 @@ impl Planner {
             definition: self.definition.clone(),
             policy: self.record_policy.clone(),
             allowed: AllowedChanges::All,
-            condemned: Arc::default(),
+            known_poison: Arc::default(),
             parking: (limits.records > 0).then_some(limits),
             most_applied: usize::MAX,
             batches: hand.into_iter().filter_map(known).collect(),
         };
         match task.run().await {
             Ok(plan) => Ok(plan?),
-            Err(Unending::Stuck(position, cause)) => Err(crate::plan::Poison { position, cause }.into()),
-            Err(Unending::Panicked(text)) => Err(Failure::Panicked(text)),
+            Err(WatchdogError::Hung(position, cause)) => {
+                Err(crate::plan::Poison { position, cause, correlation_id: None }.into())
+            }
+            Err(WatchdogError::Panicked(text)) => Err(Failure::Panicked(text)),
         }
     }
 

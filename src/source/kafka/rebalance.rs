@@ -109,10 +109,10 @@ impl GroupMember {
     pub(super) fn rebalanced(&self, consumer: &BaseConsumer<Self>, given: bool, partitions: Vec<TopicPartition>) {
         let shown = partitions.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ");
         let done = if given {
-            tracing::info!(partitions = shown, "the group gave us partitions");
+            tracing::info!(partitions = shown, "partitions assigned");
             self.assigned(consumer, partitions)
         } else {
-            tracing::info!(partitions = shown, "the group took partitions from us");
+            tracing::info!(partitions = shown, "partitions revoked");
             self.revoked(consumer, partitions)
         };
         if let Err(error) = done {
@@ -123,8 +123,10 @@ impl GroupMember {
 
     fn assigned(&self, consumer: &BaseConsumer<Self>, partitions: Vec<TopicPartition>) -> KafkaResult<()> {
         if partitions.is_empty() {
-            // Nothing to wait for: the rebalance goes on.
-            return consumer.incremental_assign(&TopicPartitionList::new());
+            // No checkpoint to wait for: the rebalance continues at once.
+            consumer.incremental_assign(&TopicPartitionList::new())?;
+            self.announce(SourceEvent::Assigned(partitions));
+            return Ok(());
         }
         self.waiting().extend(partitions.iter().cloned());
         self.assignment.add(&partitions);
