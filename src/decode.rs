@@ -134,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_source_found_odd_is_told_with_what_can_not_be_decoded() {
+    fn an_error_includes_what_the_source_remarked_about_the_record() {
         let reason =
             |remark| reason(&EnvelopeDecoder, &Record { value: Some("neither".into()), remark, ..Record::default() });
         let plain = reason(None);

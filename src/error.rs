@@ -1,4 +1,4 @@
-//! Everything that can end the run of a projection, and the one table that says what is done about it.
+//! Everything that can end the run of a projection, and the one table of what is done about it.
 
 use readcast_core::TopicPartition;
 
@@ -6,7 +6,7 @@ use crate::plan::{OutOfStep, Poison};
 use crate::source::SourceError;
 use crate::store::{PoisonClass, StoreError};
 
-/// Why the run of a projection ended before it was asked to.
+/// Why the run of a projection ended before it was asked to stop.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Failure {
     /// The log.
@@ -18,24 +18,24 @@ pub enum Failure {
     /// A record that can neither be projected nor parked.
     #[error(transparent)]
     Poison(#[from] Poison),
-    /// A record that can't be projected, while as much is parked as may be.
-    #[error("{poison}, and no more may be parked: {limit}")]
+    /// A record that can't be projected, while the parking limit is reached.
+    #[error("{poison}; no more records may be parked: {limit}")]
     Full {
         /// The record.
         poison: Poison,
         /// Which limit is reached.
         limit: String,
     },
-    /// Another owner has our partitions, or an operator moved their checkpoints. Nothing was written.
-    #[error("fenced: another owner has taken over {}", names(.0))]
+    /// Another instance has claimed the partitions, or an operator moved their checkpoints. Nothing was written.
+    #[error("fenced: another instance has claimed {}, or its checkpoint was moved", names(.0))]
     Fenced(Vec<TopicPartition>),
-    /// Records were lost between the log and us.
+    /// Records were lost between the log and the lane.
     #[error(transparent)]
     OutOfStep(#[from] OutOfStep),
-    /// Nothing comes out of the log, though there is more in it.
+    /// Something does not progress, although nothing failed.
     #[error("stalled: {0}")]
     Stalled(String),
-    /// A task panicked, or does not end.
+    /// A task panicked, or the projection does not end.
     #[error("panicked: {0}")]
     Panicked(String),
 }
@@ -43,16 +43,16 @@ pub enum Failure {
 /// What is done about a failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Disposition {
-    /// Another try, after a while. Nothing is lost meanwhile.
+    /// It is retried after a while. Nothing is lost meanwhile.
     Retry,
-    /// The record is parked, and with it what comes next of its key; all else goes on.
+    /// The record and later records of its key are parked; all others are projected.
     DeadLetter,
-    /// The projection stops until an operator has acted; the others go on.
+    /// The projection stops until an operator has acted; other projections run.
     Halt,
 }
 
 impl Failure {
-    /// What is done about it, and what the operator is told to do.
+    /// What is done about it, and what an operator can do.
     pub fn disposition(&self) -> (Disposition, &'static str) {
         use Disposition::{DeadLetter, Halt, Retry};
         match self {
@@ -78,8 +78,8 @@ impl Failure {
             Failure::Store(StoreError::Unstorable { .. }) => (DeadLetter, PARKED),
             Failure::Store(StoreError::Deployment { .. }) => (
                 Halt,
-                "give this deployment a database of its own, or run it with the recorded settings; if it takes the other \
-                 one's place for good, type `readcast adopt`",
+                "give this deployment a database of its own, or run it with the recorded settings; if it replaces the other \
+                 deployment permanently, type `readcast adopt`",
             ),
             Failure::Store(StoreError::Definition { .. }) => {
                 (Halt, "type `readcast rebuild` with the projection's name, or deploy the code that built the tables")
@@ -87,32 +87,62 @@ impl Failure {
             Failure::Poison(poison) => poison.cause.class.disposition(),
             Failure::Full { .. } => (
                 Halt,
-                "look at what is parked (`readcast dead-letters list`), deploy what takes it and retry it, or raise \
+                "look at what is parked (`readcast dead-letters list`), deploy code that can project it and retry it, or raise \
                  `max_parked`; then restart",
             ),
             Failure::Fenced(_) | Failure::OutOfStep(_) => {
-                (Retry, "nothing to do: the partitions are taken over again from their checkpoints")
+                (Retry, "nothing to do: the partitions are claimed again, and read from their checkpoints")
             }
-            Failure::Stalled(_) => (Retry, "nothing to do unless it comes again: then look at the brokers' logs"),
-            Failure::Panicked(_) => (Halt, "this is a fault in the projection or in readcast: correct it, and restart"),
+            Failure::Stalled(_) => (Retry, "nothing to do unless it happens again: then look at the brokers' logs"),
+            Failure::Panicked(_) => (Halt, "this is a bug in the projection or in readcast: correct it, and restart"),
         }
     }
 
-    /// With what may hold something of a record: for the store and for operators, and for no log.
+    /// The section of the book's runbook about this failure, under `docs/src/runbook`.
+    pub fn runbook(&self) -> &'static str {
+        match self {
+            Failure::Source(SourceError::Unavailable { .. }) => "failures.md#log-unavailable",
+            Failure::Source(SourceError::NoTopic(_)) => "failures.md#topic-missing",
+            Failure::Source(SourceError::Refused { .. }) => "failures.md#log-refused",
+            Failure::Source(SourceError::Verdict { .. }) => "failures.md#log-changed",
+            Failure::Store(StoreError::Unavailable { .. }) => "failures.md#database-unavailable",
+            Failure::Store(StoreError::Denied { .. }) => "failures.md#login-refused",
+            Failure::Store(StoreError::Refused { .. }) => "failures.md#database-refused",
+            Failure::Store(StoreError::Unstorable { .. }) => "failures.md#rows-refused",
+            Failure::Store(StoreError::Deployment { .. }) => "failures.md#wrong-deployment",
+            Failure::Store(StoreError::Definition { .. }) => "failures.md#definition-changed",
+            Failure::Poison(_) => "failures.md#poison",
+            Failure::Full { .. } => "failures.md#parking-limit-reached",
+            Failure::Fenced(_) => "failures.md#fenced",
+            Failure::OutOfStep(_) => "failures.md#out-of-step",
+            Failure::Stalled(_) => "failures.md#stalled",
+            Failure::Panicked(_) => "failures.md#panicked",
+        }
+    }
+
+    /// The correlation id of the event that the failure is about, where it is about one that can be decoded.
+    pub fn correlation_id(&self) -> Option<&str> {
+        match self {
+            Failure::Poison(poison) | Failure::Full { poison, .. } => poison.correlation_id.as_deref(),
+            _ => None,
+        }
+    }
+
+    /// The failure with details that may hold a part of a record: for the store and for operators, and never for the log.
     pub fn in_full(&self) -> String {
         match self {
             Failure::Poison(poison) => poison.in_full(),
-            Failure::Full { poison, limit } => format!("{}, and no more may be parked: {limit}", poison.in_full()),
+            Failure::Full { poison, limit } => format!("{}; no more records may be parked: {limit}", poison.in_full()),
             other => other.to_string(),
         }
     }
 }
 
-const PARKED: &str = "look at it with `readcast dead-letters show`; deploy what takes it, or edit it, and type \
+const PARKED: &str = "look at it with `readcast dead-letters show`; deploy code that can project it, or edit it, and type \
                       `readcast dead-letters retry`";
 
 impl PoisonClass {
-    /// What is done about a record of this class, where parking is allowed, and what the operator is told to do.
+    /// What is done about a record of this class where parking is allowed, and what an operator can do.
     pub fn disposition(self) -> (Disposition, &'static str) {
         use Disposition::{DeadLetter, Halt};
         match self {
@@ -122,15 +152,15 @@ impl PoisonClass {
             }
             PoisonClass::Exhausted => (
                 DeadLetter,
-                "correct the projection, which does not end over it, deploy, and type `readcast dead-letters retry`",
+                "correct the projection, which does not finish this record, deploy, and type `readcast dead-letters retry`",
             ),
             PoisonClass::Oversized => {
-                (DeadLetter, "raise `max_record_bytes` and type `readcast dead-letters retry`, or discard it")
+                (DeadLetter, "raise `max_record_bytes` and type `readcast dead-letters retry`, or discard the record")
             }
             PoisonClass::ConflictingDuplicate => (
                 DeadLetter,
-                "ask its producer which of the two is right: `readcast dead-letters retry` projects this one as well, \
-                 `discard` leaves it out",
+                "ask the producer which of the two events is right: `readcast dead-letters retry` projects this one as \
+                 well, `discard` leaves it out",
             ),
             PoisonClass::Unrepeatable => (Halt, "cancel this rebuild, and rebuild from the earliest offset"),
         }
@@ -147,14 +177,14 @@ mod tests {
     use crate::source::Verdict;
     use crate::store::PoisonCause;
 
-    /// Every kind of failure, and what is done about it. The match in `disposition` has no wildcard arm, so a new kind
-    /// can't be forgotten there; here it is forgotten only on purpose.
+    /// The match in `disposition` has no wildcard arm, so a new kind can't be forgotten there. Add it here as well.
     #[test]
-    fn what_may_pass_is_tried_again_and_what_stays_halts() {
+    fn every_failure_has_a_disposition_an_advice_and_a_section_of_the_runbook() {
         let text = || "text".to_owned();
         let partition = TopicPartition::new("orders", 0);
         let verdict = Verdict::Gap { from: 1, to: 2 };
-        let poison = |class| Poison { position: partition.at(7), cause: PoisonCause::new(class, "text") };
+        let poison =
+            |class| Poison { position: partition.at(7), cause: PoisonCause::new(class, "text"), correlation_id: None };
         let cases = [
             (SourceError::Unavailable { doing: text(), reason: text() }.into(), Disposition::Retry),
             (SourceError::NoTopic(text()).into(), Disposition::Retry),
@@ -183,7 +213,7 @@ mod tests {
         for (failure, expected) in cases {
             let (disposition, advice) = Failure::disposition(&failure);
             assert_eq!(disposition, expected, "{failure}");
-            assert!(!advice.is_empty());
+            assert!(!advice.is_empty() && failure.runbook().contains(".md#"));
         }
     }
 }

@@ -1,11 +1,11 @@
 //! Named points of the commit path at which a test may kill the process. Compiled to nothing without the feature
 //! `failpoints`, which only the tests turn on.
 
-/// Says that the process has come to the failpoint `name`.
+/// The process has reached the failpoint `name`.
 ///
-/// When `READCAST_FAILPOINT` is `name` or `name:count`, the process announces it on standard error at the first or the
-/// `count`-th time and dies as if it were killed there: nothing is dropped, flushed or rolled back, and no other thread
-/// goes on.
+/// When `READCAST_FAILPOINT` is `name` or `name:count`, the process prints that on standard error at the first or the
+/// `count`-th time, and ends as if it were killed there: nothing is dropped, flushed or rolled back, and no other thread
+/// continues.
 #[cfg(not(feature = "failpoints"))]
 #[inline(always)]
 pub(crate) fn hit(_name: &str) {}
@@ -31,7 +31,7 @@ mod armed {
         Some(Armed { name: name.to_owned(), left: AtomicU32::new(count.parse().ok()?) })
     });
 
-    /// Says that the process has come to the failpoint `name`.
+    /// The process has reached the failpoint `name`.
     pub(crate) fn hit(name: &str) {
         let Some(armed) = ARMED.as_ref().filter(|armed| armed.name == name) else { return };
         if armed.left.fetch_sub(1, Ordering::SeqCst) == 1 {

@@ -1,6 +1,6 @@
-//! Whether the process is alive, and whether every projection does its work: said in plain English.
+//! Whether the process is alive, and whether every projection does its work, in sentences.
 //!
-//! Health is told, it does not look: the supervisor reports each state and shows now and then that it still turns.
+//! This module is told and asks nothing: the supervisor reports each state, and gives a sign of life every few seconds.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -12,27 +12,32 @@ use chrono::{DateTime, SecondsFormat, Utc};
 use crate::metrics::Metrics;
 use crate::store::Generation;
 
-/// How long the supervisor may be silent before the process counts as stuck.
+/// How long the supervisor may give no sign of life before the process counts as stuck.
 pub const HEARTBEAT_LIMIT: Duration = Duration::from_secs(60);
 
 /// What a projection is doing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum State {
-    /// It prepares its tables and waits for partitions.
+    /// It prepares its tables and joins its consumer group.
     Starting,
-    /// It projects.
+    /// It projects events.
     Running,
+    /// It has joined its consumer group, which has assigned no partitions to it for a while.
+    Waiting {
+        /// Which group, for how long, and what may be the cause.
+        reason: String,
+    },
     /// An operator paused it.
     Paused {
         /// Since when, as the store says.
         since: String,
     },
-    /// Its tables are being built by this code, while other instances feed those that readers see.
+    /// This code builds its tables, while other instances feed the tables that readers see.
     Building {
-        /// How far that is.
+        /// How far the build is.
         reason: String,
     },
-    /// A later version built what readers see, and other instances feed it: this one feeds what stands by.
+    /// A later version built what readers see, and other instances feed it. This process feeds a standby.
     Superseded {
         /// What is live, and what this process does.
         reason: String,
@@ -42,26 +47,26 @@ pub enum State {
         /// Since when, why, and what to do.
         reason: String,
     },
-    /// It goes on, but something in it does not, and nothing more can be done about it here.
+    /// A part of it does not progress although nothing failed, and a new run did not help.
     Stalled {
-        /// What, and for how long.
+        /// Which part, and for how long.
         reason: String,
     },
-    /// It failed in a way that may pass, and tries again.
+    /// It failed in a way that may pass, and retries.
     Retrying {
         /// How often it has failed in a row.
         attempt: u32,
         /// The last failure.
         reason: String,
     },
-    /// It stopped, and only a person gets it going.
+    /// It stopped, and needs an operator.
     Halted {
         /// Why.
         reason: String,
-        /// What that person may do.
+        /// What the operator can do.
         advice: String,
     },
-    /// It came to the end that it was given.
+    /// It has reached its end, or was asked to stop.
     Stopped,
 }
 
@@ -70,7 +75,7 @@ pub enum State {
 pub enum Detail {
     /// Names and states.
     Brief,
-    /// Reasons too, which may hold something of a record.
+    /// Reasons too, which may hold a part of a record.
     Verbose,
 }
 
@@ -79,28 +84,28 @@ pub enum Detail {
 pub struct Report {
     /// What it is doing.
     pub state: State,
-    /// Since when. For display alone.
+    /// Since when, for display.
     pub since: SystemTime,
 }
 
 /// What is known of one projection.
 #[derive(Clone, Debug)]
 struct Projection {
-    /// What is said of the projection as a whole.
-    own: Report,
+    /// The report on the projection as a whole.
+    overall: Report,
     /// The generation that readers see, where this process feeds it: its state is the projection's.
     live: Option<Generation>,
-    /// What is said of the generations that this process feeds.
+    /// The reports on the generations that this process feeds.
     generations: BTreeMap<Generation, Report>,
 }
 
 impl Projection {
     fn report(&self) -> &Report {
-        self.live.and_then(|live| self.generations.get(&live)).unwrap_or(&self.own)
+        self.live.and_then(|live| self.generations.get(&live)).unwrap_or(&self.overall)
     }
 
     /// The generations whose state is not the projection's.
-    fn aside(&self) -> impl Iterator<Item = (&Generation, &Report)> {
+    fn others(&self) -> impl Iterator<Item = (&Generation, &Report)> {
         self.generations.iter().filter(|(generation, _)| self.live != Some(**generation))
     }
 }
@@ -113,7 +118,7 @@ pub struct Health {
     heartbeat: Arc<Mutex<Instant>>,
 }
 
-/// Where whoever feeds a generation says how that fares.
+/// Where the feed of a generation reports its state.
 #[derive(Clone, Debug)]
 pub struct HealthReporter {
     health: Health,
@@ -130,7 +135,7 @@ impl HealthReporter {
         });
     }
 
-    /// What was said last.
+    /// The state that was reported last.
     pub fn state(&self) -> Option<State> {
         let projections = lock(&self.health.projections);
         let report = projections.get(&*self.projection)?.generations.get(&self.generation)?;
@@ -150,7 +155,7 @@ impl Health {
     /// The projection `name` is in `state` from now on; or still, if only the details changed.
     pub fn set(&self, name: &str, state: State) {
         self.change(name, |projection| {
-            projection.own = Report::after(Some(projection.report().clone()), state);
+            projection.overall = Report::after(Some(projection.report().clone()), state);
             projection.live = None;
         });
     }
@@ -158,20 +163,20 @@ impl Health {
     /// The state of the projection `name` is from now on that of `live`, which readers see and which is fed here.
     pub fn serve(&self, name: &str, live: Generation) {
         self.change(name, |projection| {
-            // Whatever kept it from being served has passed.
-            if projection.own.state.is_trouble() {
-                projection.own = Report::after(None, State::Starting);
+            // What kept the generation from being fed has passed.
+            if projection.overall.state.is_failure() {
+                projection.overall = Report::after(None, State::Starting);
             }
             projection.live = Some(live);
         });
     }
 
-    /// A generation is not fed here any longer.
+    /// This process no longer feeds the generation.
     pub fn forget(&self, name: &str, generation: Generation) {
         self.change(name, |projection| drop(projection.generations.remove(&generation)));
     }
 
-    /// Where the state of a generation of `name` is told.
+    /// The reporter of one generation of `name`.
     pub fn reporter(&self, name: &str, generation: Generation) -> HealthReporter {
         HealthReporter { health: self.clone(), projection: name.into(), generation }
     }
@@ -179,7 +184,7 @@ impl Health {
     fn change(&self, name: &str, change: impl FnOnce(&mut Projection)) {
         let mut projections = lock(&self.projections);
         let projection = projections.entry(name.to_owned()).or_insert_with(|| Projection {
-            own: Report::after(None, State::Starting),
+            overall: Report::after(None, State::Starting),
             live: None,
             generations: BTreeMap::new(),
         });
@@ -192,13 +197,12 @@ impl Health {
         lock(&self.projections).iter().map(|(name, projection)| (name.clone(), projection.report().clone())).collect()
     }
 
-    /// The supervisor still turns.
+    /// The supervisor gives a sign of life.
     pub fn beat(&self) {
         *lock(&self.heartbeat) = Instant::now();
     }
 
-    /// Whether the process turns at all, in words. Neither lag nor a projection's failure has a say in it: a restart
-    /// would cure neither.
+    /// Whether the process is alive, in words. Neither lag nor a projection's failure counts: a restart cures neither.
     pub fn liveness(&self) -> Result<String, String> {
         self.liveness_at(Instant::now())
     }
@@ -208,7 +212,7 @@ impl Health {
         if silent <= HEARTBEAT_LIMIT {
             return Ok("alive\n".into());
         }
-        Err(format!("stuck: the supervisor has been silent for {} seconds\n", silent.as_secs()))
+        Err(format!("stuck: the supervisor has given no sign of life for {} s\n", silent.as_secs()))
     }
 
     /// Whether every projection does its work, in words: a line each.
@@ -222,8 +226,8 @@ impl Health {
                 Detail::Brief => format!("{name}: {}\n", report.state.name()),
                 Detail::Verbose => format!("{name}: {report}\n"),
             };
-            // How a rebuild fares is told, but decides nothing: readers are served.
-            for (generation, report) in projection.aside().filter(|_| detail == Detail::Verbose) {
+            // The state of a rebuild is shown, and decides nothing: readers are served.
+            for (generation, report) in projection.others().filter(|_| detail == Detail::Verbose) {
                 text += &format!("{name} generation {}: {report}\n", generation.0);
             }
         }
@@ -241,8 +245,9 @@ impl Report {
 }
 
 impl State {
-    pub(crate) const NAMES: [&'static str; 10] = [
+    pub(crate) const NAMES: [&'static str; 11] = [
         "starting",
+        "waiting",
         "running",
         "paused",
         "building",
@@ -258,6 +263,7 @@ impl State {
     pub fn name(&self) -> &'static str {
         match self {
             Self::Starting => "starting",
+            Self::Waiting { .. } => "waiting",
             Self::Running => "running",
             Self::Paused { .. } => "paused",
             Self::Building { .. } => "building",
@@ -270,18 +276,18 @@ impl State {
         }
     }
 
-    /// Whether something failed, which is told for as long as it is so.
-    fn is_trouble(&self) -> bool {
+    /// Whether something failed or is stalled.
+    fn is_failure(&self) -> bool {
         matches!(self, Self::Stalled { .. } | Self::Retrying { .. } | Self::Halted { .. })
     }
 
     fn is_ready(&self) -> bool {
         match self {
-            // Paused is what somebody wants it to be.
+            // An operator wants it paused.
             Self::Running | Self::Stopped | Self::Paused { .. } | Self::Superseded { .. } => true,
-            // Readers are served, and a restart cures nothing.
-            Self::Stalled { .. } => true,
-            // While one that builds is not ready, a rolling deployment keeps the instances that feed what readers see.
+            // Readers are served, and a restart cures nothing. A member without partitions may be a spare one.
+            Self::Stalled { .. } | Self::Waiting { .. } => true,
+            // While an instance that builds is not ready, a rolling deployment keeps those that feed what readers see.
             Self::Starting | Self::Building { .. } | Self::Orphaned { .. } => false,
             Self::Retrying { .. } | Self::Halted { .. } => false,
         }
@@ -295,7 +301,8 @@ impl fmt::Display for Report {
         match &self.state {
             State::Starting | State::Running | State::Stopped => Ok(()),
             State::Paused { since } => write!(f, " (paused at {since})"),
-            State::Building { reason }
+            State::Waiting { reason }
+            | State::Building { reason }
             | State::Superseded { reason }
             | State::Orphaned { reason }
             | State::Stalled { reason } => write!(f, ": {}", line(reason)),
@@ -348,7 +355,7 @@ mod tests {
     }
 
     #[test]
-    fn a_state_that_goes_on_keeps_its_beginning() {
+    fn a_state_that_lasts_keeps_its_beginning() {
         let health = Health::new(&Metrics::new(), ["a"]);
         let retry = |attempt| State::Retrying { attempt, reason: "refused".into() };
         health.set("a", retry(1));
@@ -358,7 +365,7 @@ mod tests {
     }
 
     #[test]
-    fn a_failure_that_has_passed_is_not_told_when_a_generation_is_fed_no_longer() {
+    fn a_failure_that_has_passed_is_not_reported_when_a_generation_is_no_longer_fed() {
         let health = Health::new(&Metrics::new(), ["a"]);
         for trouble in [halted(), State::Retrying { attempt: 2, reason: "53300".into() }] {
             health.set("a", trouble);
@@ -376,7 +383,9 @@ mod tests {
         health.set("a", halted());
         assert_eq!(health.liveness(), Ok("alive\n".into()));
         let later = Instant::now() + HEARTBEAT_LIMIT + Duration::from_secs(5);
-        assert!(health.liveness_at(later).unwrap_err().starts_with("stuck: the supervisor has been silent for 6"));
+        assert!(
+            health.liveness_at(later).unwrap_err().starts_with("stuck: the supervisor has given no sign of life for 6")
+        );
         health.beat();
         assert_eq!(health.liveness(), Ok("alive\n".into()));
     }

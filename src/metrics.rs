@@ -1,4 +1,4 @@
-//! What readcast counts and measures, in the form that Prometheus reads.
+//! What readcast counts and measures, as OpenMetrics text for Prometheus.
 //!
 //! Labels name projections, topics and partitions, never a key or an id: their number stays small.
 
@@ -48,7 +48,7 @@ impl Metrics {
         Self { registry: Arc::new(families.registry()), families, projections: Arc::default() }
     }
 
-    /// The metrics of the projection `name`, its counters at 0 from the start: what never happened is seen not to have.
+    /// The metrics of the projection `name`. Its counters are 0 from the start, so that a missing one can't be mistaken for 0.
     pub fn projection(&self, name: &str) -> ProjectionMetrics {
         let mut projections = self.projections.lock().unwrap_or_else(PoisonError::into_inner);
         let made = || ProjectionMetrics::new(name, self.families.clone());
@@ -81,7 +81,7 @@ impl ProjectionMetrics {
         metrics
     }
 
-    /// A batch was planned: what its records ended as.
+    /// A batch was committed: counts its records by outcome.
     pub fn recorded(&self, tally: &Tally) {
         self.count(*tally);
         let Tally { applied, not_subscribed, duplicates, parked, discarded, already_applied, .. } = *tally;
@@ -89,46 +89,46 @@ impl ProjectionMetrics {
         self.families.batch_records.get_or_create(&self.labels()).observe(records as f64);
     }
 
-    /// A commit is in the database.
+    /// A transaction was committed.
     pub fn committed(&self, took: Duration, written: &Written) {
         self.families.batches.get_or_create(&self.labels()).inc();
         self.families.commit.get_or_create(&self.labels()).observe(took.as_secs_f64());
         self.wrote(written);
     }
 
-    /// Something is tried again after a failure that may pass.
+    /// Something is retried after a failure that may pass.
     pub fn retried(&self) {
         self.families.retries.get_or_create(&self.labels()).inc();
     }
 
-    /// A commit was refused because another owner had taken over.
+    /// A commit was refused because another instance had claimed the partitions.
     pub fn fenced(&self) {
         self.families.fenced.get_or_create(&self.labels()).inc();
     }
 
-    /// A partition of ours is this many records behind the end of the log.
+    /// An owned partition is this many records behind the end of the log.
     pub fn lag(&self, partition: &TopicPartition, records: i64) {
         self.measured.lock().unwrap_or_else(PoisonError::into_inner).insert(partition.clone());
         self.families.lag_records.get_or_create(&self.partition_labels(partition)).set(records);
     }
 
-    /// How many partitions are ours.
+    /// How many partitions this process owns.
     pub fn owned(&self, partitions: usize) {
         self.families.partitions_owned.get_or_create(&self.labels()).set(partitions as i64);
     }
 
-    /// What is held of records that are read but not yet committed, in bytes.
+    /// The size of the records that are read but not yet committed, in bytes.
     pub fn buffered_bytes(&self, bytes: usize) {
         self.families.buffered.get_or_create(&self.labels()).set(bytes as i64);
     }
 
-    /// A partition is no longer ours: another process measures it now, and two figures would contradict each other.
+    /// This process no longer owns the partition. Another one measures it now, and two values would contradict each other.
     pub fn forget(&self, partition: &TopicPartition) {
         self.measured.lock().unwrap_or_else(PoisonError::into_inner).remove(partition);
         self.families.lag_records.remove(&self.partition_labels(partition));
     }
 
-    /// No partition is ours any longer, and nothing is held.
+    /// This process owns no partition any longer, and holds no records.
     pub fn forget_all(&self) {
         let measured = std::mem::take(&mut *self.measured.lock().unwrap_or_else(PoisonError::into_inner));
         measured.iter().for_each(|partition| self.forget(partition));
@@ -168,7 +168,7 @@ impl ProjectionMetrics {
         self.families.missed_updates.get_or_create(&self.labels()).inc_by(written.missed);
     }
 
-    /// What is parked in the generation that readers see, as the store says.
+    /// What is parked in the live generation, as the store says.
     pub fn parked(&self, parked: &ParkedCounts) {
         let number = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
         self.families.parked_keys.get_or_create(&self.labels()).set(number(parked.keys));
@@ -177,7 +177,7 @@ impl ProjectionMetrics {
         self.families.oldest_parked.get_or_create(&self.labels()).set(oldest.map_or(0, |oldest| oldest.timestamp()));
     }
 
-    /// What an operator must know of the projection's generations, as the store says.
+    /// The notices on the projection's generations, as the store says.
     pub fn notices(&self, notices: &[RecordedNotice]) {
         for (kind, name) in NoticeKind::NAMES {
             let count = notices.iter().filter(|notice| notice.kind == kind).count();

@@ -21,19 +21,21 @@ use crate::store::{
     Amendment, Commit, DeadLetter, ParkingLimits, PartitionState, PoisonCause, PoisonClass, SequenceId,
 };
 
+/// How many characters of a correlation id are logged. Producers choose it, and a log line should stay one.
+const MAX_CORRELATION_ID: usize = 128;
+
 /// What records become: a commit, and the record at which planning had to stop, if any.
 #[derive(Debug, Default)]
 pub struct Plan {
     /// All that can be written.
     pub commit: Commit,
-    /// What every record ended as.
+    /// How many records ended in which way.
     pub tally: Tally,
-    /// The first record that can neither be projected nor parked. Neither it nor anything behind it in the plan is in
-    /// the commit.
+    /// The first record that can neither be projected nor parked. The commit has neither this record nor a later one.
     pub poison: Option<Poison>,
     /// Whether records were left out because their partition is held.
     pub held: bool,
-    /// Whether records were left out because no more were to be applied.
+    /// Whether records were left out because `Rules::most_applied` was reached.
     pub cut: bool,
     /// The last record whose changes are in the commit.
     pub last_applied: Option<Position>,
@@ -44,19 +46,19 @@ pub struct Plan {
 pub struct Tally {
     /// Its changes are in the commit.
     pub applied: u64,
-    /// The projection does not take its type.
+    /// The projection does not subscribe to its type.
     pub not_subscribed: u64,
-    /// An event with its id was there before.
+    /// An event with its id came before.
     pub duplicates: u64,
-    /// It is poison, or waits behind poison: a dead letter of the commit.
+    /// It is poison, or a later record of a key that is parked: a dead letter of the commit.
     pub parked: u64,
     /// An operator decided to leave it out.
     pub discarded: u64,
-    /// It stands before the checkpoint: applied earlier, delivered again.
+    /// It is before the checkpoint: applied earlier, delivered again.
     pub already_applied: u64,
-    /// Not an end of its own: how many events were not the next of their key, where events are numbered.
+    /// Beside the others: how many events were not the next of their key, where events are numbered.
     pub gaps: u64,
-    /// Not an end of its own: how many events that the projection takes had no identity, where they are known by one.
+    /// Beside the others: how many events that the projection subscribes to had no identity, where one is configured.
     pub unidentified: u64,
 }
 
@@ -77,7 +79,7 @@ impl AddAssign for Tally {
 
 /// A record that can't be projected.
 ///
-/// Its display leaves out the reason, which may hold something of the record: see [`Poison::in_full`].
+/// Its display leaves out the reason, which may hold a part of the record: see [`Poison::in_full`].
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("poison at {position}: {}", cause.class)]
 pub struct Poison {
@@ -85,6 +87,8 @@ pub struct Poison {
     pub position: Position,
     /// What is wrong with it.
     pub cause: PoisonCause,
+    /// The correlation id of its event, where that can be decoded: for the log.
+    pub correlation_id: Option<String>,
 }
 
 impl Poison {
@@ -101,26 +105,26 @@ pub struct PartitionCursor {
     pub next_offset: i64,
     /// The epoch of our claim.
     pub owner_epoch: i64,
-    /// Where the partition is held, as far as we know: records from this offset on wait.
+    /// Where the partition is held, as far as is known: records from this offset on wait.
     pub hold_at: Option<i64>,
 }
 
-/// What may be made of a record.
+/// Which changes a record may make.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AllowedChanges {
     /// Every change.
     All,
-    /// Only changes that leave a row the same when they are made once more: the tables began as a copy that holds
-    /// them already.
+    /// Only changes that leave a row the same when they are made again: the tables began as a copy that holds them
+    /// already.
     Repeatable,
 }
 
 /// How records are read, and what is done about those that can't be projected.
 #[derive(Clone, Debug)]
 pub struct RecordPolicy {
-    /// Which decoder reads the records of which topic.
+    /// The decoder of each topic.
     pub decoders: Decoders,
-    /// By what an event is known that was written twice.
+    /// How an event is recognised that was written twice.
     pub identity: Identity,
     /// Over how many offsets an event is remembered; 0 for not at all.
     pub duplicate_window: i64,
@@ -145,17 +149,25 @@ impl Default for RecordPolicy {
     }
 }
 
-/// What decides about every record, whichever it is.
+impl RecordPolicy {
+    /// The correlation id of the event in `record`, where that can be decoded: at most its first characters, for a log line.
+    pub fn correlation_id(&self, position: &Position, record: &Record) -> Option<String> {
+        let event = decode::decode(self.decoders.of(&position.topic), position, record).ok()?;
+        Some(event.correlation_id?.chars().take(MAX_CORRELATION_ID).collect())
+    }
+}
+
+/// What decides about every record, the same for all.
 #[derive(Clone, Copy, Debug)]
 pub struct Rules<'a> {
     /// What is projected.
     pub definition: &'a Definition,
     /// How the records are read.
     pub policy: &'a RecordPolicy,
-    /// What may be made of them.
+    /// Which changes they may make.
     pub allowed: AllowedChanges,
-    /// Records that the database refused, or that the projection did not get done with.
-    pub condemned: &'a BTreeMap<Position, PoisonCause>,
+    /// Records that are known to be poison: the database refused their rows, or the projection did not finish them.
+    pub known_poison: &'a BTreeMap<Position, PoisonCause>,
     /// How much may be parked; `None` to stop at the first record that would have to be.
     pub parking: Option<ParkingLimits>,
     /// At most so many records are applied.
@@ -164,29 +176,29 @@ pub struct Rules<'a> {
     pub current: &'a CurrentRecord,
 }
 
-/// A batch does not begin where the one before it ended: records between them were lost on the way.
+/// A batch does not begin where the one before it ended: records between them were lost between the log and the lane.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("records are missing: {partition} stands at {expected}, and the next batch begins at {found}")]
+#[error("records are missing: {partition} is at offset {expected}, and the next batch begins at {found}")]
 pub struct OutOfStep {
     /// Which partition.
     pub partition: TopicPartition,
-    /// Where we are.
+    /// The next offset to read.
     pub expected: i64,
     /// Where the batch begins.
     pub found: i64,
 }
 
-/// Plans the commit of `batches`, given where each batch's partition stands and what was decided about it before.
+/// Plans the commit of `batches`, given where each batch's partition stands and what was decided about its records.
 ///
 /// # Errors
-/// When a batch begins behind the end of the one before it: nothing is skipped in silence.
+/// When a batch begins behind the end of the one before it: no record is skipped in silence.
 pub fn plan<'a>(
     rules: Rules<'_>,
     batches: impl IntoIterator<Item = (&'a Batch, PartitionCursor, &'a PartitionState)>,
 ) -> Result<Plan, OutOfStep> {
     let mut plan = Plan::default();
     let mut drafts = BTreeMap::<&TopicPartition, PartitionPlan<'_>>::new();
-    for (batch, cursor, memory) in batches {
+    for (batch, cursor, state) in batches {
         let is_held = |offset: i64| cursor.hold_at.is_some_and(|hold| offset >= hold);
         if is_held(batch.from) {
             plan.held = true;
@@ -194,17 +206,17 @@ pub fn plan<'a>(
         }
         let decoder = || rules.policy.decoders.of(&batch.partition.topic);
         let draft =
-            drafts.entry(&batch.partition).or_insert_with(|| PartitionPlan::new(batch, cursor, memory, decoder()));
-        draft.takes(batch)?;
+            drafts.entry(&batch.partition).or_insert_with(|| PartitionPlan::new(batch, cursor, state, decoder()));
+        draft.verify_continuity(batch)?;
         let free = batch.records.iter().take_while(|record| !is_held(record.offset)).count();
         plan.held |= free < batch.records.len();
         if !plan.add_all(rules, &batch.records[..free], draft) {
             break;
         }
         plan.held |= is_held(batch.to - 1);
-        draft.ends(batch, cursor);
+        draft.end_batch(batch, cursor);
     }
-    for draft in drafts.into_values().filter(PartitionPlan::moves) {
+    for draft in drafts.into_values().filter(PartitionPlan::advances) {
         let (advance, page) = draft.finish();
         plan.commit.advances.push(advance);
         plan.commit.ledger.extend(page);
@@ -224,7 +236,7 @@ enum RecordOutcome {
 }
 
 impl Plan {
-    /// Adds records of one partition, as many as may be. `false` when planning has come to its end.
+    /// Adds records of one partition, as many as possible. `false` when planning has to stop.
     fn add_all(&mut self, rules: Rules<'_>, records: &[Record], draft: &mut PartitionPlan<'_>) -> bool {
         for record in records {
             if record.offset < draft.advance.to {
@@ -262,7 +274,8 @@ impl Plan {
                 if stays || rules.parking.is_none() {
                     let waits =
                         || PoisonCause::new(PoisonClass::Unprojectable, "an earlier record of its key is parked");
-                    return Err(Poison { position, cause: cause.unwrap_or_else(waits) });
+                    let correlation_id = rules.policy.correlation_id(&position, record);
+                    return Err(Poison { position, cause: cause.unwrap_or_else(waits), correlation_id });
                 }
                 self.commit.dead_letters.push(draft.park(record, cause));
                 self.tally.parked += 1;
@@ -280,12 +293,12 @@ impl Rules<'_> {
         draft: &mut PartitionPlan<'_>,
         tally: &mut Tally,
     ) -> RecordOutcome {
-        let amendment = draft.memory.amendments.get(&record.offset);
+        let amendment = draft.state.amendments.get(&record.offset);
         if amendment == Some(&Amendment::Discard) {
             return RecordOutcome::Discarded;
         }
         let decoded = self.decode(draft.decoder, record, position);
-        // What was written twice is judged by what was written, whatever an operator made of it.
+        // A duplicate is recognised by what was written, whatever an operator replaced it with.
         let occurrence =
             decoded.as_ref().ok().map(|event| draft.classify_duplicate(&self.policy.identity, record, event));
         if occurrence == Some(DuplicateClass::Gap) {
@@ -306,9 +319,9 @@ impl Rules<'_> {
         match (&decoded, occurrence) {
             (Ok(event), _) if !subscribed(event) => RecordOutcome::NotSubscribed,
             (_, Some(DuplicateClass::Duplicate)) => RecordOutcome::Duplicate,
-            _ if draft.waits(record) => RecordOutcome::Parked(None),
+            _ if draft.is_behind_parked(record) => RecordOutcome::Parked(None),
             (_, Some(DuplicateClass::Conflict)) if amendment.is_none() => {
-                let reason = "an event with this id and another content was there before";
+                let reason = "an event with this id and another content came before";
                 RecordOutcome::Parked(Some(PoisonCause::new(PoisonClass::ConflictingDuplicate, reason)))
             }
             _ => match decoded.and_then(|event| self.project(&event)) {
@@ -324,11 +337,11 @@ impl Rules<'_> {
         record: &'r Record,
         position: &Position,
     ) -> Result<Envelope<'r>, PoisonCause> {
-        if let Some(cause) = self.condemned.get(position) {
+        if let Some(cause) = self.known_poison.get(position) {
             return Err(cause.clone());
         }
         if record.bytes() > self.policy.max_record_bytes {
-            let reason = format!("{} bytes, and the most is {}", record.bytes(), self.policy.max_record_bytes);
+            let reason = format!("{} bytes; `max_record_bytes` is {}", record.bytes(), self.policy.max_record_bytes);
             return Err(PoisonCause::new(PoisonClass::Oversized, reason));
         }
         let decoded = decode::decode(decoder, position, record);
@@ -352,8 +365,8 @@ impl Rules<'_> {
     }
 }
 
-/// Whether a change that was made before can be made again over rows that later changes have already formed. What is set
-/// comes out as the last change says; what is added up, compared or found by the contents of rows does not.
+/// Whether a change that was made before can be made again over rows that already have later changes. Values that are set
+/// end as the last change says; values that are added up, compared, or found by the contents of rows do not.
 fn repeatable(change: &Change) -> Result<(), &'static str> {
     const UNREPEATABLE: &str = "it adds to, compares or appends to what a row holds, which can't be repeated over a copy \
                                 of the live rows: cancel this rebuild, and rebuild from the earliest offset";

@@ -1,9 +1,9 @@
-//! How long to wait before another try.
+//! How long to wait before another attempt, and how a duration is written for people.
 
 use std::time::Duration;
 
-/// Exponential backoff with full jitter, so that many who failed together do not come back together (Brooker,
-/// "Exponential Backoff And Jitter", AWS Architecture Blog, 2015).
+/// Exponential backoff with jitter, so that many that failed together do not return together (Brooker, "Exponential
+/// Backoff And Jitter", AWS Architecture Blog, 2015).
 #[derive(Debug)]
 pub struct Backoff {
     random: fastrand::Rng,
@@ -18,22 +18,35 @@ impl Backoff {
         Self { random: fastrand::Rng::with_seed(seed), first, most, attempt: 0 }
     }
 
-    /// How many tries have failed.
+    /// How many attempts have failed.
     pub fn attempt(&self) -> u32 {
         self.attempt
     }
 
-    /// The wait before the next try.
+    /// Counts a failed attempt, and draws the wait before the next one.
     pub fn next_wait(&mut self) -> Duration {
         let ceiling = self.first.saturating_mul(1 << self.attempt.min(20)).min(self.most);
         self.attempt += 1;
-        // Never less than half of it: another try at once would find what this one found.
+        // Never less than half of it: an attempt at once would find what this one found.
         ceiling.mul_f64(0.5 + self.random.f64() / 2.0)
     }
 
-    /// A try succeeded.
+    /// An attempt succeeded.
     pub fn reset(&mut self) {
         self.attempt = 0;
+    }
+}
+
+/// `duration` as people read it: `29 ms`, `2.5 s`, `60 s`.
+pub(crate) fn in_words(duration: Duration) -> String {
+    let milliseconds = duration.as_millis();
+    if milliseconds < 1_000 {
+        return format!("{milliseconds} ms");
+    }
+    let tenths = milliseconds / 100;
+    match tenths % 10 {
+        0 => format!("{} s", tenths / 10),
+        tenth => format!("{}.{tenth} s", tenths / 10),
     }
 }
 
@@ -52,5 +65,11 @@ mod tests {
         assert!(waits(1)[11] >= Duration::from_millis(2_500));
         assert_ne!(waits(1), waits(2));
         assert_eq!(waits(3), waits(3));
+    }
+
+    #[test]
+    fn a_duration_is_written_in_milliseconds_or_seconds() {
+        let words = |milliseconds| in_words(Duration::from_millis(milliseconds));
+        assert_eq!([0, 29, 999, 1_000, 2_560, 60_000].map(words), ["0 ms", "29 ms", "999 ms", "1 s", "2.5 s", "60 s"]);
     }
 }

@@ -51,6 +51,10 @@ pub trait Source: Send + Sync {
     /// Joins the consumer group `group` as a new member that reads `topics`. The first event of the subscription is
     /// [`SourceEvent::Assigned`].
     async fn subscribe(&self, group: &str, topics: &[&str]) -> Result<Box<dyn Subscription>, SourceError>;
+
+    /// Waits, for a few seconds at most, until every member whose subscription was dropped without
+    /// [`Subscription::close`] has left its group. Called before the process ends.
+    async fn leave_groups(&self) {}
 }
 
 /// One member of a consumer group: its partitions and their records.
@@ -112,8 +116,8 @@ impl Start {
 /// An event of a subscription. Events are delivered in order.
 #[derive(Debug)]
 pub enum SourceEvent {
-    /// This member owns these partitions from now on; the list may be empty. Their records are delivered after
-    /// [`Subscription::start`].
+    /// This member owns these partitions from now on. Their records are delivered after [`Subscription::start`]. The list is
+    /// empty if the group has no partitions for this member.
     Assigned(Vec<TopicPartition>),
     /// Records of one partition.
     Batch(Batch),

@@ -1,29 +1,31 @@
-//! The only owner of tasks: starts each projection, starts it again after what may pass, leaves it halted after what
-//! may not, and drains them all at the end. One projection's failure is news here and nowhere else.
+//! The only owner of tasks: starts each projection, retries it after a failure that may pass, leaves it halted after one
+//! that needs an operator, and drains them all at the end. A projection's failure concerns no other projection.
 
 mod feed;
-mod goal;
+mod progress;
 mod projection;
 mod stall_detector;
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use readcast_core::Registry;
-use tokio::task::{Id, JoinSet};
+use tokio::task::{Id, JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 
-pub use self::goal::{Goals, Progress};
+pub use self::progress::{Progress, RunProgress};
 use crate::error::Failure;
-use crate::health::Health;
+use crate::health::{Health, State};
 use crate::metrics::Metrics;
 use crate::operations::Policy;
 use crate::plan::RecordPolicy;
+use crate::retry::in_words;
 use crate::source::{DeadLetterSink, Source};
 use crate::store::{Deployment, Instance, Store, StoreError};
 use crate::worker::Limits;
 
-/// How often liveness is shown.
+/// How often the supervisor gives a sign of life.
 const HEARTBEAT: Duration = Duration::from_secs(5);
 
 /// How one projection is run.
@@ -39,18 +41,18 @@ pub struct Options {
     pub limits: Limits,
     /// How many bytes of records may wait for its lanes.
     pub buffer_bytes: usize,
-    /// How long a partition may deliver nothing of what there is before something is done about it.
+    /// How long a partition may deliver nothing of what there is before the feed is started anew.
     pub stall_after: Duration,
-    /// End at the positions that the log has at the start.
+    /// Whether to end at the positions that the log has at the start: a bounded run.
     pub until_end: bool,
-    /// How its generations come and go.
+    /// When generations are built, activated and retired.
     pub policy: Policy,
-    /// What every random choice is drawn from.
+    /// The seed of every random choice.
     pub seed: u64,
 }
 
 impl Options {
-    /// By what this instance is known in the store.
+    /// The name of this instance in the store.
     pub(crate) fn instance(&self) -> String {
         format!("{:016x}", self.seed)
     }
@@ -65,45 +67,39 @@ pub struct Shared {
     pub store: Arc<dyn Store>,
     /// Whose positions and tables these are. Which cluster the log is in is asked of the source.
     pub deployment: Deployment,
-    /// What this process says of itself.
+    /// What this process tells others of itself.
     pub instance: Instance,
     /// Where dead letters are copied to, if anywhere.
     pub dead_letter_sink: Option<Arc<dyn DeadLetterSink>>,
-    /// Where is counted.
+    /// The counters and gauges of the process.
     pub metrics: Metrics,
-    /// Where each projection says how it fares.
+    /// The state of each projection.
     pub health: Health,
     /// How far a bounded run is.
-    pub goals: Goals,
-    /// When this is cancelled, everything drains.
+    pub run_progress: RunProgress,
+    /// Cancelled to drain everything.
     pub stop: CancellationToken,
 }
 
 impl Shared {
-    /// Makes sure that the database is ours, and has our tables in it.
+    /// Makes sure that the database is this deployment's, and has readcast's own tables.
     async fn deploy(&self) -> Result<(), StoreError> {
         self.store.migrate().await?;
-        // While the log is away nobody knows in which cluster it is. Its positions are looked at before any is used.
+        // While the log can't be reached its cluster is unknown. Positions are compared with the log before any is used.
         let cluster_id = self.source.cluster_id().await.ok().flatten();
         self.store.deploy(&Deployment { cluster_id, ..self.deployment.clone() }, false).await
     }
 }
 
-/// How each projection ended, by name.
-pub type Endings = Vec<(String, Result<(), Failure>)>;
+/// How each projection ended, by name. Projections that did not end before the deadline are left out.
+pub type Outcomes = Vec<(String, Result<(), Failure>)>;
 
-/// Runs the projections until each has come to its end or `shared.stop` is cancelled; then they have `drain` to finish
-/// the batches in hand and leave their groups.
-pub async fn run(registry: &Registry, options: impl Fn(&str) -> Options, shared: Shared, drain: Duration) -> Endings {
-    let mut tasks = JoinSet::new();
-    let mut running: Vec<(Id, String)> = Vec::new();
-    for definition in registry.definitions() {
-        let name = definition.name();
-        let versions = registry.versions(name).cloned().collect();
-        let task = projection::run(versions, options(name), shared.clone());
-        running.push((tasks.spawn(task).id(), name.to_owned()));
-    }
-    let mut endings = Endings::new();
+/// Runs the projections until each has ended or `shared.stop` is cancelled. Then they have `drain` to finish the
+/// transactions that they are in and to leave their groups. A transaction that does not end in time is rolled back, and
+/// its records are projected again after the next start; the groups are left in any case.
+pub async fn run(registry: &Registry, options: impl Fn(&str) -> Options, shared: Shared, drain: Duration) -> Outcomes {
+    let mut projections = Projections::start(registry, options, &shared);
+    let mut outcomes = Outcomes::new();
     let deadline = async {
         shared.stop.cancelled().await;
         tokio::time::sleep(drain).await;
@@ -111,29 +107,61 @@ pub async fn run(registry: &Registry, options: impl Fn(&str) -> Options, shared:
     tokio::pin!(deadline);
     let mut heartbeat = tokio::time::interval(HEARTBEAT);
     loop {
-        let (id, ending) = tokio::select! {
-            _ = heartbeat.tick() => {
-                shared.health.beat();
-                continue;
-            }
-            joined = tasks.join_next_with_id() => match joined {
-                None => return endings,
-                Some(Ok((id, ending))) => (id, ending),
-                Some(Err(panicked)) => (panicked.id(), Err(Failure::Panicked(panicked.to_string()))),
+        tokio::select! {
+            _ = heartbeat.tick() => shared.health.beat(),
+            outcome = projections.next_outcome() => match outcome {
+                Some(outcome) => outcomes.push(outcome),
+                None => return outcomes,
             },
             () = &mut deadline => {
-                // What is not committed by now is rolled back, and projected again after the next start.
-                let late = running.iter().map(|(_, name)| name.as_str()).collect::<Vec<_>>().join(", ");
-                tracing::warn!("{late} did not drain within {drain:.0?}: the transactions in hand are rolled back");
-                tasks.shutdown().await;
-                return endings;
+                projections.abort(drain).await;
+                shared.source.leave_groups().await;
+                return outcomes;
             }
-        };
-        running.retain(|(other, name)| {
-            if *other == id {
-                endings.push((name.clone(), ending.clone()));
-            }
-            *other != id
+        }
+    }
+}
+
+/// The tasks of all projections.
+struct Projections {
+    tasks: JoinSet<Result<(), Failure>>,
+    names: HashMap<Id, String>,
+    health: Health,
+}
+
+impl Projections {
+    fn start(registry: &Registry, options: impl Fn(&str) -> Options, shared: &Shared) -> Self {
+        let mut projections = Self { tasks: JoinSet::new(), names: HashMap::new(), health: shared.health.clone() };
+        for definition in registry.definitions() {
+            let name = definition.name();
+            let versions = registry.versions(name).cloned().collect();
+            let task = projections.tasks.spawn(projection::run(versions, options(name), shared.clone()));
+            projections.names.insert(task.id(), name.to_owned());
+        }
+        projections
+    }
+
+    /// Waits for the next projection to end; `None` when all have. May be cancelled without losing anything.
+    async fn next_outcome(&mut self) -> Option<(String, Result<(), Failure>)> {
+        let joined = self.tasks.join_next_with_id().await?;
+        let id = joined.as_ref().map_or_else(JoinError::id, |(id, _)| *id);
+        let name = self.names.remove(&id)?;
+        let outcome = joined.map(|(_, outcome)| outcome).unwrap_or_else(|panicked| {
+            let failure = Failure::Panicked(panicked.to_string());
+            let advice = failure.disposition().1;
+            tracing::error!(projection = name, advice, "halted: {failure}");
+            self.health.set(&name, State::Halted { reason: failure.in_full(), advice: advice.to_owned() });
+            Err(failure)
         });
+        Some((name, outcome))
+    }
+
+    /// Aborts what has not ended within `drain`.
+    async fn abort(&mut self, drain: Duration) {
+        let mut late: Vec<&str> = self.names.values().map(String::as_str).collect();
+        late.sort_unstable();
+        let (late, drain) = (late.join(", "), in_words(drain));
+        tracing::warn!("{late} did not drain within {drain}; their open transactions are rolled back");
+        self.tasks.shutdown().await;
     }
 }

@@ -1,23 +1,30 @@
 //! What readcast logs, on standard error: standard output belongs to data.
 
+use std::fmt;
 use std::io::IsTerminal;
 
-use tracing::Subscriber;
+use serde_json::{Map, Value};
+use tracing::{Event, Subscriber};
 use tracing_subscriber::EnvFilter;
-use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::fmt::format::{Format, Json, Writer};
+use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields, MakeWriter, format};
+use tracing_subscriber::registry::LookupSpan;
 
 use crate::config::{ConfigError, LogFormat, LogOptions};
 
-/// Our own doings, and of others only what is amiss.
+/// readcast's own lines from info on, and those of libraries from warn on.
 const DEFAULT_FILTER: &str = "warn,readcast=info";
 
 /// Begins to log, for the rest of the process. A second call changes nothing.
+///
+/// # Errors
+/// When the filter is not one.
 pub(crate) fn init(options: &LogOptions) -> Result<(), ConfigError> {
     let ansi = options.color && std::io::stderr().is_terminal();
-    // Refused when somebody else already logs, as a test may: theirs is as good.
+    // Refused when somebody else already logs, as a test may: their subscriber serves as well.
     let _ = tracing::subscriber::set_global_default(subscriber(options, ansi, std::io::stderr)?);
     std::panic::set_hook(Box::new(|panic| {
-        // Not what it says: a projection that panics over a record may quote it.
+        // Without the message: a projection that panics over a record may quote it.
         let location = panic.location().map(ToString::to_string).unwrap_or_default();
         tracing::error!(location, "panicked");
     }));
@@ -33,8 +40,39 @@ where
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer);
     Ok(match options.format {
         LogFormat::Text => Box::new(builder.with_ansi(ansi).finish()),
-        LogFormat::Json => Box::new(builder.json().flatten_event(true).finish()),
+        LogFormat::Json => {
+            let format = FlatJson(format().json().flatten_event(true).with_current_span(false));
+            Box::new(builder.json().event_format(format).finish())
+        }
     })
+}
+
+/// A JSON object a line, in which the fields of the spans around an event stand beside its own, so that a query for
+/// `projection` finds every line about a projection, wherever in the code it was written. Of equal names the event's own
+/// counts, and then the innermost span's.
+struct FlatJson(Format<Json>);
+
+impl<S, N> FormatEvent<S, N> for FlatJson
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    N: for<'a> FormatFields<'a> + 'static,
+{
+    fn format_event(&self, context: &FmtContext<'_, S, N>, mut writer: Writer<'_>, event: &Event<'_>) -> fmt::Result {
+        let mut nested = String::new();
+        self.0.format_event(context, Writer::new(&mut nested), event)?;
+        let mut line: Map<String, Value> = serde_json::from_str(&nested).map_err(|_| fmt::Error)?;
+        if let Some(Value::Array(spans)) = line.remove("spans") {
+            for (name, value) in spans.into_iter().rev().filter_map(fields).flatten().filter(|(name, _)| name != "name")
+            {
+                line.entry(name).or_insert(value);
+            }
+        }
+        writeln!(writer, "{}", Value::Object(line))
+    }
+}
+
+fn fields(span: Value) -> Option<Map<String, Value>> {
+    if let Value::Object(fields) = span { Some(fields) } else { None }
 }
 
 #[cfg(test)]
@@ -71,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn we_are_heard_at_info_and_others_at_warn() {
+    fn readcast_logs_from_info_on_and_libraries_from_warn_on() {
         let text = logged(&options(LogFormat::Text, None), || {
             tracing::debug!("ours, too fine");
             tracing::info!(target: "readcast_core", "ours");
@@ -91,6 +129,37 @@ mod tests {
             (&line["message"], &line["partition"], &line["level"]),
             (&"read".into(), &3.into(), &"DEBUG".into())
         );
+    }
+
+    /// A line inside of a feed's span and a lane's.
+    fn logged_in_spans(format: LogFormat) -> String {
+        logged(&options(format, None), || {
+            let feed = tracing::error_span!("feed", projection = "orders", generation = 1).entered();
+            let lane = tracing::error_span!("lane", lane = 0).entered();
+            tracing::info!(target: "readcast::worker", partition = "orders/3", "partition claimed");
+            drop((lane, feed));
+        })
+    }
+
+    #[test]
+    fn a_line_inherits_the_fields_of_the_spans_around_it() {
+        let text = logged_in_spans(LogFormat::Text);
+        let has = r#"feed{projection="orders" generation=1}:lane{lane=0}: readcast::worker: partition claimed partition="orders/3""#;
+        assert!(text.trim_end().ends_with(has), "{text}");
+        let line: serde_json::Value = serde_json::from_str(&logged_in_spans(LogFormat::Json)).unwrap();
+        let expected = serde_json::json!({
+            "projection": "orders", "generation": 1, "lane": 0, "partition": "orders/3", "message": "partition claimed",
+            "target": "readcast::worker", "level": "INFO", "timestamp": line["timestamp"]
+        });
+        assert_eq!(line, expected);
+    }
+
+    #[test]
+    fn the_fields_of_spans_are_there_at_every_log_level() {
+        let text = logged(&options(LogFormat::Text, Some("warn")), || {
+            tracing::error_span!("feed", projection = "orders").in_scope(|| tracing::warn!("feed failed"));
+        });
+        assert!(text.contains("orders"), "{text}");
     }
 
     #[test]

@@ -57,7 +57,7 @@ async fn fault_22_a_bounded_run_gives_up_on_servers_that_are_not_there_and_says_
         let arguments = ["run", "--until-end", "--source", source, "--store", store];
         let finished = run_in(dir.path(), &arguments).await;
         assert_eq!(finished.status.code(), Some(1), "{}", finished.stderr);
-        assert!(finished.stderr.contains("starting again in"), "the reason is visible meanwhile: {}", finished.stderr);
+        assert!(finished.stderr.contains("retrying in"), "the reason is visible meanwhile: {}", finished.stderr);
         assert!(finished.stderr.lines().last().unwrap().contains(server), "{}", finished.stderr);
     }
 }
@@ -284,7 +284,7 @@ async fn a_command_reaches_the_process_that_has_the_file() {
     let shop = FileShop::new();
     shop.write(1, events(10));
     let mut instance = shop.start(&["run"], &[]);
-    instance.wait_for_line(|line| line.contains("took over") && line.contains("order_summary")).await;
+    instance.wait_for_line(|line| line.contains("partition claimed") && line.contains("order_summary")).await;
     let rebuilt = shop.run(&["rebuild", "order_summary", "--wait"]).await;
     assert!(rebuilt.status.success(), "{}", rebuilt.stderr);
     let lines = json(&shop, &["status", "--output", "json"]).await;

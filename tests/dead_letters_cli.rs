@@ -302,7 +302,7 @@ async fn an_export_has_every_parked_record_as_it_was_in_the_order_of_the_log() {
 async fn an_instance_that_runs_takes_a_retry_and_goes_on_with_the_key() {
     let clinic = Clinic::with_poison().await;
     let mut instance = Readcast::start(clinic.arguments(&["run"]), &[]);
-    instance.wait_for_line(|line| line.contains("took over") && line.contains("order_summary")).await;
+    instance.wait_for_line(|line| line.contains("partition claimed") && line.contains("order_summary")).await;
     let file = clinic.log.dir() + "/corrected.json";
     std::fs::write(&file, event("ORDER_PLACED", "ord_b", "email")).unwrap();
     succeeded(clinic.dead_letters(&["retry", "order_summary", "--first", "orders/0@12", "--edit", &file]).await);

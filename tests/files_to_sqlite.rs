@@ -168,6 +168,40 @@ async fn fault_36_what_a_record_holds_is_in_no_log_and_no_metric() {
     }
 }
 
+/// Runs over an event that order_summary can't project, and returns the first JSON log line that says `message`.
+async fn logged_over_poison(max_parked: &str, message: &str) -> serde_json::Value {
+    let (_, event) = events(1).last().unwrap();
+    let shop = FileShop::new();
+    shop.write(1, events(3));
+    append(
+        &shop.partition(0),
+        &format!("poison\t{}\n", event.replace("\"quantity\":", "\"quantity\":\"many\",\"q\":")),
+    );
+    let envs = [("READCAST_MAX_PARKED", max_parked), ("LOG_FORMAT", "json"), ("RUST_LOG", "readcast=warn")];
+    let mut instance = shop.start(&["run", "--only", "order_summary"], &envs);
+    let line = instance.wait_for_line(|line| line.contains(message)).await;
+    instance.kill9();
+    serde_json::from_str(&line).unwrap()
+}
+
+#[tokio::test]
+async fn a_log_line_about_a_record_has_its_projection_generation_lane_position_and_correlation_id() {
+    let parked = logged_over_poison("10000", "record parked").await;
+    assert_eq!(
+        [&parked["projection"], &parked["generation"], &parked["position"], &parked["correlation_id"]],
+        [&"order_summary".into(), &1.into(), &"orders/0@3".into(), &"c-1".into()],
+        "{parked}"
+    );
+    assert!(parked["lane"].is_u64(), "{parked}");
+    let halted = logged_over_poison("0", "halted: ").await;
+    assert_eq!(
+        [&halted["projection"], &halted["generation"], &halted["correlation_id"]],
+        [&"order_summary".into(), &1.into(), &serde_json::Value::from("c-1")],
+        "{halted}"
+    );
+    assert!(halted["message"].as_str().unwrap().contains("orders/0@3"), "{halted}");
+}
+
 #[tokio::test]
 async fn fault_15_16_a_log_that_shrank_or_was_replaced_stops_with_a_verdict() {
     let shop = FileShop::new();

@@ -48,9 +48,9 @@ async fn instances_that_join_and_leave_share_the_work_without_a_trace_in_the_tab
     shop.reaches(goal / 10).await;
     let mut second = shop.start(&["run"], &[]);
     shop.produce(events(2 * COUNT / 3).skip(COUNT / 3));
-    second.wait_for_line(|line| line.contains("took over")).await;
+    second.wait_for_line(|line| line.contains("partition claimed")).await;
     let mut third = shop.start(&["run"], &[]);
-    third.wait_for_line(|line| line.contains("took over")).await;
+    third.wait_for_line(|line| line.contains("partition claimed")).await;
     first.ends_well().await;
     shop.produce(events(COUNT).skip(2 * COUNT / 3));
     shop.reaches(shop.goal().await / 2).await;

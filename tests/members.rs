@@ -11,10 +11,11 @@ use readcast::internals::metrics::Metrics;
 use readcast::internals::operations::Policy;
 use readcast::internals::source::memory::MemorySource;
 use readcast::internals::store::sqlite::Sqlite;
-use readcast::internals::supervisor::{self, Endings, Goals, Options, Shared};
+
+use readcast::internals::supervisor::{self, Options, Outcomes, RunProgress, Shared};
 use readcast::internals::worker::Limits;
 use readcast::source::{Extents, Source, SourceError, Subscription};
-use readcast::store::{self, Deployment, Store};
+use readcast::store::{self, Command, Deployment, Store};
 use readcast_core::{Timestamp, TopicPartition};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -34,7 +35,7 @@ struct Group {
     log: MemorySource,
     store: Arc<dyn Store>,
     written: usize,
-    members: JoinSet<Endings>,
+    members: JoinSet<Outcomes>,
     stop: CancellationToken,
 }
 
@@ -66,7 +67,7 @@ impl Group {
             deployment: Deployment::default(),
             instance: store::Instance::default(),
             dead_letter_sink: None,
-            goals: Goals::default(),
+            run_progress: RunProgress::default(),
             stop: self.stop.clone(),
         };
         let options = move |name: &str| Options {
@@ -204,6 +205,53 @@ async fn a_log_that_grows_while_it_is_asked_is_not_taken_for_one_that_was_cut_of
         let end = log.extents(&["orders"]).await.unwrap()[&TopicPartition::new("orders", 0)].end;
         let stands = live.positions().get(&TopicPartition::new("orders", 0)).copied();
         if end == 3 && stands == Some(3) && told.starts_with("ready") { Ok(()) } else { Err(told) }
+    })
+    .await;
+    instance.stop().await;
+}
+
+/// A log whose first subscription panics, which is a fault in the code of the feed that asks for it.
+struct Panicking {
+    log: MemorySource,
+    subscriptions: AtomicU32,
+}
+
+#[async_trait::async_trait]
+impl Source for Panicking {
+    async fn extents(&self, topics: &[&str]) -> Result<Extents, SourceError> {
+        self.log.extents(topics).await
+    }
+
+    async fn offsets_at(&self, topics: &[&str], at: Timestamp) -> Result<BTreeMap<TopicPartition, i64>, SourceError> {
+        self.log.offsets_at(topics, at).await
+    }
+
+    async fn subscribe(&self, group: &str, topics: &[&str]) -> Result<Box<dyn Subscription>, SourceError> {
+        assert!(self.subscriptions.fetch_add(1, Ordering::Relaxed) > 0, "a fault");
+        self.log.subscribe(group, topics).await
+    }
+}
+
+#[tokio::test]
+async fn a_panic_in_a_feed_halts_its_generation_until_an_operator_has_acted() {
+    let mut scene = Scene::on_sqlite().await;
+    scene.write(20);
+    let source = Panicking { log: scene.log.clone(), subscriptions: AtomicU32::new(0) };
+    let registry = readcast_core::Registry::new().register(Seen::first());
+    let instance = Instance::start(Arc::new(source), scene.store.clone(), "scene", registry, Policy::default());
+    eventually("health and the store say that the generation has halted", PATIENCE, async || {
+        let health = instance.verbose();
+        let recorded = scene.statuses().await.into_iter().find_map(|status| status.last_error).map(|error| error.text);
+        let has_panicked = |text: &str| text.contains("panicked");
+        let says = health.contains("halted") && has_panicked(&health) && recorded.as_deref().is_some_and(has_panicked);
+        if says { Ok(()) } else { Err(format!("{health}\n{recorded:?}")) }
+    })
+    .await;
+    scene.finished(scene.ask(&Command::AcceptLoss).await).await;
+    scene.projects_all(1).await;
+    eventually("it is ready", PATIENCE, async || {
+        let health = instance.verbose();
+        if health.starts_with("ready") { Ok(()) } else { Err(health) }
     })
     .await;
     instance.stop().await;

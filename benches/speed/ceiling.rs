@@ -154,7 +154,7 @@ fn planned(definition: &Definition, batches: &[&Batch], next_offsets: &BTreeMap<
         definition,
         policy: &record_policy,
         allowed: AllowedChanges::All,
-        condemned: &BTreeMap::new(),
+        known_poison: &BTreeMap::new(),
         parking: None,
         most_applied: usize::MAX,
         current: &current,

@@ -25,7 +25,7 @@ use crate::source::Source;
 use crate::source::file::{Appender, FileSource};
 use crate::store::sqlite::Sqlite;
 use crate::store::{Deployment, GenerationState};
-use crate::supervisor::{self, Endings, Goals, Options, Shared};
+use crate::supervisor::{self, Options, Outcomes, RunProgress, Shared};
 
 #[derive(clap::Args)]
 pub(super) struct Arguments {
@@ -57,7 +57,7 @@ pub(super) async fn run(context: Context, sample: Sample, arguments: Arguments) 
         deployment: Deployment { app: context.config.projector.app.clone(), ..Deployment::default() },
         instance: connect::instance(&context),
         dead_letter_sink: None,
-        goals: Goals::default(),
+        run_progress: RunProgress::default(),
         stop: CancellationToken::new(),
     };
     let log = Appender::open(&place.events(), sample.topic, PARTITIONS).map_err(Refusal::failed)?;
@@ -100,7 +100,7 @@ async fn work(
     log: Log,
     events: SampleEvents,
     pace: Pace,
-) -> Result<Endings, Refusal> {
+) -> Result<Outcomes, Refusal> {
     let live = Shared { stop: shared.stop.child_token(), ..shared.clone() };
     let writing = async {
         let written = generate::write(log, events, pace, shared.stop.clone()).await;
@@ -216,7 +216,7 @@ impl<'a> Screen<'a> {
     }
 
     /// A few rows of each table, and where to look next.
-    async fn conclude(&self, endings: &Endings, place: &DemoFolders) -> Result<(), Refusal> {
+    async fn conclude(&self, endings: &Outcomes, place: &DemoFolders) -> Result<(), Refusal> {
         for (name, ending) in endings {
             if let Err(failure) = ending {
                 eprintln!("readcast: {name} halted: {failure}. Next: {}", failure.disposition().1);

@@ -22,7 +22,7 @@ use crate::store::{
     Command, GenerationState, GenerationStatus, InstanceHeartbeat, Operation, OperationState, Store, StoreError,
     declaration_changes, has_running_instance,
 };
-use crate::supervisor::{self, Endings, Goals, Shared};
+use crate::supervisor::{self, Outcomes, RunProgress, Shared};
 
 /// How often whoever waits for another process makes sure that there still is one.
 const RECONSIDER_EVERY: Duration = Duration::from_secs(3);
@@ -132,7 +132,7 @@ impl<'a> Operator<'a> {
             deployment: connect::deployment(self.context)?,
             instance: connect::instance(self.context),
             dead_letter_sink: None,
-            goals: Goals::default(),
+            run_progress: RunProgress::default(),
             stop: CancellationToken::new(),
         };
         let registry = app.registry.only(&[self.projection.to_owned()]);
@@ -244,7 +244,7 @@ fn interrupted_at(projection: &str, id: i64) -> Refusal {
     ))
 }
 
-fn halted(endings: &Endings) -> Refusal {
+fn halted(endings: &Outcomes) -> Refusal {
     let failed = endings.iter().filter_map(|(name, ending)| Some((name, ending.as_ref().err()?)));
     let text = failed.map(|(name, failure)| format!("{name} halted: {failure}. Next: {}", failure.disposition().1));
     Refusal::Failed(text.collect::<Vec<_>>().join("; "))

@@ -16,7 +16,8 @@ use crate::admin;
 use crate::health::Health;
 use crate::metrics::Metrics;
 use crate::schemes::Access;
-use crate::supervisor::{self, Endings, Goals, Shared};
+
+use crate::supervisor::{self, Outcomes, RunProgress, Shared};
 
 #[derive(clap::Args)]
 pub(super) struct Arguments {
@@ -40,7 +41,7 @@ pub(super) async fn run(context: Context, arguments: Arguments) -> Result<ExitCo
         deployment: connect::deployment(&context)?,
         instance: connect::instance(&context),
         dead_letter_sink: connect::dead_letter_sink(&context)?,
-        goals: Goals::default(),
+        run_progress: RunProgress::default(),
         stop: CancellationToken::new(),
     };
     let mut aside = JoinSet::new();
@@ -49,7 +50,7 @@ pub(super) async fn run(context: Context, arguments: Arguments) -> Result<ExitCo
     if !arguments.until_end {
         serve_admin(&context, &shared, &mut aside).await?;
     }
-    let bars = arguments.until_end.then(|| aside.spawn(show_progress(shared.goals.clone())));
+    let bars = arguments.until_end.then(|| aside.spawn(show_progress(shared.run_progress.clone())));
     let options = |name: &str| connect::options(&context, name, arguments.until_end);
     let begun = Instant::now();
     let endings = supervisor::run(&registry, options, shared.clone(), context.config.projector.drain).await;
@@ -60,7 +61,7 @@ pub(super) async fn run(context: Context, arguments: Arguments) -> Result<ExitCo
     if let Some(bars) = bars {
         bars.abort();
     }
-    Ok(conclude(context.app.name, &endings, &shared.goals, begun.elapsed()))
+    Ok(conclude(context.app.name, &endings, &shared.run_progress, begun.elapsed()))
 }
 
 fn selected(registry: &Registry, only: &[String]) -> Result<Registry, Refusal> {
@@ -107,7 +108,7 @@ pub(super) async fn serve_admin(context: &Context, shared: &Shared, aside: &mut 
 }
 
 /// Bars on a terminal, a line now and then elsewhere.
-async fn show_progress(goals: Goals) {
+async fn show_progress(goals: RunProgress) {
     let bars = MultiProgress::new();
     let mut shown = std::collections::BTreeMap::<String, ProgressBar>::new();
     let on_terminal = std::io::stderr().is_terminal();
@@ -134,8 +135,8 @@ fn bar(name: String) -> ProgressBar {
 }
 
 /// Says how each projection ended, and turns that into an exit code.
-fn conclude(program: &str, endings: &Endings, goals: &Goals, took: Duration) -> ExitCode {
-    let goals = goals.snapshot();
+fn conclude(program: &str, endings: &Outcomes, progress: &RunProgress, took: Duration) -> ExitCode {
+    let goals = progress.snapshot();
     for (name, ending) in endings {
         match (ending, goals.get(name)) {
             (Err(failure), _) => {

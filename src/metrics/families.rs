@@ -1,4 +1,4 @@
-//! Which metrics there are: their names, their help and their labels.
+//! All metrics: their names, their help texts and their labels.
 
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
@@ -97,21 +97,25 @@ impl Families {
     pub(super) fn registry(&self) -> Registry {
         let mut registry = Registry::with_prefix("readcast");
         let build = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
-        registry.register("build", "Which readcast this is", build);
-        registry.register("records", "Records read, by what each ended as", self.records.clone());
+        registry.register("build", "The version of readcast", build);
+        registry.register("records", "Records read, by outcome", self.records.clone());
         registry.register("batches", "Transactions committed", self.batches.clone());
         registry.register("rows", "Rows created, changed or removed", self.rows.clone());
-        registry.register("missed_updates", "Updates that met no row", self.missed_updates.clone());
-        registry.register("retries", "Attempts made again after a failure that may pass", self.retries.clone());
-        registry.register("fenced", "Commits refused because another owner had taken over", self.fenced.clone());
-        registry.register_with_unit("commit", "Time that a commit took", Unit::Seconds, self.commit.clone());
+        registry.register("missed_updates", "Updates that found no row", self.missed_updates.clone());
+        registry.register("retries", "Retries after a failure that may pass", self.retries.clone());
+        registry.register(
+            "fenced",
+            "Commits refused because another instance had claimed the partitions",
+            self.fenced.clone(),
+        );
+        registry.register_with_unit("commit", "Duration of a commit", Unit::Seconds, self.commit.clone());
         registry.register("batch_records", "Records in a batch", self.batch_records.clone());
         registry.register(
             "lag_records",
             "Records between the checkpoint and the end of the log",
             self.lag_records.clone(),
         );
-        registry.register("partitions_owned", "Partitions that this process projects", self.partitions_owned.clone());
+        registry.register("partitions_owned", "Partitions that this process owns", self.partitions_owned.clone());
         registry.register_with_unit(
             "buffered",
             "Records read but not yet committed",
@@ -119,24 +123,28 @@ impl Families {
             self.buffered.clone(),
         );
         registry.register("sequence_gaps", "Events that were not the next of their key", self.sequence_gaps.clone());
-        registry.register("parked_keys", "Keys of which records are parked", self.parked_keys.clone());
-        registry.register("parked_records", "Records that are parked", self.parked_records.clone());
+        registry.register("parked_keys", "Keys with parked records", self.parked_keys.clone());
+        registry.register("parked_records", "Parked records", self.parked_records.clone());
         registry.register_with_unit(
             "oldest_parked_timestamp",
-            "When the oldest parked record was parked, since 1970; 0 when there is none",
+            "When the oldest parked record was parked, in seconds since 1970; 0 when there is none",
             Unit::Seconds,
             self.oldest_parked.clone(),
         );
         registry.register(
             "events_without_identity",
-            "Events projected without the identity by which a duplicate would be known",
+            "Events projected without the identity by which a duplicate is recognised",
             self.unidentified.clone(),
         );
         registry.register("notices", "Notices on the projection's generations, by kind", self.notices.clone());
-        registry.register("projection_state", "1 for the state that the projection is in, else 0", self.state.clone());
+        registry.register(
+            "projection_state",
+            "1 for the state of the projection, 0 for the others",
+            self.state.clone(),
+        );
         registry.register_with_unit(
             "oldest_snapshot",
-            "For how long a snapshot has kept the database from removing old versions of rows; 0 while none does",
+            "Age of the oldest snapshot, which keeps the database from removing old row versions; 0 when there is none",
             Unit::Seconds,
             self.oldest_snapshot.clone(),
         );

@@ -26,7 +26,7 @@ use crate::store::{
     row_stream,
 };
 use crate::text::counted;
-use crate::worker::tell_of_parked;
+use crate::worker::log_parked;
 
 /// How often progress is recorded, and the store asked whether the load is still wanted.
 const TICK: Duration = Duration::from_secs(1);
@@ -95,7 +95,7 @@ async fn try_to_load(
             let metrics = &step.reconciler.metrics;
             metrics.recorded(&tally);
             metrics.committed(begun.elapsed(), &Written { missed, ..written });
-            tell_of_parked(definition.name(), &commit);
+            log_parked(&step.reconciler.record_policy, &commit);
             note_unidentified(step.reconciler, status, tally.unidentified).await;
             LoadOutcome::Loaded
         }

@@ -1,15 +1,15 @@
-//! Where a plan shows which record it is at, so that one that the projection does not get done with is known.
+//! Which record a plan is at, so that a record that the projection does not finish is known.
 
 use std::sync::{Mutex, PoisonError};
 
 use readcast_core::{Position, TopicPartition};
 
-/// The record that a plan is at. Shared between who plans and who watches.
+/// The record that a plan is at. Shared between the thread that plans and the watchdog.
 #[derive(Debug, Default)]
 pub struct CurrentRecord(Mutex<Option<(TopicPartition, i64)>>);
 
 impl CurrentRecord {
-    /// The plan has come to this record.
+    /// The plan begins with this record.
     pub(super) fn set(&self, partition: &TopicPartition, offset: i64) {
         let mut at = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         match &mut *at {

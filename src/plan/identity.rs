@@ -1,11 +1,11 @@
-//! By what an event is known that a producer wrote twice.
+//! How an event is recognised that a producer wrote twice.
 
 use readcast_core::Envelope;
 
 use crate::source::Record;
 use crate::store::{LedgerEntry, Notice, NoticeKind};
 
-/// Where the identity of an event stands.
+/// Where the identity of an event is.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Identity {
     /// In its body: `event_id`.
@@ -17,17 +17,17 @@ pub enum Identity {
     Sequence(String),
 }
 
-/// What an event is beside those that were there before it.
+/// How an event compares with those before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum DuplicateClass {
     New,
-    /// It was there before.
+    /// The same event came before.
     Duplicate,
-    /// One with its id was there before, and had another content.
+    /// An event with its id and another content came before.
     Conflict,
     /// It is new, and not the next of its key.
     Gap,
-    /// It has no identity: nobody knows.
+    /// It has no identity, so this can't be known.
     Unknown,
 }
 
@@ -48,7 +48,7 @@ impl Identity {
         }
     }
 
-    /// What an operator must know when `count` events had no identity.
+    /// The notice to operators that `count` events had no identity.
     pub fn notice(&self, count: u64) -> Notice {
         let (what, cure) = match self {
             Identity::Body => ("their `event_id` is empty".to_owned(), "set it"),
@@ -59,15 +59,15 @@ impl Identity {
         };
         Notice {
             kind: NoticeKind::EventsWithoutIdentity,
-            text: format!("events without an identity are projected, and so are their duplicates: {what}"),
+            text: format!("events without an identity are projected, and so are duplicates of them: {what}"),
             next: format!(
-                "let their producer {cure}, or correct `duplicate_id`; this goes after a day without another"
+                "let the producer {cure}, or correct `duplicate_id`; this notice ends after a day without another such event"
             ),
             count,
         }
     }
 
-    /// Judges an event with this `content`, or number, given the `last` one of its id, or key.
+    /// Compares an event with this `content`, or number, with the `last` one of its id, or key.
     pub(super) fn classify_duplicate(&self, last: Option<u64>, content: u64) -> DuplicateClass {
         match (self, last) {
             (_, None) => DuplicateClass::New,
@@ -116,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn fault_34_an_id_stands_in_the_body_or_in_a_header() {
+    fn an_id_is_read_from_the_body_or_from_a_header() {
         let of = |id: &[u8]| Some(LedgerEntry::of_event(0, id, EVENT));
         let header = Identity::Header("id".into());
         assert_eq!(entry(&Identity::Body, &record(None, &[("id", b"h1")])), of(b"e1"));
@@ -132,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn fault_34_events_that_are_numbered_by_key_come_in_order_twice_or_with_a_gap() {
+    fn events_numbered_by_key_are_new_duplicates_or_behind_a_gap() {
         let sequence = Identity::Sequence("n".into());
         let numbered = Some(LedgerEntry::numbered(0, b"k", 7));
         assert_eq!(entry(&sequence, &record(Some(b"k"), &[("n", b" 7 ")])), numbered);

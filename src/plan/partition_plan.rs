@@ -1,4 +1,4 @@
-//! What a plan has come to in one partition.
+//! The part of a plan that concerns one partition.
 
 use std::collections::BTreeSet;
 
@@ -12,12 +12,12 @@ use crate::store::{Advance, DuplicateWindow, LedgerEntry, LedgerPage};
 
 pub(super) struct PartitionPlan<'a> {
     pub(super) advance: Advance,
-    pub(super) memory: &'a PartitionState,
-    /// Of the partition's topic.
+    pub(super) state: &'a PartitionState,
+    /// The decoder of the partition's topic.
     pub(super) decoder: &'a dyn Decoder,
     /// The sequences that this plan parks.
     parked: BTreeSet<SequenceId>,
-    /// The ids that this plan adds to the ledger, in order, and as far back as events are known.
+    /// The ids that this plan adds to the ledger, in order.
     entries: Vec<LedgerEntry>,
     seen: DuplicateWindow,
 }
@@ -26,7 +26,7 @@ impl<'a> PartitionPlan<'a> {
     pub(super) fn new(
         batch: &Batch,
         cursor: PartitionCursor,
-        memory: &'a PartitionState,
+        state: &'a PartitionState,
         decoder: &'a dyn Decoder,
     ) -> Self {
         let PartitionCursor { next_offset, owner_epoch, .. } = cursor;
@@ -35,16 +35,16 @@ impl<'a> PartitionPlan<'a> {
             from: next_offset,
             to: next_offset,
             owner_epoch,
-            parking_epoch: memory.parking_epoch,
+            parking_epoch: state.parking_epoch,
             leader_epoch: None,
         };
         Self {
             advance,
-            memory,
+            state,
             decoder,
             parked: BTreeSet::new(),
             entries: Vec::new(),
-            seen: DuplicateWindow::new(memory.window.offsets()),
+            seen: DuplicateWindow::new(state.window.offsets()),
         }
     }
 
@@ -52,8 +52,8 @@ impl<'a> PartitionPlan<'a> {
         &self.advance.partition
     }
 
-    /// Makes sure that nothing was lost before the batch.
-    pub(super) fn takes(&self, batch: &Batch) -> Result<(), OutOfStep> {
+    /// Makes sure that no record was lost before the batch.
+    pub(super) fn verify_continuity(&self, batch: &Batch) -> Result<(), OutOfStep> {
         let expected = self.advance.to;
         if batch.from <= expected {
             return Ok(());
@@ -61,8 +61,8 @@ impl<'a> PartitionPlan<'a> {
         Err(OutOfStep { partition: batch.partition.clone(), expected, found: batch.from })
     }
 
-    /// All records of the batch are behind us, but for those that are held.
-    pub(super) fn ends(&mut self, batch: &Batch, cursor: PartitionCursor) {
+    /// All records of the batch are planned, except those that are held.
+    pub(super) fn end_batch(&mut self, batch: &Batch, cursor: PartitionCursor) {
         let to = cursor.hold_at.map_or(batch.to, |hold| batch.to.min(hold));
         self.advance.to = self.advance.to.max(to);
         if self.advance.to == batch.to {
@@ -70,13 +70,13 @@ impl<'a> PartitionPlan<'a> {
         }
     }
 
-    /// Whether the record must wait for an earlier one of its key.
-    pub(super) fn waits(&self, record: &Record) -> bool {
-        if record.key.is_none() || (self.parked.is_empty() && self.memory.parked.is_empty()) {
+    /// Whether an earlier record of the same key is parked.
+    pub(super) fn is_behind_parked(&self, record: &Record) -> bool {
+        if record.key.is_none() || (self.parked.is_empty() && self.state.parked.is_empty()) {
             return false;
         }
         let sequence = SequenceId::of(record);
-        self.parked.contains(&sequence) || self.memory.parked.contains(&sequence)
+        self.parked.contains(&sequence) || self.state.parked.contains(&sequence)
     }
 
     pub(super) fn park(&mut self, record: &Record, cause: Option<PoisonCause>) -> DeadLetter {
@@ -85,14 +85,14 @@ impl<'a> PartitionPlan<'a> {
         DeadLetter { partition: self.partition().clone(), record: record.clone(), sequence, cause }
     }
 
-    /// Whether the event was there before. One that is new is from now on.
+    /// Compares the event with those before it, and adds it to them where it is new.
     pub(super) fn classify_duplicate(
         &mut self,
         identity: &Identity,
         record: &Record,
         event: &Envelope<'_>,
     ) -> DuplicateClass {
-        let window = &self.memory.window;
+        let window = &self.state.window;
         if window.offsets() == 0 {
             return DuplicateClass::New;
         }
@@ -107,12 +107,12 @@ impl<'a> PartitionPlan<'a> {
         class
     }
 
-    pub(super) fn moves(&self) -> bool {
+    pub(super) fn advances(&self) -> bool {
         self.advance.to > self.advance.from
     }
 
     pub(super) fn finish(self) -> (Advance, Option<LedgerPage>) {
-        let window = self.memory.window.offsets();
+        let window = self.state.window.offsets();
         let to = self.advance.to;
         let page =
             |entries| LedgerPage { partition: self.advance.partition.clone(), to, entries, forget_to: to - window };

@@ -1,4 +1,4 @@
-//! Parked records, tried again.
+//! Parked records, projected again.
 
 use readcast_core::{ChangeSet, TopicPartition};
 
@@ -6,19 +6,19 @@ use super::Rules;
 use crate::source::Record;
 use crate::store::{ParkedRecord, PoisonCause};
 
-/// What parked records become when they are tried again.
+/// What parked records become when they are projected again.
 #[derive(Debug, Default)]
 pub struct Replay {
-    /// What they change.
+    /// The changes that they make.
     pub changes: ChangeSet,
-    /// The offsets of those that wait no longer, in order.
+    /// The offsets of those that are projected, in order.
     pub settled: Vec<i64>,
-    /// The record behind them that can't be projected this time either, by its offset.
+    /// The record behind them that still can't be projected, by its offset.
     pub failed: Option<(i64, PoisonCause)>,
 }
 
-/// Projects the first records of a parked sequence in the order given, as far as that goes. Whoever tries again has
-/// decided: whether their ids were there before plays no part.
+/// Projects the first records of a parked sequence in the order given, up to the first that can't be projected. An operator
+/// has decided to retry them: whether their ids came before does not matter.
 pub fn replay(rules: Rules<'_>, partition: &TopicPartition, records: &[ParkedRecord]) -> Replay {
     let mut replay = Replay::default();
     for record in records {

@@ -25,7 +25,7 @@ use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 use readcast_core::{Timestamp, TopicPartition};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 
 pub use self::dead_letters::{HeaderFormat, KafkaDeadLetterTopic};
 use self::heartbeat::Heartbeat;
@@ -38,8 +38,10 @@ use super::{Assignment, Extents, Source, SourceError, SourceEvent, Start, Subscr
 
 /// The time limit of one request to the brokers.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
-/// The time limit for leaving the group. Closing a consumer can hang (librdkafka #4884).
+/// The time limit for leaving the group. Closing a consumer can hang (librdkafka #4884); then its session times out.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
+/// The same for all consumers that were dropped, at the end of a process whose drain was cut short.
+const LEAVE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// A client that is not a member of a group, for requests to the brokers.
 type Client = BaseConsumer<ToTracing>;
@@ -52,6 +54,8 @@ pub struct KafkaSource {
     buffer_bytes: usize,
     /// For requests to the brokers.
     client: Arc<CachedClient<Client>>,
+    /// The number of polling threads that run. Each is a member of a group.
+    members: watch::Sender<usize>,
 }
 
 impl KafkaSource {
@@ -59,7 +63,8 @@ impl KafkaSource {
     /// subscription buffers about `buffer_bytes` bytes of records at most, and librdkafka as much again.
     pub fn new(properties: impl Into<Properties>, topic_prefix: &str, buffer_bytes: usize) -> Self {
         let topics = TopicNames { prefix: topic_prefix.into() };
-        Self { properties: properties.into(), topics, buffer_bytes, client: Arc::default() }
+        let (client, members) = (Arc::default(), watch::Sender::default());
+        Self { properties: properties.into(), topics, buffer_bytes, client, members }
     }
 
     fn client(&self) -> Result<Arc<Client>, SourceError> {
@@ -171,8 +176,10 @@ impl Source for KafkaSource {
             heartbeat.clone(),
         );
         let thread = std::thread::Builder::new().name(format!("kafka {group}"));
+        let (span, membership) = (tracing::Span::current(), Membership::of(&self.members));
         let spawned = thread.spawn(move || {
-            poller.run();
+            span.in_scope(|| poller.run());
+            drop(membership);
             let _ = closed.send(());
         });
         spawned.map_err(|error| SourceError::Unavailable {
@@ -190,6 +197,32 @@ impl Source for KafkaSource {
             failed: None,
         }))
     }
+
+    async fn leave_groups(&self) {
+        let mut members = self.members.subscribe();
+        let left = members.wait_for(|count| *count == 0);
+        if tokio::time::timeout(LEAVE_TIMEOUT, left).await.is_err() {
+            tracing::warn!(
+                "a Kafka consumer did not leave its group in time: its partitions are free when its session times out"
+            );
+        }
+    }
+}
+
+/// Counts a member of a group for as long as it is one.
+struct Membership(watch::Sender<usize>);
+
+impl Membership {
+    fn of(members: &watch::Sender<usize>) -> Self {
+        members.send_modify(|count| *count += 1);
+        Self(members.clone())
+    }
+}
+
+impl Drop for Membership {
+    fn drop(&mut self) {
+        self.0.send_modify(|count| *count -= 1);
+    }
 }
 
 struct KafkaSubscription {
@@ -206,7 +239,9 @@ struct KafkaSubscription {
 }
 
 impl Drop for KafkaSubscription {
+    /// The polling thread ends, and with it the consumer, which leaves the group.
     fn drop(&mut self) {
+        self.consumer = None;
         self.budget.close();
     }
 }
@@ -265,7 +300,7 @@ impl Subscription for KafkaSubscription {
         self.budget.close();
         if tokio::time::timeout(CLOSE_TIMEOUT, &mut self.closing).await.is_err() {
             tracing::warn!(
-                "the Kafka consumer did not close within 5 s; the group reassigns its partitions after the session time-out"
+                "the Kafka consumer did not leave its group in time: its partitions are free when its session times out"
             );
         }
     }

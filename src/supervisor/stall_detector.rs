@@ -1,4 +1,5 @@
-//! What keeps a generation from going on although nothing fails: found out, told, and cured where that is safe.
+//! Finds what does not progress although nothing fails: a partition that delivers nothing, a thread that hangs, a commit
+//! that does not end. It decides whether a new run may cure that.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -7,27 +8,28 @@ use readcast_core::TopicPartition;
 use tokio::time::Instant;
 
 use crate::error::Failure;
+use crate::retry::in_words;
 
 /// How long the thread that polls the log may give no sign of life.
-const LONGEST_PAUSE_OF_THE_POLLER: Duration = Duration::from_secs(60);
-/// How long a commit may take before it is told of.
+const POLLER_TIMEOUT: Duration = Duration::from_secs(60);
+/// How long a commit may take before it is reported.
 const SLOW_COMMIT: Duration = Duration::from_secs(10);
-/// How long before it is given up: longer than the server lets a statement take, so that this is for connections that
-/// are dead without a word.
-const LONGEST_COMMIT: Duration = Duration::from_secs(180);
+/// How long a commit may take before it is aborted: longer than the server lets a statement take, so that this is for
+/// connections that are dead without a sign.
+const COMMIT_TIMEOUT: Duration = Duration::from_secs(180);
 
-/// What a partition delivers, at one look.
+/// Where a partition stands at one moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct PartitionSample {
-    /// Up to here its records have come out of the log.
+    /// The end of what the log has delivered.
     pub(super) delivered: i64,
-    /// Up to here they are in the database.
+    /// The end of what is committed.
     pub(super) next_offset: i64,
-    /// Where the log ends.
+    /// The end of the log.
     pub(super) end: i64,
 }
 
-/// Watches one generation, from run to run.
+/// Watches the partitions of one generation, from run to run.
 #[derive(Debug)]
 pub(super) struct StallDetector {
     /// How long a partition may deliver nothing of what there is.
@@ -37,87 +39,96 @@ pub(super) struct StallDetector {
 
 #[derive(Debug)]
 struct WatchedPartition {
-    seen: PartitionSample,
-    since: Instant,
+    last: PartitionSample,
+    /// Since when it delivers nothing.
+    silent_since: Instant,
     /// The end of the log when its client last said that there is no more: markers of transactions are no records.
-    all_until: i64,
-    /// Where it stood when it was last cured. Whatever is the matter there, a cure does not help.
-    cured_at: Option<i64>,
+    complete_until: i64,
+    /// Where it stood when a new run was started for it. That does not help a second time at the same place.
+    restarted_at: Option<i64>,
 }
 
 impl StallDetector {
+    /// `patience` is how long a partition may deliver nothing of what there is.
     pub(super) fn new(patience: Duration) -> Self {
         Self { patience, partitions: BTreeMap::new() }
     }
 
-    /// A new run begins: whatever was silent has its time again.
+    /// A new run begins: every partition has its whole patience again.
     pub(super) fn begin(&mut self, now: Instant) {
-        self.partitions.values_mut().for_each(|silence| silence.since = now);
+        self.partitions.values_mut().for_each(|partition| partition.silent_since = now);
     }
 
-    /// The client has said that it has delivered everything up to the end.
+    /// The log's client has delivered everything up to the end.
     pub(super) fn at_end(&mut self, partition: &TopicPartition) {
-        if let Some(silence) = self.partitions.get_mut(partition) {
-            silence.all_until = silence.all_until.max(silence.seen.end);
+        if let Some(watched) = self.partitions.get_mut(partition) {
+            watched.complete_until = watched.complete_until.max(watched.last.end);
         }
     }
 
-    /// Looks at a partition. What is wrong with it, in words, if a cure has not helped.
+    /// Compares a partition with its last sample. Returns what is wrong with it, in words, if a new run has not helped.
     ///
     /// # Errors
-    /// When it delivers nothing of what there is: to begin anew may cure it, once.
+    /// [`Failure::Stalled`] when it delivers nothing of what there is: a new run may cure that, once.
     pub(super) fn look(
         &mut self,
         partition: &TopicPartition,
-        sight: PartitionSample,
+        sample: PartitionSample,
         now: Instant,
     ) -> Result<Option<String>, Failure> {
-        let silence = self.partitions.entry(partition.clone()).or_insert_with(|| WatchedPartition {
-            seen: sight,
-            since: now,
-            all_until: i64::MIN,
-            cured_at: None,
+        let watched = self.partitions.entry(partition.clone()).or_insert_with(|| WatchedPartition {
+            last: sample,
+            silent_since: now,
+            complete_until: i64::MIN,
+            restarted_at: None,
         });
-        let moves = sight.delivered != silence.seen.delivered;
-        let waits_for_us = sight.delivered > sight.next_offset;
-        let has_more = sight.end > sight.delivered.max(silence.all_until);
-        if moves || waits_for_us || !has_more {
-            silence.since = now;
+        let moves = sample.delivered != watched.last.delivered;
+        let waits_for_commits = sample.delivered > sample.next_offset;
+        let has_more = sample.end > sample.delivered.max(watched.complete_until);
+        if moves || waits_for_commits || !has_more {
+            watched.silent_since = now;
         }
-        silence.seen = sight;
-        let silent = now.saturating_duration_since(silence.since);
+        watched.last = sample;
+        let silent = now.saturating_duration_since(watched.silent_since);
         if silent < self.patience {
             return Ok(None);
         }
         let text = format!(
-            "{partition} has delivered nothing for {} seconds, and ends {} offsets further",
-            silent.as_secs(),
-            sight.end - sight.delivered
+            "{partition} has delivered nothing for {}, and the log ends {} offsets further",
+            whole_seconds(silent),
+            sample.end - sample.delivered
         );
-        if silence.cured_at == Some(sight.delivered) {
-            return Ok(Some(format!("{text}: a transaction of a producer may be open there")));
+        if watched.restarted_at == Some(sample.delivered) {
+            return Ok(Some(format!("{text}: a producer may have an open transaction there")));
         }
-        silence.cured_at = Some(sight.delivered);
+        watched.restarted_at = Some(sample.delivered);
         Err(Failure::Stalled(text))
     }
 }
 
-/// Whether the thread that polls still turns, given how long ago it gave a sign of life.
-pub(super) fn poller(silent: Duration) -> Result<(), Failure> {
-    if silent <= LONGEST_PAUSE_OF_THE_POLLER {
-        return Ok(());
-    }
-    Err(Failure::Stalled(format!("the thread that polls the log has been silent for {} seconds", silent.as_secs())))
-}
-
-/// What is to be said of a lane that has been at one thing for so long.
+/// Checks the thread that polls the log, which gave its last sign of life this long ago.
 ///
 /// # Errors
-/// When nothing will come of it any more.
-pub(super) fn lane(number: usize, at: Option<(String, Duration)>) -> Result<Option<String>, Failure> {
-    let Some((what, elapsed)) = at.filter(|(_, elapsed)| *elapsed > SLOW_COMMIT) else { return Ok(None) };
-    let text = format!("lane {number} has been {what} for {} seconds", elapsed.as_secs());
-    if elapsed > LONGEST_COMMIT { Err(Failure::Stalled(text)) } else { Ok(Some(text)) }
+/// When that is too long.
+pub(super) fn poller(silent: Duration) -> Result<(), Failure> {
+    if silent <= POLLER_TIMEOUT {
+        return Ok(());
+    }
+    Err(Failure::Stalled(format!("the thread that polls the log has been silent for {}", whole_seconds(silent))))
+}
+
+/// Checks a lane, which has done this for so long. Returns a sentence when that is long.
+///
+/// # Errors
+/// When it will not end.
+pub(super) fn lane(number: usize, activity: Option<(String, Duration)>) -> Result<Option<String>, Failure> {
+    let Some((what, elapsed)) = activity.filter(|(_, elapsed)| *elapsed > SLOW_COMMIT) else { return Ok(None) };
+    let text = format!("lane {number} has been {what} for {}", whole_seconds(elapsed));
+    if elapsed > COMMIT_TIMEOUT { Err(Failure::Stalled(text)) } else { Ok(Some(text)) }
+}
+
+fn whole_seconds(duration: Duration) -> String {
+    in_words(Duration::from_secs(duration.as_secs()))
 }
 
 #[cfg(test)]
@@ -130,11 +141,11 @@ mod tests {
         TopicPartition::new("orders", 3)
     }
 
-    fn sight(delivered: i64, next_offset: i64, end: i64) -> PartitionSample {
+    fn sample(delivered: i64, next_offset: i64, end: i64) -> PartitionSample {
         PartitionSample { delivered, next_offset, end }
     }
 
-    /// A watch of one partition, looked at so many seconds after its beginning.
+    /// A detector of one partition, sampled so many seconds after its beginning.
     struct Watched(StallDetector, Instant);
 
     impl Watched {
@@ -142,49 +153,49 @@ mod tests {
             Self(StallDetector::new(PATIENCE), Instant::now())
         }
 
-        fn look(&mut self, seconds: u64, sight: PartitionSample) -> Result<Option<String>, Failure> {
-            self.0.look(&orders(), sight, self.1 + Duration::from_secs(seconds))
+        fn look(&mut self, seconds: u64, sample: PartitionSample) -> Result<Option<String>, Failure> {
+            self.0.look(&orders(), sample, self.1 + Duration::from_secs(seconds))
         }
     }
 
     #[test]
-    fn fault_26_a_partition_that_delivers_nothing_of_what_there_is_is_cured_once_and_then_told_of() {
+    fn a_partition_that_delivers_nothing_of_what_there_is_causes_one_new_run_and_then_a_report() {
         let mut stall_detector = Watched::new();
-        assert_eq!(stall_detector.look(0, sight(5, 5, 9)), Ok(None));
-        assert_eq!(stall_detector.look(30, sight(6, 6, 9)), Ok(None), "it moves");
-        let stalled = stall_detector.look(90, sight(6, 6, 9)).unwrap_err();
+        assert_eq!(stall_detector.look(0, sample(5, 5, 9)), Ok(None));
+        assert_eq!(stall_detector.look(30, sample(6, 6, 9)), Ok(None), "it moves");
+        let stalled = stall_detector.look(90, sample(6, 6, 9)).unwrap_err();
         assert_eq!(
             stalled.to_string(),
-            "stalled: orders/3 has delivered nothing for 60 seconds, and ends 3 offsets further"
+            "stalled: orders/3 has delivered nothing for 60 s, and the log ends 3 offsets further"
         );
         stall_detector.0.begin(stall_detector.1 + Duration::from_secs(100));
-        assert_eq!(stall_detector.look(100, sight(6, 6, 9)), Ok(None), "it has its time again");
-        let told = stall_detector.look(161, sight(6, 6, 9)).unwrap().unwrap();
-        assert!(told.contains("a transaction of a producer may be open"), "{told}");
-        assert_eq!(stall_detector.look(162, sight(9, 9, 9)), Ok(None), "it is over");
+        assert_eq!(stall_detector.look(100, sample(6, 6, 9)), Ok(None), "it has its whole patience again");
+        let report = stall_detector.look(161, sample(6, 6, 9)).unwrap().unwrap();
+        assert!(report.contains("a producer may have an open transaction"), "{report}");
+        assert_eq!(stall_detector.look(162, sample(9, 9, 9)), Ok(None), "it is over");
     }
 
     #[test]
-    fn a_partition_that_waits_for_us_or_has_no_more_is_not_silent() {
+    fn a_partition_that_waits_for_commits_or_has_no_more_is_not_silent() {
         let mut stall_detector = Watched::new();
-        for (seconds, quiet) in [(0, sight(5, 3, 9)), (1_000, sight(9, 9, 9))] {
+        for (seconds, quiet) in [(0, sample(5, 3, 9)), (1_000, sample(9, 9, 9))] {
             assert_eq!(stall_detector.look(seconds, quiet), Ok(None));
             assert_eq!(stall_detector.look(seconds + 500, quiet), Ok(None), "{quiet:?}");
         }
         // A marker at the end of the log is no record: the client says that there is no more.
-        assert_eq!(stall_detector.look(1_501, sight(9, 9, 10)), Ok(None));
+        assert_eq!(stall_detector.look(1_501, sample(9, 9, 10)), Ok(None));
         stall_detector.0.at_end(&orders());
-        assert_eq!(stall_detector.look(3_000, sight(9, 9, 10)), Ok(None));
-        assert_eq!(stall_detector.look(3_001, sight(9, 9, 11)), Ok(None), "there is more since");
-        assert!(stall_detector.look(3_100, sight(9, 9, 11)).is_err());
+        assert_eq!(stall_detector.look(3_000, sample(9, 9, 10)), Ok(None));
+        assert_eq!(stall_detector.look(3_001, sample(9, 9, 11)), Ok(None), "there is more since then");
+        assert!(stall_detector.look(3_100, sample(9, 9, 11)).is_err());
     }
 
     #[test]
-    fn a_slow_commit_is_told_of_and_one_that_never_ends_is_given_up() {
+    fn a_slow_commit_is_reported_and_one_that_never_ends_is_aborted() {
         let at = |seconds| Some(("committing 5 records".to_owned(), Duration::from_secs(seconds)));
         assert_eq!(lane(1, None), Ok(None));
         assert_eq!(lane(1, at(9)), Ok(None));
-        assert_eq!(lane(1, at(31)), Ok(Some("lane 1 has been committing 5 records for 31 seconds".into())));
+        assert_eq!(lane(1, at(31)), Ok(Some("lane 1 has been committing 5 records for 31 s".into())));
         assert!(lane(1, at(181)).is_err());
         assert!(poller(Duration::from_secs(59)).is_ok() && poller(Duration::from_secs(61)).is_err());
     }

@@ -1,11 +1,11 @@
-//! What a lane is at, for whoever watches it.
+//! What a lane does at this moment, for its supervisor.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// What a lane is at, and since when. Clones share it.
+/// What a lane does, and since when. Clones share it.
 #[derive(Clone, Debug, Default)]
 pub struct LaneActivity(Arc<Mutex<Option<(String, Instant)>>>);
 
@@ -18,13 +18,13 @@ impl LaneActivity {
         done
     }
 
-    /// What the lane is at, and for how long.
+    /// What the lane does, and for how long; `None` while it waits for records.
     pub fn now(&self) -> Option<(String, Duration)> {
-        let at = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        at.as_ref().map(|(what, since)| (what.clone(), since.elapsed()))
+        let activity = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        activity.as_ref().map(|(what, since)| (what.clone(), since.elapsed()))
     }
 
-    fn set(&self, at: Option<(String, Instant)>) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = at;
+    fn set(&self, activity: Option<(String, Instant)>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = activity;
     }
 }

@@ -1,7 +1,7 @@
 //! The search for the record whose rows the database refuses.
 
-/// Halves the records that are tried together until the one that is refused stands alone: for n records that is about
-/// log2(n) transactions, each of which brings the lane forward or halves what is left to search.
+/// Halves the records that are tried together until the refused one stands alone: about log2(n) transactions for n
+/// records. Each of them commits records or halves those that are left to search.
 #[derive(Debug, Default)]
 pub(super) struct Bisection {
     /// The refused record is among the next so many that are applied.
@@ -14,13 +14,13 @@ impl Bisection {
         self.among.map_or(usize::MAX, |among| usize::try_from(among.div_ceil(2)).unwrap_or(usize::MAX))
     }
 
-    /// So many were tried together and refused. Whether that was one alone.
+    /// So many were tried together and refused. Returns whether that was a single record.
     pub(super) fn refused(&mut self, applied: u64) -> bool {
         self.among = (applied > 1).then_some(applied);
         applied == 1
     }
 
-    /// So many are behind us.
+    /// So many are committed.
     pub(super) fn passed(&mut self, applied: u64) {
         self.among = self.among.map(|among| among.saturating_sub(applied)).filter(|among| *among > 0);
     }
@@ -32,14 +32,14 @@ mod tests {
 
     /// How many transactions are tried until `bad` of `records` stands alone and the others are applied.
     fn tries(records: u64, bad: u64) -> u64 {
-        let (mut bisection, mut next, mut tries, mut condemned) = (Bisection::default(), 0, 0, false);
+        let (mut bisection, mut next, mut tries, mut found) = (Bisection::default(), 0, 0, false);
         while next < records {
             let most = bisection.most() as u64;
             let end = (next.saturating_add(most)).min(records);
             tries += 1;
-            if !condemned && (next..end).contains(&bad) {
-                condemned = bisection.refused(end - next);
-                assert!(!condemned || next == bad, "{next} was condemned for {bad}");
+            if !found && (next..end).contains(&bad) {
+                found = bisection.refused(end - next);
+                assert!(!found || next == bad, "{next} was found instead of {bad}");
             } else {
                 bisection.passed(end - next);
                 next = end;

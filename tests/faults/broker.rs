@@ -55,7 +55,7 @@ async fn fault_22_a_line_that_is_dead_at_the_start_or_slow_to_a_byte_a_second_is
     let by_line = line.bootstrap();
     let envs = [("READCAST_KAFKA_BOOTSTRAP_SERVERS", by_line.as_str()), SMALL, IMPATIENT[0], IMPATIENT[1]];
     let mut instance = shop.start(&["run"], &envs);
-    instance.wait_for_line(|line| line.contains("starting again")).await;
+    instance.wait_for_line(|line| line.contains("feed failed")).await;
     assert!(instance.get("/readyz").await.starts_with("HTTP/1.1 503"));
     assert_eq!(shop.progress().await, 0);
     line.becomes(Quality::Good);

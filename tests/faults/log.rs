@@ -105,7 +105,7 @@ async fn fault_17_committed_transactions_alone_are_projected_and_nothing_passes_
     assert_same(&shop.tables().await, &expected(1_000));
     assert_eq!(lag(&shop).await, 0);
     let mut follower = shop.start(&["run"], &[]);
-    follower.wait_for_line(|line| line.contains("took over")).await;
+    follower.wait_for_line(|line| line.contains("partition claimed")).await;
     // Another producer of its id: that is how one that starts again ends what it left open.
     drop(shop.kafka.transactions(&shop.group("hanging"), NEVER));
     shows(&shop, 2_000).await;
@@ -186,7 +186,7 @@ async fn fault_18_holes_of_compaction_and_partitions_that_are_empty_again_are_no
 
     // The same where a checkpoint stands before the hole.
     let mut stopped = shop.start(&["run"], &[]);
-    stopped.wait_for_line(|line| line.contains("took over")).await;
+    stopped.wait_for_line(|line| line.contains("partition claimed")).await;
     stopped.stop();
     shop.kafka.produce(&shop.topic(), mixed(1_000, 2_000));
     has_holes(&shop).await;

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::{SMALL, slow_database};
+use super::{SMALL, cut_connections, slow_database};
 use crate::shop::{KafkaShop, PROJECTIONS, events};
 use crate::support::eventually::{PATIENCE, eventually};
 use crate::support::process::Readcast;
@@ -10,7 +10,7 @@ use crate::support::process::Readcast;
 /// The line of an instance that finds out that it has lost its partitions, in either of two ways: its commit is fenced, or
 /// the group tells it first.
 fn has_lost(line: &str) -> bool {
-    line.contains("fenced") || line.contains("took partitions from us")
+    line.contains("fenced") || line.contains("partitions revoked")
 }
 
 /// An instance in the middle of its work, with records in its hands.
@@ -19,7 +19,7 @@ async fn in_mid_work(shop: &KafkaShop, envs: &[(&str, &str)]) -> Readcast {
     let mut all = vec![SMALL];
     all.extend(envs);
     let mut instance = shop.start(&["run"], &all);
-    instance.wait_for_line(|line| line.contains("took over")).await;
+    instance.wait_for_line(|line| line.contains("partition claimed")).await;
     shop.reaches(before + 500).await;
     instance
 }
@@ -27,7 +27,7 @@ async fn in_mid_work(shop: &KafkaShop, envs: &[(&str, &str)]) -> Readcast {
 /// Waits until an instance that is started beside one that does not answer has had all partitions of all projections.
 async fn takes_everything_over(heir: &Readcast, partitions: usize) {
     eventually("the heir has taken everything over", PATIENCE, async || {
-        let taken = heir.stderr().matches("took over").count();
+        let taken = heir.stderr().matches("partition claimed").count();
         if taken >= PROJECTIONS.len() * partitions { Ok(()) } else { Err(taken) }
     })
     .await;
@@ -99,7 +99,7 @@ async fn fault_21_a_process_that_does_not_poll_for_too_long_loses_its_partitions
             // It takes part in the rebalance that the peer causes, and stops in the middle of it.
             let mark = first.mark();
             peer = shop.start(&["run"], &INTERVAL);
-            first.wait_for_line_after(mark, |line| line.contains("took partitions from us")).await;
+            first.wait_for_line_after(mark, |line| line.contains("partitions revoked")).await;
             first.stop();
         } else {
             first.stop();
@@ -110,7 +110,7 @@ async fn fault_21_a_process_that_does_not_poll_for_too_long_loses_its_partitions
         let mark = first.mark();
         first.cont();
         // It comes back as a member, and works on.
-        first.wait_for_line_after(mark, |line| line.contains("took over")).await;
+        first.wait_for_line_after(mark, |line| line.contains("partition claimed")).await;
         shop.produce(events(2 * COUNT).skip(COUNT));
         shop.catches_up().await;
         peer.ends_well().await;
@@ -132,14 +132,14 @@ async fn fault_25_a_shutdown_during_a_rebalance_ends_before_its_deadline() {
         slow_database(&shop, Duration::from_millis(100)).await;
         let mut leaving = in_mid_work(&shop, &envs).await;
         let mut peer = shop.start(&["run"], &envs);
-        peer.wait_for_line(|line| line.contains("took over")).await;
+        peer.wait_for_line(|line| line.contains("partition claimed")).await;
         if !peer_answers {
             peer.stop();
         }
         let mark = leaving.mark();
         let mut joining = shop.start(&["run"], &envs);
         if peer_answers {
-            leaving.wait_for_line_after(mark, |line| line.contains("took partitions from us")).await;
+            leaving.wait_for_line_after(mark, |line| line.contains("partitions revoked")).await;
         } else {
             for projection in PROJECTIONS {
                 shop.kafka.group_is(&shop.group(projection), "PreparingRebalance").await;
@@ -160,4 +160,64 @@ async fn fault_25_a_shutdown_during_a_rebalance_ends_before_its_deadline() {
         joining.ends_well().await;
         shop.assert_invariants(COUNT).await;
     }
+}
+
+#[tokio::test]
+async fn a_drain_that_is_cut_short_leaves_the_group_so_that_the_next_process_gets_the_partitions_at_once() {
+    const SESSION: Duration = Duration::from_secs(45);
+    const COUNT: usize = 20_000;
+    const PARTITIONS: usize = 2;
+    let envs = [("READCAST_DRAIN_SECONDS", "0"), ("READCAST_KAFKA_SESSION_TIMEOUT_MS", "45000"), SMALL];
+    let shop = KafkaShop::journalled(PARTITIONS).await;
+    shop.produce(events(COUNT));
+    let mut first = in_mid_work(&shop, &envs).await;
+    slow_database(&shop, 2 * SESSION).await;
+    eventually("every projection is in a commit that does not end", PATIENCE, async || {
+        let asleep =
+            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event = 'PgSleep'";
+        let asleep: usize = shop.database.value(asleep).await.parse().unwrap();
+        if asleep >= PROJECTIONS.len() { Ok(()) } else { Err(asleep) }
+    })
+    .await;
+    first.terminate();
+    first.wait().await;
+    assert!(first.stderr().contains("did not drain"), "{}", first.stderr());
+    let ended = Instant::now();
+    cut_connections(&shop).await;
+    slow_database(&shop, Duration::ZERO).await;
+    let mut next = shop.start(&["run"], &envs);
+    takes_everything_over(&next, PARTITIONS).await;
+    let took = ended.elapsed();
+    println!("the next process had the partitions {took:.1?} after the first one ended");
+    assert!(took < SESSION / 2, "it took {took:?}");
+    shop.catches_up().await;
+    next.ends_well().await;
+    shop.assert_invariants(COUNT).await;
+}
+
+#[tokio::test]
+async fn a_member_that_waits_for_its_group_says_so_in_log_and_health() {
+    let envs = [("READCAST_KAFKA_SESSION_TIMEOUT_MS", "25000"), SMALL];
+    let shop = KafkaShop::journalled(1).await;
+    shop.produce(events(2_000));
+    let mut first = in_mid_work(&shop, &envs).await;
+    first.kill9();
+    let mut next = shop.start(&["run"], &envs);
+    let group = shop.group("order_summary");
+    next.wait_for_line(|line| line.contains("waiting for the consumer group") && line.contains(&group)).await;
+    eventually("health says that it waits, and is ready", PATIENCE, async || {
+        let health = next.get("/readyz?verbose").await;
+        let says = health.starts_with("HTTP/1.1 200") && health.contains("order_summary: waiting since");
+        if says { Ok(()) } else { Err(health) }
+    })
+    .await;
+    takes_everything_over(&next, 1).await;
+    shop.catches_up().await;
+    eventually("health says that it runs", PATIENCE, async || {
+        let health = next.get("/readyz?verbose").await;
+        if health.contains("waiting since") { Err(health) } else { Ok(()) }
+    })
+    .await;
+    next.ends_well().await;
+    shop.assert_invariants(2_000).await;
 }

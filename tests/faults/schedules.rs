@@ -206,7 +206,7 @@ impl Scene {
 
     fn count_recoveries(&mut self, instance: &Readcast) {
         let log = instance.stderr();
-        for sign in ["took over", "trying again", "starting again", "fenced"] {
+        for sign in ["partition claimed", "transaction failed", "feed failed", "fenced"] {
             *self.recoveries.entry(sign).or_default() += log.matches(sign).count();
         }
     }

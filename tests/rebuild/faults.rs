@@ -148,7 +148,7 @@ async fn fault_28_a_crash_at_any_step_of_a_rebuild_and_its_swap_leaves_one_gener
     ];
     for step in steps {
         let mut doomed = deployment.start(&[("READCAST_FAILPOINT", step)]);
-        doomed.wait_for_line(|line| line.contains("took over")).await;
+        doomed.wait_for_line(|line| line.contains("partition claimed")).await;
         let before = deployment.live().await;
         let mut asking = deployment.shop.start(&["rebuild", NAME], &[]);
         assert!(asking.wait().await.success(), "{}", asking.stderr());
@@ -286,7 +286,7 @@ async fn fault_31_a_writer_of_the_old_generation_that_wakes_after_the_swap_leave
     let mut deployment = Deployment::new(2).await;
     deployment.produce(2_000);
     let mut zombie = deployment.start(&[("READCAST_BATCH_RECORDS", "50")]);
-    zombie.wait_for_line(|line| line.contains("took over")).await;
+    zombie.wait_for_line(|line| line.contains("partition claimed")).await;
     deployment.produce(20_000);
     eventually("it is in the middle of its work", PATIENCE, async || {
         let progress = deployment.shop.progress().await;
@@ -299,7 +299,7 @@ async fn fault_31_a_writer_of_the_old_generation_that_wakes_after_the_swap_leave
     deployment.succeeds(&["rebuild", NAME, "--wait"]).await;
     let rows = deployment.physical(2).await;
     zombie.cont();
-    zombie.wait_for_line(|line| line.contains("fenced") || line.contains("took partitions from us")).await;
+    zombie.wait_for_line(|line| line.contains("fenced") || line.contains("partitions revoked")).await;
     deployment.is_current(1).await;
     deployment.is_current(2).await;
     assert_eq!(deployment.physical(2).await, rows);

@@ -11,7 +11,8 @@ use readcast::internals::plan::RecordPolicy;
 use readcast::internals::source::memory::MemorySource;
 use readcast::internals::store::postgres::Postgres;
 use readcast::internals::store::sqlite::Sqlite;
-use readcast::internals::supervisor::{self, Endings, Goals, Options, Shared};
+
+use readcast::internals::supervisor::{self, Options, Outcomes, RunProgress, Shared};
 use readcast::internals::worker::Limits;
 use readcast::source::Source;
 use readcast::store::{
@@ -114,7 +115,7 @@ pub(crate) struct Instance {
     pub(crate) health: Health,
     pub(crate) metrics: Metrics,
     stop: CancellationToken,
-    running: JoinHandle<Endings>,
+    running: JoinHandle<Outcomes>,
 }
 
 impl Instance {
@@ -143,7 +144,7 @@ impl Instance {
         let names: Vec<String> = registry.definitions().iter().map(|definition| definition.name().to_owned()).collect();
         let health = Health::new(&metrics, names.iter().map(String::as_str));
         let stop = CancellationToken::new();
-        let goals = Goals::default();
+        let run_progress = RunProgress::default();
         let shared = Shared {
             source,
             store,
@@ -152,7 +153,7 @@ impl Instance {
             instance: store::Instance::default(),
             dead_letter_sink: None,
             metrics: metrics.clone(),
-            goals,
+            run_progress,
             stop: stop.clone(),
         };
         let group = group.to_owned();
@@ -173,7 +174,7 @@ impl Instance {
     }
 
     /// SIGTERM.
-    pub(crate) async fn stop(self) -> Endings {
+    pub(crate) async fn stop(self) -> Outcomes {
         self.stop.cancel();
         self.running.await.unwrap()
     }

@@ -8,7 +8,8 @@ use readcast::internals::config::Config;
 use readcast::internals::health::Health;
 use readcast::internals::metrics::Metrics;
 use readcast::internals::operations::Policy;
-use readcast::internals::supervisor::{self, Endings, Goals, Options, Shared};
+
+use readcast::internals::supervisor::{self, Options, Outcomes, RunProgress, Shared};
 use readcast::internals::worker::Limits;
 use readcast::source::Source;
 use readcast::store::{Command, Deployment, Instance, OperationState, Rebuild, Store};
@@ -43,10 +44,10 @@ impl Projector {
             tokio::select! {
                 endings = &mut running => {
                     all_well(endings);
-                    seen.look(&shared.goals);
+                    seen.look(&shared.run_progress);
                     return seen.done.expect("it ended with everything committed");
                 }
-                _ = look.tick() => seen.look(&shared.goals),
+                _ = look.tick() => seen.look(&shared.run_progress),
             }
         }
     }
@@ -88,7 +89,7 @@ impl Projector {
         }
     }
 
-    async fn run(&self, until_end: bool, shared: Shared) -> Endings {
+    async fn run(&self, until_end: bool, shared: Shared) -> Outcomes {
         let app = unique("speed");
         let options = |name: &str| self.options(&app, name, until_end);
         supervisor::run(&self.registry, options, shared, self.config.projector.drain).await
@@ -105,7 +106,7 @@ impl Projector {
             deployment: Deployment::default(),
             instance: Instance::default(),
             dead_letter_sink: None,
-            goals: Goals::default(),
+            run_progress: RunProgress::default(),
             stop: self.stop.clone(),
         }
     }
@@ -126,7 +127,7 @@ impl Projector {
     }
 }
 
-fn all_well(endings: Endings) {
+fn all_well(endings: Outcomes) {
     for (name, ending) in endings {
         ending.unwrap_or_else(|failure| panic!("{name} halted: {failure}"));
     }
@@ -147,7 +148,7 @@ impl Seen {
         Self { projections, begun, kept: begun, progress: Vec::new(), done: None }
     }
 
-    fn look(&mut self, goals: &Goals) {
+    fn look(&mut self, goals: &RunProgress) {
         let goals = goals.snapshot();
         if self.done.is_some() || goals.len() < self.projections {
             return;

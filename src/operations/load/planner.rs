@@ -15,7 +15,7 @@ use crate::store::{
     Advance, Commit, DeadLetter, LedgerPage, ParkingLimits, PartitionState, RecordedCheckpoint, StoreError,
 };
 use crate::text::counted;
-use crate::worker::{Task, Unending};
+use crate::worker::{Task, WatchdogError};
 
 /// Decodes and projects the records of some partitions, in the order of the log.
 pub(super) struct Planner {
@@ -83,15 +83,15 @@ impl Planner {
             definition: self.definition.clone(),
             policy: self.record_policy.clone(),
             allowed: AllowedChanges::All,
-            condemned: Arc::default(),
+            known_poison: Arc::default(),
             parking: (limits.records > 0).then_some(limits),
             most_applied: usize::MAX,
             batches: batches.into_iter().filter_map(known).collect(),
         };
         match task.run().await {
             Ok(plan) => Ok(plan?),
-            Err(Unending::Stuck(position, cause)) => Err(Poison { position, cause }.into()),
-            Err(Unending::Panicked(text)) => Err(Failure::Panicked(text)),
+            Err(WatchdogError::Hung(position, cause)) => Err(Poison { position, cause, correlation_id: None }.into()),
+            Err(WatchdogError::Panicked(text)) => Err(Failure::Panicked(text)),
         }
     }
 

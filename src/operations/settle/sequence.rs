@@ -14,7 +14,7 @@ use crate::store::{
     Amendment, ParkedIn, ParkedRecord, ParkedSequence, PoisonCause, PoisonClass, SettleAction, Settlement, StoreError,
     WaitingRecords, Writer,
 };
-use crate::worker::{Unending, watched};
+use crate::worker::{WatchdogError, with_watchdog};
 
 /// How many records one transaction settles at most.
 const MOST_AT_ONCE: usize = 500;
@@ -156,19 +156,19 @@ impl SequenceSettler<'_> {
                 definition: &definition,
                 policy: &record_policy,
                 allowed,
-                condemned: &BTreeMap::new(),
+                known_poison: &BTreeMap::new(),
                 parking: None,
                 most_applied: usize::MAX,
                 current,
             };
             replay(rules, &partition, &records)
         };
-        match watched(Duration::from_millis(self.reconciler.record_policy.longest_projection_ms), work).await {
+        match with_watchdog(Duration::from_millis(self.reconciler.record_policy.longest_projection_ms), work).await {
             Ok(replayed) => Ok(replayed),
-            Err(Unending::Stuck(position, cause)) => {
+            Err(WatchdogError::Hung(position, cause)) => {
                 Ok(Replay { failed: Some((position.offset, cause)), ..Replay::default() })
             }
-            Err(Unending::Panicked(text)) => Err(Failure::Panicked(text)),
+            Err(WatchdogError::Panicked(text)) => Err(Failure::Panicked(text)),
         }
     }
 }

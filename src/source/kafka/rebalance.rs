@@ -126,8 +126,10 @@ impl GroupMember {
 
     fn assigned(&self, consumer: &BaseConsumer<Self>, partitions: Vec<TopicPartition>) -> KafkaResult<()> {
         if partitions.is_empty() {
-            // Confirms the empty assignment, so that the rebalance continues.
-            return consumer.incremental_assign(&TopicPartitionList::new());
+            // No checkpoint to wait for: the rebalance continues at once.
+            consumer.incremental_assign(&TopicPartitionList::new())?;
+            self.announce(SourceEvent::Assigned(partitions));
+            return Ok(());
         }
         self.waiting().extend(partitions.iter().cloned());
         self.assignment.add(&partitions);

@@ -1,53 +1,52 @@
-//! How often a feed looks around: seldom where nothing moves, so that a thousand quiet partitions cost next to nothing.
+//! How often a feed makes its checks: seldom where nothing moves, so that a thousand quiet partitions cost next to nothing.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// How often it looks while anything moves, or is not as it should be.
+/// How often while anything moves, or is not as it should be.
 const FAST: Duration = Duration::from_secs(1);
-/// How often while nothing does: so old may be what is said of a partition that delivers nothing, and so late is a log or
-/// a store noticed that is no longer the same.
+/// How often while nothing does. So late is noticed, on a log that delivers nothing, that the log or the store has changed.
 const SLOW: Duration = Duration::from_secs(5);
 
-/// When to look next, and at what.
+/// When the next checks are due, and what they ask.
 #[derive(Debug)]
 pub(super) struct CheckSchedule {
     last: Instant,
     wait: Duration,
-    /// Whether anything has moved since the last look.
-    moved: bool,
-    /// When the checkpoints in the store were last looked at.
+    /// Whether anything has moved since the last checks.
+    has_moved: bool,
+    /// When the store was last asked for checkpoints.
     store: Option<Instant>,
 }
 
 impl CheckSchedule {
-    /// The first look is due at once.
+    /// The first checks are due at once.
     pub(super) fn new(now: Instant) -> Self {
-        Self { last: now, wait: Duration::ZERO, moved: false, store: None }
+        Self { last: now, wait: Duration::ZERO, has_moved: false, store: None }
     }
 
-    /// When the next look is due.
+    /// When the next checks are due.
     pub(super) fn due(&self) -> Instant {
         self.last + self.wait
     }
 
-    /// Something has moved: the next look is due soon.
-    pub(super) fn hurry(&mut self) {
-        self.moved = true;
+    /// Something has moved: the next checks are due soon.
+    pub(super) fn moved(&mut self) {
+        self.has_moved = true;
         self.wait = self.wait.min(FAST);
     }
 
-    /// It has looked, and found all `well` and at its end or not; the next time is the further away the longer nothing has
-    /// moved.
-    pub(super) fn looked(&mut self, now: Instant, well: bool) {
-        let at_rest = well && !std::mem::take(&mut self.moved);
+    /// The checks were made, and found the feed `at_rest` (well, and at the end of the log) or not. The longer it is at
+    /// rest and nothing moves, the longer is the wait for the next ones.
+    pub(super) fn looked(&mut self, now: Instant, at_rest: bool) {
+        let at_rest = at_rest && !std::mem::take(&mut self.has_moved);
         self.last = now;
         self.wait = if at_rest { (self.wait * 2).clamp(FAST, SLOW) } else { FAST };
     }
 
-    /// Whether to look at the checkpoints in the store as well. Where `each_time` is not needed they are the slow ones'
-    /// business: that they were put back shows with the next commit, in all partitions but those that have none.
+    /// Whether to ask the store for checkpoints as well: `each_time`, or every [`SLOW`]. That the database was restored to
+    /// an earlier state shows with the next commit, in all partitions except those that have none.
     pub(super) fn looks_at_store(&mut self, now: Instant, each_time: bool) -> bool {
         let due = each_time || self.store.is_none_or(|last| now.saturating_duration_since(last) >= SLOW);
         if due {
@@ -62,19 +61,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn it_looks_ever_less_often_while_nothing_moves_and_soon_when_something_does() {
+    fn checks_become_rare_while_nothing_moves_and_are_due_soon_when_something_does() {
         let begun = Instant::now();
         let mut schedule = CheckSchedule::new(begun);
         assert_eq!(schedule.due(), begun);
         let mut waits = Vec::new();
-        for well in [false, true, true, true, true] {
+        for at_rest in [false, true, true, true, true] {
             let now = schedule.due();
-            schedule.looked(now, well);
+            schedule.looked(now, at_rest);
             waits.push((schedule.due() - now).as_secs());
         }
         assert_eq!(waits, [1, 2, 4, 5, 5]);
         let last = schedule.last;
-        schedule.hurry();
+        schedule.moved();
         assert_eq!(schedule.due(), last + FAST);
         for wait in [FAST, 2 * FAST] {
             schedule.looked(schedule.due(), true);
@@ -83,7 +82,7 @@ mod tests {
     }
 
     #[test]
-    fn it_looks_at_the_store_each_time_where_that_is_needed_and_now_and_then_elsewhere() {
+    fn the_store_is_asked_each_time_where_that_is_needed_and_every_few_seconds_elsewhere() {
         let begun = Instant::now();
         let at = |seconds| begun + Duration::from_secs(seconds);
         let mut schedule = CheckSchedule::new(begun);
