@@ -1,5 +1,5 @@
-//! Several members of a group, with rebalances, losses and crashes scripted in memory, over one real store: the whole
-//! projector but for the log.
+//! Several members of a group with scripted rebalances, losses and crashes in memory, and one real store: the whole service
+//! except for the log.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -28,7 +28,7 @@ use crate::support::eventually::{PATIENCE, eventually};
 const PARTITIONS: i32 = 4;
 const PROJECTIONS: [&str; 3] = ["order_summary", "customer_orders", "product_sales"];
 
-/// A log, a store, and members between them.
+/// A log, a store, and members.
 struct Group {
     shop: FileShop,
     log: MemorySource,
@@ -75,7 +75,7 @@ impl Group {
             stall_after: Duration::from_secs(60),
             lanes: 2,
             limits: Limits { records: 20, bytes: 1 << 20 },
-            // So little that batches wait for memory across rebalances.
+            // So small that batches wait for memory during rebalances.
             buffer_bytes: 8 << 10,
             until_end: false,
             policy: Policy::default(),
@@ -150,8 +150,8 @@ async fn a_log_that_fails_now_and_then_is_read_on() {
     group.end().await;
 }
 
-/// A log to which somebody appends and projects a record whenever it is asked how far it reaches, the first few times:
-/// each answer is old when it arrives.
+/// A log to which a record is appended and projected at each of the first few requests for its extents, so that each response
+/// is outdated on arrival.
 struct Overtaken {
     log: MemorySource,
     scene: Arc<Scene>,
