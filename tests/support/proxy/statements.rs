@@ -57,12 +57,12 @@ impl Statements {
 }
 
 impl Step<'_> {
-    /// Whether the moment before this statement has come.
+    /// Whether this message begins a statement to which `moment`, a moment before it, applies.
     pub(super) fn is_before(&self, moment: Moment) -> bool {
         matches!(moment, Moment::Before(statement) if self.begins && self.is_of(statement))
     }
 
-    /// Whether the moment after this statement follows.
+    /// Whether this message executes a statement to which `moment`, a moment after it, applies.
     pub(super) fn is_after(&self, moment: Moment) -> bool {
         matches!(moment, Moment::After(statement) if self.runs && self.is_of(statement))
     }
