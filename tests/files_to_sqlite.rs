@@ -11,7 +11,7 @@ use crate::support::process::Readcast;
 const A_MILLION: usize = 1_000_000;
 
 #[tokio::test]
-async fn fault_04_a_million_events_leave_the_rows_of_an_independent_fold_after_20_kills() {
+async fn a_million_events_give_the_rows_of_an_independent_fold_after_20_kills() {
     let shop = FileShop::new();
     shop.write(4, events(A_MILLION));
     let seed = seed();
@@ -35,7 +35,7 @@ async fn fault_04_a_million_events_leave_the_rows_of_an_independent_fold_after_2
 }
 
 #[tokio::test]
-async fn fault_04_a_kill_at_any_failpoint_neither_loses_nor_doubles_an_event() {
+async fn a_kill_at_any_failpoint_neither_loses_nor_duplicates_an_event() {
     for failpoint in ["after_poll", "after_begin", "after_checkpoint", "after_rows", "after_commit"] {
         let shop = FileShop::new();
         shop.write(2, events(5_000));
@@ -92,7 +92,7 @@ fn shop_with_poison() -> FileShop {
 }
 
 #[tokio::test]
-async fn fault_35_poison_parks_its_key_and_all_else_goes_on() {
+async fn poison_parks_its_key_and_everything_else_continues() {
     let shop = shop_with_poison();
     let finished = shop.run(&["run", "--until-end"]).await;
     assert!(finished.status.success(), "{}", finished.stderr);
@@ -115,7 +115,7 @@ async fn fault_35_poison_parks_its_key_and_all_else_goes_on() {
 }
 
 #[tokio::test]
-async fn fault_35_poison_halts_its_projection_alone_where_nothing_may_be_parked() {
+async fn poison_halts_only_its_projection_if_nothing_may_be_parked() {
     let shop = shop_with_poison();
     let halts = Readcast::run(shop.arguments(&["run", "--until-end"]), &[("READCAST_MAX_PARKED", "0")]).await;
     assert_eq!(halts.status.code(), Some(1), "{}", halts.stderr);
@@ -135,7 +135,7 @@ async fn fault_35_poison_halts_its_projection_alone_where_nothing_may_be_parked(
 }
 
 #[tokio::test]
-async fn fault_36_what_a_record_holds_is_in_no_log_and_no_metric() {
+async fn the_content_of_records_is_in_no_log_and_no_metric() {
     const CANARY: &str = "canary-7f3a";
     let (_, event) = events(1).last().unwrap();
     // Torn, of another type, with a word where a number belongs, and with a number that no column holds.
@@ -169,7 +169,7 @@ async fn fault_36_what_a_record_holds_is_in_no_log_and_no_metric() {
 }
 
 #[tokio::test]
-async fn fault_15_16_a_log_that_shrank_or_was_replaced_stops_with_a_verdict() {
+async fn a_log_that_shrank_or_was_replaced_stops_with_a_verdict() {
     let shop = FileShop::new();
     shop.write(1, events(50));
     assert!(shop.run(&["run", "--until-end"]).await.status.success());
@@ -240,7 +240,7 @@ pub(crate) fn seed() -> u64 {
 }
 
 #[tokio::test]
-async fn fault_25_sigterm_drains_within_its_deadline() {
+async fn sigterm_drains_within_its_deadline() {
     let shop = FileShop::new();
     shop.write(4, events(200_000));
     let mut instance = shop.start(&["run"], &[]);

@@ -117,7 +117,7 @@ async fn a_leader_dies_with_ten_records_that_it_had_alone(cluster: &mut Cluster,
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn fault_15_a_log_truncated_by_an_unclean_election_is_told_even_after_it_grew_again() {
+async fn an_unclean_election_is_detected_even_after_the_log_has_grown_again() {
     let mut cluster = Cluster::shared().await;
     let source = source(&cluster.bootstrap(), 1 << 20);
     let reader = a_leader_dies_with_ten_records_that_it_had_alone(&mut cluster, &source).await;
@@ -151,7 +151,7 @@ async fn fault_15_a_log_truncated_by_an_unclean_election_is_told_even_after_it_g
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn fault_15_a_reader_that_goes_on_across_an_unclean_election_is_told() {
+async fn a_running_reader_detects_an_unclean_election() {
     let mut cluster = Cluster::shared().await;
     let source = source(&cluster.bootstrap(), 1 << 20);
     let mut reader = a_leader_dies_with_ten_records_that_it_had_alone(&mut cluster, &source).await;
@@ -192,7 +192,7 @@ async fn a_leader_that_dies_with_its_follower_in_sync_costs_no_record_and_gives_
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn fault_27_a_corrupt_batch_is_refused_with_its_place_and_nothing_behind_it_is_delivered() {
+async fn a_corrupt_batch_is_refused_with_its_position_and_nothing_after_it_is_delivered() {
     let cluster = Cluster::shared().await;
     let (topic, kafka) = (unique("corrupt"), Kafka::at(&cluster.bootstrap()));
     cluster.create_topic(&topic).await;

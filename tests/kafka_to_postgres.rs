@@ -5,7 +5,7 @@ use crate::oracle::assert_same;
 use crate::shop::{KafkaShop, PROJECTIONS, events, expected};
 
 #[tokio::test]
-async fn fault_04_a_million_events_leave_the_rows_of_an_independent_fold_after_20_kills() {
+async fn a_million_events_give_the_rows_of_an_independent_fold_after_20_kills() {
     const COUNT: usize = 1_000_000;
     let shop = KafkaShop::journalled(6).await;
     shop.produce(events(COUNT));
@@ -23,7 +23,7 @@ async fn fault_04_a_million_events_leave_the_rows_of_an_independent_fold_after_2
 }
 
 #[tokio::test]
-async fn fault_04_a_kill_at_any_failpoint_neither_loses_nor_doubles_an_event() {
+async fn a_kill_at_any_failpoint_neither_loses_nor_duplicates_an_event() {
     for failpoint in ["after_poll", "after_begin", "after_checkpoint", "after_rows", "after_commit"] {
         let shop = KafkaShop::journalled(3).await;
         shop.produce(events(5_000));

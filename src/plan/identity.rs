@@ -122,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn fault_34_an_id_stands_in_the_body_or_in_a_header() {
+    fn the_event_id_is_in_the_body_or_in_a_header() {
         let of = |id: &[u8]| Some(LedgerEntry::of_event(0, id, EVENT));
         let header = Identity::Header("id".into());
         assert_eq!(entry(&Identity::Body, &record(None, &[("id", b"h1")])), of(b"e1"));
@@ -138,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn fault_34_events_that_are_numbered_by_key_come_in_order_twice_or_with_a_gap() {
+    fn events_numbered_by_key_are_in_order_repeated_or_with_a_gap() {
         let sequence = Identity::Sequence("n".into());
         let numbered = Some(LedgerEntry::numbered(0, b"k", 7));
         assert_eq!(entry(&sequence, &record(Some(b"k"), &[("n", b" 7 ")])), numbered);

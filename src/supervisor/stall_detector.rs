@@ -148,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn fault_26_a_partition_that_delivers_nothing_of_what_there_is_is_cured_once_and_then_told_of() {
+    fn a_partition_that_delivers_nothing_is_restarted_once_and_then_reported() {
         let mut stall_detector = Watched::new();
         assert_eq!(stall_detector.look(0, sight(5, 5, 9)), Ok(None));
         assert_eq!(stall_detector.look(30, sight(6, 6, 9)), Ok(None), "it moves");
