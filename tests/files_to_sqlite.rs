@@ -52,7 +52,7 @@ async fn a_kill_at_any_failpoint_neither_loses_nor_duplicates_an_event() {
 }
 
 #[tokio::test]
-async fn events_are_projected_as_they_are_appended_and_a_line_without_its_end_is_none() {
+async fn events_are_projected_as_they_are_appended_and_an_incomplete_line_is_not_an_event() {
     let shop = FileShop::new();
     shop.write(1, events(100));
     let mut instance = shop.start(&["run"], &[]);
@@ -220,7 +220,7 @@ async fn a_second_process_on_one_sqlite_file_is_refused_in_one_line() {
 }
 
 #[tokio::test]
-async fn the_demo_projects_what_it_generates_and_goes_on_where_it_stopped() {
+async fn the_demo_projects_its_events_and_continues_where_it_stopped() {
     let shop = FileShop::new();
     let dir = shop.dir();
     let demo = ["demo", "--events", "2000", "--rate", "0", "--dir", &dir, "--admin-listen", "127.0.0.1:0"];
@@ -257,7 +257,7 @@ async fn sigterm_drains_within_its_deadline() {
 }
 
 #[tokio::test]
-async fn a_topic_that_kcat_wrote_with_keys_of_json_is_projected_and_a_line_of_another_form_is_told() {
+async fn a_topic_of_kcat_with_json_keys_is_projected_and_a_line_of_another_form_is_reported() {
     let shop = FileShop::new();
     std::fs::create_dir_all(shop.events_dir().join("orders")).unwrap();
     for (key, event) in events(20) {

@@ -164,7 +164,7 @@ async fn a_running_reader_detects_an_unclean_election() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_leader_that_dies_with_its_follower_in_sync_costs_no_record_and_gives_no_verdict() {
+async fn a_leader_that_dies_with_its_follower_in_sync_loses_no_record_and_gives_no_verdict() {
     let mut cluster = Cluster::shared().await;
     let (topic, kafka) = (unique("elections"), Kafka::at(&cluster.bootstrap()));
     let source = source(&cluster.bootstrap(), 1 << 20);
@@ -221,7 +221,7 @@ async fn a_corrupt_batch_is_refused_with_its_position_and_nothing_after_it_is_de
 
 /// More of them than are asked about at once.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn how_far_many_partitions_reach_is_told_of_each() {
+async fn the_extents_of_many_partitions_are_complete() {
     const PARTITIONS: i32 = 310;
     let (topic, kafka) = (unique("many"), Kafka::shared().await);
     kafka.create_topic(&topic, PARTITIONS as usize).await;
@@ -241,7 +241,7 @@ async fn how_far_many_partitions_reach_is_told_of_each() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_end_of_a_partition_is_told_with_its_topic() {
+async fn the_end_of_a_partition_is_reported_with_its_topic() {
     let (topics, kafka) = ([unique("ends"), unique("ends")], Kafka::shared().await);
     for topic in &topics {
         kafka.create_topic(topic, 1).await;
@@ -307,7 +307,7 @@ async fn records_arrive_with_headers_and_time_byte_for_byte() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_polling_thread_gives_signs_of_life_while_nobody_takes_its_records() {
+async fn the_polling_thread_beats_while_no_records_are_taken() {
     let (topic, kafka) = (unique("pulse"), Kafka::shared().await);
     kafka.create_topic(&topic, 1).await;
     kafka.produce(&topic, records(&values("record", 100)));

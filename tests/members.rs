@@ -121,7 +121,7 @@ async fn rebalances_in_the_middle_of_batches_leave_no_trace() {
 }
 
 #[tokio::test]
-async fn a_member_that_has_lost_its_partitions_without_knowing_writes_nothing() {
+async fn a_member_that_lost_its_partitions_unknowingly_writes_nothing() {
     let seed = seed();
     let mut group = Group::new().await;
     (0..2).for_each(|member| group.join(seed + member));
@@ -140,7 +140,7 @@ async fn a_member_that_has_lost_its_partitions_without_knowing_writes_nothing() 
 }
 
 #[tokio::test]
-async fn a_log_that_fails_now_and_then_is_read_on() {
+async fn reading_continues_after_temporary_failures_of_the_log() {
     let mut group = Group::new().await;
     group.join(seed());
     for _ in 0..5 {
@@ -181,7 +181,7 @@ impl Source for Overtaken {
 }
 
 #[tokio::test]
-async fn a_log_that_grows_while_it_is_asked_is_not_taken_for_one_that_was_cut_off() {
+async fn a_log_that_grows_during_a_request_does_not_count_as_truncated() {
     let scene = Scene::on_sqlite().await;
     scene.log.append("orders", 0, Some("first"), events(1).last().unwrap().1);
     let first = scene.start([Seen::first()]);

@@ -77,7 +77,7 @@ fn modules_depend_one_way() {
 }
 
 #[test]
-fn nothing_is_left_for_later_in_the_sources() {
+fn the_sources_contain_no_notes_for_later() {
     for folder in ["src", "core/src", "projections/src", "tests"] {
         for (path, text) in sources(folder).into_iter().filter(|(path, _)| !path.ends_with("tidy.rs")) {
             for word in ["TODO", "FIXME", "XXX", "todo!(", "unimplemented!("] {
