@@ -1,5 +1,5 @@
-//! Several members of a group with scripted rebalances, losses and crashes in memory, and one real store: the whole service
-//! except for the log.
+//! Several members of a group with scripted rebalances, losses and crashes in memory, and one real store: the whole
+//! service except for the log.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -150,8 +150,8 @@ async fn reading_continues_after_temporary_failures_of_the_log() {
     group.end().await;
 }
 
-/// A log to which a record is appended and projected at each of the first few requests for its extents, so that each response
-/// is outdated on arrival.
+/// A log to which a record is appended and projected at each of the first few requests for its extents, so that each
+/// response is outdated on arrival.
 struct Overtaken {
     log: MemorySource,
     scene: Arc<Scene>,

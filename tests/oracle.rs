@@ -1,5 +1,5 @@
-//! Computes the shop's tables from its log independently: loops over maps, with money in whole cents. It shares no code with the
-//! projections, the fold or the stores.
+//! Computes the shop's tables from its log independently: loops over maps, with money in whole cents. It shares no code
+//! with the projections, the fold or the stores.
 
 use std::collections::BTreeMap;
 

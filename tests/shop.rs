@@ -182,8 +182,8 @@ impl KafkaShop {
         shop
     }
 
-    /// Makes the database record every change of a checkpoint, for [`Self::assert_invariants`]. Creates only readcast's own
-    /// tables; the first run creates those of the projections.
+    /// Makes the database record every change of a checkpoint, for [`Self::assert_invariants`]. Creates only readcast's
+    /// own tables; the first run creates those of the projections.
     pub(crate) async fn keep_journal(&self) {
         Postgres::new(self.database.options(), "public").migrate().await.expect("the database is empty");
         self.database.execute(journal::INSTALL).await;
@@ -263,16 +263,17 @@ impl KafkaShop {
         self.reaches(self.goal().await).await;
     }
 
-    /// Checks what must hold after every fault, once the log is projected: the tables equal those of an independent fold of the
-    /// first `count` events, the changes of every checkpoint form one chain, and each checkpoint is at the end of its partition.
+    /// Checks what must hold after every fault, once the log is projected: the tables equal those of an independent
+    /// fold of the first `count` events, the changes of every checkpoint form one chain, and each checkpoint is at the
+    /// end of its partition.
     pub(crate) async fn assert_invariants(&self, count: usize) {
         self.assert_one_chain().await;
         self.assert_at_the_end().await;
         assert_same(&self.tables().await, &expected(count));
     }
 
-    /// Checks that the changes of every checkpoint lead from the beginning of the log to its position without gap or overlap,
-    /// that epochs only increase, and that no checkpoint changes under an epoch that was not claimed before.
+    /// Checks that the changes of every checkpoint lead from the beginning of the log to its position without gap or
+    /// overlap, that epochs only increase, and that no checkpoint changes under an epoch that was not claimed before.
     pub(crate) async fn assert_one_chain(&self) {
         for question in [journal::BROKEN, journal::LOOSE_ENDS] {
             assert_eq!(self.database.rows(question).await, Vec::<String>::new());

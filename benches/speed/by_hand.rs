@@ -1,7 +1,8 @@
-//! Compares readcast with a hand-written loop: one consumer, and for each event one transaction that changes rows and offset.
+//! Compares readcast with a hand-written loop: one consumer, and for each event one transaction that changes rows and
+//! offset.
 //!
-//! The loop gets fewer events, because it would take minutes otherwise; its rate does not depend on their number. Its rows are
-//! compared with those of readcast for the same events.
+//! The loop gets fewer events, because it would take minutes otherwise; its rate does not depend on their number. Its
+//! rows are compared with those of readcast for the same events.
 
 use crate::child::Work;
 use crate::child::by_hand::TABLES;

@@ -1,6 +1,6 @@
-//! The ceiling: writes the rows of the live path in a loop that does nothing else. The log is read, planned and folded before
-//! the measurement starts. There is either one loop, which uses the database alone, or one for each lane of the live path,
-//! which together use the whole machine.
+//! The ceiling: writes the rows of the live path in a loop that does nothing else. The log is read, planned and folded
+//! before the measurement starts. There is either one loop, which uses the database alone, or one for each lane of the
+//! live path, which together use the whole machine.
 
 pub(crate) mod bare_sql;
 

@@ -1,5 +1,6 @@
-//! Runs each measurement of readcast in a separate process: this executable, started with a [`Job`] as its argument. Thus the
-//! measured memory is that of the service alone, and earlier measurements do not affect the allocator or the runtime.
+//! Runs each measurement of readcast in a separate process: this executable, started with a [`Job`] as its argument.
+//! Thus the measured memory is that of the service alone, and earlier measurements do not affect the allocator or the
+//! runtime.
 
 pub(crate) mod by_hand;
 mod process;
@@ -178,8 +179,8 @@ async fn work(job: &Job, stop: CancellationToken) -> Done {
     }
 }
 
-/// Waits until the parent closes standard input. Then `stop` is cancelled; without a `stop` the process exits at once, because
-/// nobody reads its result.
+/// Waits until the parent closes standard input. Then `stop` is cancelled; without a `stop` the process exits at once,
+/// because nobody reads its result.
 fn watch_standard_input(stop: Option<CancellationToken>) {
     std::thread::spawn(move || {
         let _ = std::io::copy(&mut std::io::stdin(), &mut std::io::sink());

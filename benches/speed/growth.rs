@@ -1,8 +1,10 @@
-//! Measures how rate, CPU time and memory change as the log, its partitions, the tables or the number of projections grow.
+//! Measures how rate, CPU time and memory change as the log, its partitions, the tables or the number of projections
+//! grow.
 //!
-//! A rate is **flat** if the difference of the highest and the lowest of all points is at most 15 % of their median. A point is
-//! the median of its runs. Along the log, a point is the rate of one fifth of the events, from the first commit on. The cost of
-//! more projections is **linear or better** if `n` of them take no more than `n` times as long as one.
+//! A rate is **flat** if the difference of the highest and the lowest of all points is at most 15 % of their median. A
+//! point is the median of its runs. Along the log, a point is the rate of one fifth of the events, from the first
+//! commit on. The cost of more projections is **linear or better** if `n` of them take no more than `n` times as long
+//! as one.
 
 mod events;
 mod partitions;

@@ -1,9 +1,9 @@
 //! Measures the time from producing an event until another connection sees its changes.
 //!
-//! The rows of an event and the checkpoint after it become visible in one transaction. So it suffices that the other connection
-//! polls the checkpoints: an event is visible when the `next_offset` of its partition is greater than its offset. Events are sent
-//! at a fixed rate, independent of the progress. The latency of an event starts with the call of the producer. The first seconds
-//! are not counted.
+//! The rows of an event and the checkpoint after it become visible in one transaction. So it suffices that the other
+//! connection polls the checkpoints: an event is visible when the `next_offset` of its partition is greater than its
+//! offset. Events are sent at a fixed rate, independent of the progress. The latency of an event starts with the call
+//! of the producer. The first seconds are not counted.
 
 mod observer;
 mod producer;

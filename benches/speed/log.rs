@@ -22,8 +22,8 @@ pub(crate) struct Log {
     _folder: Option<TempDir>,
 }
 
-/// Reads a topic with a consumer group once: the first group on a broker waits seconds until the broker has created its internal
-/// topic for groups.
+/// Reads a topic with a consumer group once: the first group on a broker waits seconds until the broker has created its
+/// internal topic for groups.
 async fn warm_up() {
     let log = Log::create(1, orders(1)).await;
     log.read(&Registry::new()).await;

@@ -1,19 +1,20 @@
-//! Measures the throughput, latency and resource use of readcast. Each figure has a baseline, measured on the same machine in
-//! the same run.
+//! Measures the throughput, latency and resource use of readcast. Each figure has a baseline, measured on the same
+//! machine in the same run.
 //!
-//! Figures and baselines are measured in turns, and a **ratio** is the median of the ratios of these pairs, so that other work
-//! of the machine affects both. The minimum and maximum of all runs follow a median in parentheses. Each measurement of readcast
-//! runs in a separate process ([`child`]) with the default configuration. The bare loops that write prepared rows from memory
-//! ([`ceiling`]) run in this process.
+//! Figures and baselines are measured in turns, and a **ratio** is the median of the ratios of these pairs, so that
+//! other work of the machine affects both. The minimum and maximum of all runs follow a median in parentheses. Each
+//! measurement of readcast runs in a separate process ([`child`]) with the default configuration. The bare loops that
+//! write prepared rows from memory ([`ceiling`]) run in this process.
 //!
-//! Log, broker, database and service share one machine and its cores, without a network in between. Postgres is durable: fsync,
-//! full_page_writes and synchronous_commit are on. The other settings are the defaults, except for the number of connections
-//! and for max_wal_size, which is 4 GB, so that checkpoints are no more frequent than in a service that does not write at full
-//! speed. SQLite syncs every commit. `READCAST_TEST_POSTGRES_URL` and `READCAST_TEST_KAFKA` name other servers.
+//! Log, broker, database and service share one machine and its cores, without a network in between. Postgres is
+//! durable: fsync, full_page_writes and synchronous_commit are on. The other settings are the defaults, except for the
+//! number of connections and for max_wal_size, which is 4 GB, so that checkpoints are no more frequent than in a
+//! service that does not write at full speed. SQLite syncs every commit. `READCAST_TEST_POSTGRES_URL` and
+//! `READCAST_TEST_KAFKA` name other servers.
 //!
-//! `cargo bench --bench speed [-- NAME…]` measures the groups and cases whose names contain one of the arguments, or all of them,
-//! in half an hour on two cores. `-- table` prints the last results as a table in Markdown, and `-- plots` draws them into
-//! `docs`. `READCAST_BENCH_RUNS` is the number of runs of each figure. `READCAST_BENCH_EVENTS` and
+//! `cargo bench --bench speed [-- NAME…]` measures the groups and cases whose names contain one of the arguments, or
+//! all of them, in half an hour on two cores. `-- table` prints the last results as a table in Markdown, and `-- plots`
+//! draws them into `docs`. `READCAST_BENCH_RUNS` is the number of runs of each figure. `READCAST_BENCH_EVENTS` and
 //! `READCAST_BENCH_GROWTH_EVENTS` are the numbers of events.
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, missing_docs)]
 

@@ -1,5 +1,5 @@
-//! Compares readcast with alternatives on the same broker and database server, in turns. `benches/peers/README.md` describes the
-//! setup of each peer, and what readcast does that the peer does not.
+//! Compares readcast with alternatives on the same broker and database server, in turns. `benches/peers/README.md`
+//! describes the setup of each peer, and what readcast does that the peer does not.
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;

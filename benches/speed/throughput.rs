@@ -1,9 +1,9 @@
-//! Measures the events per second from the log to the read tables. The baseline is the limit of the database, or of reading the
-//! log.
+//! Measures the events per second from the log to the read tables. The baseline is the limit of the database, or of
+//! reading the log.
 //!
-//! The **ceiling** writes the same folded rows from memory in a bare loop, in commits of the fastest size. **All its loops** are
-//! as many loops at once as the live path has lanes. If the fold leaves almost nothing to write, the database is not the limit.
-//! The baseline is then reading and decoding the same topic without any further work.
+//! The **ceiling** writes the same folded rows from memory in a bare loop, in commits of the fastest size. **All its
+//! loops** are as many loops at once as the live path has lanes. If the fold leaves almost nothing to write, the
+//! database is not the limit. The baseline is then reading and decoding the same topic without any further work.
 //!
 //! A **rebuild** builds the same tables again: replay, indexes, comparison and swap.
 
@@ -27,7 +27,8 @@ const READING: &str = "reading and decoding alone";
 /// The number of products in the case of hot keys: every batch changes most of them, and each many times.
 const HOT_KEYS: u32 = 1_000;
 
-/// Measures the selected cases of the group. Returns the rate of `order_summary` from Kafka to Postgres, if it was measured.
+/// Measures the selected cases of the group. Returns the rate of `order_summary` from Kafka to Postgres, if it was
+/// measured.
 pub(crate) async fn run(settings: &Settings) -> Option<f64> {
     if !settings.want_any(GROUP, &CASES) {
         return None;

@@ -1,4 +1,5 @@
-//! A journal of checkpoints, which a trigger writes in the transactions that change them, and the invariants of the journal.
+//! A journal of checkpoints, which a trigger writes in the transactions that change them, and the invariants of the
+//! journal.
 
 /// Records every claim and every change. Runs with the rights of its owner, whatever role readcast has.
 pub(super) const INSTALL: &str = "
@@ -15,8 +16,8 @@ pub(super) const INSTALL: &str = "
     CREATE TRIGGER journal AFTER INSERT OR UPDATE OF next_offset, owner_epoch ON readcast.checkpoints
         FOR EACH ROW EXECUTE FUNCTION public.journal()";
 
-/// Changes that do not continue the previous one of their partition. (`at` is assigned while the checkpoint's row is locked, so
-/// its order is that of the commits.)
+/// Changes that do not continue the previous one of their partition. (`at` is assigned while the checkpoint's row is
+/// locked, so its order is that of the commits.)
 pub(super) const BROKEN: &str = "
     SELECT * FROM (
         SELECT *, lag(to_offset) OVER w AS stood, lag(epoch) OVER w AS claimed, lag(transaction) OVER w AS earlier

@@ -1,8 +1,9 @@
 //! Ends the servers and processes of the tests with the test process, even if it panics or is killed by SIGKILL.
 //!
-//! Each guard is a shell that reads a pipe whose other end only this process holds. When the process ends, the kernel closes the
-//! pipe, and the shell cleans up. Unlike a parent-death signal this works on every Unix, survives a change of user, does not
-//! depend on the thread that started the process, and can also delete directories and remove containers.
+//! Each guard is a shell that reads a pipe whose other end only this process holds. When the process ends, the kernel
+//! closes the pipe, and the shell cleans up. Unlike a parent-death signal this works on every Unix, survives a change
+//! of user, does not depend on the thread that started the process, and can also delete directories and remove
+//! containers.
 
 use std::ffi::OsString;
 use std::io::{BufRead, BufReader, Write};
@@ -12,7 +13,8 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
 use super::signal;
 
-/// `$1` is the signal that stops the server, `$2` its directory, the rest its command. Each input line restarts the server.
+/// `$1` is the signal that stops the server, `$2` its directory, the rest its command. Each input line restarts the
+/// server.
 const SERVER: &str = r#"
 signal=$1 dir=$2; shift 2
 start() { "$@" >>"$dir/server.log" 2>&1 </dev/null & echo $!; }
@@ -44,8 +46,8 @@ pub(crate) struct Server {
     pub(crate) command: Vec<OsString>,
 }
 
-/// A server process that logs to `server.log` in its own directory. Dropping this value stops the server and deletes the
-/// directory.
+/// A server process that logs to `server.log` in its own directory. Dropping this value stops the server and deletes
+/// the directory.
 pub(crate) struct ServerGuard {
     shell: Shell,
     pids: BufReader<ChildStdout>,

@@ -129,8 +129,8 @@ impl Kafka {
         produce(&producer(&self.producer_config()), topic, records)
     }
 
-    /// A transactional producer. An open transaction of an earlier producer with the same id is aborted. The broker aborts a
-    /// transaction that does not end within `timeout`.
+    /// A transactional producer. An open transaction of an earlier producer with the same id is aborted. The broker
+    /// aborts a transaction that does not end within `timeout`.
     pub(crate) fn transactions(&self, id: &str, timeout: Duration) -> Transactions {
         let mut config = self.producer_config();
         config.set("transactional.id", id).set("transaction.timeout.ms", timeout.as_millis().to_string());
@@ -178,7 +178,8 @@ impl Kafka {
         .await
     }
 
-    /// Waits until the broker serves each of the partitions, which happens shortly after it has acknowledged a change of the topic.
+    /// Waits until the broker serves each of the partitions, which happens shortly after it has acknowledged a change
+    /// of the topic.
     async fn await_partitions(&self, topic: &str, expected: usize) {
         eventually(&format!("topic {topic} serves {expected} partitions"), PATIENCE, async || {
             let served = self.try_watermarks(topic).map_err(|error| error.to_string())?.len();

@@ -10,8 +10,8 @@ use tokio::time::timeout;
 use super::eventually::PATIENCE;
 use super::servers;
 
-/// A database of one test. It is dropped with this value, but kept for inspection if the test fails, unless the server ends with
-/// the test process.
+/// A database of one test. It is dropped with this value, but kept for inspection if the test fails, unless the server
+/// ends with the test process.
 pub(crate) struct Database {
     url: String,
     server: PgConnectOptions,
@@ -84,8 +84,8 @@ impl Database {
         server.close().await.expect("the connection was idle");
     }
 
-    /// Executes `sql` on a new connection and returns each row as `psql -At` prints it: the texts of the columns, separated by
-    /// `|`. NULL is `null`.
+    /// Executes `sql` on a new connection and returns each row as `psql -At` prints it: the texts of the columns,
+    /// separated by `|`. NULL is `null`.
     pub(crate) async fn rows(&self, sql: &str) -> Vec<String> {
         self.try_rows(sql).await.unwrap_or_else(|error| panic!("{sql}: {error}"))
     }

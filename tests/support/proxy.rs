@@ -1,9 +1,9 @@
-//! A TCP proxy in front of Postgres that simulates failures of servers, poolers and networks: it refuses connections, does not
-//! respond, closes connections, delays, loses packets, or responds with an error. A fault happens during the connection
-//! attempt, in the handshake, or at a statement.
+//! A TCP proxy in front of Postgres that simulates failures of servers, poolers and networks: it refuses connections,
+//! does not respond, closes connections, delays, loses packets, or responds with an error. A fault happens during the
+//! connection attempt, in the handshake, or at a statement.
 //!
-//! The proxy parses the frames of the frontend/backend protocol and the statements in them. It runs on its own threads, so that
-//! a test that blocks its runtime does not block the database.
+//! The proxy parses the frames of the frontend/backend protocol and the statements in them. It runs on its own threads,
+//! so that a test that blocks its runtime does not block the database.
 
 mod connection;
 mod door;
@@ -65,15 +65,16 @@ pub(crate) enum Fault {
     Ignore,
     /// The connection is closed.
     Cut,
-    /// The connection stays open, but nothing is forwarded in this direction any more, except the end of the connection.
+    /// The connection stays open, but nothing is forwarded in this direction any more, except the end of the
+    /// connection.
     Silence(Way),
-    /// Packets are lost in both directions from now on, as after a power failure. Neither end learns that the other has closed
-    /// the connection. The client's system sees that nothing is acknowledged.
+    /// Packets are lost in both directions from now on, as after a power failure. Neither end learns that the other has
+    /// closed the connection. The client's system sees that nothing is acknowledged.
     Vanish,
     /// The message is delayed by this time.
     Delay(Duration),
-    /// The response is an error with this SQLSTATE: fatal while a client connects, and an ordinary error at a statement. If the
-    /// statement did not reach the server, the server's transaction fails too.
+    /// The response is an error with this SQLSTATE: fatal while a client connects, and an ordinary error at a
+    /// statement. If the statement did not reach the server, the server's transaction fails too.
     Error(&'static str),
 }
 
@@ -211,7 +212,8 @@ impl Shared {
         self.rule.lock().expect("nothing panics under this lock")
     }
 
-    /// Handles a moment of a connection. `is_it` says whether a rule applies to it. Returns the fault of the rule that applies.
+    /// Handles a moment of a connection. `is_it` says whether a rule applies to it. Returns the fault of the rule that
+    /// applies.
     fn strikes(&self, is_it: impl Fn(Moment) -> bool) -> Option<Fault> {
         let mut slot = self.rule();
         let rule = slot.as_mut().filter(|rule| is_it(rule.moment))?;

@@ -1,7 +1,7 @@
 //! Finds or starts the servers of the tests, and says what to install if there are none.
 //!
-//! In this order: a server that an environment variable names, one that is started from local binaries, one in a container. Each
-//! is started at its first use, shared by all tests of the process, and ended with it.
+//! In this order: a server that an environment variable names, one that is started from local binaries, one in a
+//! container. Each is started at its first use, shared by all tests of the process, and ended with it.
 
 pub(crate) mod cluster;
 mod containers;
@@ -137,7 +137,8 @@ async fn await_postgres(url: &str, log: impl Fn() -> String) {
     .await;
 }
 
-/// A free loopback port. Another process may take it before the server does, which is rare and visible in the server's log.
+/// A free loopback port. Another process may take it before the server does, which is rare and visible in the server's
+/// log.
 pub(crate) fn free_port() -> u16 {
     let listener = TcpListener::bind(("127.0.0.1", 0)).expect("the loopback interface has a free port");
     listener.local_addr().expect("a bound socket has an address").port()

@@ -1,6 +1,6 @@
-//! Verifies the ceiling: writes the same rows of `order_summary` in commits of the same size on the same number of connections,
-//! without any code of readcast. It has its own statements, and the columns of every commit are prepared before the measurement
-//! starts. If it is much faster than the ceiling, the ceiling is limited by readcast's writer.
+//! Verifies the ceiling: writes the same rows of `order_summary` in commits of the same size on the same number of
+//! connections, without any code of readcast. It has its own statements, and the columns of every commit are prepared
+//! before the measurement starts. If it is much faster than the ceiling, the ceiling is limited by readcast's writer.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -1,5 +1,6 @@
-//! A hand-written loop, as a first version of a service: one consumer, one connection, and for each event one transaction that
-//! changes the rows and the offset. It uses prepared statements and borrowed parsing, and projects only `order_summary`.
+//! A hand-written loop, as a first version of a service: one consumer, one connection, and for each event one
+//! transaction that changes the rows and the offset. It uses prepared statements and borrowed parsing, and projects
+//! only `order_summary`.
 
 use std::time::{Duration, Instant};
 

@@ -1,4 +1,5 @@
-//! Runs the service like `readcast run --until-end`, `readcast run` and `readcast rebuild`, with the default configuration.
+//! Runs the service like `readcast run --until-end`, `readcast run` and `readcast rebuild`, with the default
+//! configuration.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

@@ -8,7 +8,8 @@ use crate::report::{Point, Report, Series};
 use crate::settings::Settings;
 use crate::throughput::{one, work};
 
-/// The number of parts of the log that are compared. The plot has a point for each million events, at least this number.
+/// The number of parts of the log that are compared. The plot has a point for each million events, at least this
+/// number.
 const PARTS: usize = 5;
 
 pub(super) async fn run(settings: &Settings, report: &mut Report) {

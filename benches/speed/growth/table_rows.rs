@@ -1,9 +1,9 @@
-//! The same number of events for larger tables. The rows exist before the measurement, and the events change rows all over the
-//! tables. Each event changes another row, so that the fold saves equally little in small and in large tables.
+//! The same number of events for larger tables. The rows exist before the measurement, and the events change rows all
+//! over the tables. Each event changes another row, so that the fold saves equally little in small and in large tables.
 //!
-//! The database itself is slower with larger tables: fewer pages are cached, and more pages change for the first time since the
-//! last checkpoint, which writes them completely to the write-ahead log. Therefore a bare SQL loop writes the same number of
-//! events to the same tables in turns, which shows the share of the database.
+//! The database itself is slower with larger tables: fewer pages are cached, and more pages change for the first time
+//! since the last checkpoint, which writes them completely to the write-ahead log. Therefore a bare SQL loop writes the
+//! same number of events to the same tables in turns, which shows the share of the database.
 
 use std::collections::BTreeMap;
 
@@ -30,8 +30,8 @@ const BATCH: usize = 1_000;
 /// The number of records of a transaction of the bare loop, as in a lane.
 const COMMIT: usize = 10_000;
 
-/// Inserts rows like those of the shop's events, one line for each order. The indexes are dropped and created again at the end,
-/// as in a rebuild.
+/// Inserts rows like those of the shop's events, one line for each order. The indexes are dropped and created again at
+/// the end, as in a rebuild.
 const FILL: &str = "
     DROP INDEX readcast_tables.order_summary_g1_ix1;
     DROP INDEX readcast_tables.order_lines_g1_ix1;
@@ -69,7 +69,8 @@ pub(super) async fn run(settings: &Settings, report: &mut Report) {
     report.series.push(Series { axis: "table_rows".to_owned(), points });
 }
 
-/// Fills both tables and completes the maintenance that would affect later measurements: statistics, hint bits, dirty pages.
+/// Fills both tables and completes the maintenance that would affect later measurements: statistics, hint bits, dirty
+/// pages.
 async fn fill(database: &Fresh, rows: usize) {
     let database = database.postgres();
     database.execute(&FILL.replace("{rows}", &rows.to_string())).await;

@@ -14,7 +14,8 @@ use crate::support::eventually::{PATIENCE, eventually};
 const CHECKPOINTS: &str = "
     SELECT partition, next_offset FROM readcast.checkpoints WHERE projection = 'order_summary' AND generation = 1";
 
-/// The pause between two polls. Without it, about 30,000 polls a second would take most of a core from the measured processes.
+/// The pause between two polls. Without it, about 30,000 polls a second would take most of a core from the measured
+/// processes.
 const REST: Duration = Duration::from_micros(400);
 
 /// A checkpoint of a partition, and when it was first observed.
@@ -50,7 +51,8 @@ impl Observer {
         })
         .await;
         let (ends, told) = channel();
-        // On its own thread, because a thread's sleep is more precise than a runtime's timer and no other task delays it.
+        // On its own thread, because a thread's sleep is more precise than a runtime's timer and no other task delays
+        // it.
         let looking = tokio::task::spawn_blocking(move || {
             let runtime = runtime::Builder::new_current_thread().enable_all().build().unwrap();
             runtime.block_on(async { look(PgConnection::connect_with(&options).await.unwrap(), told).await })

@@ -10,8 +10,8 @@ use readcast_projections::sample::Orders;
 
 use crate::log::PARTITIONS;
 
-/// The inaccuracy of a sleep. The producer wakes up this much before the next event is due, and sends all events that are due
-/// together.
+/// The inaccuracy of a sleep. The producer wakes up this much before the next event is due, and sends all events that
+/// are due together.
 const PACE: Duration = Duration::from_micros(250);
 
 /// The rate in events per second up to which each event is sent at once.
@@ -44,13 +44,13 @@ impl ProducerContext for Acknowledged {
     }
 }
 
-/// Sends `events_per_s` events per second to an empty topic for the time `lasting`. The producer is idempotent and the only one,
-/// so that the number of events that were sent to a partition is the offset of the next one.
+/// Sends `events_per_s` events per second to an empty topic for the time `lasting`. The producer is idempotent and the
+/// only one, so that the number of events that were sent to a partition is the offset of the next one.
 pub(super) fn send(bootstrap: &str, topic: &str, events_per_s: f64, lasting: Duration) -> Sent {
     let mut config = ClientConfig::new();
     config.set("bootstrap.servers", bootstrap).set("enable.idempotence", "true");
-    // At a low rate events are sent at once. At a high rate they are batched with librdkafka's default, because a request for
-    // each event would overload the broker, and no real producer does that.
+    // At a low rate events are sent at once. At a high rate they are batched with librdkafka's default, because a
+    // request for each event would overload the broker, and no real producer does that.
     if events_per_s <= FEW {
         config.set("linger.ms", "0");
     }

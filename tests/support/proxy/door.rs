@@ -125,7 +125,8 @@ fn fill(listener: &TcpListener, address: SocketAddr) -> Vec<TcpStream> {
 /// Refuses connections but keeps the port, so that no other process can listen on it.
 #[allow(unsafe_code, reason = "the standard library can't")]
 fn stop_listening(listener: &TcpListener) {
-    // SAFETY: shutdown takes two integers and accesses no memory; the descriptor is open as long as the reference lives.
+    // SAFETY: shutdown takes two integers and accesses no memory; the descriptor is open as long as the reference
+    // lives.
     let result = unsafe { libc::shutdown(listener.as_raw_fd(), libc::SHUT_RDWR) };
     assert_eq!(result, 0, "shutdown: {}", std::io::Error::last_os_error());
 }

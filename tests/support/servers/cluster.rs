@@ -1,6 +1,6 @@
-//! A cluster of three brokers, for tests with leader elections. The first broker is also the controller and is never killed, so
-//! that groups and metadata survive. The other two hold the topics of the tests and may be killed. None is stopped with
-//! SIGSTOP, because clients would wait for it.
+//! A cluster of three brokers, for tests with leader elections. The first broker is also the controller and is never
+//! killed, so that groups and metadata survive. The other two hold the topics of the tests and may be killed. None is
+//! stopped with SIGSTOP, because clients would wait for it.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -99,8 +99,8 @@ impl Cluster {
         bootstrap(&self.ports)
     }
 
-    /// Creates a topic with one partition, led by [`LEADER`] and followed by [`FOLLOWER`]. The follower may take over even if it
-    /// is not in sync.
+    /// Creates a topic with one partition, led by [`LEADER`] and followed by [`FOLLOWER`]. The follower may take over
+    /// even if it is not in sync.
     pub(crate) async fn create_topic(&self, name: &str) {
         let config = ClientConfig::new().set("bootstrap.servers", self.bootstrap()).clone();
         let admin: AdminClient<DefaultClientContext> = config.create().expect("a client needs no server to exist");

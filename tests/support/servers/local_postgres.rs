@@ -144,8 +144,8 @@ fn initialise(binaries: &Path) -> (PathBuf, Option<Account>) {
     (dir, account)
 }
 
-/// The account for the server, because Postgres refuses to run as root. `None` if this process is not root, which the owner of
-/// a new directory shows.
+/// The account for the server, because Postgres refuses to run as root. `None` if this process is not root, which the
+/// owner of a new directory shows.
 pub(super) fn unprivileged_account(our_directory: &Path) -> Option<Account> {
     if our_directory.metadata().expect("we have just made it").uid() != 0 {
         return None;
