@@ -1,7 +1,8 @@
 //! The log and a member's subscription to it.
 //!
 //! A source reads records, takes part in consumer groups, and answers which offsets the log holds. It knows nothing of
-//! tables. The positions that a log stores by itself are ignored: every partition starts at the checkpoint of the store.
+//! tables. The positions that a log stores by itself are ignored: every partition starts at the checkpoint of the
+//! store.
 
 mod dead_letter_sink;
 pub(crate) mod file;
@@ -35,15 +36,15 @@ pub trait Source: Send + Sync {
         Ok(None)
     }
 
-    /// The offset of the first record of each partition of `topics` that was written at or after `at`, or the partition's
-    /// end if there is none.
+    /// The offset of the first record of each partition of `topics` that was written at or after `at`, or the
+    /// partition's end if there is none.
     ///
     /// # Errors
     /// [`SourceError::Refused`] if the log does not store the times of records.
     async fn offsets_at(&self, topics: &[&str], at: Timestamp) -> Result<BTreeMap<TopicPartition, i64>, SourceError>;
 
-    /// The format in which the records of each topic are read, a line for operators each, if the source infers the format
-    /// from the records. Topics without records have no line.
+    /// The format in which the records of each topic are read, a line for operators each, if the source infers the
+    /// format from the records. Topics without records have no line.
     async fn forms(&self, _topics: &[&str]) -> Result<Vec<String>, SourceError> {
         Ok(Vec::new())
     }
@@ -80,14 +81,14 @@ pub trait Subscription: Send + Sync {
 
     /// The time since the last heartbeat of the background task that fetches records. Zero if there is no such task.
     ///
-    /// The task beats about once a second, whether or not there are records. A much longer time means that it hangs in a
-    /// call, which otherwise looks like waiting for records. After the task has ended, [`next`](Self::next) fails.
+    /// The task beats about once a second, whether or not there are records. A much longer time means that it hangs in
+    /// a call, which otherwise looks like waiting for records. After the task has ended, [`next`](Self::next) fails.
     fn heartbeat_age(&self) -> Duration {
         Duration::ZERO
     }
 
-    /// Stores positions in the log's own consumer group, so that the log's tools show the lag. Best effort: nothing reads
-    /// these positions.
+    /// Stores positions in the log's own consumer group, so that the log's tools show the lag. Best effort: nothing
+    /// reads these positions.
     fn mirror(&mut self, _next_offsets: &[(TopicPartition, i64)]) {}
 
     /// Leaves the consumer group. Takes a few seconds at most.
@@ -137,11 +138,11 @@ pub struct Batch {
     pub partition: TopicPartition,
     /// The assignment under which the records were read.
     pub assignment: AssignmentEpoch,
-    /// The batch's first offset: the end of the previous batch, or the partition's start. It may be less than the offset of
-    /// the first record, because a log can have holes. It is never greater than the position of the reader.
+    /// The batch's first offset: the end of the previous batch, or the partition's start. It may be less than the
+    /// offset of the first record, because a log can have holes. It is never greater than the position of the reader.
     pub from: i64,
-    /// The offset after the batch, at which the next one begins: after the last record and after the offsets that follow it
-    /// without a record, as far as the log's client reports them.
+    /// The offset after the batch, at which the next one begins: after the last record and after the offsets that
+    /// follow it without a record, as far as the log's client reports them.
     pub to: i64,
     /// The records. Their offsets may have holes: compaction removes records, and transaction markers have offsets.
     pub records: Vec<Record>,

@@ -46,7 +46,7 @@ async fn an_unknown_projection_is_refused_with_those_there_are() {
 }
 
 #[tokio::test]
-async fn fault_22_a_bounded_run_gives_up_on_servers_that_are_not_there_and_says_why() {
+async fn a_bounded_run_fails_with_the_reason_if_a_server_is_missing() {
     let unreachable = [
         ("kafka://127.0.0.1:1", "sqlite:read.db", "Kafka"),
         ("file:events", "postgres://nobody@127.0.0.1:1/nothing?sslmode=disable", "Postgres"),

@@ -186,7 +186,7 @@ async fn one_key_is_shown_masked_unless_its_payload_is_asked_for() {
 }
 
 #[tokio::test]
-async fn fault_36_what_producers_write_is_printed_as_inert_text() {
+async fn the_content_of_records_is_printed_as_inert_text() {
     let clinic = Clinic::new().await;
     let key = "\u{1b}[31m=HYPERLINK(\"http://x\")<script>alert(1)</script>\u{9b}2J\u{202e}";
     let value = "\u{1b}]0;owned\u{7} @SUM(1+1) <script>";

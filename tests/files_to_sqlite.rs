@@ -11,7 +11,7 @@ use crate::support::process::Readcast;
 const A_MILLION: usize = 1_000_000;
 
 #[tokio::test]
-async fn fault_04_a_million_events_leave_the_rows_of_an_independent_fold_after_20_kills() {
+async fn a_million_events_give_the_rows_of_an_independent_fold_after_20_kills() {
     let shop = FileShop::new();
     shop.write(4, events(A_MILLION));
     let seed = seed();
@@ -35,7 +35,7 @@ async fn fault_04_a_million_events_leave_the_rows_of_an_independent_fold_after_2
 }
 
 #[tokio::test]
-async fn fault_04_a_kill_at_any_failpoint_neither_loses_nor_doubles_an_event() {
+async fn a_kill_at_any_failpoint_neither_loses_nor_duplicates_an_event() {
     for failpoint in ["after_poll", "after_begin", "after_checkpoint", "after_rows", "after_commit"] {
         let shop = FileShop::new();
         shop.write(2, events(5_000));
@@ -52,7 +52,7 @@ async fn fault_04_a_kill_at_any_failpoint_neither_loses_nor_doubles_an_event() {
 }
 
 #[tokio::test]
-async fn events_are_projected_as_they_are_appended_and_a_line_without_its_end_is_none() {
+async fn events_are_projected_as_they_are_appended_and_an_incomplete_line_is_not_an_event() {
     let shop = FileShop::new();
     shop.write(1, events(100));
     let mut instance = shop.start(&["run"], &[]);
@@ -92,7 +92,7 @@ fn shop_with_poison() -> FileShop {
 }
 
 #[tokio::test]
-async fn fault_35_poison_parks_its_key_and_all_else_goes_on() {
+async fn poison_parks_its_key_and_everything_else_continues() {
     let shop = shop_with_poison();
     let finished = shop.run(&["run", "--until-end"]).await;
     assert!(finished.status.success(), "{}", finished.stderr);
@@ -115,7 +115,7 @@ async fn fault_35_poison_parks_its_key_and_all_else_goes_on() {
 }
 
 #[tokio::test]
-async fn fault_35_poison_halts_its_projection_alone_where_nothing_may_be_parked() {
+async fn poison_halts_only_its_projection_if_nothing_may_be_parked() {
     let shop = shop_with_poison();
     let halts = Readcast::run(shop.arguments(&["run", "--until-end"]), &[("READCAST_MAX_PARKED", "0")]).await;
     assert_eq!(halts.status.code(), Some(1), "{}", halts.stderr);
@@ -135,7 +135,7 @@ async fn fault_35_poison_halts_its_projection_alone_where_nothing_may_be_parked(
 }
 
 #[tokio::test]
-async fn fault_36_what_a_record_holds_is_in_no_log_and_no_metric() {
+async fn the_content_of_records_is_in_no_log_and_no_metric() {
     const CANARY: &str = "canary-7f3a";
     let (_, event) = events(1).last().unwrap();
     // Torn, of another type, with a word where a number belongs, and with a number that no column holds.
@@ -189,21 +189,26 @@ async fn a_log_line_about_a_record_has_its_projection_generation_lane_position_a
     let parked = logged_over_poison("10000", "record parked").await;
     assert_eq!(
         [&parked["projection"], &parked["generation"], &parked["position"], &parked["correlation_id"]],
-        [&"order_summary".into(), &1.into(), &"orders/0@3".into(), &"c-1".into()],
+        [
+            &serde_json::json!("order_summary"),
+            &serde_json::json!(1),
+            &serde_json::json!("orders/0@3"),
+            &serde_json::json!("c-1")
+        ],
         "{parked}"
     );
     assert!(parked["lane"].is_u64(), "{parked}");
     let halted = logged_over_poison("0", "halted: ").await;
     assert_eq!(
         [&halted["projection"], &halted["generation"], &halted["correlation_id"]],
-        [&"order_summary".into(), &1.into(), &serde_json::Value::from("c-1")],
+        [&"order_summary".into(), &serde_json::json!(1), &serde_json::Value::from("c-1")],
         "{halted}"
     );
     assert!(halted["message"].as_str().unwrap().contains("orders/0@3"), "{halted}");
 }
 
 #[tokio::test]
-async fn fault_15_16_a_log_that_shrank_or_was_replaced_stops_with_a_verdict() {
+async fn a_log_that_shrank_or_was_replaced_stops_with_a_verdict() {
     let shop = FileShop::new();
     shop.write(1, events(50));
     assert!(shop.run(&["run", "--until-end"]).await.status.success());
@@ -254,7 +259,7 @@ async fn a_second_process_on_one_sqlite_file_is_refused_in_one_line() {
 }
 
 #[tokio::test]
-async fn the_demo_projects_what_it_generates_and_goes_on_where_it_stopped() {
+async fn the_demo_projects_its_events_and_continues_where_it_stopped() {
     let shop = FileShop::new();
     let dir = shop.dir();
     let demo = ["demo", "--events", "2000", "--rate", "0", "--dir", &dir, "--admin-listen", "127.0.0.1:0"];
@@ -274,7 +279,7 @@ pub(crate) fn seed() -> u64 {
 }
 
 #[tokio::test]
-async fn fault_25_sigterm_drains_within_its_deadline() {
+async fn sigterm_drains_within_its_deadline() {
     let shop = FileShop::new();
     shop.write(4, events(200_000));
     let mut instance = shop.start(&["run"], &[]);
@@ -291,7 +296,7 @@ async fn fault_25_sigterm_drains_within_its_deadline() {
 }
 
 #[tokio::test]
-async fn a_topic_that_kcat_wrote_with_keys_of_json_is_projected_and_a_line_of_another_form_is_told() {
+async fn a_topic_of_kcat_with_json_keys_is_projected_and_a_line_of_another_form_is_reported() {
     let shop = FileShop::new();
     std::fs::create_dir_all(shop.events_dir().join("orders")).unwrap();
     for (key, event) in events(20) {

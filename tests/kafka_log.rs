@@ -117,7 +117,7 @@ async fn a_leader_dies_with_ten_records_that_it_had_alone(cluster: &mut Cluster,
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn fault_15_a_log_truncated_by_an_unclean_election_is_told_even_after_it_grew_again() {
+async fn an_unclean_election_is_detected_even_after_the_log_has_grown_again() {
     let mut cluster = Cluster::shared().await;
     let source = source(&cluster.bootstrap(), 1 << 20);
     let reader = a_leader_dies_with_ten_records_that_it_had_alone(&mut cluster, &source).await;
@@ -151,7 +151,7 @@ async fn fault_15_a_log_truncated_by_an_unclean_election_is_told_even_after_it_g
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn fault_15_a_reader_that_goes_on_across_an_unclean_election_is_told() {
+async fn a_running_reader_detects_an_unclean_election() {
     let mut cluster = Cluster::shared().await;
     let source = source(&cluster.bootstrap(), 1 << 20);
     let mut reader = a_leader_dies_with_ten_records_that_it_had_alone(&mut cluster, &source).await;
@@ -164,7 +164,7 @@ async fn fault_15_a_reader_that_goes_on_across_an_unclean_election_is_told() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_leader_that_dies_with_its_follower_in_sync_costs_no_record_and_gives_no_verdict() {
+async fn a_leader_that_dies_with_its_follower_in_sync_loses_no_record_and_gives_no_verdict() {
     let mut cluster = Cluster::shared().await;
     let (topic, kafka) = (unique("elections"), Kafka::at(&cluster.bootstrap()));
     let source = source(&cluster.bootstrap(), 1 << 20);
@@ -192,7 +192,7 @@ async fn a_leader_that_dies_with_its_follower_in_sync_costs_no_record_and_gives_
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn fault_27_a_corrupt_batch_is_refused_with_its_place_and_nothing_behind_it_is_delivered() {
+async fn a_corrupt_batch_is_refused_with_its_position_and_nothing_after_it_is_delivered() {
     let cluster = Cluster::shared().await;
     let (topic, kafka) = (unique("corrupt"), Kafka::at(&cluster.bootstrap()));
     cluster.create_topic(&topic).await;
@@ -221,7 +221,7 @@ async fn fault_27_a_corrupt_batch_is_refused_with_its_place_and_nothing_behind_i
 
 /// More of them than are asked about at once.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn how_far_many_partitions_reach_is_told_of_each() {
+async fn the_extents_of_many_partitions_are_complete() {
     const PARTITIONS: i32 = 310;
     let (topic, kafka) = (unique("many"), Kafka::shared().await);
     kafka.create_topic(&topic, PARTITIONS as usize).await;
@@ -241,7 +241,7 @@ async fn how_far_many_partitions_reach_is_told_of_each() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_end_of_a_partition_is_told_with_its_topic() {
+async fn the_end_of_a_partition_is_reported_with_its_topic() {
     let (topics, kafka) = ([unique("ends"), unique("ends")], Kafka::shared().await);
     for topic in &topics {
         kafka.create_topic(topic, 1).await;
@@ -307,7 +307,7 @@ async fn records_arrive_with_headers_and_time_byte_for_byte() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_polling_thread_gives_signs_of_life_while_nobody_takes_its_records() {
+async fn the_polling_thread_beats_while_no_records_are_taken() {
     let (topic, kafka) = (unique("pulse"), Kafka::shared().await);
     kafka.create_topic(&topic, 1).await;
     kafka.produce(&topic, records(&values("record", 100)));

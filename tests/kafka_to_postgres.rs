@@ -5,7 +5,7 @@ use crate::oracle::assert_same;
 use crate::shop::{KafkaShop, PROJECTIONS, events, expected};
 
 #[tokio::test]
-async fn fault_04_a_million_events_leave_the_rows_of_an_independent_fold_after_20_kills() {
+async fn a_million_events_give_the_rows_of_an_independent_fold_after_20_kills() {
     const COUNT: usize = 1_000_000;
     let shop = KafkaShop::journalled(6).await;
     shop.produce(events(COUNT));
@@ -23,7 +23,7 @@ async fn fault_04_a_million_events_leave_the_rows_of_an_independent_fold_after_2
 }
 
 #[tokio::test]
-async fn fault_04_a_kill_at_any_failpoint_neither_loses_nor_doubles_an_event() {
+async fn a_kill_at_any_failpoint_neither_loses_nor_duplicates_an_event() {
     for failpoint in ["after_poll", "after_begin", "after_checkpoint", "after_rows", "after_commit"] {
         let shop = KafkaShop::journalled(3).await;
         shop.produce(events(5_000));
@@ -39,7 +39,7 @@ async fn fault_04_a_kill_at_any_failpoint_neither_loses_nor_doubles_an_event() {
 }
 
 #[tokio::test]
-async fn instances_that_join_and_leave_share_the_work_without_a_trace_in_the_tables() {
+async fn instances_that_join_and_leave_do_not_affect_the_tables() {
     const COUNT: usize = 300_000;
     let shop = KafkaShop::journalled(6).await;
     shop.produce(events(COUNT / 3));
@@ -61,7 +61,7 @@ async fn instances_that_join_and_leave_share_the_work_without_a_trace_in_the_tab
 }
 
 #[tokio::test]
-async fn positions_of_record_are_ours_a_deleted_consumer_group_changes_nothing() {
+async fn a_deleted_consumer_group_changes_nothing() {
     let shop = KafkaShop::new(2).await;
     shop.produce(events(2_000));
     shop.run_to_the_end().await;
@@ -96,7 +96,7 @@ async fn status_shows_every_partition_as_json() {
 }
 
 #[tokio::test]
-async fn generate_creates_the_topic_that_was_missing_and_its_events_are_projected() {
+async fn generate_creates_a_missing_topic_and_its_events_are_projected() {
     let shop = KafkaShop::new(1).await;
     let prefix = crate::support::kafka::unique("generated") + ".";
     let envs = [("READCAST_SOURCE_TOPIC_PREFIX", prefix.as_str())];

@@ -1,5 +1,5 @@
-//! The integration tests: real files, a real SQLite, a real Postgres, a real Kafka, and the real program, killed for
-//! real. One binary, so that they share their servers.
+//! The integration tests, with real files, SQLite, Postgres, Kafka and the real program. They are one binary, so that
+//! they share their servers.
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, missing_docs)]
 
 mod support;

@@ -1,5 +1,5 @@
-//! Several members of a group, with rebalances, losses and crashes scripted in memory, over one real store: the whole
-//! projector but for the log.
+//! Several members of a group with scripted rebalances, losses and crashes in memory, and one real store: the whole
+//! service except for the log.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -29,7 +29,7 @@ use crate::support::eventually::{PATIENCE, eventually};
 const PARTITIONS: i32 = 4;
 const PROJECTIONS: [&str; 3] = ["order_summary", "customer_orders", "product_sales"];
 
-/// A log, a store, and members between them.
+/// A log, a store, and members.
 struct Group {
     shop: FileShop,
     log: MemorySource,
@@ -76,7 +76,7 @@ impl Group {
             stall_after: Duration::from_secs(60),
             lanes: 2,
             limits: Limits { records: 20, bytes: 1 << 20 },
-            // So little that batches wait for memory across rebalances.
+            // So small that batches wait for memory during rebalances.
             buffer_bytes: 8 << 10,
             until_end: false,
             policy: Policy::default(),
@@ -122,7 +122,7 @@ async fn rebalances_in_the_middle_of_batches_leave_no_trace() {
 }
 
 #[tokio::test]
-async fn a_member_that_has_lost_its_partitions_without_knowing_writes_nothing() {
+async fn a_member_that_lost_its_partitions_unknowingly_writes_nothing() {
     let seed = seed();
     let mut group = Group::new().await;
     (0..2).for_each(|member| group.join(seed + member));
@@ -141,7 +141,7 @@ async fn a_member_that_has_lost_its_partitions_without_knowing_writes_nothing() 
 }
 
 #[tokio::test]
-async fn a_log_that_fails_now_and_then_is_read_on() {
+async fn reading_continues_after_temporary_failures_of_the_log() {
     let mut group = Group::new().await;
     group.join(seed());
     for _ in 0..5 {
@@ -151,8 +151,8 @@ async fn a_log_that_fails_now_and_then_is_read_on() {
     group.end().await;
 }
 
-/// A log to which somebody appends and projects a record whenever it is asked how far it reaches, the first few times:
-/// each answer is old when it arrives.
+/// A log to which a record is appended and projected at each of the first few requests for its extents, so that each
+/// response is outdated on arrival.
 struct Overtaken {
     log: MemorySource,
     scene: Arc<Scene>,
@@ -182,7 +182,7 @@ impl Source for Overtaken {
 }
 
 #[tokio::test]
-async fn a_log_that_grows_while_it_is_asked_is_not_taken_for_one_that_was_cut_off() {
+async fn a_log_that_grows_during_a_request_does_not_count_as_truncated() {
     let scene = Scene::on_sqlite().await;
     scene.log.append("orders", 0, Some("first"), events(1).last().unwrap().1);
     let first = scene.start([Seen::first()]);

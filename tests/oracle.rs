@@ -1,5 +1,5 @@
-//! The shop's tables by an independent fold of its log: plain loops over plain maps, with money in whole cents. It
-//! shares no code with the projections, with the fold or with the stores.
+//! Computes the shop's tables from its log independently: loops over maps, with money in whole cents. It shares no code
+//! with the projections, the fold or the stores.
 
 use std::collections::BTreeMap;
 
@@ -35,7 +35,7 @@ struct Customer {
     last_order_at: Option<String>,
 }
 
-/// The tables that these events make, the events of each order in their order.
+/// The tables after these events. The events of each order must be in order.
 pub(crate) fn tables<E: AsRef<str>>(events: impl IntoIterator<Item = E>) -> Tables {
     let mut oracle = Oracle::default();
     for event in events {
@@ -135,7 +135,7 @@ fn forget_lines(lines: &mut BTreeMap<(String, usize), String>, order: &str) {
     (1..=last).for_each(|line| drop(lines.remove(&(order.to_owned(), line))));
 }
 
-/// Rows in an order that no database's collation has a say in.
+/// Sorts rows independently of the database's collation.
 pub(crate) fn sorted(mut rows: Vec<String>) -> Vec<String> {
     rows.sort();
     rows
@@ -145,7 +145,7 @@ fn text(value: &Value) -> String {
     value.as_str().expect("a text").to_owned()
 }
 
-/// Exact: a double holds every sum of cents below 90 trillion to well under half a cent.
+/// The amount in cents. Exact: the error of a 64-bit float is far below half a cent for all amounts of the tests.
 fn cents(value: &Value) -> i64 {
     (value.as_f64().expect("a number") * 100.0).round() as i64
 }
@@ -154,7 +154,7 @@ fn money(cents: i64) -> String {
     format!("{}{}.{:02}", if cents < 0 { "-" } else { "" }, cents.abs() / 100, cents.abs() % 100)
 }
 
-/// Says where two sets of tables differ, a few rows of each, instead of printing millions.
+/// Checks that two sets of tables are equal. On a difference it prints a few rows instead of millions.
 #[track_caller]
 pub(crate) fn assert_same(found: &Tables, expected: &Tables) {
     for (table, expected) in expected {

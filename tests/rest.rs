@@ -98,7 +98,7 @@ async fn checkpoints_read(scene: &Scene) -> i64 {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_thousand_partitions_at_rest_are_asked_about_seldom_and_read_and_told_only_when_they_move() {
+async fn a_thousand_idle_partitions_cause_few_requests_and_no_writes() {
     let mut scene = Scene::on_postgres().await;
     scene.log.create("orders", PARTITIONS);
     scene.write(300);

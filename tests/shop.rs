@@ -1,4 +1,4 @@
-//! The example shop as a deployment: its log, its database, and instances of the program between them.
+//! The example shop as a deployment: a log, a database, and instances of the program.
 
 mod journal;
 
@@ -17,22 +17,22 @@ use crate::support::kafka::{Kafka, unique};
 use crate::support::postgres::Database;
 use crate::support::process::{Finished, Readcast};
 
-/// Record keys and JSON texts of the shop's first events.
+/// The keys and JSON texts of the shop's first events.
 pub(crate) fn events(count: usize) -> impl Iterator<Item = (String, String)> {
     Orders::new(1).take(count)
 }
 
-/// The tables that the shop's first events make, by an independent fold.
+/// The tables after the shop's first events, computed independently.
 pub(crate) fn expected(count: usize) -> Tables {
     oracle::tables(events(count).map(|(_, event)| event))
 }
 
 pub(crate) const PROJECTIONS: [&str; 3] = ["order_summary", "customer_orders", "product_sales"];
 
-/// How long the rest of a log may take to be projected, after whatever was in the way is gone.
+/// The time limit for projecting the rest of a log after a fault has ended.
 const UNTIL_CURRENT: Duration = PATIENCE.saturating_mul(2);
 
-/// How each table is read: its columns, in the form in which the oracle gives them.
+/// The query of each table, with columns in the form of the oracle.
 fn queries(time: impl Fn(&str) -> String) -> [(&'static str, String); 4] {
     let (placed, updated, last) = (time("placed_at"), time("updated_at"), time("last_order_at"));
     let summary = format!(
@@ -47,7 +47,7 @@ fn queries(time: impl Fn(&str) -> String) -> [(&'static str, String); 4] {
     ]
 }
 
-/// The tables that readers see in this database.
+/// The tables in the readers' views of this database.
 pub(crate) async fn postgres_tables(database: &Database) -> Tables {
     const TIME: &str = r#"'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'"#;
     let mut tables = Tables::new();
@@ -57,7 +57,7 @@ pub(crate) async fn postgres_tables(database: &Database) -> Tables {
     tables
 }
 
-/// Files in, SQLite out, in a folder of its own.
+/// A deployment from files to SQLite in a temporary folder.
 pub(crate) struct FileShop {
     dir: tempfile::TempDir,
 }
@@ -67,7 +67,7 @@ impl FileShop {
         Self { dir: tempfile::tempdir().unwrap() }
     }
 
-    /// The folder, laid out as a demo's.
+    /// The folder, with the layout of the demo.
     pub(crate) fn dir(&self) -> String {
         self.dir.path().to_str().unwrap().to_owned()
     }
@@ -84,7 +84,7 @@ impl FileShop {
         self.dir.path().join("read.db")
     }
 
-    /// Appends events to `partitions` files, those of one order to one of them.
+    /// Appends events to `partitions` files. All events of an order go to one file.
     pub(crate) fn write(&self, partitions: u64, events: impl Iterator<Item = (String, String)>) {
         std::fs::create_dir_all(self.events_dir().join("orders")).unwrap();
         let mut texts = vec![String::new(); usize::try_from(partitions).unwrap()];
@@ -153,7 +153,7 @@ pub(crate) fn append(path: &Path, text: &str) {
     file.write_all(text.as_bytes()).unwrap();
 }
 
-/// Kafka in, Postgres out, under names of its own.
+/// A deployment from Kafka to Postgres with unique names.
 pub(crate) struct KafkaShop {
     pub(crate) kafka: Arc<Kafka>,
     pub(crate) database: Database,
@@ -163,12 +163,12 @@ pub(crate) struct KafkaShop {
 }
 
 impl KafkaShop {
-    /// On the servers that all tests share.
+    /// On the shared servers.
     pub(crate) async fn new(partitions: usize) -> Self {
         Self::on(Kafka::shared().await, Database::create().await, partitions).await
     }
 
-    /// On servers of the test's own, which it may harm.
+    /// On separate servers, which the test may damage.
     pub(crate) async fn on(kafka: Arc<Kafka>, database: Database, partitions: usize) -> Self {
         let prefix = unique("shop") + ".";
         kafka.create_topic(&format!("{prefix}orders"), partitions).await;
@@ -182,8 +182,8 @@ impl KafkaShop {
         shop
     }
 
-    /// Lets the database write down every move of a checkpoint, for [`Self::assert_invariants`]. Only readcast's own
-    /// tables are made for it: the projections' come with the first run.
+    /// Makes the database record every change of a checkpoint, for [`Self::assert_invariants`]. Creates only readcast's
+    /// own tables; the first run creates those of the projections.
     pub(crate) async fn keep_journal(&self) {
         Postgres::new(self.database.options(), "public").migrate().await.expect("the database is empty");
         self.database.execute(journal::INSTALL).await;
@@ -197,7 +197,7 @@ impl KafkaShop {
         format!("{}.{projection}", self.app)
     }
 
-    /// Produces events, those of one order to one partition.
+    /// Produces events. All events of an order go to one partition.
     pub(crate) fn produce(&self, events: impl Iterator<Item = (String, String)>) {
         let partitions = i32::try_from(self.partitions).unwrap();
         let records = events.map(|(key, value)| {
@@ -207,7 +207,7 @@ impl KafkaShop {
         self.kafka.produce(&self.topic(), records);
     }
 
-    /// An instance against this shop's database, or against `store` when something stands between.
+    /// Starts an instance with this shop's database, or with `store` if a proxy is in between.
     pub(crate) fn start_with(&self, arguments: &[&str], store: &str, envs: &[(&str, &str)]) -> Readcast {
         let mut all = vec![
             ("READCAST_KAFKA_BOOTSTRAP_SERVERS", self.kafka.bootstrap()),
@@ -215,7 +215,7 @@ impl KafkaShop {
             ("READCAST_APP", &self.app),
             ("READCAST_STORE_URL", store),
             ("READCAST_ADMIN_LISTEN", "127.0.0.1:0"),
-            // Short, so that a dead instance's partitions move while a test waits.
+            // Short, so that the partitions of a dead instance are reassigned while a test waits.
             ("READCAST_KAFKA_SESSION_TIMEOUT_MS", "2000"),
             ("READCAST_KAFKA_HEARTBEAT_INTERVAL_MS", "300"),
         ];
@@ -244,12 +244,12 @@ impl KafkaShop {
         self.database.try_rows(sum).await.map_or(0, |rows| rows[0].parse().unwrap())
     }
 
-    /// How far the projections have to go, all together.
+    /// The number of events that all projections together must process.
     pub(crate) async fn goal(&self) -> i64 {
         self.kafka.end_offsets(&self.topic()).await.iter().sum::<i64>() * PROJECTIONS.len() as i64
     }
 
-    /// Waits until so many events are behind all projections together.
+    /// Waits until all projections together have processed this number of events.
     pub(crate) async fn reaches(&self, goal: i64) {
         eventually(&format!("{goal} events are projected"), UNTIL_CURRENT, async || {
             let progress = self.progress().await;
@@ -258,13 +258,13 @@ impl KafkaShop {
         .await;
     }
 
-    /// Waits until all that the log has now is projected.
+    /// Waits until all events of the log are projected.
     pub(crate) async fn catches_up(&self) {
         self.reaches(self.goal().await).await;
     }
 
-    /// What must be true after every fault, once it is over and the log is projected: the tables are those of an
-    /// independent fold of the first `count` events, the steps of every checkpoint form one chain, and each stands at the
+    /// Checks what must hold after every fault, once the log is projected: the tables equal those of an independent
+    /// fold of the first `count` events, the changes of every checkpoint form one chain, and each checkpoint is at the
     /// end of its partition.
     pub(crate) async fn assert_invariants(&self, count: usize) {
         self.assert_one_chain().await;
@@ -272,8 +272,8 @@ impl KafkaShop {
         assert_same(&self.tables().await, &expected(count));
     }
 
-    /// The steps of every checkpoint lead from where the log began to where it stands, without a gap and without an
-    /// overlap; epochs only rise, and nobody moves a checkpoint under an epoch that was not claimed before.
+    /// Checks that the changes of every checkpoint lead from the beginning of the log to its position without gap or
+    /// overlap, that epochs only increase, and that no checkpoint changes under an epoch that was not claimed before.
     pub(crate) async fn assert_one_chain(&self) {
         for question in [journal::BROKEN, journal::LOOSE_ENDS] {
             assert_eq!(self.database.rows(question).await, Vec::<String>::new());
@@ -281,7 +281,7 @@ impl KafkaShop {
         assert_ne!(self.database.value(journal::STEPS).await, "0", "nothing was projected");
     }
 
-    /// Every live checkpoint stands at the end of its partition, and none is missing.
+    /// Checks that every live checkpoint is at the end of its partition, and none is missing.
     pub(crate) async fn assert_at_the_end(&self) {
         const STANDINGS: &str = "
             SELECT projection, partition, next_offset

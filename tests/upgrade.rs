@@ -206,7 +206,7 @@ async fn is_carried_over(heirloom: Heirloom) {
 }
 
 #[tokio::test]
-async fn what_earlier_versions_left_in_sqlite_is_carried_over() {
+async fn databases_of_earlier_versions_are_adopted_in_sqlite() {
     for version in versions() {
         println!("{}", version.display());
         is_carried_over(Heirloom::on_sqlite(&version).await).await;
@@ -214,7 +214,7 @@ async fn what_earlier_versions_left_in_sqlite_is_carried_over() {
 }
 
 #[tokio::test]
-async fn what_earlier_versions_left_in_postgres_is_carried_over() {
+async fn databases_of_earlier_versions_are_adopted_in_postgres() {
     for version in versions() {
         println!("{}", version.display());
         is_carried_over(Heirloom::on_postgres(&version).await).await;

@@ -1,4 +1,4 @@
-# What the run scripts of the peers share. Sourced, not run.
+# Functions for the run scripts of the peers. Sourced by them.
 #
 # Exit codes: 0 measured; 1 the peer failed or its rows are wrong; 2 wrong arguments; 3 cannot be measured here.
 
@@ -8,7 +8,7 @@ out=$root/target/peers
 measuring=
 scratch=
 
-# The one line on standard output is the result.
+# Standard output is only for the result, one line.
 exec 3>&1 1>&2
 
 usage() {
@@ -28,7 +28,7 @@ find_java() {
   [ "${major:-0}" -ge 17 ] || cannot "Cannot be measured here: java is older than 17. Install a JDK, 17 or later."
 }
 
-# fetched NAME COMMAND...: runs the command once, and again when something in the folder NAME has changed.
+# fetched NAME COMMAND...: runs the command unless it was run already and the folder NAME is unchanged.
 fetched() {
   name=$1
   shift
@@ -51,7 +51,7 @@ maven() {
 }
 
 clean_up() {
-  # The measuring program ends the peer that it has started.
+  # The measuring program ends the peer.
   [ -z "$measuring" ] || kill "$measuring" 2>/dev/null || true
   [ -z "$measuring" ] || wait "$measuring" 2>/dev/null || true
   [ -z "$scratch" ] || rm -rf "$scratch"
@@ -59,7 +59,7 @@ clean_up() {
 
 # measure ARGUMENT...: runs the measuring program, which prints the line.
 measure() {
-  # It must not compete with the peer: a small heap, one thread to collect it, and the quick compiler.
+  # It must not compete with the peer: a small heap, a single-threaded collector, and only the fast compiler.
   "$java" -Xmx512m -XX:+UseSerialGC -XX:TieredStopAtLevel=1 -cp "$out/measure/libs/*" peers.Measure "$@" >&3 &
   measuring=$!
   code=0

@@ -1,8 +1,8 @@
-//! readcast beside the loop that one writes by hand: one consumer, and for each event one transaction that changes rows
-//! and offset.
+//! Compares readcast with a hand-written loop: one consumer, and for each event one transaction that changes rows and
+//! offset.
 //!
-//! The loop gets fewer events, or it would take minutes: its rate is the same from the first to the last. What it
-//! writes of them is compared with what readcast writes of the same events.
+//! The loop gets fewer events, because it would take minutes otherwise; its rate does not depend on their number. Its
+//! rows are compared with those of readcast for the same events.
 
 use crate::child::Work;
 use crate::child::by_hand::TABLES;
@@ -43,7 +43,7 @@ pub(crate) async fn run(settings: &Settings) {
     report.end();
 }
 
-/// What the loop has written is what readcast writes of the same events.
+/// Checks that the loop writes the same rows as readcast.
 async fn assert_same_rows(log: &Log, by_hand: &Fresh) {
     const ORDERS: &str = "
         SELECT order_id, customer_id, customer_email, status, item_count, total_amount, refunded_amount, placed_at, updated_at

@@ -1,6 +1,6 @@
-//! The ceiling: the rows of the live path, written by a loop that does nothing else. The log was read, planned and folded
-//! before the clock starts. Either by one loop, which has the database to itself, or by as many at once as the live path
-//! has lanes, which leave nothing of the machine to anybody else.
+//! The ceiling: writes the rows of the live path in a loop that does nothing else. The log is read, planned and folded
+//! before the measurement starts. There is either one loop, which uses the database alone, or one for each lane of the
+//! live path, which together use the whole machine.
 
 pub(crate) mod bare_sql;
 
@@ -17,31 +17,31 @@ use tokio::task::JoinSet;
 use crate::child::defaults;
 use crate::database::Kind;
 
-/// The owner epoch that the first claim of a partition gets.
+/// The owner epoch after the first claim of a partition.
 const FIRST_EPOCH: i64 = 1;
-/// The generation of a fresh database.
+/// The generation of a new database.
 const FIRST_GENERATION: Generation = Generation(1);
-/// How many records a commit may be made of.
+/// The numbers of records of a commit that are tried.
 const SIZES: [usize; 5] = [2_000, 5_000, 10_000, 20_000, 50_000];
 
-/// How many loops write.
+/// The number of writing loops.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Loops {
-    /// One, table after table.
+    /// One loop that writes table after table.
     One,
-    /// One for each lane of each projection.
+    /// One loop for each lane of each projection.
     AsLanes,
 }
 
-/// What is written, in the commits that are written fastest.
+/// The rows to write, in commits of the fastest size.
 pub(crate) struct Ceiling {
     lanes: Vec<Arc<Lane>>,
     loops: Loops,
-    /// About how many records each commit is made of.
+    /// The approximate number of records of a commit.
     pub(crate) records_a_commit: usize,
 }
 
-/// What one connection writes.
+/// The commits of one connection.
 struct Lane {
     definition: Definition,
     partitions: Vec<(TopicPartition, Extent)>,
@@ -49,7 +49,7 @@ struct Lane {
 }
 
 impl Ceiling {
-    /// Tries several sizes of a commit, each once, and keeps the best.
+    /// Tries each size of a commit once, and keeps the fastest.
     pub(crate) async fn best(batches: &[Batch], registry: &Registry, kind: Kind, loops: Loops) -> Self {
         let mut best: Option<(f64, Self)> = None;
         for records_a_commit in SIZES {
@@ -63,7 +63,7 @@ impl Ceiling {
         best.expect("there are sizes").1
     }
 
-    /// Writes it all to a store with empty tables. How many seconds that took.
+    /// Writes all commits to a store with empty tables. Returns the time in seconds.
     pub(crate) async fn write(&self, store: &Arc<dyn Store>) -> f64 {
         let mut writers = Vec::new();
         for lane in &self.lanes {
@@ -91,7 +91,7 @@ impl Ceiling {
     }
 }
 
-/// Everything that the live path would write of `batches`.
+/// The commits that the live path would write for `batches`.
 fn lanes(batches: &[Batch], registry: &Registry, records_a_commit: usize, loops: Loops) -> Vec<Arc<Lane>> {
     let config = defaults(registry);
     let of = |definition: &Definition| {
@@ -103,7 +103,7 @@ fn lanes(batches: &[Batch], registry: &Registry, records_a_commit: usize, loops:
     registry.definitions().iter().flat_map(of).collect()
 }
 
-/// The batches of each lane, as the supervisor deals them out: the next partition to the lane that has the fewest.
+/// The batches of each lane. As in the supervisor, the next partition goes to the lane with the fewest.
 fn shares(batches: &[Batch], lanes: usize) -> Vec<Vec<&Batch>> {
     let lane_of = |batch: &&Batch| usize::try_from(batch.partition.partition).unwrap() % lanes;
     (0..lanes).map(|lane| batches.iter().filter(|batch| lane_of(batch) == lane).collect()).collect()
@@ -141,7 +141,7 @@ impl Lane {
     }
 }
 
-/// What a lane that stands at `next_offsets` makes of these batches.
+/// The commit of a lane at `next_offsets` for these batches.
 fn planned(definition: &Definition, batches: &[&Batch], next_offsets: &BTreeMap<TopicPartition, i64>) -> Commit {
     let cursor = |batch: &Batch| PartitionCursor {
         next_offset: next_offsets.get(&batch.partition).copied().unwrap_or(0),

@@ -1,6 +1,6 @@
-//! Every measurement of ours runs in a process of its own: this executable, started again with a [`Job`] as its argument.
-//! So the memory that is measured is that of a projector alone, and nothing that an earlier measurement left behind in
-//! an allocator or a runtime plays a part.
+//! Runs each measurement of readcast in a separate process: this executable, started with a [`Job`] as its argument.
+//! Thus the measured memory is that of the service alone, and earlier measurements do not affect the allocator or the
+//! runtime.
 
 pub(crate) mod by_hand;
 mod process;
@@ -27,10 +27,10 @@ use tokio_util::sync::CancellationToken;
 use self::project::Projector;
 use crate::clones;
 
-/// The first argument of a process that is to do a job.
+/// The first argument of a process that runs a job.
 const MARK: &str = "do";
 
-/// What a process is to do.
+/// The work of a process.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Job {
     pub(crate) work: Work,
@@ -41,15 +41,15 @@ pub(crate) struct Job {
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) enum Work {
-    /// Project from where the store stands to the end that the log has now.
+    /// Project from the checkpoints of the store to the current end of the log.
     Project,
     /// Project until standard input ends.
     Follow,
     /// Rebuild every projection of a store that has projected everything.
     Rebuild,
-    /// Read and decode so many events, and do nothing with them.
+    /// Read and decode this number of events, and discard them.
     Read { events: usize },
-    /// Project so many events with the loop that one writes by hand.
+    /// Project this number of events with a hand-written loop.
     ByHand { events: usize },
 }
 
@@ -67,32 +67,32 @@ pub(crate) enum StoreAddress {
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) enum Projections {
-    /// Of the example shop, this one.
+    /// This projection of the example shop.
     One(String),
-    /// All of the example shop.
+    /// All projections of the example shop.
     All,
-    /// So many that each count what every product sold, in tables of their own.
+    /// This number of projections that each count the sales of every product, in separate tables.
     Clones(usize),
 }
 
-/// How it went.
+/// The result of a job.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Outcome {
-    /// From the moment at which the group is joined, or the rebuild is asked for, to the last commit.
+    /// The time from joining the group, or from the request of the rebuild, to the last commit.
     pub(crate) seconds: f64,
-    /// What the process has used of the processors in its life, user and system.
+    /// The CPU time of the process, user and system.
     pub(crate) cpu_seconds: f64,
-    /// The most memory that it ever had resident.
+    /// The peak of the resident memory.
     pub(crate) peak_mib: f64,
-    /// How it went on, where it projected.
+    /// The progress over time, if the job projects.
     pub(crate) progress: Vec<Sample>,
 }
 
-/// What was seen of a run at one moment.
+/// The progress of a run at one moment.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub(crate) struct Sample {
     pub(crate) seconds: f64,
-    /// How many events the projection that is least far has committed.
+    /// The number of events that the slowest projection has committed.
     pub(crate) events: u64,
     pub(crate) cpu_seconds: f64,
     pub(crate) resident_mib: f64,
@@ -129,21 +129,21 @@ impl Projections {
     }
 }
 
-/// The configuration of somebody who configures nothing.
+/// The default configuration.
 pub(crate) fn defaults(registry: &Registry) -> Config {
     let names: Vec<&str> = registry.definitions().iter().map(|definition| definition.name()).collect();
     let no_file = Overrides { config: Some("/dev/null".into()), ..Overrides::default() };
     Config::load(&no_file, &Environment::default(), &names).unwrap()
 }
 
-/// The job of this process, if it was started to do one.
+/// The job of this process, if it was started for one.
 pub(crate) fn job() -> Option<Job> {
     let mut arguments = std::env::args().skip(1);
     let job = (arguments.next()? == MARK).then(|| arguments.next().unwrap())?;
     Some(serde_json::from_str(&job).unwrap())
 }
 
-/// Does it, and says on standard output how it went.
+/// Runs the job, and prints the result to standard output.
 pub(crate) async fn run(job: Job) {
     let stop = CancellationToken::new();
     watch_standard_input(matches!(job.work, Work::Follow).then(|| stop.clone()));
@@ -153,7 +153,7 @@ pub(crate) async fn run(job: Job) {
     println!("{}", serde_json::to_string(&outcome).unwrap());
 }
 
-/// What the work itself tells.
+/// The part of the result that the work itself reports.
 #[derive(Default)]
 struct Done {
     seconds: f64,
@@ -179,8 +179,8 @@ async fn work(job: &Job, stop: CancellationToken) -> Done {
     }
 }
 
-/// Whoever started this process holds the other end of its standard input. When that closes, `stop` is cancelled; without
-/// one the process ends at once, for nobody waits for its answer any more.
+/// Waits until the parent closes standard input. Then `stop` is cancelled; without a `stop` the process exits at once,
+/// because nobody reads its result.
 fn watch_standard_input(stop: Option<CancellationToken>) {
     std::thread::spawn(move || {
         let _ = std::io::copy(&mut std::io::stdin(), &mut std::io::sink());
@@ -191,19 +191,19 @@ fn watch_standard_input(stop: Option<CancellationToken>) {
     });
 }
 
-/// A process that does a job. It ends with this one.
+/// A process that runs a job. It ends with this process.
 pub(crate) struct Running {
     child: Child,
     stdin: Option<ChildStdin>,
 }
 
 impl Job {
-    /// Has a process do it from beginning to end.
+    /// Starts a process for the job and waits for its result.
     pub(crate) async fn run(&self) -> Outcome {
         self.start().wait().await
     }
 
-    /// Has a process begin with it.
+    /// Starts a process for the job.
     pub(crate) fn start(&self) -> Running {
         let mut command = Command::new(std::env::current_exe().unwrap());
         command.arg(MARK).arg(serde_json::to_string(self).unwrap()).kill_on_drop(true);
@@ -213,7 +213,7 @@ impl Job {
 }
 
 impl Running {
-    /// Waits until the job is done.
+    /// Waits for the result.
     async fn wait(mut self) -> Outcome {
         let mut said = String::new();
         self.child.stdout.take().unwrap().read_to_string(&mut said).await.unwrap();
@@ -222,7 +222,7 @@ impl Running {
         outcome.unwrap_or_else(|| panic!("a process that measures ended with {status} and said: {said}"))
     }
 
-    /// Tells one that follows the log to end, and waits until it has.
+    /// Ends a job that follows the log, and waits for its result.
     pub(crate) async fn stop(mut self) -> Outcome {
         drop(self.stdin.take());
         self.wait().await

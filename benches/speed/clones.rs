@@ -1,10 +1,10 @@
-//! As many projections as one likes, which all do the same.
+//! Any number of projections that all do the same.
 
 use readcast_core::{Changes, ColumnType, Decimal, Envelope, Projection, ProjectionError, Registry, TableSpec};
 use readcast_projections::sample::TOPIC;
 use serde::Deserialize;
 
-/// What every product sold, in a table of the clone's own.
+/// Counts the sales of every product in its own table.
 struct Sales {
     name: String,
 }

@@ -1,4 +1,4 @@
-//! The databases that are written, a fresh one for each run.
+//! The databases of the benchmarks, a new one for each run.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use crate::child::StoreAddress;
 use crate::support::postgres::Database;
 use crate::support::servers;
 
-/// How many rows of each table are compared, besides their number.
+/// The number of rows of each table that are compared, in addition to the row count.
 const ROWS_COMPARED: usize = 1_000;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,7 +19,7 @@ pub(crate) enum Kind {
     Sqlite,
 }
 
-/// A database with empty tables. It goes with this value.
+/// A database with empty tables. It is dropped with this value.
 pub(crate) struct Fresh {
     pub(crate) address: StoreAddress,
     postgres: Option<Database>,
@@ -27,7 +27,7 @@ pub(crate) struct Fresh {
 }
 
 impl Kind {
-    /// A fresh one, with the tables of these projections.
+    /// Creates a database with the tables of these projections.
     pub(crate) async fn with_tables(self, registry: &Registry) -> Fresh {
         let fresh = match self {
             Kind::Postgres => {
@@ -51,17 +51,17 @@ impl Kind {
 }
 
 impl Fresh {
-    /// Its store. A file of SQLite's has one at a time.
+    /// Opens the store. A SQLite file allows one at a time.
     pub(crate) async fn open(&self) -> Arc<dyn Store> {
         self.address.open().await
     }
 
-    /// The database, where it is one of Postgres.
+    /// The database, if it is a Postgres database.
     pub(crate) fn postgres(&self) -> &Database {
         self.postgres.as_ref().expect("it is one of Postgres")
     }
 
-    /// What readers see of every table.
+    /// The contents of every table as readers see them.
     pub(crate) async fn glance(&self, registry: &Registry) -> Vec<Peek> {
         let store = self.open().await;
         let mut seen = Vec::new();

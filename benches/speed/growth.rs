@@ -1,9 +1,10 @@
-//! What becomes of the rate, of the processor time and of the memory as something grows: the log, its partitions, the
-//! tables, the number of projections.
+//! Measures how rate, CPU time and memory change as the log, its partitions, the tables or the number of projections
+//! grow.
 //!
-//! A rate is **flat** when the difference of the highest and the lowest of all points, each the median of its runs, is at
-//! most 15 % of their median. Along the log, a point is the rate over one fifth of its events, from the first commit on.
-//! The cost of more projections is **linear or better** when `n` of them take no more than `n` times as long as one.
+//! A rate is **flat** if the difference of the highest and the lowest of all points is at most 15 % of their median. A
+//! point is the median of its runs. Along the log, a point is the rate of one fifth of the events, from the first
+//! commit on. The cost of more projections is **linear or better** if `n` of them take no more than `n` times as long
+//! as one.
 
 mod events;
 mod partitions;
@@ -17,7 +18,7 @@ use crate::settings::Settings;
 
 const GROUP: &str = "growth";
 const CASES: [&str; 4] = ["events", "partitions", "table_rows", "projections"];
-/// How many events each point of an axis is measured with, where the number of events is not the axis.
+/// The number of events of each point, unless the number of events is the axis.
 const EVENTS: usize = 300_000;
 const MOST_CHANGE_PERCENT: f64 = 15.0;
 
@@ -41,7 +42,7 @@ pub(crate) async fn run(settings: &Settings) {
     report.end();
 }
 
-/// The medians of several runs over `events` events.
+/// The medians of several runs with `events` events.
 fn point(at: f64, events: usize, runs: &[Outcome]) -> Point {
     let middle = |of: fn(&Outcome) -> f64| median(&runs.iter().map(of).collect::<Vec<_>>());
     Point {
@@ -52,13 +53,13 @@ fn point(at: f64, events: usize, runs: &[Outcome]) -> Point {
     }
 }
 
-/// By how much the rate differs between the points, and that it should differ by little.
+/// The row for the spread of the rate between the points, with its target.
 fn flatness(axis: &str, points: &[Point]) -> Row {
     let rates: Vec<_> = points.iter().map(|point| (point.at, point.events_per_s)).collect();
     change(&format!("change of the rate over {axis}"), &rates).target(Target::AtMost(MOST_CHANGE_PERCENT))
 }
 
-/// By how much rates differ, given where on the axis each was taken.
+/// The spread of the rates, each given with its point on the axis.
 fn change(case: &str, rates: &[(f64, f64)]) -> Row {
     let alone: Vec<f64> = rates.iter().map(|(_, rate)| *rate).collect();
     let (least, most) = (alone.iter().copied().fold(f64::MAX, f64::min), alone.iter().copied().fold(0.0, f64::max));

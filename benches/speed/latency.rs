@@ -1,9 +1,9 @@
-//! How long it takes from producing an event until another connection sees what it changed.
+//! Measures the time from producing an event until another connection sees its changes.
 //!
-//! An event's rows and the checkpoint that is beyond it become visible in one transaction. So it is enough that the other
-//! connection asks for the checkpoints, over and over: an event is visible when its partition's `next_offset` is beyond
-//! it. Events are sent at a fixed rate, whatever becomes of them, and each counts from the moment at which the producer is
-//! called with it. The first seconds do not count.
+//! The rows of an event and the checkpoint after it become visible in one transaction. So it suffices that the other
+//! connection polls the checkpoints: an event is visible when the `next_offset` of its partition is greater than its
+//! offset. Events are sent at a fixed rate, independent of the progress. The latency of an event starts with the call
+//! of the producer. The first seconds are not counted.
 
 mod observer;
 mod producer;
@@ -26,20 +26,20 @@ const STEADY_EVENTS_PER_S: f64 = 2_000.0;
 const WARM_UP: Duration = Duration::from_secs(3);
 const MEASURED: Duration = Duration::from_secs(20);
 
-/// What one run came to, in milliseconds.
+/// The result of one run, in milliseconds.
 struct Measured {
     median: f64,
     p99: f64,
     most: f64,
-    /// Until the broker has an event: that much is the producer's and the broker's. Median and p99.
+    /// The time until the broker acknowledges an event, the share of producer and broker. Median and p99.
     acknowledged: [f64; 2],
-    /// Between two looks at the checkpoints: no figure is finer.
+    /// The interval of polling the checkpoints, which limits the precision.
     look: f64,
-    /// By how much the producer was behind its schedule at the most.
+    /// The maximal delay of the producer against its schedule.
     late: f64,
 }
 
-/// Measures what is wanted of the group. `top` is the most events a second that the machine was seen to project.
+/// Measures the selected cases of the group. `top` is the highest measured throughput in events per second.
 pub(crate) async fn run(settings: &Settings, top: Option<f64>) {
     if !settings.want_any(GROUP, &CASES) {
         return;
@@ -109,7 +109,7 @@ async fn measure(events_per_s: f64, settings: &Settings) -> Measured {
     evaluate(&sent, &observations, sent.begun + WARM_UP)
 }
 
-/// The latencies of the events that were sent from `from` on.
+/// The latencies of the events that were sent at `from` or later.
 fn evaluate(sent: &Sent, observations: &Observations, from: Instant) -> Measured {
     let mut latencies = Vec::new();
     for (sent, observations) in sent.partitions.iter().zip(&observations.partitions) {

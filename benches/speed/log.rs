@@ -1,4 +1,4 @@
-//! The logs that are read.
+//! The logs of the benchmarks.
 
 use readcast::internals::source::file::Appender;
 use readcast::source::Batch;
@@ -11,10 +11,10 @@ use crate::child::read::each_batch;
 use crate::child::{self, LogAddress};
 use crate::support::kafka::{Kafka, unique};
 
-/// How many partitions a log has whose number of partitions plays no part.
+/// The default number of partitions.
 pub(crate) const PARTITIONS: u8 = 6;
 
-/// Events of the example shop, in a topic or a folder of their own.
+/// Events of the example shop in a new topic or folder.
 pub(crate) struct Log {
     pub(crate) address: LogAddress,
     events: usize,
@@ -22,21 +22,21 @@ pub(crate) struct Log {
     _folder: Option<TempDir>,
 }
 
-/// Has a first group read a first topic: whoever is the first on a broker waits for seconds until it has made the topic in
-/// which it keeps what groups are up to.
+/// Reads a topic with a consumer group once: the first group on a broker waits seconds until the broker has created its
+/// internal topic for groups.
 async fn warm_up() {
     let log = Log::create(1, orders(1)).await;
     log.read(&Registry::new()).await;
     log.delete().await;
 }
 
-/// The events of the example shop, as they are read by most measurements.
+/// The events of the example shop for most measurements.
 pub(crate) fn orders(events: usize) -> impl Iterator<Item = (String, String)> {
     Orders::new(1).take(events)
 }
 
 impl Log {
-    /// In a topic, on the broker that the test harness finds.
+    /// Creates the log in a topic of the broker that the test harness provides.
     pub(crate) async fn in_kafka(partitions: u8, events: impl Iterator<Item = (String, String)>) -> Self {
         static WARM: OnceCell<()> = OnceCell::const_new();
         WARM.get_or_init(warm_up).await;
@@ -53,7 +53,7 @@ impl Log {
         log
     }
 
-    /// Writes more of them into a topic.
+    /// Writes further events into a topic.
     pub(crate) async fn append(&mut self, events: impl Iterator<Item = (String, String)>) {
         let kafka = Kafka::shared().await;
         let topic = self.topic();
@@ -64,7 +64,7 @@ impl Log {
         kafka.produce(&topic, counted.map(|(key, event)| (None, key, event)));
     }
 
-    /// In a folder.
+    /// Creates the log in a folder.
     pub(crate) fn in_files(events: impl Iterator<Item = (String, String)>) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let mut files = Appender::open(folder.path(), TOPIC, PARTITIONS.into()).unwrap();
@@ -77,17 +77,17 @@ impl Log {
         Self { address: LogAddress::Files(folder.path().to_owned()), events: count, bytes, _folder: Some(folder) }
     }
 
-    /// How many there are.
+    /// The number of events.
     pub(crate) fn events(&self) -> usize {
         self.events
     }
 
-    /// How long one is on average.
+    /// The average size of an event in bytes.
     pub(crate) fn bytes_an_event(&self) -> f64 {
         self.bytes as f64 / self.events as f64
     }
 
-    /// The topic's name in the cluster.
+    /// The name of the topic in the cluster.
     pub(crate) fn topic(&self) -> String {
         match &self.address {
             LogAddress::Kafka { prefix, .. } => format!("{prefix}{TOPIC}"),
@@ -95,7 +95,7 @@ impl Log {
         }
     }
 
-    /// All of them, in the batches and in the order in which the source delivers them.
+    /// All events, in the batches and the order of the source.
     pub(crate) async fn read(&self, registry: &Registry) -> Vec<Batch> {
         let source = self.address.open(&child::defaults(registry));
         let (mut batches, mut left) = (Vec::new(), self.events);
@@ -108,7 +108,7 @@ impl Log {
         batches
     }
 
-    /// Makes room on the broker's disk.
+    /// Deletes the topic, to free disk space of the broker.
     pub(crate) async fn delete(self) {
         Kafka::shared().await.delete_topic(&self.topic()).await;
     }

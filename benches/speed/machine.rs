@@ -1,4 +1,4 @@
-//! What the figures depend on besides the code.
+//! Describes the environment of the measurements.
 
 use std::fs;
 use std::process::Command;
@@ -17,7 +17,7 @@ pub(crate) struct Machine {
     pub(crate) cpu: String,
     pub(crate) memory_gib: u64,
     pub(crate) os: String,
-    /// Its version, and those of its settings that say what a commit is worth.
+    /// The version of the server, and its settings that affect durability.
     pub(crate) postgres: String,
     pub(crate) kafka: String,
     pub(crate) date: String,
@@ -54,7 +54,7 @@ async fn postgres() -> String {
     format!("{version} ({settings})")
 }
 
-/// The version of the broker that the harness starts, as its jar says it.
+/// The version of the broker, from the name of its jar.
 fn kafka() -> String {
     if std::env::var_os("READCAST_TEST_KAFKA").is_some() {
         return "a broker named in READCAST_TEST_KAFKA".to_owned();
@@ -65,7 +65,7 @@ fn kafka() -> String {
     names.filter_map(version).next().unwrap_or_else(|| "that of the container image".to_owned())
 }
 
-/// The commit of the sources, with a star when they were changed since.
+/// The commit of the sources, with a star if the working tree has changes.
 fn commit() -> String {
     let git = |arguments: &[&str]| {
         let output = Command::new("git").args(arguments).current_dir(root()).output().ok()?;
@@ -83,7 +83,7 @@ fn memory_gib() -> u64 {
     (kib + KIB_A_GIB / 2) / KIB_A_GIB
 }
 
-/// What stands behind `name` in the first line that begins with it.
+/// The rest of the first line that begins with `name`.
 fn field(path: &str, name: &str) -> String {
     let text = fs::read_to_string(path).unwrap_or_default();
     let line = text.lines().find_map(|line| line.strip_prefix(name));

@@ -1,21 +1,21 @@
-//! How fast readcast is, how late, and what it takes: every figure beside what it is to be held against, on this machine,
-//! in this run.
+//! Measures the throughput, latency and resource use of readcast. Each figure has a baseline, measured on the same
+//! machine in the same run.
 //!
-//! Figures and baselines are taken by turns, and a **ratio** is the median of the ratios of such pairs: what else the
-//! machine does meanwhile concerns both. Behind a median, in parentheses, stand the least and the most of all runs.
-//! Whatever is ours runs in a process of its own ([`child`]), with the options of somebody who configures nothing. The
-//! bare loops that only write what stands ready in memory ([`ceiling`]) run in this one.
+//! Figures and baselines are measured in turns, and a **ratio** is the median of the ratios of these pairs, so that
+//! other work of the machine affects both. The minimum and maximum of all runs follow a median in parentheses. Each
+//! measurement of readcast runs in a separate process ([`child`]) with the default configuration. The bare loops that
+//! write prepared rows from memory ([`ceiling`]) run in this process.
 //!
-//! Log, broker, database and projector share one machine and its cores, and there is no network between them. Postgres
-//! is durable: fsync, full_page_writes and synchronous_commit are on, and all else is as it comes, save for the number of
-//! connections and for max_wal_size, which is 4 GB so that checkpoints come no more often than in a service that does not
-//! write as fast as it can. SQLite syncs every commit. `READCAST_TEST_POSTGRES_URL` and `READCAST_TEST_KAFKA` name other
-//! servers.
+//! Log, broker, database and service share one machine and its cores, without a network in between. Postgres is
+//! durable: fsync, full_page_writes and synchronous_commit are on. The other settings are the defaults, except for the
+//! number of connections and for max_wal_size, which is 4 GB, so that checkpoints are no more frequent than in a
+//! service that does not write at full speed. SQLite syncs every commit. `READCAST_TEST_POSTGRES_URL` and
+//! `READCAST_TEST_KAFKA` name other servers.
 //!
-//! `cargo bench --bench speed [-- NAME…]` measures the groups and cases whose names contain one of these, or all of them,
-//! in half an hour on two cores. `-- table` prints what was measured last as a table in Markdown, and `-- plots` draws it
-//! into `docs/src/performance`. `READCAST_BENCH_RUNS` says how often each figure is taken, `READCAST_BENCH_EVENTS` and
-//! `READCAST_BENCH_GROWTH_EVENTS` with how many events.
+//! `cargo bench --bench speed [-- NAME…]` measures the groups and cases whose names contain one of the arguments, or
+//! all of them, in half an hour on two cores. `-- table` prints the last results as a table in Markdown, and `-- plots`
+//! draws them into `docs/src/performance`. `READCAST_BENCH_RUNS` is the number of runs of each figure. `READCAST_BENCH_EVENTS` and
+//! `READCAST_BENCH_GROWTH_EVENTS` are the numbers of events.
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, missing_docs)]
 
 mod by_hand;
@@ -41,10 +41,10 @@ mod throughput;
 
 use self::settings::Settings;
 
-/// What can be measured, in this order.
+/// The groups of measurements, in order.
 const GROUPS: [&str; 6] = ["throughput", "by_hand", "latency", "memory", "growth", "peers"];
 
-/// As in the program.
+/// The same allocator as in the program.
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
@@ -54,7 +54,7 @@ async fn main() {
         return child::run(job).await;
     }
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    // `cargo test --all-targets` runs this too, and is no place to wait for minutes.
+    // `cargo test --all-targets` also runs this binary, but must not take minutes.
     if !arguments.iter().any(|argument| argument == "--bench") {
         return println!("Without --bench, which `cargo bench` passes, nothing is measured.");
     }

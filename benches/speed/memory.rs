@@ -1,5 +1,4 @@
-//! How much memory a projector has resident at the most, with the options of somebody who configures nothing: its peak
-//! over a whole run, as the kernel says.
+//! Measures the peak of the resident memory of the service over a whole run, with the default configuration.
 
 use crate::child::{Projections, Work};
 use crate::database::Kind;
@@ -11,7 +10,7 @@ use crate::throughput::{one, work};
 
 const GROUP: &str = "memory";
 const CASES: [&str; 2] = ["backlog", "large_records"];
-/// The most that may be resident.
+/// The limit of the resident memory.
 pub(crate) const MIB: f64 = 200.0;
 const MANY_PARTITIONS: u8 = 100;
 const BACKLOG: usize = 1_000_000;
@@ -37,7 +36,7 @@ pub(crate) async fn run(settings: &Settings) {
     report.end();
 }
 
-/// One projection, and all three in one process.
+/// Cases with one projection and with all three in one process.
 async fn both(what: &str, log: &Log, settings: &Settings, report: &mut Report) {
     for (which, projections) in [("order_summary", one("order_summary")), ("all three", Projections::All)] {
         let mut peaks = Vec::new();
@@ -49,7 +48,7 @@ async fn both(what: &str, log: &Log, settings: &Settings, report: &mut Report) {
     }
 }
 
-/// Events with text that does not compress, in a field that nobody reads.
+/// Events with incompressible text in a field that no projection reads.
 fn padded() -> impl Iterator<Item = (String, String)> {
     let mut random = fastrand::Rng::with_seed(1);
     orders(LARGE_RECORDS).map(move |(key, event)| {

@@ -1,4 +1,4 @@
-//! The shop's events as somebody reads them who does not know readcast.
+//! Parses the shop's events without readcast.
 
 use std::str::FromStr;
 
@@ -59,13 +59,12 @@ impl Event<'_> {
         self.data.items.iter().map(|item| i64::from(item.quantity)).sum()
     }
 
-    /// When the order was placed, if this event says so.
+    /// When the order was placed, if this event places it.
     pub(crate) fn placed_at(&self) -> Option<DateTime<Utc>> {
         (self.event_type == "ORDER_PLACED").then_some(self.timestamp)
     }
 
-    /// Whether the order's lines become what this event says: those of an order that was placed, none of one that was
-    /// cancelled.
+    /// Whether this event replaces the lines of the order: placing sets them, cancelling removes them.
     pub(crate) fn lines(&self) -> Option<&[Item<'_>]> {
         match self.event_type {
             "ORDER_PLACED" => Some(&self.data.items),
@@ -75,7 +74,7 @@ impl Event<'_> {
     }
 }
 
-/// A number as it is written, and never as a float.
+/// Parses a number exactly, never as a float.
 fn exact<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Decimal, D::Error> {
     let number = <&RawValue>::deserialize(deserializer)?;
     Decimal::from_str(number.get()).map_err(serde::de::Error::custom)

@@ -1,5 +1,5 @@
-//! readcast beside what else one would use, on the same broker and the same server, by turns. How each peer is set up, and
-//! what it can't do that readcast does, stands in `benches/peers/README.md`.
+//! Compares readcast with alternatives on the same broker and database server, in turns. `benches/peers/README.md`
+//! describes the setup of each peer, and what readcast does that the peer does not.
 
 use std::path::PathBuf;
 use std::process::Stdio;
@@ -27,10 +27,10 @@ const NOT_HERE: i32 = 3;
 struct Peer {
     case: &'static str,
     name: &'static str,
-    /// In `benches/peers`, and what it takes behind the URL of the database.
+    /// The folder in `benches/peers`, and the arguments after the URL of the database.
     program: &'static str,
     last_argument: &'static str,
-    /// What it reads: one flat row an event, or the events.
+    /// Whether the peer reads one flat row for each event, or the events themselves.
     flat: bool,
     events: usize,
     least_ratio: Option<f64>,
@@ -66,14 +66,14 @@ const PEERS: [Peer; 3] = [
     },
 ];
 
-/// What a peer says of itself.
+/// The result that a peer prints.
 #[derive(Deserialize)]
 struct Said {
     peer: String,
     version: String,
     events: usize,
     seconds: f64,
-    /// From half of the events on, when its virtual machine has warmed up.
+    /// The rate of the second half of the events, after the warm-up of the JVM.
     seconds_of_second_half: f64,
     settings: String,
 }
@@ -99,7 +99,7 @@ pub(crate) async fn run(settings: &Settings) {
     report.end();
 }
 
-/// readcast and the peer by turns, or why the peer has no figure.
+/// Measures readcast and the peer in turns. The row has a reason if the peer has no figure.
 async fn beside(peer: &Peer, log: &Log, settings: &Settings) -> Result<Row, String> {
     let projections = one("order_summary");
     let events = orders(settings.at_most(peer.events));
@@ -153,7 +153,7 @@ impl Peer {
     }
 }
 
-/// The row of `order_summary` that an event leaves behind, as the JDBC sink takes it: see `benches/peers/README.md`.
+/// The row of `order_summary` after an event, in the format of the JDBC sink. See `benches/peers/README.md`.
 fn flat(event: &str) -> String {
     let event: Event<'_> = serde_json::from_str(event).unwrap();
     let order = &event.data;
@@ -169,7 +169,7 @@ fn flat(event: &str) -> String {
     )
 }
 
-/// The URL of the database as Java writes it.
+/// The JDBC URL of the database.
 fn jdbc_url(database: &Database) -> String {
     let rest = database.url().split_once("://").expect("a URL has a scheme").1;
     let (user, place) = rest.split_once('@').expect("our URLs name a user");

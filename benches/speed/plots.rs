@@ -1,4 +1,4 @@
-//! Draws what was measured last into `docs/src/performance`, as SVG.
+//! Draws the last results as SVG files into `docs/src/performance`.
 
 mod svg;
 
@@ -9,7 +9,7 @@ use crate::report::{Point, Report, Series};
 use crate::row::median;
 use crate::support::root;
 
-/// How each axis is named and divided.
+/// The title and scale of each axis.
 const AXES: [(&str, &str, Scale); 4] = [
     ("events", "events of one log", Scale::Even),
     ("partitions", "partitions", Scale::Logarithmic),
@@ -28,7 +28,7 @@ pub(crate) fn draw() {
     }
 }
 
-/// Throughput and memory beside each other.
+/// Panels for throughput and memory.
 fn draw_growth(series: &Series) {
     let (_, label, scale) = AXES.iter().find(|(axis, ..)| *axis == series.axis).expect("every axis has a name");
     let panel = |title, of: fn(&Point) -> f64| Panel {

@@ -1,4 +1,4 @@
-//! The results: printed as they come, and a file for each group of cases as soon as it is done.
+//! Prints the results as they arrive, and writes a file for each group of cases when it is complete.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -9,15 +9,15 @@ use serde::{Deserialize, Serialize};
 use crate::machine::Machine;
 use crate::row::Row;
 
-/// What one group of cases came to.
+/// The results of one group of cases.
 #[derive(Serialize, Deserialize)]
 pub(crate) struct Report {
     pub(crate) group: String,
     pub(crate) machine: Machine,
     pub(crate) rows: Vec<Row>,
-    /// How figures change along an axis, for plots.
+    /// The figures along an axis, for plots.
     pub(crate) series: Vec<Series>,
-    /// How long it took to measure the group.
+    /// The duration of the measurements of the group.
     pub(crate) seconds: f64,
     #[serde(skip, default = "Instant::now")]
     begun: Instant,
@@ -30,12 +30,12 @@ pub(crate) struct Series {
     pub(crate) points: Vec<Point>,
 }
 
-/// Medians of all runs at one place of an axis.
+/// The medians of all runs at one point of an axis.
 #[derive(Clone, Copy, Serialize, Deserialize)]
 pub(crate) struct Point {
     pub(crate) at: f64,
     pub(crate) events_per_s: f64,
-    /// Used of the processors by the projector, for all events together.
+    /// The CPU time of the service for all events.
     pub(crate) cpu_seconds: f64,
     pub(crate) peak_mib: f64,
 }
@@ -47,7 +47,7 @@ impl Report {
         Self { group, machine, rows: Vec::new(), series: Vec::new(), seconds: 0.0, begun }
     }
 
-    /// Prints a row and keeps it.
+    /// Prints a row and adds it to the results.
     pub(crate) fn add(&mut self, row: Row) {
         let ratio = row.ratio().map_or(String::new(), |ratio| format!(", {ratio} x"));
         let target =
@@ -69,14 +69,14 @@ impl Report {
         println!("  written to {} after {:.0} s", path.display(), self.seconds);
     }
 
-    /// What was measured last of a group, if it ever was.
+    /// The last results of a group, if there are any.
     pub(crate) fn last(group: &str) -> Option<Self> {
         let text = fs::read_to_string(folder().join(format!("{group}.json"))).ok()?;
         Some(serde_json::from_str(&text).unwrap_or_else(|error| panic!("{group}.json: {error}: measure it again")))
     }
 }
 
-/// In the target directory, wherever that is.
+/// The path of a group's file in the target directory.
 fn folder() -> PathBuf {
     Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("bench")
 }

@@ -1,28 +1,28 @@
-//! One line of the results: what was measured, against what, and whether it is enough.
+//! One row of the results: figure, baseline, and whether the target is met.
 
 use serde::{Deserialize, Serialize};
 
-/// What one case came to.
+/// The result of one case.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Row {
     pub(crate) case: String,
     pub(crate) unit: String,
-    /// The figure of every run; none where it can't be measured here.
+    /// The figure of every run. Empty if the case can't be measured here.
     pub(crate) figures: Vec<f64>,
     pub(crate) baseline: Option<Baseline>,
     pub(crate) target: Option<Target>,
-    /// Median of the runs' ratios of figure and baseline.
+    /// The median of the ratios of figure and baseline of all runs.
     pub(crate) ratio: Option<f64>,
     pub(crate) met: Option<bool>,
-    /// What else is to be known, or why there is no figure.
+    /// A remark, or the reason why there is no figure.
     pub(crate) note: String,
 }
 
-/// What the figure is held against, in the same unit.
+/// The baseline of the figure, in the same unit.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Baseline {
     pub(crate) name: String,
-    /// Of every run, in turns with the figures.
+    /// The baseline of every run, measured in turns with the figures.
     pub(crate) figures: Vec<f64>,
 }
 
@@ -41,7 +41,7 @@ impl Row {
         row
     }
 
-    /// A case that can't be measured here, and why.
+    /// A case that can't be measured here, with the reason.
     pub(crate) fn unmeasured(case: &str, unit: &str, why: &str) -> Self {
         Self::new(case, unit, Vec::new()).noting(why)
     }
@@ -80,7 +80,7 @@ impl Row {
         });
     }
 
-    /// Met, or by how much it was missed; nothing where there was nothing to be met.
+    /// Whether the target is met, or by how much it is missed. Empty without a target.
     pub(crate) fn verdict(&self) -> String {
         match (self.met, self.target) {
             (Some(true), _) => "met".to_owned(),
@@ -118,14 +118,14 @@ fn missed(by: f64) -> String {
     format!("missed by {} %", plain((by * 100.0).max(0.1)))
 }
 
-/// The middle one, or the mean of the two in the middle.
+/// The middle value, or the mean of the two middle values.
 pub(crate) fn median(figures: &[f64]) -> f64 {
     let sorted = sorted(figures);
     let middle = sorted.len() / 2;
     if sorted.len() % 2 == 1 { sorted[middle] } else { f64::midpoint(sorted[middle - 1], sorted[middle]) }
 }
 
-/// The median, and in parentheses the least and the most.
+/// The median, with minimum and maximum in parentheses.
 fn spread(figures: &[f64]) -> String {
     let sorted = sorted(figures);
     match sorted.as_slice() {
@@ -141,7 +141,7 @@ fn sorted(figures: &[f64]) -> Vec<f64> {
     sorted
 }
 
-/// A number with as many decimals as it needs, and its thousands apart.
+/// Formats a number with sufficient decimals and with thousands separators.
 pub(crate) fn plain(number: f64) -> String {
     if number.abs() < 100.0 {
         let text = format!("{number:.*}", if number.abs() < 10.0 { 2 } else { 1 });

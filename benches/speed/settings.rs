@@ -1,17 +1,17 @@
-//! What is measured, and how long it takes: from the command line and the environment.
+//! Reads from the command line and the environment what to measure, and with how many runs and events.
 
-/// How often each figure is taken, by turns with its baseline.
+/// The number of runs of each figure, in turns with its baseline.
 const RUNS: usize = 3;
 const EVENTS: usize = 600_000;
 const GROWTH_EVENTS: usize = 5_000_000;
 
 pub(crate) struct Settings {
-    /// Only what has one of these in its name; everything where there is none.
+    /// Parts of names that select groups and cases. Empty selects all.
     names: Vec<String>,
     pub(crate) runs: usize,
-    /// How many events a throughput is measured with.
+    /// The number of events of a throughput measurement.
     pub(crate) events: usize,
-    /// How many events the longest log has.
+    /// The number of events of the longest log.
     pub(crate) growth_events: usize,
 }
 
@@ -25,23 +25,23 @@ impl Settings {
         }
     }
 
-    /// Whether the case `case` of the group `group` is to be measured.
+    /// Whether the case `case` of the group `group` is selected.
     pub(crate) fn want(&self, group: &str, case: &str) -> bool {
         let full = format!("{group}/{case}");
         self.names.is_empty() || self.names.iter().any(|name| full.contains(name.as_str()))
     }
 
-    /// Whether any of its cases is.
+    /// Whether any case of the group is selected.
     pub(crate) fn want_any(&self, group: &str, cases: &[&str]) -> bool {
         cases.iter().any(|case| self.want(group, case))
     }
 
-    /// Whether fewer events than by default are asked for: a look at whether all works, whose figures mean little.
+    /// Whether the number of events is less than the default: a trial whose figures mean little.
     pub(crate) fn is_trial(&self) -> bool {
         self.events < EVENTS
     }
 
-    /// At most so many events: fewer in a trial.
+    /// This number of events, or fewer in a trial.
     pub(crate) fn at_most(&self, events: usize) -> usize {
         if self.is_trial() { events.min(self.events) } else { events }
     }

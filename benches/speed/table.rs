@@ -1,4 +1,4 @@
-//! What was measured last, as a table in Markdown.
+//! Prints the last results as a table in Markdown.
 
 use crate::GROUPS;
 use crate::machine::Machine;
@@ -13,7 +13,7 @@ pub(crate) fn print() {
         println!("| {} | {} | {baseline} | {ratio} | {target} | {} |", row.case, row.figure(), row.verdict());
     }
     println!();
-    // Groups are measured one by one: each may have met another machine.
+    // Each group may have been measured on another machine.
     for (place, report) in reports.iter().enumerate() {
         let same = |other: &&Report| other.machine == report.machine;
         if !reports[..place].iter().any(|other| same(&other)) {

@@ -1,11 +1,11 @@
-//! How many events a second get from the log into the read tables, beside the most that the database would take, or that
-//! can be read at all.
+//! Measures the events per second from the log to the read tables. The baseline is the limit of the database, or of
+//! reading the log.
 //!
-//! The **ceiling** is the same folded rows, written from memory by a bare loop, in commits of the size that suits the
-//! database best; **all its loops** are as many of them at once as the live path has lanes. Where folding leaves next to nothing to write, the database is no bound: the
-//! baseline is then reading and decoding the same topic and doing nothing with it.
+//! The **ceiling** writes the same folded rows from memory in a bare loop, in commits of the fastest size. **All its
+//! loops** are as many loops at once as the live path has lanes. If the fold leaves almost nothing to write, the
+//! database is not the limit. The baseline is then reading and decoding the same topic without any further work.
 //!
-//! A **rebuild** is everything again beside the tables that were just written: replay, indexes, comparison and swap.
+//! A **rebuild** builds the same tables again: replay, indexes, comparison and swap.
 
 use readcast_projections::sample::Orders;
 
@@ -24,10 +24,11 @@ const UNIT: &str = "events/s";
 const CEILING: &str = "its ceiling, a bare loop";
 const ALL_LOOPS: &str = "all its loops at once";
 const READING: &str = "reading and decoding alone";
-/// So many products are sold in the case of hot keys: every batch changes most of them, and each many times.
+/// The number of products in the case of hot keys: every batch changes most of them, and each many times.
 const HOT_KEYS: u32 = 1_000;
 
-/// Measures what is wanted of the group. The rate of `order_summary` from Kafka to Postgres, if that was measured.
+/// Measures the selected cases of the group. Returns the rate of `order_summary` from Kafka to Postgres, if it was
+/// measured.
 pub(crate) async fn run(settings: &Settings) -> Option<f64> {
     if !settings.want_any(GROUP, &CASES) {
         return None;
@@ -61,7 +62,7 @@ pub(crate) async fn run(settings: &Settings) -> Option<f64> {
     top
 }
 
-/// The rate of `order_summary` from Kafka to Postgres, for whoever needs it and has not measured the group.
+/// Measures the rate of `order_summary` from Kafka to Postgres, for other groups.
 pub(crate) async fn top_rate(settings: &Settings) -> f64 {
     let log = Log::in_kafka(PARTITIONS, orders(settings.events)).await;
     let projections = one("order_summary");
@@ -75,7 +76,7 @@ pub(crate) fn one(projection: &str) -> Projections {
     Projections::One(projection.to_owned())
 }
 
-/// Has a process work on the log.
+/// Runs a job on the log in a separate process.
 pub(crate) async fn work(work: Work, log: &Log, database: Option<&Fresh>, projections: &Projections) -> Outcome {
     let store = database.map(|database| database.address.clone());
     Job { work, log: log.address.clone(), store, projections: projections.clone() }.run().await
@@ -85,7 +86,7 @@ pub(crate) fn rate(log: &Log, outcome: &Outcome) -> f64 {
     log.events() as f64 / outcome.seconds
 }
 
-/// The case with all that belongs to it: live, the ceiling and its check, rebuild, reading alone. Gives the live rate.
+/// Measures a case completely: live, the ceiling and its check, rebuild, reading only. Returns the live rate.
 async fn order_summary(log: &Log, settings: &Settings, report: &mut Report) -> f64 {
     let projections = one("order_summary");
     let registry = projections.registry();
@@ -127,7 +128,7 @@ async fn order_summary(log: &Log, settings: &Settings, report: &mut Report) -> f
     median(&live)
 }
 
-/// The live rate beside both ceilings.
+/// The rows of the live rate against both ceilings.
 struct Beside {
     one: Row,
     all: Row,

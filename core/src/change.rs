@@ -59,8 +59,8 @@ impl Change {
 
 /// The changes of one event, in order.
 ///
-/// A mistake, such as an unknown column, is kept until [`finish`](Self::finish), so that the code of a projection needs no
-/// `?` behind every cell. The first mistake makes the record poison; changes after it have no effect.
+/// A mistake, such as an unknown column, is kept until [`finish`](Self::finish), so that the code of a projection needs
+/// no `?` behind every cell. The first mistake makes the record poison; changes after it have no effect.
 ///
 /// ```
 /// use readcast_core::{Changes, ColumnType, TableSpec};
@@ -111,8 +111,8 @@ impl<'a> Changes<'a> {
         }
     }
 
-    /// Changes every row whose data column `column` equals `value`, in order with the keyed changes before and after it.
-    /// It creates no row. JSON columns can't select rows.
+    /// Changes every row whose data column `column` equals `value`, in order with the keyed changes before and after
+    /// it. It creates no row. JSON columns can't select rows.
     ///
     /// A batch with such a change is applied in several steps and scans the table unless `column` has an index.
     pub fn update_where(&mut self, table: &str, column: &str, value: impl Into<Value>) -> RowWriter<'_> {

@@ -7,9 +7,11 @@ use serde_json::value::RawValue;
 
 use crate::{Position, Timestamp};
 
-/// A decoded event with its position in the log. It borrows from the record's bytes; only texts with escapes are copied.
+/// A decoded event with its position in the log. It borrows from the record's bytes; only texts with escapes are
+/// copied.
 ///
-/// The data stays JSON text until a projection deserializes it with [`data`](Self::data), so no digit of a number is lost.
+/// The data stays JSON text until a projection deserializes it with [`data`](Self::data), so no digit of a number is
+/// lost.
 #[derive(Clone, Debug)]
 pub struct Envelope<'a> {
     /// The record's position in the log.
@@ -106,7 +108,8 @@ impl<'a> Envelope<'a> {
     /// ```
     pub fn from_plain_json(position: Position, key: Option<&'a [u8]>, json: &'a [u8]) -> Result<Self, EnvelopeError> {
         let PlainJson { event_id, event_type, version, timestamp, correlation_id, data } =
-            // One UTF-8 check of all bytes is faster than one for each text. It may fail: ignored fields may hold any bytes.
+            // One UTF-8 check of all bytes is faster than one for each text. It may fail: ignored fields may hold any
+            // bytes.
             std::str::from_utf8(json).map_or_else(|_| serde_json::from_slice(json), serde_json::from_str)?;
         let correlation_id = correlation_id.map(|Text(id)| id);
         Ok(Self { position, key, event_id, event_type, version, timestamp, correlation_id, data: Cow::Borrowed(data) })

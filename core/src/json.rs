@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-/// A JSON text that every store can hold: valid, nested at most 127 levels deep, without U+0000, with numbers in the range
-/// of a 64-bit float. The type keeps the text, so numbers lose no digits.
+/// A JSON text that every store can hold: valid, nested at most 127 levels deep, without U+0000, with numbers in the
+/// range of a 64-bit float. The type keeps the text, so numbers lose no digits.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Json(Arc<str>);

@@ -1,8 +1,8 @@
-//! The pure core of readcast: events, read tables, and the fold that composes the changes of many events into one change a
-//! row.
+//! The pure core of readcast: events, read tables, and the fold that composes the changes of many events into one
+//! change a row.
 //!
-//! Nothing here performs I/O, reads a clock or draws a random number. The result of a projection is a function of the log
-//! alone, so a rebuild gives the same rows as the live run.
+//! Nothing here performs I/O, reads a clock or draws a random number. The result of a projection is a function of the
+//! log alone, so a rebuild gives the same rows as the live run.
 //!
 //! A read model is a [`Projection`]. It declares its [`TableSpec`]s and turns each [`Envelope`] into [`Changes`]. A
 //! [`Registry`] holds the projections of a service. Test a projection with [`testing::given`].

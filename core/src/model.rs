@@ -30,8 +30,9 @@ impl Model {
         &self.tables[index]
     }
 
-    /// The number of updates of missing rows. Several updates that the fold composes count once, and one that it composes
-    /// into a deletion does not count. Thus the number depends on how the log is cut into batches, unlike the rows.
+    /// The number of updates of missing rows. Several updates that the fold composes count once, and one that it
+    /// composes into a deletion does not count. Thus the number depends on how the log is cut into batches, unlike the
+    /// rows.
     pub fn missed(&self) -> u64 {
         self.missed
     }

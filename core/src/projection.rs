@@ -15,8 +15,8 @@ pub type ProjectionError = Box<dyn std::error::Error + Send + Sync>;
 
 /// A read model: the events it subscribes to, the tables it owns, and the changes that each event makes to them.
 ///
-/// `project` is a pure function of the event. It reads no clock, no environment and no random number, and keeps no state
-/// between events. Therefore a rebuild gives the same rows as the live run, however the log is cut into batches.
+/// `project` is a pure function of the event. It reads no clock, no environment and no random number, and keeps no
+/// state between events. Therefore a rebuild gives the same rows as the live run, however the log is cut into batches.
 ///
 /// ```
 /// use readcast_core::testing::{event, given};

@@ -109,8 +109,8 @@ impl TableSpec {
         self
     }
 
-    /// Declares the two data columns that [`newer`](crate::RowWriter::newer) compares: `at`, then `tie` if `at` is equal.
-    /// `at` must not have a default: a row that no event has changed yet must be older than every event.
+    /// Declares the two data columns that [`newer`](crate::RowWriter::newer) compares: `at`, then `tie` if `at` is
+    /// equal. `at` must not have a default: a row that no event has changed yet must be older than every event.
     #[must_use]
     pub fn newer_by(mut self, at: impl Into<String>, tie: impl Into<String>) -> Self {
         self.newer_by = Some((at.into(), tie.into()));

@@ -25,13 +25,13 @@
 //! );
 //! ```
 //!
-//! The events take the same path as in the service: they are decoded, projected and folded. The changes are applied once
-//! as one batch and once event by event. Both must give the same rows.
+//! The events take the same path as in the service: they are decoded, projected and folded. The changes are applied
+//! once as one batch and once event by event. Both must give the same rows.
 
 use crate::{ChangeSet, Definition, Envelope, Model, Projection, Registry, Row, TableSpec, TopicPartition, Value};
 
-/// The JSON text of an event in the plain form with this `data`, a JSON text. [`given`] fills in id and timestamp from the
-/// event's index: `evt_0` at 2024-01-01T00:00:00Z, `evt_1` one second later, and so on.
+/// The JSON text of an event in the plain form with this `data`, a JSON text. [`given`] fills in id and timestamp from
+/// the event's index: `evt_0` at 2024-01-01T00:00:00Z, `evt_1` one second later, and so on.
 pub fn event(event_type: &str, data: &str) -> String {
     format!(r#"{{"event_id":"evt_{PLACE}","type":"{event_type}","timestamp":"{TIME}","data":{data}}}"#)
 }
@@ -110,8 +110,8 @@ pub struct Given {
 }
 
 impl Given {
-    /// Checks that the table holds exactly these rows, in any order. The first line of `rows` names the columns to compare.
-    /// Each further line is a row. `|` separates the cells, and `NULL` stands for NULL.
+    /// Checks that the table holds exactly these rows, in any order. The first line of `rows` names the columns to
+    /// compare. Each further line is a row. `|` separates the cells, and `NULL` stands for NULL.
     ///
     /// # Panics
     /// If the rows differ. The message shows both as tables.

@@ -6,8 +6,8 @@ use std::str::FromStr;
 use chrono::{DateTime, SecondsFormat, Utc};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// A point in time in microseconds since 1970-01-01T00:00:00Z, the resolution of Postgres. In the years 0 to 9999, which
-/// RFC 3339 can write.
+/// A point in time in microseconds since 1970-01-01T00:00:00Z, the resolution of Postgres. In the years 0 to 9999,
+/// which RFC 3339 can write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Timestamp(DateTime<Utc>);
 

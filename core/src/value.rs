@@ -78,8 +78,8 @@ pub enum ValueError {
 }
 
 impl Value {
-    /// The value as `column` holds it. An `I32` fits an `I64` column, and integers fit a decimal column. Decimals get the
-    /// column's scale.
+    /// The value as `column` holds it. An `I32` fits an `I64` column, and integers fit a decimal column. Decimals get
+    /// the column's scale.
     ///
     /// # Errors
     /// Any other value whose type differs from the column's, and any value that one of the stores would refuse or round.
@@ -163,8 +163,8 @@ impl Value {
     }
 }
 
-/// A total order, in which stores write rows: NULL first, texts by their bytes, floats by IEEE 754 totalOrder. Values of
-/// different types are ordered by type.
+/// A total order, in which stores write rows: NULL first, texts by their bytes, floats by IEEE 754 totalOrder. Values
+/// of different types are ordered by type.
 impl Ord for Value {
     fn cmp(&self, other: &Self) -> Ordering {
         match (self, other) {

@@ -1,8 +1,9 @@
-//! The laws of the change algebra, checked with random changes: the result of a batch never depends on how the log is cut.
+//! The laws of the change algebra, checked with random changes: the result of a batch never depends on how the log is
+//! cut.
 //!
-//! One law covers numbers that leave their range. If every number stays in its range when the changes are applied one by
-//! one, every fold of these changes succeeds with the same rows. The reverse does not hold: a sum that leaves its range and
-//! returns within one batch is exact, because the fold adds the numbers before it reads the row.
+//! One law covers numbers that leave their range. If every number stays in its range when the changes are applied one
+//! by one, every fold of these changes succeeds with the same rows. The reverse does not hold: a sum that leaves its
+//! range and returns within one batch is exact, because the fold adds the numbers before it reads the row.
 
 mod steps;
 

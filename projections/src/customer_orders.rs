@@ -1,5 +1,5 @@
-//! `customer_orders`: orders and spending of each customer. The orders of a customer come from several partitions, so every
-//! change is an addition or a maximum, which is independent of the order of events.
+//! `customer_orders`: orders and spending of each customer. The orders of a customer come from several partitions, so
+//! every change is an addition or a maximum, which is independent of the order of events.
 
 use readcast_core::{Changes, ColumnType, Decimal, Envelope, Projection, ProjectionError, TableSpec};
 use serde::Deserialize;

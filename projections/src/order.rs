@@ -1,5 +1,5 @@
-//! The parts of order events that the shop's projections share. Each projection declares the fields that it reads, so that a
-//! missing field is poison only for the projections that read it.
+//! The parts of order events that the shop's projections share. Each projection declares the fields that it reads, so
+//! that a missing field is poison only for the projections that read it.
 
 use readcast_core::{Decimal, DecimalError};
 use serde::Deserialize;

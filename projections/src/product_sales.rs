@@ -1,5 +1,5 @@
-//! `product_sales`: units and revenue of each product. Orders of every partition contain a product, so every change is an
-//! addition, which is independent of the order of events.
+//! `product_sales`: units and revenue of each product. Orders of every partition contain a product, so every change is
+//! an addition, which is independent of the order of events.
 
 use readcast_core::{Changes, ColumnType, Envelope, Projection, ProjectionError, TableSpec};
 use serde::Deserialize;

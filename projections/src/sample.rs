@@ -1,4 +1,5 @@
-//! Order events of a plausible shop, for demonstrations, tests and benchmarks. A seed gives the same events on every machine.
+//! Order events of a plausible shop, for demonstrations, tests and benchmarks. A seed gives the same events on every
+//! machine.
 
 mod split_mix;
 
@@ -19,8 +20,8 @@ const FIRST_EVENT_MICROS: i64 = 1_716_163_200_000_000;
 
 /// An endless stream of events, each as its record key (the order's id) and its JSON text.
 ///
-/// Event `n`, from 1, has the id `evt_n` and the timestamp 2024-05-20T00:00:00Z plus `n - 1` seconds. Many orders are open at
-/// once and their events interleave. The events of one order are in a valid order.
+/// Event `n`, from 1, has the id `evt_n` and the timestamp 2024-05-20T00:00:00Z plus `n - 1` seconds. Many orders are
+/// open at once and their events interleave. The events of one order are in a valid order.
 ///
 /// ```
 /// use readcast_projections::sample::Orders;
@@ -100,8 +101,8 @@ impl Orders {
         total_cents
     }
 
-    /// The type of the next event. Most orders are paid and shipped, some are cancelled before shipping, some are refunded after
-    /// it.
+    /// The type of the next event. Most orders are paid and shipped, some are cancelled before shipping, some are
+    /// refunded after it.
     fn happens_after(&mut self, last: &str) -> &'static str {
         let cancelled = self.random.below(100) < 6;
         match last {

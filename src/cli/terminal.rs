@@ -43,7 +43,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn fault_36_json_means_the_same_and_holds_nothing_that_a_terminal_obeys() {
+    fn escaped_json_has_the_same_meaning_and_no_control_characters() {
         let text = "\u{1b}[2J\u{7f}\u{9b}\u{202e}\u{e0041}é\n";
         for written in [json_line(&[text]), json(&[text])] {
             let Ok(written) = written else { panic!("it is a text") };

@@ -116,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn an_id_is_read_from_the_body_or_from_a_header() {
+    fn the_event_id_is_in_the_body_or_in_a_header() {
         let of = |id: &[u8]| Some(LedgerEntry::of_event(0, id, EVENT));
         let header = Identity::Header("id".into());
         assert_eq!(entry(&Identity::Body, &record(None, &[("id", b"h1")])), of(b"e1"));
@@ -132,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn events_numbered_by_key_are_new_duplicates_or_behind_a_gap() {
+    fn events_numbered_by_key_are_in_order_repeated_or_with_a_gap() {
         let sequence = Identity::Sequence("n".into());
         let numbered = Some(LedgerEntry::numbered(0, b"k", 7));
         assert_eq!(entry(&sequence, &record(Some(b"k"), &[("n", b" 7 ")])), numbered);

@@ -1,13 +1,15 @@
-//! The log in a folder: `<dir>/<topic>/<partition>.ndjson`, one record a line. The offset is the number of the line, from 0.
+//! The log in a folder: `<dir>/<topic>/<partition>.ndjson`, one record a line. The offset is the number of the line,
+//! from 0.
 //!
 //! This file owns the subscription: the list of partitions, the order in which they are read, and the polling interval.
 //! `lines` and `form` know the format of a line, `tail` follows one file, and `folder` lists the folder. Files have no
-//! consumer groups: every subscription gets every partition, and only the store's fence separates two members of a group.
+//! consumer groups: every subscription gets every partition, and only the store's fence separates two members of a
+//! group.
 //!
-//! While it runs, a subscription detects that a file is shorter than the part that was read, was removed, or was replaced by
-//! another file, even by a longer one with the same beginning. It does not detect bytes that were overwritten in place before
-//! the reader's position, if the file is no shorter and a line still begins at that position. At the start, only the first
-//! line and the number of lines identify a log.
+//! While it runs, a subscription detects that a file is shorter than the part that was read, was removed, or was
+//! replaced by another file, even by a longer one with the same beginning. It does not detect bytes that were
+//! overwritten in place before the reader's position, if the file is no shorter and a line still begins at that
+//! position. At the start, only the first line and the number of lines identify a log.
 
 mod append;
 mod folder;
@@ -31,8 +33,8 @@ use self::folder::Folder;
 use self::tail::Tail;
 use super::{Assignment, Extents, Source, SourceError, SourceEvent, Start, Subscription};
 
-/// The shortest polling interval. Files are polled, not watched: a poll is one `stat` a partition, works on every file system
-/// including network mounts, and is needed anyway to detect a file that shrank.
+/// The shortest polling interval. Files are polled, not watched: a poll is one `stat` a partition, works on every file
+/// system including network mounts, and is needed anyway to detect a file that shrank.
 const MIN_PAUSE: Duration = Duration::from_millis(20);
 /// The longest polling interval: the delay after which a record or a new partition is noticed.
 const MAX_PAUSE: Duration = Duration::from_millis(100);

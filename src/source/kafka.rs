@@ -1,7 +1,7 @@
 //! The Kafka source. Nothing outside of this module knows rdkafka.
 //!
-//! A subscription is one consumer with its own polling thread. The thread serves the consumer group and sends records to the
-//! subscription. It stops taking records while the unprocessed ones exceed a limit in bytes.
+//! A subscription is one consumer with its own polling thread. The thread serves the consumer group and sends records
+//! to the subscription. It stops taking records while the unprocessed ones exceed a limit in bytes.
 
 mod byte_budget;
 mod dead_letters;
@@ -76,8 +76,8 @@ impl KafkaSource {
 
     /// The defaults, overridden by the operator's `properties`, overridden by `fixed`.
     fn config(&self, properties: Vec<(String, String)>, fixed: &[(&str, &str)]) -> ClientConfig {
-        // librdkafka checks the size of its queue before each fetch, and one response may bring as much again. Beside each
-        // record it also keeps metadata, which is larger than many records.
+        // librdkafka checks the size of its queue before each fetch, and one response may bring as much again. Beside
+        // each record it also keeps metadata, which is larger than many records.
         let fetched_bytes = (self.buffer_bytes / 8).max(1 << 20);
         let queued_kilobytes = (fetched_bytes / 1024).to_string();
         let mut config = ClientConfig::new();
@@ -340,7 +340,8 @@ impl TopicNames {
         let mut list = TopicPartitionList::new();
         for (partition, offset) in offsets {
             let name = self.in_kafka(&partition.topic);
-            // Fails only for negative offsets, which no checkpoint has. `add_partition_offset` would search the whole list.
+            // Fails only for negative offsets, which no checkpoint has. `add_partition_offset` would search the whole
+            // list.
             let _ = list.add_partition(&name, partition.partition).set_offset(Offset::Offset(*offset));
         }
         list

@@ -110,7 +110,8 @@ impl MemorySource {
         });
     }
 
-    /// Makes the next `count` calls of [`Subscription::next`], of any subscription, fail as if the log were unreachable.
+    /// Makes the next `count` calls of [`Subscription::next`], of any subscription, fail as if the log were
+    /// unreachable.
     pub fn fail_next(&self, count: usize) {
         self.change(|state| state.failures = count);
     }
@@ -120,14 +121,14 @@ impl MemorySource {
         self.change(|state| state.batch_records = records);
     }
 
-    /// Revokes every partition of the group and assigns it to the next member. A single member gets its partitions back under
-    /// a new epoch.
+    /// Revokes every partition of the group and assigns it to the next member. A single member gets its partitions back
+    /// under a new epoch.
     pub fn rebalance(&self, group: &str) {
         self.change_group(group, Group::rebalance);
     }
 
-    /// Removes a member from the group without its knowledge and assigns its partitions to the others. The member continues
-    /// to read them until [`MemorySource::tell_lost`].
+    /// Removes a member from the group without its knowledge and assigns its partitions to the others. The member
+    /// continues to read them until [`MemorySource::tell_lost`].
     pub fn lose(&self, group: &str, member: usize) {
         self.change_group(group, |group, logs| group.lose(member, logs));
     }

@@ -122,7 +122,8 @@ pub fn verify_all(checkpoints: &[ReadPosition], extents: &Extents) -> Vec<(Topic
     found
 }
 
-/// The partitions without a position in topics that have other positions. They are new, and are read from their beginning.
+/// The partitions without a position in topics that have other positions. They are new, and are read from their
+/// beginning.
 pub fn new_partitions(checkpoints: &[ReadPosition], extents: &Extents) -> Vec<TopicPartition> {
     let topics: BTreeSet<_> = checkpoints.iter().map(|position| &position.partition.topic).collect();
     let known: BTreeSet<_> = checkpoints.iter().map(|position| &position.partition).collect();
@@ -136,8 +137,8 @@ fn verdict_on(position: &ReadPosition, extents: &Extents) -> Option<(TopicPartit
     Some((position.partition.clone(), verdict))
 }
 
-/// The verdict on the missing partitions of `topic`. `None` if none is missing, or if the remaining partitions show already
-/// that this is another log.
+/// The verdict on the missing partitions of `topic`. `None` if none is missing, or if the remaining partitions show
+/// already that this is another log.
 fn shrunk(topic: &str, checkpoints: &[ReadPosition], extents: &Extents) -> Option<(TopicPartition, Verdict)> {
     let left = extents.keys().filter(|partition| *partition.topic == *topic).count();
     let read = checkpoints.iter().filter(|position| *position.partition.topic == *topic);

@@ -159,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn a_partition_that_delivers_nothing_of_what_there_is_causes_one_new_run_and_then_a_report() {
+    fn a_partition_that_delivers_nothing_is_restarted_once_and_then_reported() {
         let mut stall_detector = Watched::new();
         assert_eq!(stall_detector.look(0, sample(5, 5, 9)), Ok(None));
         assert_eq!(stall_detector.look(30, sample(6, 6, 9)), Ok(None), "it moves");

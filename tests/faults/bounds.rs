@@ -8,7 +8,7 @@ use crate::shop::{KafkaShop, PROJECTIONS, events};
 const MIB: u64 = 1024 * 1024;
 
 #[tokio::test]
-async fn fault_24_memory_stays_under_its_bound_with_a_slow_database_and_large_records() {
+async fn memory_stays_under_its_bound_with_a_slow_database_and_large_records() {
     const BUFFER: u64 = 16 * MIB;
     /// For each projection: three as README.md says, and one for what the allocator keeps of large blocks that were freed.
     const BUFFERS: u64 = 4;

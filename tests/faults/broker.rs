@@ -21,7 +21,7 @@ const IMPATIENT: [(&str, &str); 2] =
 const ALL_DOWN: &str = "brokers are down";
 
 #[tokio::test]
-async fn fault_22_a_broker_that_is_killed_or_stopped_for_a_while_is_waited_for() {
+async fn an_instance_waits_for_a_broker_that_is_killed_or_stopped() {
     let mut broker = servers::own_kafka(None).await;
     let shop = KafkaShop::on(Kafka::at(&broker.bootstrap()), Database::create().await, 3).await;
     shop.keep_journal().await;
@@ -45,7 +45,7 @@ async fn fault_22_a_broker_that_is_killed_or_stopped_for_a_while_is_waited_for()
 }
 
 #[tokio::test]
-async fn fault_22_a_line_that_is_dead_at_the_start_or_slow_to_a_byte_a_second_is_waited_for() {
+async fn an_instance_waits_for_a_connection_that_is_dead_at_first_or_very_slow() {
     let line = Line::new(Quality::Dead);
     let broker = servers::own_kafka(Some(&line)).await;
     let shop = KafkaShop::on(Kafka::at(&broker.bootstrap()), Database::create().await, 3).await;
@@ -90,7 +90,7 @@ async fn corrupt_in_the_middle(broker: &LocalKafka) -> KafkaShop {
 
 /// librdkafka reports a batch whose checksum is wrong, and reads on behind it. What it finds there does not count.
 #[tokio::test]
-async fn fault_27_a_corrupt_batch_halts_and_is_not_skipped_however_often_it_is_met() {
+async fn a_corrupt_batch_halts_and_is_never_skipped() {
     let broker = servers::own_kafka(None).await;
     let shop = corrupt_in_the_middle(&broker).await;
     let mut instance = shop.start(&["run"], &[]);
@@ -109,7 +109,7 @@ async fn fault_27_a_corrupt_batch_halts_and_is_not_skipped_however_often_it_is_m
 
 /// A broker that starts after a crash cuts its log off at the first batch that is corrupt.
 #[tokio::test]
-async fn fault_15_27_a_log_that_its_broker_cut_off_before_our_checkpoints_halts() {
+async fn a_log_truncated_before_the_checkpoints_halts() {
     let mut broker = servers::own_kafka(None).await;
     let shop = corrupt_in_the_middle(&broker).await;
     shop.database.execute(PROJECTED_BEYOND).await;
@@ -124,7 +124,7 @@ async fn fault_15_27_a_log_that_its_broker_cut_off_before_our_checkpoints_halts(
 }
 
 #[tokio::test]
-async fn fault_15_a_bounded_run_tells_of_a_log_that_was_cut_off() {
+async fn a_bounded_run_reports_a_truncated_log() {
     let mut broker = servers::own_kafka(None).await;
     let shop = corrupt_in_the_middle(&broker).await;
     shop.database.execute(PROJECTED_BEYOND).await;

@@ -278,7 +278,7 @@ async fn commands_of_the_help() -> BTreeSet<String> {
 }
 
 #[tokio::test]
-async fn whatever_postgres_does_to_a_command_it_ends_in_time_with_a_reason_and_changes_nothing() {
+async fn under_every_fault_of_postgres_a_command_fails_in_time_with_a_reason_and_changes_nothing() {
     let scene = Scene::new().await;
     let before = scene.dump().await;
     let mut trials: Vec<(&str, (Moment, Fault))> = Vec::new();
@@ -313,7 +313,7 @@ async fn whatever_postgres_does_to_a_command_it_ends_in_time_with_a_reason_and_c
 
 /// What the others prove means nothing if a command that fails would do nothing anyway.
 #[tokio::test]
-async fn a_server_that_is_slow_to_take_connections_is_waited_for_by_every_command() {
+async fn every_command_waits_for_a_server_that_accepts_connections_slowly() {
     const SLOW: Duration = Duration::from_millis(300);
     let scene = Scene::new().await;
     for typed in lines() {
@@ -367,7 +367,7 @@ async fn waits_and_goes_on(fault: (Moment, Fault)) {
 }
 
 #[tokio::test]
-async fn an_instance_says_what_it_waits_for_and_goes_on_when_postgres_is_well_again() {
+async fn an_instance_reports_what_it_waits_for_and_recovers_with_postgres() {
     let places = Arc::new(Semaphore::new(AT_ONCE / 8));
     // Tasks, so that the end of one with a panic leaves the others to theirs.
     let mut running = JoinSet::new();

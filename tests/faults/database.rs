@@ -11,7 +11,7 @@ use crate::support::proxy::{Fault, Moment, Proxy, Statement};
 use crate::support::servers;
 
 #[tokio::test]
-async fn fault_01_02_a_connection_cut_around_commit_neither_loses_nor_doubles_an_event() {
+async fn a_connection_cut_around_commit_neither_loses_nor_duplicates_an_event() {
     for moment in [Moment::After(Statement::Commit), Moment::Before(Statement::Commit)] {
         let shop = KafkaShop::journalled(2).await;
         shop.produce(events(100));
@@ -35,7 +35,7 @@ async fn fault_01_02_a_connection_cut_around_commit_neither_loses_nor_doubles_an
 }
 
 #[tokio::test]
-async fn fault_07_a_killed_backend_is_replaced_and_its_transaction_repeated() {
+async fn a_killed_backend_is_replaced_and_its_transaction_repeated() {
     const COUNT: usize = 30_000;
     let shop = KafkaShop::journalled(2).await;
     shop.produce(events(COUNT));
@@ -56,7 +56,7 @@ async fn fault_07_a_killed_backend_is_replaced_and_its_transaction_repeated() {
 }
 
 #[tokio::test]
-async fn fault_09_a_server_that_crashes_in_mid_work_and_recovers_is_gone_on_with() {
+async fn work_continues_after_the_server_crashes_and_recovers() {
     const COUNT: usize = 20_000;
     let mut server = servers::own_postgres().await;
     let shop = KafkaShop::on(Kafka::shared().await, Database::create_on(&server.url()).await, 3).await;
@@ -76,7 +76,7 @@ async fn fault_09_a_server_that_crashes_in_mid_work_and_recovers_is_gone_on_with
 /// Whether an instance runs, or is stopped by SIGSTOP, while the older state is put in place: it has positions and epochs
 /// in its memory that the database no longer knows.
 #[tokio::test]
-async fn fault_09_a_restored_older_snapshot_is_projected_again_from_its_own_checkpoints() {
+async fn a_restored_backup_is_projected_again_from_its_own_checkpoints() {
     let mut server = servers::own_postgres().await;
     let shop = KafkaShop::on(Kafka::shared().await, Database::create_on(&server.url()).await, 3).await;
     shop.keep_journal().await;
@@ -107,7 +107,7 @@ async fn fault_09_a_restored_older_snapshot_is_projected_again_from_its_own_chec
 
 /// Orders of one customer and of one product are in all partitions, so that lanes and instances write the same rows.
 #[tokio::test]
-async fn fault_10_lanes_and_instances_that_write_the_same_rows_do_not_stop_each_other() {
+async fn lanes_and_instances_that_write_the_same_rows_do_not_block_each_other() {
     const COUNT: usize = 200_000;
     let shop = KafkaShop::journalled(8).await;
     shop.produce(events(COUNT));
@@ -147,7 +147,7 @@ async fn fail_statements(shop: &KafkaShop, table: &str, sqlstates: &[&str], coun
 }
 
 #[tokio::test]
-async fn fault_11_errors_that_may_pass_are_tried_again_until_they_have_passed() {
+async fn transient_errors_are_retried_until_they_pass() {
     const PASSING: [&str; 4] = ["40001", "55P03", "57014", "53300"];
     let shop = KafkaShop::journalled(2).await;
     shop.produce(events(1_000));
@@ -171,7 +171,7 @@ async fn fault_11_errors_that_may_pass_are_tried_again_until_they_have_passed() 
 
 /// A role that is no superuser, since those have connections to spare.
 #[tokio::test]
-async fn fault_11_a_server_without_connections_to_spare_is_waited_for() {
+async fn an_instance_waits_for_a_server_without_free_connections() {
     let server = servers::own_postgres().await;
     let shop = KafkaShop::on(Kafka::shared().await, Database::create_on(&server.url()).await, 2).await;
     let role = "CREATE ROLE app LOGIN; GRANT CREATE ON DATABASE {name} TO app; ALTER DATABASE {name} OWNER TO app";
@@ -204,7 +204,7 @@ async fn is_stalled(instance: &mut Readcast, sqlstate: &str) {
 }
 
 #[tokio::test]
-async fn fault_12_a_database_that_became_read_only_stalls_says_so_and_goes_on_by_itself() {
+async fn a_read_only_database_is_reported_as_stalled_and_recovers_by_itself() {
     const COUNT: usize = 20_000;
     let shop = KafkaShop::journalled(2).await;
     shop.produce(events(COUNT));
@@ -225,7 +225,7 @@ async fn fault_12_a_database_that_became_read_only_stalls_says_so_and_goes_on_by
 }
 
 #[tokio::test]
-async fn fault_12_a_full_disk_stalls_what_needs_room_says_so_and_is_gone_on_with_when_there_is_some() {
+async fn a_full_disk_is_reported_as_stalled_and_recovers_when_there_is_space() {
     const COUNT: usize = 5_000;
     let shop = KafkaShop::journalled(2).await;
     shop.run_to_the_end().await;

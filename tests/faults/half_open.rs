@@ -35,38 +35,38 @@ async fn a_lane_goes_on_after(moment: Moment, fault: Fault) {
 }
 
 #[tokio::test]
-async fn a_lane_goes_on_when_its_connection_falls_silent_before_it_moves_its_checkpoints() {
+async fn a_lane_recovers_if_its_connection_stalls_before_the_checkpoints() {
     a_lane_goes_on_after(Moment::Before(ADVANCE), Fault::Silence(Way::Both)).await;
 }
 
 #[tokio::test]
-async fn a_lane_goes_on_when_its_connection_loses_packets_before_it_moves_its_checkpoints() {
+async fn a_lane_recovers_if_its_connection_loses_packets_before_the_checkpoints() {
     a_lane_goes_on_after(Moment::Before(ADVANCE), Fault::Vanish).await;
 }
 
 #[tokio::test]
-async fn a_lane_goes_on_when_its_connection_falls_silent_before_it_commits() {
+async fn a_lane_recovers_if_its_connection_stalls_before_the_commit() {
     a_lane_goes_on_after(Moment::Before(Statement::Commit), Fault::Silence(Way::Both)).await;
 }
 
 /// The server has locked the checkpoints by then, and does not learn that nobody is left to unlock them.
 #[tokio::test]
-async fn a_lane_goes_on_when_its_connection_loses_packets_before_it_commits() {
+async fn a_lane_recovers_if_its_connection_loses_packets_before_the_commit() {
     a_lane_goes_on_after(Moment::Before(Statement::Commit), Fault::Vanish).await;
 }
 
 #[tokio::test]
-async fn a_lane_goes_on_when_the_answer_to_its_commit_never_comes() {
+async fn a_lane_recovers_if_the_response_to_its_commit_never_arrives() {
     a_lane_goes_on_after(Moment::After(Statement::Commit), Fault::Silence(Way::Replies)).await;
 }
 
 #[tokio::test]
-async fn a_lane_goes_on_when_its_connection_loses_packets_after_it_has_committed() {
+async fn a_lane_recovers_if_its_connection_loses_packets_after_the_commit() {
     a_lane_goes_on_after(Moment::After(Statement::Commit), Fault::Vanish).await;
 }
 
 #[tokio::test]
-async fn a_commit_that_is_merely_slow_is_not_cut_off() {
+async fn a_slow_commit_is_not_aborted() {
     const SLOWNESS: Duration = Duration::from_secs(20);
     let shop = KafkaShop::journalled(1).await;
     shop.produce(events(10));

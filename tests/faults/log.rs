@@ -7,7 +7,7 @@ use crate::shop::{KafkaShop, events, expected};
 use crate::support::eventually::{PATIENCE, eventually};
 
 #[tokio::test]
-async fn fault_13_records_that_retention_removed_before_we_read_them_halt_with_the_gap() {
+async fn records_deleted_before_they_are_read_halt_with_the_gap() {
     let shop = KafkaShop::journalled(1).await;
     shop.produce(events(100));
     shop.run_to_the_end().await;
@@ -23,7 +23,7 @@ async fn fault_13_records_that_retention_removed_before_we_read_them_halt_with_t
 }
 
 #[tokio::test]
-async fn fault_14_records_that_retention_removes_while_we_read_halt_with_the_gap() {
+async fn records_deleted_during_a_read_halt_with_the_gap() {
     let shop = KafkaShop::journalled(1).await;
     shop.produce(events(100));
     let mut instance = shop.start(&["run"], &[]);
@@ -89,7 +89,7 @@ async fn lag(shop: &KafkaShop) -> i64 {
 }
 
 #[tokio::test]
-async fn fault_17_committed_transactions_alone_are_projected_and_nothing_passes_one_that_hangs() {
+async fn only_committed_transactions_are_projected_and_nothing_passes_a_hanging_one() {
     let shop = KafkaShop::journalled(1).await;
     interleave(&shop, 0, 1_000);
     shop.run_to_the_end().await;
@@ -120,7 +120,7 @@ async fn fault_17_committed_transactions_alone_are_projected_and_nothing_passes_
 }
 
 #[tokio::test]
-async fn fault_17_a_bounded_run_beside_an_instance_that_has_all_partitions_ends_at_their_markers() {
+async fn a_bounded_run_beside_an_instance_that_owns_all_partitions_ends_at_their_markers() {
     let shop = KafkaShop::journalled(1).await;
     shop.run_to_the_end().await;
     interleave(&shop, 0, 200);
@@ -131,7 +131,7 @@ async fn fault_17_a_bounded_run_beside_an_instance_that_has_all_partitions_ends_
 }
 
 #[tokio::test]
-async fn fault_17_what_retention_takes_of_aborted_transactions_is_no_gap() {
+async fn retention_of_aborted_transactions_is_not_a_gap() {
     let shop = KafkaShop::journalled(1).await;
     interleave(&shop, 0, 200);
     shop.run_to_the_end().await;
@@ -157,7 +157,7 @@ fn noise(number: usize) -> (Option<i32>, String, String) {
 }
 
 #[tokio::test]
-async fn fault_18_holes_of_compaction_and_partitions_that_are_empty_again_are_no_gaps() {
+async fn holes_of_compaction_and_emptied_partitions_are_not_gaps() {
     const COMPACTED: [(&str, &str); 5] = [
         ("cleanup.policy", "compact,delete"),
         ("segment.bytes", "1048576"),

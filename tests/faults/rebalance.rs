@@ -34,7 +34,7 @@ async fn takes_everything_over(heir: &Readcast, partitions: usize) {
 }
 
 #[tokio::test]
-async fn fault_03_a_zombie_that_wakes_after_its_partitions_moved_writes_nothing() {
+async fn a_zombie_that_wakes_after_its_partitions_moved_writes_nothing() {
     const COUNT: usize = 20_000;
     let shop = KafkaShop::journalled(2).await;
     shop.produce(events(COUNT));
@@ -55,7 +55,7 @@ async fn fault_03_a_zombie_that_wakes_after_its_partitions_moved_writes_nothing(
 }
 
 #[tokio::test]
-async fn fault_20_a_storm_of_rebalances_while_commits_are_slow_leaves_no_trace() {
+async fn many_rebalances_during_slow_commits_leave_no_trace() {
     const ROUNDS: usize = 6;
     let shop = KafkaShop::journalled(6).await;
     slow_database(&shop, Duration::from_millis(150)).await;
@@ -84,7 +84,7 @@ async fn fault_20_a_storm_of_rebalances_while_commits_are_slow_leaves_no_trace()
 /// librdkafka leaves the group by itself when nobody has polled for longer than `max.poll.interval.ms`, and the broker
 /// waits no longer than that for a member in a rebalance.
 #[tokio::test]
-async fn fault_21_a_process_that_does_not_poll_for_too_long_loses_its_partitions_and_comes_back() {
+async fn a_process_that_does_not_poll_in_time_loses_its_partitions_and_rejoins() {
     const INTERVAL: [(&str, &str); 2] =
         [("READCAST_KAFKA_MAX_POLL_INTERVAL_MS", "3000"), ("READCAST_KAFKA_SESSION_TIMEOUT_MS", "3000")];
     const COUNT: usize = 10_000;
@@ -120,7 +120,7 @@ async fn fault_21_a_process_that_does_not_poll_for_too_long_loses_its_partitions
 }
 
 #[tokio::test]
-async fn fault_25_a_shutdown_during_a_rebalance_ends_before_its_deadline() {
+async fn a_shutdown_during_a_rebalance_ends_before_its_deadline() {
     const DRAIN: Duration = Duration::from_secs(6);
     const COUNT: usize = 20_000;
     // Long enough that a rebalance that waits for a member waits beyond the deadline.

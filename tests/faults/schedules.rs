@@ -227,7 +227,7 @@ async fn run_schedule(seed: u64) {
 }
 
 #[tokio::test]
-async fn whatever_strikes_in_whatever_order_the_tables_and_checkpoints_come_out_right() {
+async fn tables_and_checkpoints_are_correct_after_any_schedule_of_faults() {
     let schedules = std::env::var("READCAST_TEST_SCHEDULES").map_or(SCHEDULES, |count| count.parse().unwrap());
     let first = seed();
     for seed in first..first.saturating_add(schedules) {

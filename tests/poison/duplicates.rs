@@ -7,8 +7,8 @@ use super::diary::{Desk, Diary, Notes, event, of_key, partition_of};
 use crate::support::eventually::{PATIENCE, eventually};
 
 super::on_both_stores!(
-    fault_34_an_event_that_was_written_twice_is_projected_once,
-    fault_34_without_a_window_every_record_is_an_event,
+    an_event_written_twice_is_projected_once,
+    without_a_window_every_record_is_an_event,
     events_without_an_identity_are_projected_counted_and_told_of,
 );
 
@@ -18,7 +18,7 @@ fn notes(of: impl IntoIterator<Item = (&'static str, Vec<u64>)>) -> Notes {
     of.into_iter().map(|(key, notes)| (key.to_owned(), notes)).collect()
 }
 
-async fn fault_34_an_event_that_was_written_twice_is_projected_once(mut desk: Desk) {
+async fn an_event_written_twice_is_projected_once(mut desk: Desk) {
     desk.record_policy.duplicate_window = WINDOW;
     let append = |key: &str, id: &str, n: u64, ask: &str| desk.scene.append(key, event(id, n, ask));
     // In one batch, and of a record that is parked.
@@ -67,7 +67,7 @@ async fn fault_34_an_event_that_was_written_twice_is_projected_once(mut desk: De
     instance.stop().await;
 }
 
-async fn fault_34_without_a_window_every_record_is_an_event(desk: Desk) {
+async fn without_a_window_every_record_is_an_event(desk: Desk) {
     desk.scene.append("twice", event("t", 1, "note"));
     desk.scene.append("twice", event("t", 1, "note"));
     let instance = desk.opens();

@@ -11,7 +11,7 @@ use serde::Deserialize;
 use super::diary::{Desk, Diary, NAME, event};
 use crate::rebuild::scene::PARTITIONS;
 
-super::on_both_stores!(fault_33_a_record_of_any_bytes_is_projected_exactly_or_parked_as_it_came);
+super::on_both_stores!(a_record_of_any_bytes_is_projected_exactly_or_parked_unchanged);
 
 /// Texts that break parsers, columns and terminals.
 const NAUGHTY: [&str; 18] = [
@@ -74,7 +74,7 @@ fn number(value: &[u8]) -> Option<u64> {
     serde_json::from_slice::<Event>(value).ok().map(|event| event.data.n)
 }
 
-async fn fault_33_a_record_of_any_bytes_is_projected_exactly_or_parked_as_it_came(desk: Desk) {
+async fn a_record_of_any_bytes_is_projected_exactly_or_parked_unchanged(desk: Desk) {
     let records = prop::collection::vec((naughty(), value()), 400);
     let mut runner = TestRunner::new_with_rng(Config::default(), rng());
     let records = records.new_tree(&mut runner).unwrap().current();

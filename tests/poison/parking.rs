@@ -6,9 +6,9 @@ use super::diary::{Desk, Diary, Notes, of_key};
 use crate::support::eventually::{PATIENCE, eventually};
 
 super::on_both_stores!(
-    fault_35_poison_of_every_kind_parks_its_own_key_and_nothing_else,
-    fault_35_a_record_whose_rows_are_refused_is_found_among_many,
-    fault_35_a_projection_that_never_ends_over_a_record_is_left_behind,
+    poison_of_every_kind_parks_its_own_key_and_nothing_else,
+    a_record_with_refused_rows_is_found_among_many,
+    a_projection_that_never_returns_is_abandoned,
     a_retry_after_a_correction_projects_what_waited_in_order_and_a_rebuild_agrees,
     a_retry_that_fails_again_keeps_the_order_and_counts_the_attempt,
     an_edited_record_stays_edited_in_a_rebuild,
@@ -22,7 +22,7 @@ fn notes(of: impl IntoIterator<Item = (&'static str, Vec<u64>)>) -> Notes {
     of.into_iter().map(|(key, notes)| (key.to_owned(), notes)).collect()
 }
 
-async fn fault_35_poison_of_every_kind_parks_its_own_key_and_nothing_else(mut desk: Desk) {
+async fn poison_of_every_kind_parks_its_own_key_and_nothing_else(mut desk: Desk) {
     desk.record_policy.max_record_bytes = 10_000;
     let long = "x".repeat(20_000);
     let asks = ["refuse", "panic", "flood", "overflow"];
@@ -71,7 +71,7 @@ async fn fault_35_poison_of_every_kind_parks_its_own_key_and_nothing_else(mut de
     instance.stop().await;
 }
 
-async fn fault_35_a_record_whose_rows_are_refused_is_found_among_many(desk: Desk) {
+async fn a_record_with_refused_rows_is_found_among_many(desk: Desk) {
     for n in 0..200 {
         for key in ["a", "b", "c", "d", "e"] {
             desk.write(key, n, if key == "c" && n == 77 { "overflow" } else { "note" });
@@ -86,7 +86,7 @@ async fn fault_35_a_record_whose_rows_are_refused_is_found_among_many(desk: Desk
     instance.stop().await;
 }
 
-async fn fault_35_a_projection_that_never_ends_over_a_record_is_left_behind(mut desk: Desk) {
+async fn a_projection_that_never_returns_is_abandoned(mut desk: Desk) {
     desk.record_policy.longest_projection_ms = 500;
     for n in 0..3 {
         desk.write("good", n, "note");

@@ -6,11 +6,11 @@ use super::diary::{Desk, Notes, of_key};
 use crate::files_to_sqlite::seed;
 use crate::support::eventually::{PATIENCE, eventually};
 
-super::on_both_stores!(fault_23_retries_that_race_new_records_rebalances_and_each_other_keep_every_key_in_order);
+super::on_both_stores!(retries_that_race_new_records_rebalances_and_each_other_keep_every_key_in_order);
 
 const KEYS: [&str; 6] = ["a", "b", "c", "d", "e", "f"];
 
-async fn fault_23_retries_that_race_new_records_rebalances_and_each_other_keep_every_key_in_order(mut desk: Desk) {
+async fn retries_that_race_new_records_rebalances_and_each_other_keep_every_key_in_order(mut desk: Desk) {
     let seed = seed();
     let mut random = fastrand::Rng::with_seed(seed);
     desk.record_policy.parking.of_one_key = 100_000;

@@ -34,7 +34,7 @@ async fn read(bootstrap: &str, topic: &str, count: usize) -> Vec<Record> {
 }
 
 #[tokio::test]
-async fn dead_letters_are_copied_byte_for_byte_with_headers_that_say_where_they_came_from() {
+async fn dead_letters_are_copied_byte_for_byte_with_headers_of_their_origin() {
     for dialect in ["connect", "spring"] {
         let shop = KafkaShop::new(1).await;
         let copies = shop.topic().replace("orders", COPIES);
@@ -82,7 +82,7 @@ async fn dead_letters_are_copied_byte_for_byte_with_headers_that_say_where_they_
 
 /// Each of them is legal in the log that it was read from, and can't be copied.
 #[tokio::test]
-async fn a_dead_letter_that_cannot_be_copied_holds_up_neither_the_others_nor_operators() {
+async fn a_dead_letter_that_cannot_be_copied_blocks_neither_others_nor_operators() {
     let shop = KafkaShop::new(1).await;
     let copies = shop.topic().replace("orders", COPIES);
     // A minute, so that an older record is refused, and with it the batch that it is in.
@@ -138,7 +138,7 @@ async fn a_dead_letter_that_cannot_be_copied_holds_up_neither_the_others_nor_ope
 }
 
 #[tokio::test]
-async fn a_topic_that_is_not_there_is_told_of_and_the_letters_are_copied_when_it_is() {
+async fn a_missing_dead_letter_topic_is_reported_and_letters_are_copied_once_it_exists() {
     // One that creates no topic that somebody asks for.
     let broker = servers::own_kafka(None).await;
     let shop = KafkaShop::on(Kafka::at(&broker.bootstrap()), Database::create().await, 1).await;

@@ -131,7 +131,7 @@ impl Deployment {
 }
 
 #[tokio::test]
-async fn fault_28_a_crash_at_any_step_of_a_rebuild_and_its_swap_leaves_one_generation_live() {
+async fn a_crash_at_any_step_of_a_rebuild_and_its_swap_leaves_one_generation_live() {
     let mut deployment = Deployment::new(3).await;
     deployment.produce(3_000);
     let steps = [
@@ -167,7 +167,7 @@ async fn fault_28_a_crash_at_any_step_of_a_rebuild_and_its_swap_leaves_one_gener
 
 /// What a rebuild holds in memory is bounded, and what it writes to the disk meanwhile goes with it.
 #[tokio::test]
-async fn fault_24_a_rebuild_keeps_to_its_budget_and_leaves_no_file_behind() {
+async fn a_rebuild_stays_within_its_budget_and_leaves_no_file() {
     const BUDGET: u64 = 16 << 20;
     let mut deployment = Deployment::new(3).await;
     deployment.produce(120_000);
@@ -194,7 +194,7 @@ async fn fault_24_a_rebuild_keeps_to_its_budget_and_leaves_no_file_behind() {
 }
 
 #[tokio::test]
-async fn fault_28_two_instances_that_swap_at_once_make_one_swap_and_a_rollback_undoes_it() {
+async fn two_instances_that_swap_at_once_swap_once_and_a_rollback_undoes_it() {
     let mut deployment = Deployment::new(4).await;
     deployment.produce(5_000);
     let (first, second) = (deployment.start(&[]), deployment.start(&[]));
@@ -219,7 +219,7 @@ async fn fault_28_two_instances_that_swap_at_once_make_one_swap_and_a_rollback_u
 }
 
 #[tokio::test]
-async fn fault_29_a_long_reader_keeps_the_swap_waiting_and_no_other_reader() {
+async fn a_long_read_delays_the_swap_but_no_other_reader() {
     let mut deployment = Deployment::new(2).await;
     deployment.produce(2_000);
     let lock_timeout = Duration::from_millis(400);
@@ -255,7 +255,7 @@ async fn fault_29_a_long_reader_keeps_the_swap_waiting_and_no_other_reader() {
 }
 
 #[tokio::test]
-async fn fault_30_readers_with_prepared_statements_read_on_across_swaps() {
+async fn prepared_statements_of_readers_survive_swaps() {
     let mut deployment = Deployment::new(2).await;
     deployment.produce(1_000);
     let instance = deployment.start(&[]);
@@ -282,7 +282,7 @@ async fn fault_30_readers_with_prepared_statements_read_on_across_swaps() {
 }
 
 #[tokio::test]
-async fn fault_31_a_writer_of_the_old_generation_that_wakes_after_the_swap_leaves_the_new_one_alone() {
+async fn a_writer_of_the_old_generation_that_wakes_after_the_swap_does_not_touch_the_new_one() {
     let mut deployment = Deployment::new(2).await;
     deployment.produce(2_000);
     let mut zombie = deployment.start(&[("READCAST_BATCH_RECORDS", "50")]);
@@ -308,7 +308,7 @@ async fn fault_31_a_writer_of_the_old_generation_that_wakes_after_the_swap_leave
 }
 
 #[tokio::test]
-async fn fault_32_retention_that_passes_a_rebuild_stops_it_with_the_gap_and_readers_see_nothing_of_it() {
+async fn retention_that_overtakes_a_rebuild_stops_it_with_the_gap_and_readers_are_unaffected() {
     const COUNT: usize = 10_000;
     let mut deployment = Deployment::new(1).await;
     deployment.produce(COUNT);
@@ -344,7 +344,7 @@ async fn fault_32_retention_that_passes_a_rebuild_stops_it_with_the_gap_and_read
 }
 
 #[tokio::test]
-async fn fault_19_partitions_added_live_during_a_rebuild_and_before_the_swap_are_in_the_new_tables() {
+async fn partitions_added_during_a_rebuild_are_in_the_new_tables() {
     let mut deployment = Deployment::new(2).await;
     deployment.produce(5_000);
     let instance = deployment.start(&[]);
@@ -368,7 +368,7 @@ async fn fault_19_partitions_added_live_during_a_rebuild_and_before_the_swap_are
 }
 
 #[tokio::test]
-async fn fault_13_records_deleted_past_our_checkpoint_halt_with_the_gap_and_refuse_a_rebuild() {
+async fn records_deleted_after_the_checkpoint_halt_with_the_gap_and_refuse_a_rebuild() {
     let mut deployment = Deployment::new(1).await;
     deployment.produce(100);
     deployment.shop.run_to_the_end().await;
@@ -392,7 +392,7 @@ async fn fault_13_records_deleted_past_our_checkpoint_halt_with_the_gap_and_refu
 }
 
 #[tokio::test]
-async fn fault_16_a_topic_deleted_and_created_again_halts_whatever_its_length() {
+async fn a_recreated_topic_halts_whatever_its_length() {
     // As many records as before, fewer partitions, and more records than we have read.
     for (partitions, count) in [(2, 300), (1, 300), (2, 3_000)] {
         let deployment = Deployment::new(2).await;

@@ -1,7 +1,7 @@
-//! A journal that the database keeps of its checkpoints, in the transactions that change them, and what must be true of
-//! it. It knows nothing of who writes.
+//! A journal of checkpoints, which a trigger writes in the transactions that change them, and the invariants of the
+//! journal.
 
-/// Writes down every claim and every move. With the rights of its owner, whatever role readcast has.
+/// Records every claim and every change. Runs with the rights of its owner, whatever role readcast has.
 pub(super) const INSTALL: &str = "
     CREATE TABLE public.journal (
         at bigint GENERATED ALWAYS AS IDENTITY, transaction bigint, backend int,
@@ -16,7 +16,7 @@ pub(super) const INSTALL: &str = "
     CREATE TRIGGER journal AFTER INSERT OR UPDATE OF next_offset, owner_epoch ON readcast.checkpoints
         FOR EACH ROW EXECUTE FUNCTION public.journal()";
 
-/// Steps that do not follow from the one before them in their partition. (`at` is drawn while the checkpoint's row is
+/// Changes that do not continue the previous one of their partition. (`at` is assigned while the checkpoint's row is
 /// locked, so its order is that of the commits.)
 pub(super) const BROKEN: &str = "
     SELECT * FROM (
@@ -29,7 +29,7 @@ pub(super) const BROKEN: &str = "
        OR (to_offset = from_offset AND epoch = claimed)
        OR transaction = earlier";
 
-/// Checkpoints whose chain does not begin where their log began, or does not end where they stand.
+/// Checkpoints whose chain does not begin at the start of their log, or does not end at their position.
 pub(super) const LOOSE_ENDS: &str = "
     SELECT * FROM readcast.checkpoints FULL JOIN (
         SELECT DISTINCT projection, generation, topic, part AS partition,
@@ -40,5 +40,5 @@ pub(super) const LOOSE_ENDS: &str = "
     USING (projection, generation, topic, partition)
     WHERE (start_offset, next_offset, owner_epoch) IS DISTINCT FROM (first, last, epoch)";
 
-/// How often a checkpoint moved.
+/// The number of changes of checkpoints.
 pub(super) const STEPS: &str = "SELECT count(*) FROM public.journal WHERE to_offset > from_offset";

@@ -36,7 +36,7 @@ pub(super) async fn rows_and_checkpoints_commit_together(subject: &Subject) {
     assert_eq!(subject.positions().await, [(0, 1)]);
 }
 
-pub(super) async fn fault_05_a_number_out_of_range_takes_the_whole_commit_back(subject: &Subject) {
+pub(super) async fn a_number_out_of_range_rolls_the_whole_commit_back(subject: &Subject) {
     let mut lane = Lane::claim(subject, &definition(counters())).await;
     let most = changes(&counters(), |changes| {
         changes.upsert("counters", ["full"]).set("count", i64::MAX);
@@ -50,7 +50,7 @@ pub(super) async fn fault_05_a_number_out_of_range_takes_the_whole_commit_back(s
     assert!(matches!(lane.commit(counted(&["a"])).await, Ok(CommitOutcome::Applied(_))), "the writer goes on");
 }
 
-pub(super) async fn fault_08_a_commit_from_a_stale_position_is_fenced_and_writes_nothing(subject: &Subject) {
+pub(super) async fn a_commit_from_a_stale_position_is_fenced_and_writes_nothing(subject: &Subject) {
     let mut lane = Lane::claim(subject, &definition(counters())).await;
     for _ in 0..3 {
         assert!(matches!(lane.commit(counted(&["a"])).await, Ok(CommitOutcome::Applied(_))));
@@ -64,7 +64,7 @@ pub(super) async fn fault_08_a_commit_from_a_stale_position_is_fenced_and_writes
     assert_eq!(subject.positions().await, [(0, 3)]);
 }
 
-pub(super) async fn fault_03_a_commit_of_an_earlier_owner_is_fenced_and_writes_nothing(subject: &Subject) {
+pub(super) async fn a_commit_of_an_earlier_owner_is_fenced_and_writes_nothing(subject: &Subject) {
     let mut earlier = Lane::claim(subject, &definition(counters())).await;
     assert!(matches!(earlier.commit(counted(&["a"])).await, Ok(CommitOutcome::Applied(_))));
     let mut later = Lane::claim(subject, &definition(counters())).await;
@@ -92,7 +92,7 @@ pub(super) async fn one_fenced_partition_keeps_the_others_where_they_are(subject
     assert_counts(subject.rows(&counters()[0]).await, &[("a", 1)]);
 }
 
-pub(super) async fn fault_01_a_commit_that_happened_is_not_repeated(subject: &Subject) {
+pub(super) async fn a_completed_commit_is_not_repeated(subject: &Subject) {
     let mut lane = Lane::claim(subject, &definition(counters())).await;
     let commit = Commit { advances: vec![lane.advance()], changes: counted(&["a"]), ..Commit::default() };
     assert_eq!(lane.try_commit(&commit).await, Ok(CommitOutcome::Applied(Written { rows: 1, missed: 0 })));
@@ -151,7 +151,7 @@ pub(super) async fn a_claim_raises_the_epoch_and_keeps_the_position(subject: &Su
     assert_eq!(subject.positions().await, [(0, 1)]);
 }
 
-pub(super) async fn fault_16_a_checkpoint_keeps_the_first_log_that_is_known(subject: &Subject) {
+pub(super) async fn a_checkpoint_keeps_the_first_known_log_id(subject: &Subject) {
     let definition = definition(counters());
     subject.store.prepare(&definition).await.expect("tables");
     let mut writer = subject.store.writer(&definition, Generation(1), Priority::Live.into()).await.expect("a writer");
@@ -172,7 +172,7 @@ pub(super) async fn fault_16_a_checkpoint_keeps_the_first_log_that_is_known(subj
     assert_eq!(found, [None, Some("one".into()), Some("one".into()), Some("one".into())]);
 }
 
-pub(super) async fn fault_10_two_writers_of_the_same_rows_in_opposite_order_both_succeed(subject: &Subject) {
+pub(super) async fn two_writers_of_the_same_rows_in_opposite_order_both_succeed(subject: &Subject) {
     const ROUNDS: i64 = 30;
     let definition = definition(counters());
     let ids = ["a", "b", "c", "d", "e", "f"];
@@ -191,7 +191,7 @@ pub(super) async fn fault_10_two_writers_of_the_same_rows_in_opposite_order_both
     assert_eq!(subject.positions().await, [(0, ROUNDS), (1, ROUNDS)]);
 }
 
-pub(super) async fn fault_03_two_owners_of_one_partition_never_both_write(subject: &Subject) {
+pub(super) async fn two_owners_of_one_partition_never_both_write(subject: &Subject) {
     let definition = definition(counters());
     let mut lanes = [Lane::claim(subject, &definition).await, Lane::claim(subject, &definition).await];
     // Both believe that they own it, and both try the same steps at the same time.

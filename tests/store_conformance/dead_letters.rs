@@ -180,7 +180,7 @@ fn strange_records() -> Vec<Record> {
     ]
 }
 
-pub(super) async fn fault_33_a_parked_record_is_kept_byte_for_byte(subject: &Subject) {
+pub(super) async fn a_parked_record_is_kept_byte_for_byte(subject: &Subject) {
     let mut lane = Lane::claim(subject, &definition(counters())).await;
     let records: Vec<_> =
         strange_records().into_iter().zip(0..).map(|(record, offset)| Record { offset, ..record }).collect();
@@ -343,7 +343,7 @@ async fn operate(
     }
 }
 
-pub(super) async fn fault_23_two_operators_at_once_settle_each_record_once(subject: &Subject) {
+pub(super) async fn two_operators_at_once_settle_each_record_once(subject: &Subject) {
     const RECORDS: i64 = 60;
     let definition = definition(seen());
     let mut lane = Lane::claim(subject, &definition).await;
@@ -421,7 +421,7 @@ impl Log {
     }
 }
 
-pub(super) async fn fault_23_settlements_that_race_commits_lose_nothing_and_repeat_nothing(subject: &Subject) {
+pub(super) async fn settlements_that_race_commits_lose_nothing_and_repeat_nothing(subject: &Subject) {
     let seed = fastrand::u64(..);
     println!("seed {seed}");
     let mut random = fastrand::Rng::with_seed(seed);
@@ -592,7 +592,7 @@ pub(super) async fn readers_see_which_keys_of_the_live_generation_wait(subject: 
     assert_eq!(quarantine(subject).await, [row("0", "7a | undecodable | 0")]);
 }
 
-pub(super) async fn fault_35_while_dead_letters_cannot_be_written_the_checkpoint_never_moves(subject: &Subject) {
+pub(super) async fn while_dead_letters_cannot_be_written_the_checkpoint_never_moves(subject: &Subject) {
     let mut lane = Lane::claim(subject, &definition(counters())).await;
     let commit = |lane: &Lane| Commit {
         changes: counted(&["a"]),
@@ -623,7 +623,7 @@ pub(super) async fn fault_35_while_dead_letters_cannot_be_written_the_checkpoint
     assert_eq!(lane.settle(&settled).await, Ok(Some(Written { rows: 1, missed: 0 })), "nothing of it had happened");
 }
 
-pub(super) async fn fault_35_rows_that_the_store_cannot_hold_are_to_blame_for_it(subject: &Subject) {
+pub(super) async fn rows_that_the_store_cannot_hold_are_unstorable(subject: &Subject) {
     let mut lane = Lane::claim(subject, &definition(counters())).await;
     let table = &counters()[0];
     let seed = fastrand::u64(..);

@@ -308,7 +308,7 @@ pub(super) async fn a_copy_takes_what_both_declarations_have(subject: &Subject) 
     assert_eq!(rows, [("1".to_owned(), "7 | NULL | text".to_owned())]);
 }
 
-pub(super) async fn fault_28_one_leads_a_projection_at_a_time(subject: &Subject) {
+pub(super) async fn a_projection_has_one_leader_at_a_time(subject: &Subject) {
     let lead = subject.store.try_lead(PROJECTION).await.expect("an answer").expect("nobody has it");
     assert!(subject.store.try_lead(PROJECTION).await.expect("an answer").is_none());
     assert!(subject.store.try_lead("other").await.expect("an answer").is_some());
@@ -316,7 +316,7 @@ pub(super) async fn fault_28_one_leads_a_projection_at_a_time(subject: &Subject)
     self::try_lead(subject).await;
 }
 
-pub(super) async fn fault_31_a_generation_that_ended_is_dropped_and_its_number_never_used_again(subject: &Subject) {
+pub(super) async fn an_ended_generation_is_dropped_and_its_number_is_never_reused(subject: &Subject) {
     let definition = definition(counters());
     Lane::claim(subject, &definition).await;
     let mut begun = begin(subject, &definition, &empty()).await;

@@ -87,7 +87,7 @@ pub(super) async fn a_load_takes_the_place_of_what_an_earlier_one_left(subject: 
     assert_eq!(subject.count_of(&counters()[0], Generation(2)).await, 1);
 }
 
-pub(super) async fn fault_08_a_load_that_does_not_succeed_leaves_nothing(subject: &Subject) {
+pub(super) async fn a_load_that_does_not_succeed_leaves_nothing(subject: &Subject) {
     let definition = definition(counters());
     let (mut begun, mut lane) = begun(subject, &definition).await;
     let rows = || streamed(counts(&[("a", 1)]));
@@ -130,7 +130,7 @@ pub(super) async fn fault_08_a_load_that_does_not_succeed_leaves_nothing(subject
     assert!(matches!(loaded, Ok(CommitOutcome::Applied(_))), "{loaded:?}");
 }
 
-pub(super) async fn fault_33_a_load_keeps_every_type_exactly(subject: &Subject) {
+pub(super) async fn a_load_keeps_every_type_exactly(subject: &Subject) {
     let nullable =
         |table: TableSpec, (name, column_type, _): &(&str, _, Vec<Value>)| table.nullable(*name, *column_type);
     let table =

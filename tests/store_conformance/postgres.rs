@@ -20,7 +20,7 @@ use crate::support::postgres::Database;
 
 /// Rows that were not there when a commit looked, and are when it writes: it is tried again, and finds them then.
 #[tokio::test]
-async fn fault_10_a_row_that_another_writer_creates_at_the_same_moment_is_worth_another_try() {
+async fn a_row_that_another_writer_creates_at_the_same_time_is_retried() {
     let table = TableSpec::new("lines")
         .key("parent", ColumnType::I32)
         .key("line", ColumnType::I32)

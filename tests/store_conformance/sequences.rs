@@ -24,7 +24,7 @@ pub(super) async fn random_batches_do_what_the_model_does(subject: &Subject) {
     random_batches(subject, Numbers::Small).await;
 }
 
-pub(super) async fn fault_33_random_batches_of_extreme_numbers_do_what_the_model_does(subject: &Subject) {
+pub(super) async fn random_batches_of_extreme_numbers_equal_the_model(subject: &Subject) {
     random_batches(subject, Numbers::Extreme).await;
 }
 

@@ -191,7 +191,7 @@ async fn a_reader_in_a_transaction_neither_waits_nor_keeps_the_writer_waiting() 
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn fault_06_a_commit_that_is_cancelled_anywhere_leaves_nothing_open_and_can_be_repeated() {
+async fn a_commit_that_is_cancelled_anywhere_leaves_nothing_open_and_can_be_repeated() {
     const COMMITS: i64 = 150;
     let subject = Subject::sqlite().await;
     let definition = definition(counters());

@@ -96,7 +96,7 @@ impl<'a> Both<'a> {
     }
 }
 
-pub(super) async fn fault_33_every_type_is_kept_exactly(subject: &Subject) {
+pub(super) async fn every_type_is_kept_exactly(subject: &Subject) {
     let nullable =
         |table: TableSpec, (name, column_type, _): &(&str, ColumnType, Vec<Value>)| table.nullable(*name, *column_type);
     let table = TableSpec::new("every_type").key("row", ColumnType::I32).with_default("touched", ColumnType::I32, 0);
@@ -125,7 +125,7 @@ pub(super) async fn fault_33_every_type_is_kept_exactly(subject: &Subject) {
 /// So many that a store may write them in another way than few.
 const MANY: i32 = 200;
 
-pub(super) async fn fault_33_many_children_of_every_type_are_kept_exactly(subject: &Subject) {
+pub(super) async fn many_children_of_every_type_are_kept_exactly(subject: &Subject) {
     let nullable =
         |table: TableSpec, (name, column_type, _): &(&str, ColumnType, Vec<Value>)| table.nullable(*name, *column_type);
     let table = TableSpec::new("children").key("parent", ColumnType::I32).key("line", ColumnType::I32);
@@ -152,7 +152,7 @@ pub(super) async fn fault_33_many_children_of_every_type_are_kept_exactly(subjec
     }
 }
 
-pub(super) async fn fault_10_two_writers_of_one_parents_children_leave_those_of_one(subject: &Subject) {
+pub(super) async fn of_two_writers_of_the_same_children_one_wins_completely(subject: &Subject) {
     let table = TableSpec::new("children")
         .key("parent", ColumnType::I32)
         .key("line", ColumnType::I32)
@@ -195,7 +195,7 @@ pub(super) async fn fault_10_two_writers_of_one_parents_children_leave_those_of_
     }
 }
 
-pub(super) async fn fault_33_doubles_are_kept_to_the_last_bit(subject: &Subject) {
+pub(super) async fn doubles_are_kept_to_the_last_bit(subject: &Subject) {
     let seed = fastrand::u64(..);
     println!("seed {seed}");
     let mut random = fastrand::Rng::with_seed(seed);

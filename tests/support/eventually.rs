@@ -1,4 +1,4 @@
-//! The only place where a test looks more than once: a condition polled until it holds, under a deadline.
+//! Polls a condition until it holds or a deadline passes. Nothing else in the tests polls.
 //!
 //! A test never sleeps. It waits for an event, or, where a server announces none, it calls [`eventually`].
 
@@ -7,12 +7,12 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep, timeout_at};
 
-/// How long a test waits for something that is bound to happen: long enough for a busy machine, as only failures wait so long.
+/// How long a test waits for an expected event. Long enough for a busy machine, because only failures wait so long.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 const INTERVAL: Duration = Duration::from_millis(20);
 
-/// Asks `probe` until it answers `Ok`. After `patience` the test fails with the sentence `what` and the last `Err` seen.
+/// Calls `probe` until it returns `Ok`. After `patience` the test fails with the sentence `what` and the last `Err`.
 ///
 /// `what` completes the sentence "it should be so that …".
 pub(crate) async fn eventually<T, V: Display>(
@@ -23,7 +23,7 @@ pub(crate) async fn eventually<T, V: Display>(
     let deadline = Instant::now() + patience;
     let mut last = None;
     loop {
-        // The probe itself may hang, on a server that a test has stopped for instance.
+        // The probe itself may hang, for example on a stopped server.
         match timeout_at(deadline, probe()).await {
             Ok(Ok(value)) => return value,
             Ok(Err(seen)) => last = Some(seen.to_string()),

@@ -1,8 +1,9 @@
-//! Ties what the tests start to the life of the test process, however that ends: returning, panicking, or killed by SIGKILL.
+//! Ends the servers and processes of the tests with the test process, even if it panics or is killed by SIGKILL.
 //!
-//! Each guard is a small shell that reads a pipe whose other end only this process holds. When the process is gone the kernel
-//! closes the pipe, the shell reads its end, and tidies up. Unlike a parent-death signal this works on every Unix, survives a
-//! change of user, does not depend on which thread started what, and can delete directories and remove containers as well.
+//! Each guard is a shell that reads a pipe whose other end only this process holds. When the process ends, the kernel
+//! closes the pipe, and the shell cleans up. Unlike a parent-death signal this works on every Unix, survives a change
+//! of user, does not depend on the thread that started the process, and can also delete directories and remove
+//! containers.
 
 use std::ffi::OsString;
 use std::io::{BufRead, BufReader, Write};
@@ -12,7 +13,8 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
 use super::signal;
 
-/// `$1` is the signal that stops the server, `$2` its directory, the rest its command. Every line read starts it again.
+/// `$1` is the signal that stops the server, `$2` its directory, the rest its command. Each input line restarts the
+/// server.
 const SERVER: &str = r#"
 signal=$1 dir=$2; shift 2
 start() { "$@" >>"$dir/server.log" 2>&1 </dev/null & echo $!; }
@@ -22,29 +24,30 @@ kill -CONT $!; kill -"$signal" $!; wait $!
 rm -rf -- "$dir"
 "#;
 
-/// `$1` is a process that we reap ourselves: a line read says that this has happened, and the pid is no longer its.
+/// `$1` is a child process. An input line means that the process was reaped, so its pid must not be used any more.
 const LEASH: &str = r#"read -r _ || kill -KILL "$1""#;
 
-/// `$1` is a container. A container engine without its command line tool keeps the container; it holds no data worth finding.
+/// `$1` is a container. Without the command line tool of the container engine, the container remains.
 const CONTAINER: &str = r#"cat; docker rm --force --volumes "$1""#;
 
-/// A user to run as.
+/// The user that runs a server.
 #[derive(Clone, Copy)]
 pub(crate) struct Account {
     pub(crate) uid: u32,
     pub(crate) gid: u32,
 }
 
-/// How to run a server, and how to stop it.
+/// The command that starts a server, and the signal that stops it.
 pub(crate) struct Server {
     pub(crate) dir: PathBuf,
     pub(crate) account: Option<Account>,
-    /// The name of the signal that ends it at once, as `kill` takes it.
+    /// The name of the signal that ends the server at once, for `kill`.
     pub(crate) stop: &'static str,
     pub(crate) command: Vec<OsString>,
 }
 
-/// A server process that writes to `server.log` in its own directory. Dropping this stops it and deletes the directory.
+/// A server process that logs to `server.log` in its own directory. Dropping this value stops the server and deletes
+/// the directory.
 pub(crate) struct ServerGuard {
     shell: Shell,
     pids: BufReader<ChildStdout>,
@@ -71,7 +74,7 @@ impl ServerGuard {
         signal::send(self.pid, signal);
     }
 
-    /// Starts the server again, in the same directory with the same command, once the one that a signal ended is gone.
+    /// Restarts the server with the same directory and command after a signal has ended it.
     pub(crate) fn start_again(&mut self) {
         self.shell.say_line();
         self.read_pid();
@@ -81,7 +84,7 @@ impl ServerGuard {
         &self.dir
     }
 
-    /// The end of the server's log, for a failure that it explains.
+    /// The end of the server's log, for error messages.
     pub(crate) fn log_tail(&self) -> String {
         let log = std::fs::read_to_string(self.dir.join("server.log")).unwrap_or_default();
         let lines: Vec<&str> = log.lines().collect();
@@ -95,7 +98,7 @@ impl ServerGuard {
     }
 }
 
-/// Kills a child process of ours if we die before we have reaped it.
+/// Kills a child process if this process ends before it has reaped the child.
 pub(crate) struct Leash(Shell);
 
 impl Leash {
@@ -103,7 +106,7 @@ impl Leash {
         Leash(Shell::spawn(shell(LEASH).arg(pid.to_string())))
     }
 
-    /// To be called once the process is reaped.
+    /// Must be called after the process was reaped.
     pub(crate) fn untie(&mut self) {
         self.0.say_line();
     }
@@ -126,7 +129,7 @@ fn shell(script: &str) -> Command {
     command
 }
 
-/// The shell and our end of its pipe, which the standard library keeps from every other child.
+/// The shell and the writing end of its pipe. No other child inherits the pipe.
 struct Shell {
     child: Child,
     pipe: Option<ChildStdin>,
@@ -134,7 +137,7 @@ struct Shell {
 
 impl Shell {
     fn spawn(command: &mut Command) -> Shell {
-        // A group of its own: Ctrl-C ends the tests, and the guard must outlive them to tidy up.
+        // Its own process group: Ctrl-C ends the tests, but the guard must outlive them to clean up.
         let mut child = command.process_group(0).spawn().expect("every Unix has sh");
         let pipe = child.stdin.take();
         Shell { child, pipe }
@@ -149,7 +152,7 @@ impl Shell {
 impl Drop for Shell {
     fn drop(&mut self) {
         drop(self.pipe.take());
-        // Whoever drops a server may count on its port and its directory being free.
+        // After the drop, the port and the directory must be free.
         let _ = self.child.wait();
     }
 }

@@ -1,4 +1,4 @@
-//! What a test does to Kafka from outside: topics, records, offsets and groups. Reading records is the business of readcast.
+//! Operations of tests on Kafka: topics, records, offsets and groups.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -18,17 +18,17 @@ use tokio::sync::OnceCell;
 use super::eventually::{PATIENCE, eventually};
 use super::servers;
 
-/// How long one question to the broker may take; whoever asks asks again.
+/// The time limit of one request to the broker. Callers repeat it.
 const REQUEST: Duration = Duration::from_secs(1);
 
-/// A broker and an administrator's connection to it.
+/// A broker and an admin client.
 pub(crate) struct Kafka {
     bootstrap: String,
     admin: AdminClient<DefaultClientContext>,
     client: BaseConsumer,
 }
 
-/// A record to be written. Without a partition the key decides, as Java producers do it.
+/// A record to write. Without a partition, the key decides as in Java producers.
 #[derive(Default)]
 pub(crate) struct NewRecord {
     pub(crate) partition: Option<i32>,
@@ -36,7 +36,7 @@ pub(crate) struct NewRecord {
     /// `None` is a tombstone.
     pub(crate) value: Option<Vec<u8>>,
     pub(crate) headers: Vec<(String, Vec<u8>)>,
-    /// Milliseconds since 1970; the time of writing when absent.
+    /// Milliseconds since 1970. Absent: the time of writing.
     pub(crate) timestamp: Option<i64>,
 }
 
@@ -47,13 +47,13 @@ impl<K: Into<Vec<u8>>, V: Into<Vec<u8>>> From<(Option<i32>, K, V)> for NewRecord
 }
 
 impl Kafka {
-    /// The broker that all tests share. Topics and groups need a name of their own: see [`unique`].
+    /// The shared broker. Topics and groups need unique names: see [`unique`].
     pub(crate) async fn shared() -> Arc<Kafka> {
         static SHARED: OnceCell<Arc<Kafka>> = OnceCell::const_new();
         SHARED.get_or_init(async || Kafka::at(&servers::kafka().await.address)).await.clone()
     }
 
-    /// A broker of the test's own, which it may harm.
+    /// A separate broker, which the test may damage.
     pub(crate) fn at(bootstrap: &str) -> Arc<Kafka> {
         let mut config = ClientConfig::new();
         config.set("bootstrap.servers", bootstrap);
@@ -64,7 +64,7 @@ impl Kafka {
         })
     }
 
-    /// For `bootstrap.servers`.
+    /// The value for `bootstrap.servers`.
     pub(crate) fn bootstrap(&self) -> &str {
         &self.bootstrap
     }
@@ -73,7 +73,7 @@ impl Kafka {
         self.create_topic_with(name, partitions, &[]).await;
     }
 
-    /// Creates a topic with properties of its own, such as `("cleanup.policy", "compact")`.
+    /// Creates a topic with properties such as `("cleanup.policy", "compact")`.
     pub(crate) async fn create_topic_with(&self, name: &str, partitions: usize, properties: &[(&str, &str)]) {
         let count = i32::try_from(partitions).expect("a topic has few partitions");
         let topic = NewTopic::new(name, count, TopicReplication::Fixed(1));
@@ -124,13 +124,13 @@ impl Kafka {
         .await;
     }
 
-    /// Writes the records in order and returns how many, once the broker has them all. It blocks the thread meanwhile.
+    /// Writes the records in order and returns their number after the broker has acknowledged all. Blocks the thread.
     pub(crate) fn produce<R: Into<NewRecord>>(&self, topic: &str, records: impl IntoIterator<Item = R>) -> u64 {
         produce(&producer(&self.producer_config()), topic, records)
     }
 
-    /// A producer of transactions, alone under its id: whatever an earlier one has left open is aborted. The broker aborts
-    /// what it does not end within `timeout`.
+    /// A transactional producer. An open transaction of an earlier producer with the same id is aborted. The broker
+    /// aborts a transaction that does not end within `timeout`.
     pub(crate) fn transactions(&self, id: &str, timeout: Duration) -> Transactions {
         let mut config = self.producer_config();
         config.set("transactional.id", id).set("transaction.timeout.ms", timeout.as_millis().to_string());
@@ -139,7 +139,7 @@ impl Kafka {
         Transactions(producer)
     }
 
-    /// How many records a partition holds, without its holes.
+    /// The number of records of a partition, without holes.
     pub(crate) fn count_records(&self, topic: &str, partition: i32) -> usize {
         let mut config = ClientConfig::new();
         config
@@ -165,7 +165,7 @@ impl Kafka {
         self.watermarks(topic).await.into_iter().map(|(_, end)| end).collect()
     }
 
-    /// The offset of the first record that each partition still has.
+    /// The first offset that each partition still holds.
     pub(crate) async fn start_offsets(&self, topic: &str) -> Vec<i64> {
         self.watermarks(topic).await.into_iter().map(|(start, _)| start).collect()
     }
@@ -178,7 +178,8 @@ impl Kafka {
         .await
     }
 
-    /// Waits until the broker serves each of the partitions: it accepts a request to change a topic a moment before that.
+    /// Waits until the broker serves each of the partitions, which happens shortly after it has acknowledged a change
+    /// of the topic.
     async fn await_partitions(&self, topic: &str, expected: usize) {
         eventually(&format!("topic {topic} serves {expected} partitions"), PATIENCE, async || {
             let served = self.try_watermarks(topic).map_err(|error| error.to_string())?.len();
@@ -187,7 +188,7 @@ impl Kafka {
         .await;
     }
 
-    /// The start and the end of each partition; nothing for a topic that does not exist.
+    /// The start and the end of each partition. Empty for a topic that does not exist.
     fn try_watermarks(&self, topic: &str) -> KafkaResult<Vec<(i64, i64)>> {
         let metadata = self.client.fetch_metadata(Some(topic), REQUEST)?;
         let partitions = metadata.topics().iter().flat_map(MetadataTopic::partitions);
@@ -197,7 +198,7 @@ impl Kafka {
     fn producer_config(&self) -> ClientConfig {
         let mut config = ClientConfig::new();
         config.set("bootstrap.servers", &self.bootstrap);
-        // Order survives a retry, and keys go where a Java producer would send them.
+        // Keeps the order across retries, and partitions keys as a Java producer does.
         config.set("enable.idempotence", "true").set("partitioner", "murmur2_random");
         // Large batches: some tests write a million records.
         config.set("linger.ms", "20").set("batch.size", "1000000").set("compression.type", "lz4");
@@ -207,11 +208,11 @@ impl Kafka {
     }
 }
 
-/// A producer whose records count once their transaction is committed.
+/// A transactional producer.
 pub(crate) struct Transactions(BaseProducer<Delivery>);
 
 impl Transactions {
-    /// Writes the records into a transaction, which is left open. The broker has them all afterwards.
+    /// Writes the records into a transaction, which stays open. The broker has acknowledged all of them.
     pub(crate) fn begin<R: Into<NewRecord>>(&self, topic: &str, records: impl IntoIterator<Item = R>) {
         self.0.begin_transaction().expect("no transaction is open");
         produce(&self.0, topic, records);
@@ -226,7 +227,7 @@ impl Transactions {
     }
 }
 
-/// A name for a topic or a group that no other test, and no other run against the same broker, uses.
+/// A name for a topic or a group that no other test and no other run uses.
 pub(crate) fn unique(prefix: &str) -> String {
     format!("{prefix}-{:016x}", fastrand::u64(..))
 }
@@ -239,7 +240,7 @@ fn producer(config: &ClientConfig) -> BaseProducer<Delivery> {
     BaseProducer::from_config_and_context(config, Delivery::default()).expect("a producer needs no server to exist")
 }
 
-/// Writes the records in order and returns how many, once the broker has them all.
+/// Writes the records in order and returns their number after the broker has acknowledged all.
 fn produce<R: Into<NewRecord>>(
     producer: &BaseProducer<Delivery>,
     topic: &str,
@@ -261,7 +262,7 @@ fn produce<R: Into<NewRecord>>(
     sent
 }
 
-/// Queues one record; a full queue is served until there is room.
+/// Queues one record. Waits while the queue is full.
 fn send(producer: &BaseProducer<Delivery>, topic: &str, record: &NewRecord) {
     let mut next = BaseRecord::<[u8], [u8]>::to(topic);
     (next.partition, next.timestamp) = (record.partition, record.timestamp);
@@ -280,7 +281,7 @@ fn send(producer: &BaseProducer<Delivery>, topic: &str, record: &NewRecord) {
     }
 }
 
-/// Counts what the broker has acknowledged, and remembers the first refusal.
+/// Counts acknowledged records and keeps the first failure.
 #[derive(Default)]
 struct Delivery {
     delivered: AtomicU64,

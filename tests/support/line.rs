@@ -1,6 +1,6 @@
-//! A line between a client and a server that can become slow or go dead. It passes bytes and knows nothing of what they mean.
+//! A TCP forwarder between client and server that can become slow or dead. It forwards bytes without interpreting them.
 //!
-//! It runs on threads of its own, so that a test that blocks its runtime does not block the line.
+//! It runs on its own threads, so that a test that blocks its runtime does not block the line.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -10,18 +10,18 @@ use std::time::Duration;
 
 use super::servers::free_port;
 
-/// What the line does with bytes, in both directions.
+/// How the line forwards bytes, in both directions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Quality {
-    /// It passes them on at once.
+    /// At once.
     Good,
-    /// It passes one byte a second on.
+    /// One byte a second.
     Trickle,
-    /// It accepts connections and bytes, and passes nothing on: neither end can tell that it is dead.
+    /// Not at all. Connections and bytes are accepted, so that neither end notices.
     Dead,
 }
 
-/// A port that leads to another one. Connections end when this is dropped.
+/// A port that forwards to another one. Dropping this value ends the connections.
 pub(crate) struct Line {
     shared: Arc<Shared>,
     address: SocketAddr,
@@ -39,7 +39,7 @@ struct State {
 }
 
 impl Line {
-    /// A line to a free port, on which a server is to listen.
+    /// A line to a free port, on which a server will listen.
     pub(crate) fn new(quality: Quality) -> Line {
         let listener = TcpListener::bind(("127.0.0.1", 0)).expect("the loopback interface has a free port");
         let address = listener.local_addr().expect("a bound socket has an address");
@@ -58,17 +58,17 @@ impl Line {
         Line { shared, address }
     }
 
-    /// The port at the far end.
+    /// The port of the server.
     pub(crate) fn upstream(&self) -> u16 {
         self.shared.upstream
     }
 
-    /// Where clients find the near end, as `host:port`.
+    /// The address for clients, as `host:port`.
     pub(crate) fn bootstrap(&self) -> String {
         self.address.to_string()
     }
 
-    /// Holds for open connections too, and for what is on its way.
+    /// Also applies to open connections and to bytes in transit.
     pub(crate) fn becomes(&self, quality: Quality) {
         self.shared.state().quality = quality;
         self.shared.changed.notify_all();
@@ -79,7 +79,7 @@ impl Drop for Line {
     fn drop(&mut self) {
         self.shared.state().closed = true;
         self.shared.changed.notify_all();
-        // Wakes the thread that accepts, which then sees that it is over.
+        // Wakes the accepting thread, which then ends.
         let _ = TcpStream::connect(self.address);
     }
 }
@@ -89,7 +89,7 @@ impl Shared {
         self.state.lock().expect("nothing panics under this lock")
     }
 
-    /// Waits until some of `waiting` bytes may pass, and answers how many. `None` once the line is closed.
+    /// Waits until some of `waiting` bytes may be forwarded, and returns their number. `None` after the line is closed.
     fn admit(&self, waiting: usize) -> Option<usize> {
         let mut state = self.state();
         loop {

@@ -1,4 +1,4 @@
-//! A database of its own for each test, on the Postgres that all of them share.
+//! A separate database for each test, on the Postgres server that all tests share.
 
 use std::str::FromStr;
 use std::thread;
@@ -10,27 +10,27 @@ use tokio::time::timeout;
 use super::eventually::PATIENCE;
 use super::servers;
 
-/// A database that no other test sees. It goes with this value, and stays for inspection when the test fails, unless its server
-/// goes with the test process.
+/// A database of one test. It is dropped with this value, but kept for inspection if the test fails, unless the server
+/// ends with the test process.
 pub(crate) struct Database {
     url: String,
     server: PgConnectOptions,
 }
 
 impl Database {
-    /// A fresh database on the shared server.
+    /// Creates a database on the shared server.
     pub(crate) async fn create() -> Database {
         Database::create_on(&servers::postgres().await.address).await
     }
 
-    /// A fresh database on the shared server, with these options of CREATE DATABASE.
+    /// Creates a database on the shared server, with these options of CREATE DATABASE.
     pub(crate) async fn create_with(options: &str) -> Database {
         Database::create_on_with(&servers::postgres().await.address, options).await
     }
 
-    /// A fresh database on the server with this URL, whose user must be allowed to create one.
+    /// Creates a database on the server with this URL, whose user must have the privilege.
     pub(crate) async fn create_on(server_url: &str) -> Database {
-        // The template is the one database that nobody is ever connected to, which CREATE DATABASE insists on.
+        // CREATE DATABASE requires a template without connections. Only this one never has any.
         Database::create_on_with(server_url, "TEMPLATE template0").await
     }
 
@@ -67,12 +67,12 @@ impl Database {
             .expect("the database accepts connections")
     }
 
-    /// Runs statements whose rows nobody wants to see.
+    /// Executes statements and ignores their rows.
     pub(crate) async fn execute(&self, sql: &str) {
         self.rows(sql).await;
     }
 
-    /// Runs statements that are about this database from outside of it. `{name}` stands for its name.
+    /// Executes statements about this database on another database. `{name}` stands for its name.
     pub(crate) async fn execute_outside(&self, sql: &str) {
         let name = self.options().get_database().expect("our URLs name a database").to_owned();
         let mut server = PgConnection::connect_with(&self.server).await.expect("the server answers");
@@ -84,22 +84,22 @@ impl Database {
         server.close().await.expect("the connection was idle");
     }
 
-    /// Runs `sql` on a connection of its own and shows each row as `psql -At` does: columns in text with `|` between them.
-    /// A null is `null`.
+    /// Executes `sql` on a new connection and returns each row as `psql -At` prints it: the texts of the columns,
+    /// separated by `|`. NULL is `null`.
     pub(crate) async fn rows(&self, sql: &str) -> Vec<String> {
         self.try_rows(sql).await.unwrap_or_else(|error| panic!("{sql}: {error}"))
     }
 
-    /// Like [`Self::rows`], for a statement that may fail: a table that is not there yet, a server that is down.
+    /// As [`Self::rows`], for a statement that may fail because a table is missing or the server is down.
     pub(crate) async fn try_rows(&self, sql: &str) -> sqlx::Result<Vec<String>> {
         let mut connection = PgConnection::connect_with(&self.options()).await?;
-        // The simple query protocol answers every type as text.
+        // The simple query protocol returns every type as text.
         let rows = sqlx::raw_sql(AssertSqlSafe(sql.to_owned())).fetch_all(&mut connection).await?;
         connection.close().await?;
         Ok(rows.iter().map(row_as_text).collect())
     }
 
-    /// The only column of the only row, as text.
+    /// The text of the only column of the only row.
     pub(crate) async fn value(&self, sql: &str) -> String {
         let mut rows = self.rows(sql).await;
         assert_eq!(rows.len(), 1, "{sql} should have one row, not {rows:?}");
@@ -113,11 +113,11 @@ impl Drop for Database {
             return;
         }
         let (options, server) = (self.options(), self.server.clone());
-        // The runtime of the test may be shutting down, and it cannot be waited for from within.
+        // The test's runtime may be shutting down, and can't be awaited from inside.
         let dropping = thread::spawn(move || {
             let runtime =
                 tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime needs little");
-            // A server that the test has stopped, or that hangs, keeps its database.
+            // The database remains if the test has stopped the server or the server hangs.
             let _ = runtime.block_on(async { timeout(PATIENCE, drop_database(&options, &server)).await });
         });
         dropping.join().expect("all errors are dealt with in the thread");
@@ -127,7 +127,7 @@ impl Drop for Database {
 async fn drop_database(options: &PgConnectOptions, server: &PgConnectOptions) -> sqlx::Result<()> {
     let name = options.get_database().expect("our URLs name a database");
     let mut server = PgConnection::connect_with(server).await?;
-    // FORCE ends the connections that a pool or a killed readcast has left.
+    // FORCE ends the connections of pools and killed processes.
     sqlx::raw_sql(AssertSqlSafe(format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)"))).execute(&mut server).await?;
     server.close().await
 }

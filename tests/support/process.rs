@@ -1,4 +1,4 @@
-//! The program under test as a user runs it: a process with arguments, an environment, two streams of lines, signals and an end.
+//! Runs the program under test as a process, with arguments, environment, output lines, signals and an exit code.
 
 use std::ffi::{OsStr, OsString};
 use std::fmt;
@@ -17,20 +17,20 @@ use super::eventually::{PATIENCE, eventually};
 use super::guard::Leash;
 use super::signal;
 
-/// A running readcast. Dropping this kills it, and if the test is failing shows what it printed.
+/// A running readcast process. Dropping this value kills it, and prints its output if the test fails.
 pub(crate) struct Readcast {
     child: Child,
     leash: Leash,
-    /// Whether `child` is reaped, after which its pid may be another's.
+    /// Whether `child` is reaped. Its pid may then belong to another process.
     ended: Option<ExitStatus>,
     transcript: watch::Receiver<Transcript>,
     _dir: Option<TempDir>,
 }
 
-/// What a `readcast run` says once its admin server listens.
+/// The log message of `readcast run` when its admin server listens.
 const LISTENS: &str = "admin server on http://";
 
-/// What a readcast that has ended by itself leaves behind.
+/// The exit status and output of an ended process.
 #[derive(Debug)]
 pub(crate) struct Finished {
     pub(crate) status: ExitStatus,
@@ -44,16 +44,16 @@ enum Stream {
     Stderr,
 }
 
-/// The lines so far, in the order in which they were read.
+/// The lines so far, in the order of reading.
 #[derive(Default)]
 struct Transcript {
     lines: Vec<(Stream, String)>,
-    /// How many of the two streams have ended.
+    /// The number of streams that have ended, of two.
     ended_streams: u32,
 }
 
 impl Readcast {
-    /// Starts readcast in an empty directory of its own, where no configuration file lies about.
+    /// Starts readcast in a new empty directory, without a configuration file.
     pub(crate) fn start<A: AsRef<OsStr>>(args: impl IntoIterator<Item = A>, envs: &[(&str, &str)]) -> Readcast {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let mut readcast = Readcast::start_in(dir.path(), args, envs);
@@ -61,7 +61,7 @@ impl Readcast {
         readcast
     }
 
-    /// Starts readcast in `dir`, with `envs` and nothing else of what configures it or its libraries.
+    /// Starts readcast in `dir`, with `envs` and no other variables that configure it or its libraries.
     pub(crate) fn start_in<A: AsRef<OsStr>>(
         dir: &Path,
         args: impl IntoIterator<Item = A>,
@@ -80,32 +80,32 @@ impl Readcast {
         Readcast { leash: Leash::tie(child.id()), child, ended: None, transcript, _dir: None }
     }
 
-    /// Runs readcast to its end.
+    /// Runs readcast and waits for its end.
     pub(crate) async fn run<A: AsRef<OsStr>>(args: impl IntoIterator<Item = A>, envs: &[(&str, &str)]) -> Finished {
         let mut readcast = Readcast::start(args, envs);
         let status = readcast.wait().await;
         Finished { status, stdout: readcast.stdout(), stderr: readcast.stderr() }
     }
 
-    /// The most memory that the process has ever had resident, in bytes.
+    /// The peak of the resident memory of the process, in bytes.
     pub(crate) fn peak_memory(&self) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).expect("tests run on Linux");
         let line = status.lines().find(|line| line.starts_with("VmHWM:")).expect("Linux tells it");
         line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() * 1024
     }
 
-    /// Waits for a line, of either stream, that `wanted` accepts, and returns it. Lines printed before the call count.
+    /// Waits for a line of either stream that `wanted` accepts, and returns it. Earlier lines count too.
     pub(crate) async fn wait_for_line(&mut self, wanted: impl Fn(&str) -> bool) -> String {
         self.wait_for_line_after(0, wanted).await
     }
 
-    /// Like [`Self::wait_for_line`], among the lines after a [`Self::mark`].
+    /// As [`Self::wait_for_line`], but only for lines after a [`Self::mark`].
     pub(crate) async fn wait_for_line_after(&mut self, mark: usize, wanted: impl Fn(&str) -> bool) -> String {
         let find = |transcript: &Transcript| {
             let mut lines = transcript.lines.iter().skip(mark).map(|(_, line)| line);
             lines.find(|line| wanted(line)).cloned()
         };
-        // An end of both streams is news as well: the line can no longer come.
+        // If both streams have ended, the line can no longer come.
         let news = self.transcript.wait_for(|transcript| find(transcript).is_some() || transcript.ended_streams == 2);
         let found = match timeout(PATIENCE, news).await {
             Ok(Ok(transcript)) => find(&transcript),
@@ -116,7 +116,7 @@ impl Readcast {
         })
     }
 
-    /// How many lines there are by now.
+    /// The number of lines so far.
     pub(crate) fn mark(&self) -> usize {
         self.transcript.borrow().lines.len()
     }
@@ -133,7 +133,7 @@ impl Readcast {
         self.child.id()
     }
 
-    /// Asks its admin server, once that listens, and answers with the status line, the headers and the body.
+    /// Sends a request to the admin server after it listens. Returns status line, headers and body.
     pub(crate) async fn get(&mut self, path: &str) -> String {
         let line = self.wait_for_line(|line| line.contains(LISTENS)).await;
         let address = line.rsplit(LISTENS).next().expect("the line has an address");
@@ -145,55 +145,55 @@ impl Readcast {
         answer
     }
 
-    /// SIGKILL: it ends at once, running or stopped, and does nothing more. Returns when it is gone.
+    /// Sends SIGKILL, which ends a running or stopped process at once. Returns after it has ended.
     pub(crate) fn kill9(&mut self) {
         if self.try_wait().is_none() {
-            // One that dies by itself meanwhile keeps its pid until we reap it.
+            // A process that ends by itself keeps its pid until it is reaped.
             signal::send(self.child.id(), signal::SIGKILL);
             self.reaped(|child| child.wait().map(Some));
         }
     }
 
-    /// SIGSTOP: it lives on and does nothing, as in a long pause of its machine.
+    /// Sends SIGSTOP: the process exists but does not run, as in a long pause of its machine.
     pub(crate) fn stop(&mut self) {
         self.signal(signal::SIGSTOP);
     }
 
-    /// SIGCONT: it goes on, and thinks that no time has passed.
+    /// Sends SIGCONT: the process resumes.
     pub(crate) fn cont(&mut self) {
         self.signal(signal::SIGCONT);
     }
 
-    /// SIGTERM: a request to drain and end.
+    /// Sends SIGTERM, the request to drain and end.
     pub(crate) fn terminate(&mut self) {
         self.signal(signal::SIGTERM);
     }
 
-    /// Asks a `readcast run` to end, and makes sure that it does so in good order.
+    /// Asks a `readcast run` to end, and checks that it exits successfully.
     pub(crate) async fn ends_well(&mut self) {
-        // Before it listens, it may not know of signals yet.
+        // Before the admin server listens, signals may not be handled yet.
         self.wait_for_line(|line| line.contains(LISTENS)).await;
         self.terminate();
         let status = self.wait().await;
         assert!(status.success(), "{status}\n{}", self.stderr());
     }
 
-    /// Waits until it dies at the failpoint it was armed with.
+    /// Waits until the process dies at its failpoint.
     pub(crate) async fn dies_at(&mut self, failpoint: &str) {
         self.wait_for_line(|line| line == format!("failpoint {failpoint}")).await;
         self.wait().await;
     }
 
-    /// Waits for its end, and that of its output.
+    /// Waits for the end of the process and of its output.
     pub(crate) async fn wait(&mut self) -> ExitStatus {
         let mut transcript = self.transcript.clone();
         let drained = transcript.wait_for(|transcript| transcript.ended_streams == 2);
-        // Running on is no failure yet: the deadline below judges that, and shows the output.
+        // No failure yet: the deadline below reports a process that still runs, with its output.
         let _ = timeout(PATIENCE, drained).await;
         eventually("readcast ends", PATIENCE, async || self.try_wait().ok_or("it is running")).await
     }
 
-    /// How it ended, if it has.
+    /// The exit status, if the process has ended.
     pub(crate) fn try_wait(&mut self) -> Option<ExitStatus> {
         self.reaped(Child::try_wait)
     }
@@ -239,7 +239,7 @@ impl fmt::Display for Transcript {
     }
 }
 
-/// The names of those variables of a developer's shell that would change what a test observes.
+/// The variables of a developer's shell that would affect a test.
 pub(crate) fn configuration() -> impl Iterator<Item = OsString> {
     let is_configuration = |name: &str| {
         let ours = name.starts_with("READCAST_") || name.starts_with("PG") || name.starts_with("OTEL_");
@@ -248,7 +248,7 @@ pub(crate) fn configuration() -> impl Iterator<Item = OsString> {
     std::env::vars_os().map(|(name, _)| name).filter(move |name| is_configuration(&name.to_string_lossy()))
 }
 
-/// Reads a stream to its end on a thread of its own: a pipe that nobody empties would stop the program under test.
+/// Reads a stream to its end on its own thread: a full pipe would block the program under test.
 fn collect(stream: Stream, pipe: impl Read + Send + 'static, transcript: watch::Sender<Transcript>) {
     thread::spawn(move || {
         for line in BufReader::new(pipe).split(b'\n').map_while(Result::ok) {

@@ -1,8 +1,9 @@
-//! A TCP proxy in front of Postgres that fails as servers, poolers and networks do: it refuses, keeps silent, cuts, delays,
-//! loses packets or answers with an error, while a client connects, in the handshake, or at a statement.
+//! A TCP proxy in front of Postgres that simulates failures of servers, poolers and networks: it refuses connections,
+//! does not respond, closes connections, delays, loses packets, or responds with an error. A fault happens during the
+//! connection attempt, in the handshake, or at a statement.
 //!
-//! It understands the framing of the frontend/backend protocol, and which statement a message begins or runs. It runs on
-//! threads of its own, so that a test that blocks its runtime does not block its database.
+//! The proxy parses the frames of the frontend/backend protocol and the statements in them. It runs on its own threads,
+//! so that a test that blocks its runtime does not block the database.
 
 mod connection;
 mod door;
@@ -25,66 +26,67 @@ use self::connection::Connections;
 use self::door::Door;
 use super::eventually::PATIENCE;
 
-/// When a fault strikes, in the order in which a connection comes to it.
+/// When a fault happens, in the order of the phases of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Moment {
-    /// The client has connected, and has sent nothing that was read.
+    /// The client has connected. Nothing that it sent has been read.
     Connect,
-    /// It has asked for TLS.
+    /// The client has requested TLS.
     TlsRequest,
-    /// It was told to go on with TLS, and begins.
+    /// The client starts the TLS handshake that was offered.
     TlsHandshake,
-    /// It has said who it is.
+    /// The client has sent its startup message.
     Startup,
-    /// The server has let it in, and has said no more than that.
+    /// The server has accepted the login, and has sent nothing after that.
     Authenticated,
-    /// It sends a statement, which does not reach the server as it is.
+    /// The client sends a statement, which does not reach the server unchanged.
     Before(Statement),
-    /// The server has carried the statement out; nothing of its answer reaches the client as it is.
+    /// The server has executed the statement. Its response does not reach the client unchanged.
     After(Statement),
 }
 
-/// Which statements are meant.
+/// Selects statements.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Statement {
     /// A simple query that ends in COMMIT.
     Commit,
-    /// Those that have this in their text.
+    /// Statements that contain this text.
     With(&'static str),
-    /// That with this number on its connection, counted from 1.
+    /// The statement with this number on its connection, from 1.
     Nth(u32),
 }
 
-/// What the proxy does then.
+/// What the proxy does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fault {
-    /// Nobody listens. At [`Moment::Connect`] alone.
+    /// The port does not listen. Only at [`Moment::Connect`].
     Refuse,
-    /// Whoever connects is not answered, as behind a firewall that drops packets. At [`Moment::Connect`] alone.
+    /// Connection attempts get no response, as with a firewall that drops packets. Only at [`Moment::Connect`].
     Ignore,
-    /// The connection ends.
+    /// The connection is closed.
     Cut,
-    /// The connection stays open, and from now on nothing is passed this way. Its end still is.
+    /// The connection stays open, but nothing is forwarded in this direction any more, except the end of the
+    /// connection.
     Silence(Way),
-    /// From now on packets are lost in both directions, as when a machine lost its power. Neither end is told, not even of the
-    /// other's end; the client's system sees that nothing is acknowledged any more.
+    /// Packets are lost in both directions from now on, as after a power failure. Neither end learns that the other has
+    /// closed the connection. The client's system sees that nothing is acknowledged.
     Vanish,
-    /// All goes on after this time.
+    /// The message is delayed by this time.
     Delay(Duration),
-    /// The answer is an error with this SQLSTATE. It is fatal while a client connects, and no more than an error at a
-    /// statement, where the server's transaction fails as well if the statement did not reach it.
+    /// The response is an error with this SQLSTATE: fatal while a client connects, and an ordinary error at a
+    /// statement. If the statement did not reach the server, the server's transaction fails too.
     Error(&'static str),
 }
 
-/// Which messages.
+/// The direction of the messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Way {
     Both,
-    /// The server's alone: it hears the client, and is not heard.
+    /// Only the server's messages: the server receives those of the client.
     Replies,
 }
 
-/// Passes everything through until it is told to fail.
+/// Forwards everything until a fault is set.
 pub(crate) struct Proxy {
     shared: Arc<Shared>,
     address: SocketAddr,
@@ -97,7 +99,7 @@ struct Shared {
     rule: Mutex<Option<Rule>>,
     door: Door,
     connections: Connections,
-    /// On the connection that has sent the most.
+    /// The highest number of statements on one connection.
     most_statements: AtomicU32,
     announce: UnboundedSender<()>,
 }
@@ -105,7 +107,7 @@ struct Shared {
 struct Rule {
     moment: Moment,
     fault: Fault,
-    /// At which time from now it strikes, counted over all connections, and then no more. `None`: each time.
+    /// The occurrence, counted over all connections, at which the fault happens once. `None`: at each occurrence.
     once_at: Option<u32>,
 }
 
@@ -128,37 +130,37 @@ impl Proxy {
         thread::spawn(move || {
             accepting.door.accept(listener, |client| {
                 let shared = Arc::clone(&accepting);
-                // An error is the end of that one connection, and its peers see it.
+                // An error ends that connection, and both peers see it.
                 thread::spawn(move || connection::serve(&shared, client));
             });
         });
         Proxy { shared, address, target, struck }
     }
 
-    /// The URL of the same database by way of the proxy.
+    /// The URL of the database through the proxy.
     pub(crate) fn url(&self) -> String {
-        // What is encrypted cannot be understood.
+        // The proxy can't parse encrypted messages.
         self.url_with(PgSslMode::Disable, "")
     }
 
-    /// The same for a client that asks for TLS, which it does not get, and with more parameters, such as `&user=app`.
+    /// As above, for a client that requests TLS, which is refused, and with further parameters such as `&user=app`.
     pub(crate) fn url_with(&self, tls: PgSslMode, parameters: &str) -> String {
         let options = self.target.clone().host(&self.address.ip().to_string()).port(self.address.port());
         options.ssl_mode(tls).to_url_lossy().to_string() + parameters
     }
 
-    /// Fails once, at the `nth` such moment from now, counted over all connections from 1, and passes everything after that.
+    /// Sets a fault that happens once, at the `nth` such moment from now, counted over all connections from 1.
     pub(crate) fn arm(&self, moment: Moment, fault: Fault, nth: u32) {
         assert!(nth > 0, "moments are counted from 1");
         self.obey(Rule { moment, fault, once_at: Some(nth) });
     }
 
-    /// Fails each time from now on, until the fault is [lifted](Self::lift).
+    /// Sets a fault that happens each time until [`lift`](Self::lift).
     pub(crate) fn impose(&self, moment: Moment, fault: Fault) {
         self.obey(Rule { moment, fault, once_at: None });
     }
 
-    /// Lets new connections and statements pass. Connections that were struck stay as they are.
+    /// Removes the fault for new connections and statements. Connections that it has affected stay affected.
     pub(crate) fn lift(&self) {
         *self.shared.rule() = None;
         self.shared.door.becomes(door::State::Open);
@@ -179,7 +181,7 @@ impl Proxy {
         self.shared.door.becomes(door);
     }
 
-    /// Waits until it has failed as it was told: once for each time that it does.
+    /// Waits until the fault has happened. Each occurrence ends one wait.
     pub(crate) async fn acted(&mut self) {
         let struck = timeout(PATIENCE, self.struck.recv()).await;
         struck
@@ -187,12 +189,12 @@ impl Proxy {
             .expect("it announces as long as it lives");
     }
 
-    /// Cuts all connections that are open now. New ones are let through.
+    /// Closes all open connections. New ones are forwarded.
     pub(crate) fn cut_everything(&self) {
         self.shared.connections.cut();
     }
 
-    /// How many statements the connection has sent that has sent the most.
+    /// The highest number of statements that one connection has sent.
     pub(crate) fn most_statements(&self) -> u32 {
         self.shared.most_statements.load(Ordering::Relaxed)
     }
@@ -210,7 +212,8 @@ impl Shared {
         self.rule.lock().expect("nothing panics under this lock")
     }
 
-    /// Tells of a moment that has come, if `is_it` says that a rule's moment is that one; answers what to do then.
+    /// Handles a moment of a connection. `is_it` says whether a rule applies to it. Returns the fault of the rule that
+    /// applies.
     fn strikes(&self, is_it: impl Fn(Moment) -> bool) -> Option<Fault> {
         let mut slot = self.rule();
         let rule = slot.as_mut().filter(|rule| is_it(rule.moment))?;
@@ -223,7 +226,7 @@ impl Shared {
             Some(_) => *slot = None,
             None => {}
         }
-        // Nobody listens once the test is over.
+        // Fails only after the test has ended.
         let _ = self.announce.send(());
         Some(fault)
     }

@@ -1,7 +1,7 @@
-//! Finds the servers that the tests run against, and says what to do when there are none.
+//! Finds or starts the servers of the tests, and says what to install if there are none.
 //!
-//! In this order: a server named in the environment, one of our own started from local binaries, one in a container. Each is
-//! started at the first use, shared by all tests of the process, and gone with it.
+//! In this order: a server that an environment variable names, one that is started from local binaries, one in a
+//! container. Each is started at its first use, shared by all tests of the process, and ended with it.
 
 pub(crate) mod cluster;
 mod containers;
@@ -21,7 +21,7 @@ use super::eventually::{PATIENCE, eventually};
 use super::guard::ContainerGuard;
 use super::line::Line;
 
-/// A server that answers, and what keeps it alive.
+/// A running server, and the guard that keeps it alive.
 pub(crate) struct Running {
     /// A database URL for Postgres, `host:port,…` for Kafka.
     pub(crate) address: String,
@@ -41,8 +41,8 @@ pub(crate) async fn postgres() -> &'static Running {
     SHARED.get_or_init(|| find_postgres(Durability::Processes)).await
 }
 
-/// The Postgres of a process that measures: started here, it keeps what it has committed when power fails. One named in
-/// the environment is as durable as it is.
+/// The Postgres of a benchmark process. If it is started here, its commits survive a power failure. A server from the
+/// environment keeps its own settings.
 pub(crate) async fn durable_postgres() -> &'static Running {
     static SHARED: OnceCell<Running> = OnceCell::const_new();
     SHARED.get_or_init(|| find_postgres(Durability::Power)).await
@@ -54,8 +54,7 @@ pub(crate) async fn kafka() -> &'static Running {
     SHARED.get_or_init(find_kafka).await
 }
 
-/// A Kafka for producers that nobody here wrote, which know topics by their first records. One that is named in the
-/// environment is expected to create them too.
+/// A Kafka that creates topics automatically, for foreign producers. A server from the environment must do so too.
 pub(crate) async fn kafka_that_creates_topics() -> Running {
     if let Some(running) = named_kafka() {
         return running;
@@ -65,18 +64,18 @@ pub(crate) async fn kafka_that_creates_topics() -> Running {
     Running { address: server.bootstrap(), _keeper: Keeper::Kafka(server) }
 }
 
-/// The folder of the jars that a Kafka of ours is started from, if there is one.
+/// The folder of Kafka's jars, if there is one.
 pub(crate) fn kafka_jars() -> PathBuf {
     local_kafka::libs()
 }
 
-/// A Postgres of the test's own, which it may harm. That takes programs on this machine: nobody lends a server for it.
+/// A separate Postgres that a test may damage. It requires local binaries.
 pub(crate) async fn own_postgres() -> LocalPostgres {
     let server = LocalPostgres::start(Durability::Processes).await;
     server.expect("a test that harms its server needs PostgreSQL here: scripts/test installs it")
 }
 
-/// A Kafka of the test's own, which it may harm. Clients may come by way of `line`.
+/// A separate Kafka that a test may damage. Clients may connect through `line`.
 pub(crate) async fn own_kafka(line: Option<&Line>) -> LocalKafka {
     LocalKafka::start(line)
         .await
@@ -128,7 +127,7 @@ async fn find_kafka() -> Running {
     }
 }
 
-/// Waits until the server accepts a connection; `log` explains why it did not.
+/// Waits until the server accepts a connection. `log` provides the reason for a failure.
 async fn await_postgres(url: &str, log: impl Fn() -> String) {
     use sqlx::Connection;
     eventually("Postgres accepts connections", PATIENCE, async || {
@@ -138,7 +137,8 @@ async fn await_postgres(url: &str, log: impl Fn() -> String) {
     .await;
 }
 
-/// A loopback port that is free now. Another process may take it before the server does: rare, and the server's log says so.
+/// A free loopback port. Another process may take it before the server does, which is rare and visible in the server's
+/// log.
 pub(crate) fn free_port() -> u16 {
     let listener = TcpListener::bind(("127.0.0.1", 0)).expect("the loopback interface has a free port");
     listener.local_addr().expect("a bound socket has an address").port()

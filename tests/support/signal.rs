@@ -2,7 +2,8 @@
 
 pub(crate) use libc::{SIGCONT, SIGKILL, SIGQUIT, SIGSTOP, SIGTERM};
 
-/// Sends `signal` to the process `pid`, which must be one that we started and have not reaped, or the pid may be another's.
+/// Sends `signal` to the process `pid`, which must be one that we started and have not reaped, or the pid may be
+/// another's.
 #[allow(unsafe_code, reason = "the standard library sends no signal but SIGKILL")]
 pub(crate) fn send(pid: u32, signal: i32) {
     let pid = i32::try_from(pid).expect("a pid is an i32 on every Unix");

@@ -1,6 +1,6 @@
-//! A check of the ceiling: the same rows of `order_summary`, as full commits on as many connections, with nothing of
-//! readcast in it. The statements are its own, and the columns of every commit stand ready before the clock starts.
-//! Should it be much faster than the ceiling, then the ceiling is low because readcast's writer is slow.
+//! Verifies the ceiling: writes the same rows of `order_summary` in commits of the same size on the same number of
+//! connections, without any code of readcast. It has its own statements, and the columns of every commit are prepared
+//! before the measurement starts. If it is much faster than the ceiling, the ceiling is limited by readcast's writer.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -52,12 +52,12 @@ struct Columns {
     price: Vec<Decimal>,
 }
 
-/// What becomes of one order in one commit.
+/// The changes of one order in one commit.
 struct Folded<'a> {
     last: Event<'a>,
     refunded_amount: Decimal,
     placed_at: Option<DateTime<Utc>>,
-    /// The event that says what its lines become.
+    /// The event that determines the lines of the order.
     lines: Option<Event<'a>>,
 }
 
@@ -70,7 +70,7 @@ impl BareSql {
         Self(shares(batches, connections).into_iter().map(all).map(Arc::new).collect())
     }
 
-    /// Writes it all into empty tables. How many seconds that took.
+    /// Writes all commits into empty tables. Returns the time in seconds.
     pub(crate) async fn write(&self, options: &PgConnectOptions) -> f64 {
         let mut connections = Vec::new();
         for commits in &self.0 {
@@ -140,7 +140,7 @@ impl Columns {
     }
 }
 
-/// One row an order, sorted by key, so that two connections take their locks in the same order.
+/// One row for each order, sorted by key, so that two connections lock rows in the same order.
 fn columns(batches: &[&Batch]) -> Columns {
     let mut orders = BTreeMap::<&str, Folded<'_>>::new();
     for record in batches.iter().flat_map(|batch| &batch.records) {

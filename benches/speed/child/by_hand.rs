@@ -1,6 +1,6 @@
-//! The loop that one writes by hand, as a first version: one consumer, one connection, and for each event one transaction
-//! that changes the rows and the offset. It has prepared statements, borrows what it parses, and projects `order_summary`
-//! alone.
+//! A hand-written loop, as a first version of a service: one consumer, one connection, and for each event one
+//! transaction that changes the rows and the offset. It uses prepared statements and borrowed parsing, and projects
+//! only `order_summary`.
 
 use std::time::{Duration, Instant};
 
@@ -12,7 +12,7 @@ use sqlx::{Connection, PgConnection, PgTransaction};
 use super::{Done, LogAddress, StoreAddress};
 use crate::order::{Event, Item};
 
-/// Tables like those of readcast, with the same indexes.
+/// Creates tables and indexes like those of readcast.
 pub(crate) const TABLES: &str = "
     CREATE TABLE order_summary (
         order_id text PRIMARY KEY,
@@ -71,7 +71,7 @@ pub(super) async fn run(log: &LogAddress, store: &StoreAddress, events: usize) -
     Done { seconds: begun.elapsed().as_secs_f64(), ..Done::default() }
 }
 
-/// A consumer of all partitions, from the offsets that the database holds.
+/// A consumer of all partitions that starts at the offsets in the database.
 async fn consumer(bootstrap: &str, topic: &str, connection: &mut PgConnection) -> BaseConsumer {
     let mut config = ClientConfig::new();
     config.set("bootstrap.servers", bootstrap).set("group.id", "by-hand").set("enable.auto.commit", "false");

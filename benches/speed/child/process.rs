@@ -1,25 +1,25 @@
-//! What the kernel says of this process.
+//! Reads the CPU time and memory of this process from the kernel.
 
 use std::fs;
 
-/// Ticks of the clock in which Linux counts processor time for everybody to see: 100 a second on every machine.
+/// The clock ticks per second in which Linux reports CPU time: 100 on every machine.
 const TICKS_A_SECOND: f64 = 100.0;
 
-/// User and system time so far, of all threads.
+/// The user and system time of all threads so far.
 pub(super) fn cpu_seconds() -> f64 {
     let stat = read("/proc/self/stat");
-    // The second field, the name, is in parentheses and may hold anything: what follows is plain, from the third on.
+    // The second field, the name in parentheses, may contain any characters. The fields after it do not.
     let fields: Vec<&str> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
     let ticks: f64 = [14, 15].map(|field| fields[field - 3].parse::<f64>().unwrap()).iter().sum();
     ticks / TICKS_A_SECOND
 }
 
-/// The most memory that was ever resident.
+/// The peak of the resident memory, in bytes.
 pub(super) fn peak_mib() -> f64 {
     status_mib("VmHWM:")
 }
 
-/// The memory that is resident now.
+/// The resident memory, in bytes.
 pub(super) fn resident_mib() -> f64 {
     status_mib("VmRSS:")
 }

@@ -1,5 +1,5 @@
-//! The projector: what `readcast run --until-end`, `readcast run` and `readcast rebuild` do, with the options of somebody
-//! who configures nothing.
+//! Runs the service like `readcast run --until-end`, `readcast run` and `readcast rebuild`, with the default
+//! configuration.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -19,9 +19,9 @@ use tokio_util::sync::CancellationToken;
 use super::{Done, Sample, process};
 use crate::support::kafka::unique;
 
-/// How often a bounded run is looked at: no figure is coarser than this.
+/// The interval of checks of a bounded run, which limits the precision.
 const LOOK: Duration = Duration::from_millis(2);
-/// How often what was seen is kept.
+/// The interval of recorded observations.
 const SAMPLE: Duration = Duration::from_millis(50);
 
 pub(super) struct Projector {
@@ -33,7 +33,7 @@ pub(super) struct Projector {
 }
 
 impl Projector {
-    /// Projects to the end that the log has now. Leaving the group, after the last commit, does not count.
+    /// Projects to the current end of the log. The time ends with the last commit, before leaving the group.
     pub(super) async fn project(self) -> Done {
         let shared = self.shared();
         let mut seen = Seen::new(self.registry.definitions().len());
@@ -52,13 +52,13 @@ impl Projector {
         }
     }
 
-    /// Projects until it is told to stop.
+    /// Projects until `stop` is cancelled.
     pub(super) async fn follow(self) -> Done {
         all_well(self.run(false, self.shared()).await);
         Done::default()
     }
 
-    /// Rebuilds every projection, with an instance that does nothing else: replay, indexes, comparison and swap.
+    /// Rebuilds every projection in an instance that does nothing else: replay, indexes, comparison and swap.
     pub(super) async fn rebuild(self) -> Done {
         let rebuilding = async {
             let begun = Instant::now();
@@ -77,7 +77,7 @@ impl Projector {
         Done { seconds, ..Done::default() }
     }
 
-    /// Waits until the last operation on the projection has ended, as it should.
+    /// Waits until the last operation on the projection has succeeded.
     async fn await_operation(&self, projection: &str) {
         loop {
             let operations = self.store.operations(projection, 1).await.unwrap();
@@ -133,7 +133,7 @@ fn all_well(endings: Outcomes) {
     }
 }
 
-/// What was seen of a bounded run.
+/// The observations of a bounded run.
 struct Seen {
     projections: usize,
     begun: Instant,

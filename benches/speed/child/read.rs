@@ -1,4 +1,4 @@
-//! Reading and decoding alone: what a projector could do at the most that had nothing to project and nothing to write.
+//! Reads and decodes only: the upper limit for a service without projection and writes.
 
 use std::time::Instant;
 
@@ -9,7 +9,7 @@ use readcast_projections::sample::TOPIC;
 use super::Done;
 use crate::support::kafka::unique;
 
-/// Reads `events` records with a member of a group of its own, and decodes each, one after the other.
+/// Reads `events` records as the only member of a new group, and decodes them one after the other.
 pub(super) async fn run(source: &dyn Source, events: usize) -> Done {
     let begun = Instant::now();
     let mut left = events;
@@ -24,7 +24,7 @@ pub(super) async fn run(source: &dyn Source, events: usize) -> Done {
     Done { seconds: begun.elapsed().as_secs_f64(), ..Done::default() }
 }
 
-/// Every batch from the beginning of the log on, until `wants_more` says no.
+/// Calls `wants_more` with every batch from the beginning of the log, until it returns `false`.
 pub(crate) async fn each_batch(source: &dyn Source, mut wants_more: impl FnMut(Batch) -> bool) {
     let mut subscription = source.subscribe(&unique("speed"), &[TOPIC]).await.unwrap();
     loop {

@@ -1,4 +1,4 @@
-//! A long log, and the tables that grow with it.
+//! A long log with growing tables.
 
 use crate::child::{Sample, Work};
 use crate::database::Kind;
@@ -8,7 +8,8 @@ use crate::report::{Point, Report, Series};
 use crate::settings::Settings;
 use crate::throughput::{one, work};
 
-/// How many parts of the log are compared. The plot has a point a million events, or as many as this.
+/// The number of parts of the log that are compared. The plot has a point for each million events, at least this
+/// number.
 const PARTS: usize = 5;
 
 pub(super) async fn run(settings: &Settings, report: &mut Report) {
@@ -27,7 +28,7 @@ pub(super) async fn run(settings: &Settings, report: &mut Report) {
     report.add(flatness("the events of one log", &parts(PARTS)));
 }
 
-/// What happened between two places of the log.
+/// The figures between two positions of the log.
 fn part(progress: &[Sample], from: usize, to: usize) -> Point {
     let first = progress.iter().find(|sample| sample.events > 0).expect("something was committed");
     let begun = if (from as u64) <= first.events { *first } else { at(progress, from) };
@@ -41,7 +42,7 @@ fn part(progress: &[Sample], from: usize, to: usize) -> Point {
     }
 }
 
-/// The first moment at which so many events were seen to be behind us.
+/// The first observation with at least this number of committed events.
 fn at(progress: &[Sample], events: usize) -> Sample {
     *progress.iter().find(|sample| sample.events >= events as u64).expect("the log was projected to its end")
 }

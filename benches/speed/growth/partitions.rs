@@ -1,4 +1,4 @@
-//! As many events in more partitions.
+//! The same number of events in more partitions.
 
 use crate::child::Work;
 use crate::database::Kind;

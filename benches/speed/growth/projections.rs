@@ -1,4 +1,4 @@
-//! As many events for more projections, each of which reads them all.
+//! The same number of events for more projections, each of which reads all of them.
 
 use crate::child::{Projections, Work};
 use crate::database::Kind;

@@ -1,9 +1,9 @@
-//! As many events for tables that are larger. The rows are there before, and the events change rows all over the tables:
-//! each another one, so that folding saves as little in a small table as in a large one.
+//! The same number of events for larger tables. The rows exist before the measurement, and the events change rows all
+//! over the tables. Each event changes another row, so that the fold saves equally little in small and in large tables.
 //!
-//! A database itself is slower with tables that are larger: fewer of the pages that it needs are at hand, and more of them
-//! change for the first time since the last checkpoint, which writes them whole to its log. So as many events again are
-//! written to the same tables by the bare loop in SQL of its own, by turns, which shows how much of a change is not ours.
+//! The database itself is slower with larger tables: fewer pages are cached, and more pages change for the first time
+//! since the last checkpoint, which writes them completely to the write-ahead log. Therefore a bare SQL loop writes the
+//! same number of events to the same tables in turns, which shows the share of the database.
 
 use std::collections::BTreeMap;
 
@@ -22,16 +22,16 @@ use crate::settings::Settings;
 use crate::throughput::{one, work};
 
 const SIZES: [usize; 4] = [10_000, 100_000, 1_000_000, 10_000_000];
-/// Consecutive multiples of this share of a table, modulo the table, lie as far apart as can be: the golden section.
+/// The golden ratio: consecutive multiples of this fraction of a table, modulo its size, are as far apart as possible.
 const GOLDEN: f64 = 0.618_033_988_749_895;
 
-/// How many records the source delivers at once, at the most.
+/// The most records of a batch of the source.
 const BATCH: usize = 1_000;
-/// How many of them the bare loop writes in one transaction: as many as a lane does.
+/// The number of records of a transaction of the bare loop, as in a lane.
 const COMMIT: usize = 10_000;
 
-/// Rows as the shop's own events leave them, one line an order. Without the indexes, which are made again at the end, as a
-/// rebuild does it.
+/// Inserts rows like those of the shop's events, one line for each order. The indexes are dropped and created again at
+/// the end, as in a rebuild.
 const FILL: &str = "
     DROP INDEX readcast_tables.order_summary_g1_ix1;
     DROP INDEX readcast_tables.order_lines_g1_ix1;
@@ -53,7 +53,7 @@ pub(super) async fn run(settings: &Settings, report: &mut Report) {
         fill(&database, rows).await;
         let mut log = Log::in_kafka(PARTITIONS, std::iter::empty()).await;
         let (mut runs, mut bare_runs) = (Vec::new(), Vec::new());
-        // Each goes on where the one before it ended.
+        // Each run continues at the end of the previous one.
         let mut chunks = (0..).map(|chunk| all_over(rows).skip(chunk * events).take(events));
         for _ in 0..settings.runs {
             log.append(chunks.next().unwrap()).await;
@@ -69,7 +69,8 @@ pub(super) async fn run(settings: &Settings, report: &mut Report) {
     report.series.push(Series { axis: "table_rows".to_owned(), points });
 }
 
-/// Fills both tables, and leaves nothing to do for whoever comes next: statistics, hint bits, dirty pages.
+/// Fills both tables and completes the maintenance that would affect later measurements: statistics, hint bits, dirty
+/// pages.
 async fn fill(database: &Fresh, rows: usize) {
     let database = database.postgres();
     database.execute(&FILL.replace("{rows}", &rows.to_string())).await;
@@ -77,7 +78,7 @@ async fn fill(database: &Fresh, rows: usize) {
     database.execute("CHECKPOINT").await;
 }
 
-/// The events as a source delivers them, if keys were dealt out to partitions by turns.
+/// The events as batches of a source that assigns keys to partitions in turns.
 fn batches(events: impl Iterator<Item = (String, String)>) -> Vec<Batch> {
     let mut partitions = BTreeMap::<i32, Vec<Record>>::new();
     for (key, event) in events {
@@ -95,7 +96,7 @@ fn batches(events: impl Iterator<Item = (String, String)>) -> Vec<Batch> {
     partitions.iter().flat_map(cut).collect()
 }
 
-/// How many events a second the bare loop writes.
+/// The rate of the bare loop in events per second.
 async fn bare_rate(database: &Fresh, batches: &[Batch]) -> f64 {
     let connections = defaults(&one("order_summary").registry()).projection("order_summary").lanes;
     let bare_sql = BareSql::new(batches, connections, COMMIT);
@@ -103,9 +104,9 @@ async fn bare_rate(database: &Fresh, batches: &[Batch]) -> f64 {
     events as f64 / bare_sql.write(&database.postgres().options()).await
 }
 
-/// Events of orders that a table of so many rows has.
+/// Events of existing orders of a table with this number of rows.
 fn all_over(rows: usize) -> impl Iterator<Item = (String, String)> {
-    // Odd, and at none of the sizes a multiple of five: so it comes by every row before it comes by one again.
+    // Odd, and for no size a multiple of five, so that every row is reached before any row is repeated.
     let stride = (rows as f64 * GOLDEN) as usize | 1;
     Orders::new(1).enumerate().map(move |(number, (key, event))| {
         let order = format!("ord_{}", 1 + number * stride % rows);

@@ -1,4 +1,4 @@
-//! Another connection, which looks at the checkpoints again and again.
+//! Polls the checkpoints on another connection.
 
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
@@ -14,34 +14,34 @@ use crate::support::eventually::{PATIENCE, eventually};
 const CHECKPOINTS: &str = "
     SELECT partition, next_offset FROM readcast.checkpoints WHERE projection = 'order_summary' AND generation = 1";
 
-/// How long it rests between two looks. Asking as fast as it is answered, some 30,000 times a second, would take the better
-/// part of a processor away from those whose speed is measured.
+/// The pause between two polls. Without it, about 30,000 polls a second would take most of a core from the measured
+/// processes.
 const REST: Duration = Duration::from_micros(400);
 
-/// A partition's checkpoint, and when it was first seen there.
+/// A checkpoint of a partition, and when it was first observed.
 #[derive(Clone, Copy)]
 pub(super) struct Observation {
     pub(super) next_offset: i64,
     pub(super) at: Instant,
 }
 
-/// Everything that was seen.
+/// All observations.
 #[derive(Default)]
 pub(super) struct Observations {
     /// By partition, in order.
     pub(super) partitions: Vec<Vec<Observation>>,
-    /// The time from one look to the next, in milliseconds.
+    /// The time between polls, in milliseconds.
     pub(super) looks: Vec<f64>,
 }
 
-/// Looks until it has seen the ends that it is told in the end.
+/// Polls until the checkpoints have reached the given ends.
 pub(super) struct Observer {
     ends: Sender<Vec<i64>>,
     looking: JoinHandle<Observations>,
 }
 
 impl Observer {
-    /// Begins to look as soon as somebody owns every partition.
+    /// Starts polling as soon as every partition has an owner.
     pub(super) async fn start(database: &Fresh) -> Self {
         let options = database.postgres().options();
         let mut connection = PgConnection::connect_with(&options).await.unwrap();
@@ -51,7 +51,8 @@ impl Observer {
         })
         .await;
         let (ends, told) = channel();
-        // On a thread of its own, which nobody else keeps from looking: it sleeps more exactly than a runtime's timer.
+        // On its own thread, because a thread's sleep is more precise than a runtime's timer and no other task delays
+        // it.
         let looking = tokio::task::spawn_blocking(move || {
             let runtime = runtime::Builder::new_current_thread().enable_all().build().unwrap();
             runtime.block_on(async { look(PgConnection::connect_with(&options).await.unwrap(), told).await })
@@ -59,7 +60,7 @@ impl Observer {
         Self { ends, looking }
     }
 
-    /// Waits until every checkpoint has come to its end.
+    /// Waits until every checkpoint has reached its end.
     pub(super) async fn until(self, ends: Vec<i64>) -> Observations {
         self.ends.send(ends).expect("it looks until it is told");
         tokio::time::timeout(PATIENCE, self.looking).await.expect("all that was sent becomes visible").unwrap()

@@ -1,4 +1,4 @@
-//! Sends events at a fixed rate, whatever becomes of them.
+//! Sends events at a fixed rate, independent of the progress.
 
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
@@ -10,24 +10,24 @@ use readcast_projections::sample::Orders;
 
 use crate::log::PARTITIONS;
 
-/// How long a sleep may overshoot by: the producer wakes up this much earlier than the next event is due, and all that is
-/// due by then goes out together.
+/// The inaccuracy of a sleep. The producer wakes up this much before the next event is due, and sends all events that
+/// are due together.
 const PACE: Duration = Duration::from_micros(250);
 
-/// Up to so many events a second, none waits for another.
+/// The rate in events per second up to which each event is sent at once.
 const FEW: f64 = 10_000.0;
 
 /// When each event was sent, by partition and offset.
 pub(super) struct Sent {
     pub(super) begun: Instant,
     pub(super) partitions: Vec<Vec<Instant>>,
-    /// When each was sent, and how long it took until the broker said that it has it.
+    /// The time of sending of each event, and the time until its acknowledgement.
     pub(super) acknowledged: Vec<(Instant, Duration)>,
-    /// By how much the producer was behind its schedule at the most.
+    /// The maximal delay of the producer against its schedule.
     pub(super) late: Duration,
 }
 
-/// Notes when the broker has what was sent when.
+/// Records when the broker acknowledges each event.
 #[derive(Default)]
 struct Acknowledged(Mutex<Vec<(Instant, Duration)>>);
 
@@ -44,20 +44,20 @@ impl ProducerContext for Acknowledged {
     }
 }
 
-/// Sends `events_per_s` to an empty topic for as long as `lasting`. A producer that writes each event once and in order
-/// is the only one that writes there, so that the number of events that were sent to a partition is the next one's offset.
+/// Sends `events_per_s` events per second to an empty topic for the time `lasting`. The producer is idempotent and the
+/// only one, so that the number of events that were sent to a partition is the offset of the next one.
 pub(super) fn send(bootstrap: &str, topic: &str, events_per_s: f64, lasting: Duration) -> Sent {
     let mut config = ClientConfig::new();
     config.set("bootstrap.servers", bootstrap).set("enable.idempotence", "true");
-    // Few events go out as they come. Many wait for each other as long as librdkafka has them wait by itself: a request each
-    // would be the broker's whole work, and nobody who produces so many does that.
+    // At a low rate events are sent at once. At a high rate they are batched with librdkafka's default, because a
+    // request for each event would overload the broker, and no real producer does that.
     if events_per_s <= FEW {
         config.set("linger.ms", "0");
     }
     config.set("queue.buffering.max.messages", "1000000");
     let producer: ThreadedProducer<Acknowledged> =
         ThreadedProducer::from_config_and_context(&config, Acknowledged::default()).unwrap();
-    // So that connecting is not part of the first event's latency.
+    // Connects first, so that the latency of the first event does not include it.
     producer.client().fetch_metadata(Some(topic), Duration::from_secs(10)).unwrap();
     let begun = Instant::now();
     let (mut partitions, mut late) = (vec![Vec::new(); PARTITIONS.into()], Duration::ZERO);
@@ -67,7 +67,7 @@ pub(super) fn send(bootstrap: &str, topic: &str, events_per_s: f64, lasting: Dur
         if let Some(early) = due.checked_duration_since(Instant::now()).filter(|early| *early > PACE) {
             std::thread::sleep(early);
         }
-        // All events of an order in one partition, as a key's hash would have it.
+        // All events of an order go to one partition, as with the hash of a key.
         let partition = key.trim_start_matches("ord_").parse::<usize>().unwrap() % usize::from(PARTITIONS);
         let now = Instant::now();
         let record = BaseRecord::with_opaque_to(topic, Box::new(now));

@@ -1,4 +1,4 @@
-//! Plain charts: lines over an axis, and bars.
+//! Simple charts: lines over an axis, and bars.
 
 use std::fmt::{Display, Formatter, Result};
 
@@ -6,7 +6,7 @@ use crate::row::plain;
 
 const WIDTH: f64 = 300.0;
 const HEIGHT: f64 = 180.0;
-/// Around each panel, for its title and the names of its axes.
+/// The margins of a panel, for its title and the names of the axes.
 const LEFT: f64 = 70.0;
 const TOP: f64 = 40.0;
 const BELOW: f64 = 50.0;
@@ -16,27 +16,27 @@ const STYLE: &str = "text{font:12px sans-serif;fill:#333}.title{font-weight:bold
                      .line{fill:none;stroke:#26c;stroke-width:2}.mark{fill:#26c}.end{text-anchor:end}\
                      .middle{text-anchor:middle}";
 
-/// How an axis is divided.
+/// The scale of an axis.
 #[derive(Clone, Copy, PartialEq)]
 pub(super) enum Scale {
     Even,
     Logarithmic,
 }
 
-/// Panels beside each other, over the same axis.
+/// Panels side by side with the same axis.
 pub(super) struct Chart<'a> {
     pub(super) label: &'a str,
     pub(super) scale: Scale,
     pub(super) panels: [Panel<'a>; 2],
 }
 
-/// One line, from zero on.
+/// A line chart whose scale begins at zero.
 pub(super) struct Panel<'a> {
     pub(super) title: &'a str,
     pub(super) points: Vec<(f64, f64)>,
 }
 
-/// Bars with a limit that they should not cross.
+/// Bars with an upper limit.
 pub(super) struct Bars<'a> {
     pub(super) title: &'a str,
     pub(super) limit: f64,
@@ -66,7 +66,7 @@ impl Chart<'_> {
             text(f, "end", left - 6.0, y(value) + 4.0, &plain(value))?;
         }
         let x = |value: f64| left + self.share(panel, value) * WIDTH;
-        // So many labels at the most that none covers the next.
+        // Limits the number of labels, so that they do not overlap.
         let every = panel.points.len().div_ceil(7);
         for (at, _) in panel.points.iter().step_by(every) {
             text(f, "middle", x(*at), bottom + 18.0, &short(*at))?;
@@ -79,7 +79,7 @@ impl Chart<'_> {
         })
     }
 
-    /// Where a value stands on the axis, from 0 to 1.
+    /// The position of a value on the axis, from 0 to 1.
     fn share(&self, panel: &Panel<'_>, value: f64) -> f64 {
         let scaled = |value: f64| if self.scale == Scale::Logarithmic { value.ln() } else { value };
         let (Some((first, _)), Some((last, _))) = (panel.points.first(), panel.points.last()) else { return 0.0 };
@@ -126,7 +126,7 @@ fn line(f: &mut Formatter<'_>, class: &str, from: (f64, f64), to: (f64, f64)) ->
     writeln!(f, r#"<line class="{class}" x1="{x1:.1}" y1="{y1:.1}" x2="{x2:.1}" y2="{y2:.1}"/>"#)
 }
 
-/// A round number of which four are at least `most`.
+/// A round number whose fourfold is at least `most`.
 fn step(most: f64) -> f64 {
     let raw = (most / 4.0).max(f64::MIN_POSITIVE);
     let decade = 10.0_f64.powf(raw.log10().floor());
@@ -137,7 +137,7 @@ fn step(most: f64) -> f64 {
         .unwrap_or(10.0 * decade)
 }
 
-/// 1,500,000 as 1.5 M.
+/// Formats 1,500,000 as 1.5 M.
 fn short(number: f64) -> String {
     match number {
         number if number >= 1e6 => format!("{} M", plain(number / 1e6)),

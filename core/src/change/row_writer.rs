@@ -9,8 +9,8 @@ use crate::{ColumnType, Json, TableSpec, Value};
 /// Writes the cells of one row, or of all rows that [`Changes::update_where`](crate::Changes::update_where) selects.
 ///
 /// Each method takes the name of a data column. A column without an operation keeps its value, or starts as its
-/// [`Presence`](crate::Presence) says. Several operations on one column must compose: two `add`s do, `max` and then `add`
-/// do not.
+/// [`Presence`](crate::Presence) says. Several operations on one column must compose: two `add`s do, `max` and then
+/// `add` do not.
 #[derive(Debug)]
 pub struct RowWriter<'a> {
     /// The row's table and cells; `None` if the change was refused.
@@ -39,26 +39,26 @@ impl<'a> RowWriter<'a> {
         self.value(column, value.into(), Cell::Set)
     }
 
-    /// Adds an integer or a decimal, exactly. A missing row counts as the column's default; without a default, it and NULL
-    /// count as 0. A sum outside of the column's range makes the record poison.
+    /// Adds an integer or a decimal, exactly. A missing row counts as the column's default; without a default, it and
+    /// NULL count as 0. A sum outside of the column's range makes the record poison.
     pub fn add(self, column: &str, number: impl Into<Value>) -> Self {
         self.value(column, number.into(), Cell::Add)
     }
 
-    /// Sets the column to `value` if `value` is greater. A missing row counts as the column's default; without a default, it
-    /// and NULL count as less than every value.
+    /// Sets the column to `value` if `value` is greater. A missing row counts as the column's default; without a
+    /// default, it and NULL count as less than every value.
     pub fn max(self, column: &str, value: impl Into<Value>) -> Self {
         self.value(column, value.into(), Cell::Max)
     }
 
-    /// Sets the column to `value` if `value` is less. A missing row counts as the column's default; without a default, it
-    /// and NULL count as greater than every value.
+    /// Sets the column to `value` if `value` is less. A missing row counts as the column's default; without a default,
+    /// it and NULL count as greater than every value.
     pub fn min(self, column: &str, value: impl Into<Value>) -> Self {
         self.value(column, value.into(), Cell::Min)
     }
 
-    /// Appends `item` to the JSON array. A missing row counts as the column's default; without a default, it and NULL count
-    /// as `[]`. A value that is not an array becomes the first item of one.
+    /// Appends `item` to the JSON array. A missing row counts as the column's default; without a default, it and NULL
+    /// count as `[]`. A value that is not an array becomes the first item of one.
     pub fn append(self, column: &str, item: Json) -> Self {
         self.write(column, |spec, place| match spec.data_columns()[place].column_type() {
             ColumnType::Json => Ok(Cell::Append(vec![item])),
@@ -69,8 +69,8 @@ impl<'a> RowWriter<'a> {
     /// Sets `cells`, and the table's [`newer_by`](TableSpec::newer_by) columns to `at` and `tie`, if (`at`, `tie`) is
     /// greater than the values of those columns. Neither may be NULL.
     ///
-    /// The result does not depend on the order of the events. Use it where events of several partitions write one row: the
-    /// order of events of different partitions is undefined.
+    /// The result does not depend on the order of the events. Use it where events of several partitions write one row:
+    /// the order of events of different partitions is undefined.
     pub fn newer(
         mut self,
         at: impl Into<Value>,

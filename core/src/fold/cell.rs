@@ -17,7 +17,8 @@ pub enum Cell {
     Min(Value),
     /// Appends these items to the JSON array. NULL counts as `[]`.
     Append(Vec<Json>),
-    /// Sets the cell to this value if the row's `newer_by` columns increase. Those columns are `Newer` cells themselves.
+    /// Sets the cell to this value if the row's `newer_by` columns increase. Those columns are `Newer` cells
+    /// themselves.
     Newer(Value),
 }
 
@@ -36,7 +37,8 @@ impl Cell {
     pub(super) fn then(&self, next: &Cell) -> Option<Cell> {
         use Cell::{Add, Append, Max, Min, Newer, Set};
         Some(match (self, next) {
-            // Whether this cell's group is newer depends on the stored row, and maybe on the value that `next` overwrites.
+            // Whether this cell's group is newer depends on the stored row, and maybe on the value that `next`
+            // overwrites.
             (Newer(_), _) => return None,
             (_, Set(value)) => Set(value.clone()),
             (Set(value), Add(number)) => Set(value.plus(number)?),

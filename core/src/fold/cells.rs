@@ -35,8 +35,8 @@ impl Cells {
         self.0.iter().all(set).then(|| self.0.iter().filter_map(|cell| cell.as_ref()?.value()))
     }
 
-    /// Composes `next` after the operation on the cell at `place`. Returns `false` and changes nothing if the two do not
-    /// compose.
+    /// Composes `next` after the operation on the cell at `place`. Returns `false` and changes nothing if the two do
+    /// not compose.
     pub(crate) fn push(&mut self, place: usize, next: Cell) -> bool {
         let held = &mut self.0[place];
         match (held.as_mut(), next) {
@@ -69,9 +69,9 @@ impl Cells {
         Ok(())
     }
 
-    /// Composes the `newer` group of `next`, if it has one. On cells without an operation the group is taken as it is. On
-    /// the same group, or on cells that are set, the `newer_by` columns are compared now. Anything else does not compose:
-    /// `None`.
+    /// Composes the `newer` group of `next`, if it has one. On cells without an operation the group is taken as it is.
+    /// On the same group, or on cells that are set, the `newer_by` columns are compared now. Anything else does not
+    /// compose: `None`.
     fn then_newer(&mut self, next: &Cells, table: &TableSpec) -> Option<()> {
         let group: Vec<usize> = next.newer().collect();
         let all = |test: fn(&Option<Cell>) -> bool| group.iter().all(|place| test(&self.0[*place]));

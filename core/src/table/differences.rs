@@ -2,8 +2,8 @@
 
 use super::TableSpec;
 
-/// What changed from the tables `old` to the tables `new`, a sentence each: removed tables first, then each new table in
-/// order. Empty if the declarations are equal.
+/// What changed from the tables `old` to the tables `new`, a sentence each: removed tables first, then each new table
+/// in order. Empty if the declarations are equal.
 pub fn differences(old: &[TableSpec], new: &[TableSpec]) -> Vec<String> {
     let mut sentences = Vec::new();
     let named = |tables: &[TableSpec], name: &str| tables.iter().find(|table| table.name == name).cloned();

@@ -1,5 +1,5 @@
-//! Names that a store reserves. A name that one store reserves is refused for every store: a projection must not depend on
-//! the store of its tables.
+//! Names that a store reserves. A name that one store reserves is refused for every store: a projection must not depend
+//! on the store of its tables.
 
 /// The largest numbers in the names of generations and indexes: six digits and four.
 const MAX_GENERATION: u32 = 999_999;
@@ -34,8 +34,8 @@ pub(super) fn column_conflict(name: &str) -> Option<&'static str> {
     }
 }
 
-/// The table whose generations or indexes have names like `name`: `t` for `t_g1` and for `t_g1_ix2`. In SQLite these names
-/// share a namespace with the stable names.
+/// The table whose generations or indexes have names like `name`: `t` for `t_g1` and for `t_g1_ix2`. In SQLite these
+/// names share a namespace with the stable names.
 pub(crate) fn built_for(name: &str) -> Option<&str> {
     let table = numbered(name, "_ix", MAX_INDEX).unwrap_or(name);
     numbered(table, "_g", MAX_GENERATION)

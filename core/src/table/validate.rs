@@ -1,4 +1,5 @@
-//! The rules for a declaration. A rule of one store holds for all: a projection must not depend on the store of its tables.
+//! The rules for a declaration. A rule of one store holds for all: a projection must not depend on the store of its
+//! tables.
 
 use super::{Column, ColumnType, Presence, TableSpec, names, width};
 use crate::storage;

@@ -299,7 +299,7 @@ mod tests {
     }
 
     #[test]
-    fn fault_36_what_an_error_quotes_of_a_record_is_inert() {
+    fn quotes_of_records_in_errors_are_inert() {
         let last_error = Some(RecordedError {
             text: "\u{1b}[2J".into(),
             since: "noon".into(),

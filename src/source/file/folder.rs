@@ -106,8 +106,8 @@ impl Folder {
         format!("{}: {}", self.dir.join(topic).display(), forms.join("; "))
     }
 
-    /// Logs the form of a partition's file once it is decided, for the first file of each topic and for those that differ from
-    /// it.
+    /// Logs the form of a partition's file once it is decided, for the first file of each topic and for those that
+    /// differ from it.
     pub(super) fn log_form(&self, partition: &TopicPartition, form: Form) {
         let mut logged = self.logged_forms.lock().unwrap_or_else(PoisonError::into_inner);
         if form == Form::Undecided || logged.contains_key(partition) {

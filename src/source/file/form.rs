@@ -1,8 +1,9 @@
 //! The form of a line: key, tab and value, or only a value.
 //!
-//! The first line that fits only one form decides the form of the file. The decision depends only on the lines up to that
-//! one. Thus it stays the same as the file grows, and a record has the same meaning after a restart and in a rebuild. Lines
-//! before the decision, and lines that fit only the other form, are interpreted one by one, as version 0.1.0 did for all.
+//! The first line that fits only one form decides the form of the file. The decision depends only on the lines up to
+//! that one. Thus it stays the same as the file grows, and a record has the same meaning after a restart and in a
+//! rebuild. Lines before the decision, and lines that fit only the other form, are interpreted one by one, as version
+//! 0.1.0 did for all.
 
 use std::fmt;
 
@@ -122,8 +123,9 @@ fn form_of(line: &[u8]) -> Form {
     }
 }
 
-/// The tab between key and value of a line that begins with a brace. A JSON key may contain tabs; if no tab follows it, the
-/// object is the value. A key that begins with a brace but is not JSON is recognized only if an event follows the tab.
+/// The tab between key and value of a line that begins with a brace. A JSON key may contain tabs; if no tab follows it,
+/// the object is the value. A key that begins with a brace but is not JSON is recognized only if an event follows the
+/// tab.
 fn tab_after_key(line: &[u8]) -> Option<usize> {
     let first = tab_from(line, 0)?;
     match object_end(line) {

@@ -39,7 +39,8 @@ impl LinePosition {
         Ok(self.byte == 0 || read(file, self.byte - 1, 1)? == b"\n")
     }
 
-    /// The position of the line `offset`, searched from this position on. The end of the last line if the file has fewer lines.
+    /// The position of the line `offset`, searched from this position on. The end of the last line if the file has
+    /// fewer lines.
     pub(super) fn seek(mut self, file: &File, offset: i64) -> io::Result<Self> {
         let mut read_to = self.byte;
         while self.next_offset < offset {
@@ -96,8 +97,8 @@ pub(super) fn log_id(file: &File) -> io::Result<Option<String>> {
     Ok(Some(digest.finalize()[..16].iter().map(|byte| format!("{byte:02x}")).collect()))
 }
 
-/// The records of the complete lines of `block`, which begins at `position`. Advances `position` to the end of these lines
-/// and updates `form`.
+/// The records of the complete lines of `block`, which begins at `position`. Advances `position` to the end of these
+/// lines and updates `form`.
 ///
 /// Keys and values are slices of the block. Lines are not copied, and the block lives as long as any of its records.
 pub(super) fn records(block: &Bytes, position: &mut LinePosition, form: &mut Form) -> Vec<Record> {

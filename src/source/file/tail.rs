@@ -65,8 +65,8 @@ impl Tail {
         self.progress.map(|progress| progress.form).unwrap_or_default()
     }
 
-    /// A function that finds the line `next_offset` and the form of the file. It may read for a long time, so run it on a
-    /// blocking thread.
+    /// A function that finds the line `next_offset` and the form of the file. It may read for a long time, so run it on
+    /// a blocking thread.
     pub(super) fn seek(
         &self,
         next_offset: i64,
@@ -114,8 +114,8 @@ impl Tail {
         Ok(event)
     }
 
-    /// The records of the next block of a file of `length` bytes. A block without a newline is read again with twice the
-    /// size.
+    /// The records of the next block of a file of `length` bytes. A block without a newline is read again with twice
+    /// the size.
     ///
     /// An incomplete line at the end of a block is read again with the next block. That needs no state between blocks.
     fn read(&self, progress: &mut Progress, length: u64) -> Result<Vec<Record>, SourceError> {
@@ -169,8 +169,8 @@ impl Tail {
         Ok(metadata.len())
     }
 
-    /// A removed file may be replaced next, so both give the same verdict. If the folder is missing too, a volume may not be
-    /// mounted, which is a temporary failure.
+    /// A removed file may be replaced next, so both give the same verdict. If the folder is missing too, a volume may
+    /// not be mounted, which is a temporary failure.
     fn removed(&self) -> SourceError {
         if self.path.parent().is_some_and(Path::is_dir) {
             self.recreated("removed".to_owned())

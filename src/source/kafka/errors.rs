@@ -50,8 +50,8 @@ pub(super) fn end_of_subscription(
     }
 }
 
-/// The offset up to which the log is unchanged, if `failed` reports a truncation. Only the message of librdkafka shows that:
-/// its code for every problem with an offset is `AutoOffsetReset`.
+/// The offset up to which the log is unchanged, if `failed` reports a truncation. Only the message of librdkafka shows
+/// that: its code for every problem with an offset is `AutoOffsetReset`.
 fn truncated_to(failed: &ClientError) -> Option<i64> {
     const TRUNCATED: &str = "log truncation detected";
     const END: &str = "broker end offset is ";

@@ -1,5 +1,5 @@
-//! Reads the offsets of topics, for hundreds of partitions in one request. With one request for each partition, a thousand
-//! idle partitions took a sixth of a core in the service, and more in the broker.
+//! Reads the offsets of topics, for hundreds of partitions in one request. With one request for each partition, a
+//! thousand idle partitions took a sixth of a core in the service, and more in the broker.
 
 use std::collections::BTreeMap;
 

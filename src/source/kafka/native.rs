@@ -1,8 +1,8 @@
-//! Functions of librdkafka that its Rust binding lacks: topic ids, leader epochs of offsets, and consumer events with all
-//! their data. (The binding keeps only the code of an error.) This is the only unsafe code. It interprets nothing.
+//! Functions of librdkafka that its Rust binding lacks: topic ids, leader epochs of offsets, and consumer events with
+//! all their data. (The binding keeps only the code of an error.) This is the only unsafe code. It interprets nothing.
 //!
-//! Soundness: a [`Queue`] borrows its consumer, an [`Event`] borrows its queue, and the data of an event borrows the event
-//! or is a copy. An [`Owned`] holds every pointer that librdkafka transfers to the caller, and frees it once.
+//! Soundness: a [`Queue`] borrows its consumer, an [`Event`] borrows its queue, and the data of an event borrows the
+//! event or is a copy. An [`Owned`] holds every pointer that librdkafka transfers to the caller, and frees it once.
 #![allow(unsafe_code)]
 
 use std::borrow::Cow;
@@ -244,16 +244,17 @@ fn milliseconds(duration: Duration) -> i32 {
     i32::try_from(duration.as_millis()).unwrap_or(i32::MAX)
 }
 
-/// The id of `topic` in base 64. It changes when the topic is deleted and created again under the same name. `None` if the
-/// brokers are too old, too busy, or refuse access. Waits for `timeout` at most.
+/// The id of `topic` in base 64. It changes when the topic is deleted and created again under the same name. `None` if
+/// the brokers are too old, too busy, or refuse access. Waits for `timeout` at most.
 pub(super) fn topic_id(client: &Client, topic: &str, timeout: Duration) -> Option<String> {
     let name = CString::new(topic).ok()?;
     let milliseconds = milliseconds(timeout);
     let mut names = [name.as_ptr()];
     let native = client.client().native_ptr();
-    // SAFETY: `native` lives as long as `client`; `names` outlives the call that copies it. A guard owns every pointer that
-    // is created here. The guards are dropped in the order that librdkafka requires: the event before the queue. The
-    // description and its id live in the event, and the text of the id in the id. All are read before the event is dropped.
+    // SAFETY: `native` lives as long as `client`; `names` outlives the call that copies it. A guard owns every pointer
+    // that is created here. The guards are dropped in the order that librdkafka requires: the event before the queue.
+    // The description and its id live in the event, and the text of the id in the id. All are read before the event is
+    // dropped.
     unsafe {
         let topics = Owned(
             rd::rd_kafka_TopicCollection_of_topic_names(names.as_mut_ptr(), 1),

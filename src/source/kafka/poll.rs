@@ -24,7 +24,8 @@ const POLL_TIMEOUT: Duration = Duration::from_millis(100);
 /// The same while partitions start: the thread has to validate their starts.
 const START_TIMEOUT: Duration = Duration::from_millis(10);
 /// How long the thread waits for budget before it serves the group without taking records. Much shorter than a session
-/// time-out. Long enough that partitions are paused, which discards their prefetched records, only if the database is slow.
+/// time-out. Long enough that partitions are paused, which discards their prefetched records, only if the database is
+/// slow.
 const BUDGET_TIMEOUT: Duration = Duration::from_millis(500);
 /// The most records of one poll.
 const MAX_RECORDS: usize = 1_000;
@@ -152,8 +153,9 @@ impl Poller {
         }
     }
 
-    /// Handles the end of a partition at `offset`. The offsets between the last record and the end hold transaction markers
-    /// and records of aborted transactions. An empty batch passes them, so that retention of them is not a gap later.
+    /// Handles the end of a partition at `offset`. The offsets between the last record and the end hold transaction
+    /// markers and records of aborted transactions. An empty batch passes them, so that retention of them is not a gap
+    /// later.
     fn at_end(&mut self, (topic, partition): &(String, i32), offset: i64) {
         self.send_batches();
         let partition = self.topics.partition(topic, *partition);

@@ -2,8 +2,8 @@
 
 use bytes::{Bytes, BytesMut};
 
-/// The size of one allocation in bytes. It lives as long as the last record in it. Its records are polled one after the other,
-/// so they are also dropped at nearly the same time.
+/// The size of one allocation in bytes. It lives as long as the last record in it. Its records are polled one after the
+/// other, so they are also dropped at nearly the same time.
 const BLOCK_BYTES: usize = 64 << 10;
 /// Values of this size or more get their own allocation, so that a short value never keeps a long one alive.
 const LONG_BYTES: usize = BLOCK_BYTES / 16;

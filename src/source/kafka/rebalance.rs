@@ -33,7 +33,8 @@ pub(super) struct GroupMember {
     waiting: Mutex<BTreeSet<TopicPartition>>,
     /// The start offset of each started partition.
     started: Mutex<BTreeMap<TopicPartition, i64>>,
-    /// Started partitions whose position librdkafka has not begun to validate against the log. Their records are discarded.
+    /// Started partitions whose position librdkafka has not begun to validate against the log. Their records are
+    /// discarded.
     unvalidated: Mutex<BTreeMap<TopicPartition, Start>>,
     events: UnboundedSender<Result<SourceEvent, SourceError>>,
 }
@@ -70,8 +71,8 @@ impl GroupMember {
         Ok(())
     }
 
-    /// Makes librdkafka validate each new start against the leader epochs of the log (KIP-320) before it fetches from there.
-    /// librdkafka validates a position at a seek and after a leader change, but not at an assignment.
+    /// Makes librdkafka validate each new start against the leader epochs of the log (KIP-320) before it fetches from
+    /// there. librdkafka validates a position at a seek and after a leader change, but not at an assignment.
     ///
     /// Only the polling thread may call this: a record that was polled before the seek must not count as one after it.
     pub(super) fn validate_starts(&self, consumer: &BaseConsumer<Self>) {
@@ -181,7 +182,8 @@ impl GroupMember {
 }
 
 impl ConsumerContext for GroupMember {
-    /// Called while the consumer closes. It replaces the binding's implementation, which assigns at once and ignores errors.
+    /// Called while the consumer closes. It replaces the binding's implementation, which assigns at once and ignores
+    /// errors.
     fn rebalance(&self, consumer: &BaseConsumer<Self>, kind: RDKafkaRespErr, list: &mut TopicPartitionList) {
         let partitions = list.elements().iter().map(|at| self.topics.partition(at.topic(), at.partition())).collect();
         self.rebalanced(consumer, kind == RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS, partitions);

@@ -1,5 +1,5 @@
-//! Finds the objects that users added to the live tables and their views: everything in the catalogs that readcast itself did
-//! not create.
+//! Finds the objects that users added to the live tables and their views: everything in the catalogs that readcast
+//! itself did not create.
 
 use readcast_core::{Column, Definition, Presence, TableSpec};
 use sqlx::postgres::PgRow;
@@ -59,9 +59,9 @@ enum ViewFate {
     Dropped,
 }
 
-/// A SELECT that finds one kind of addition to a relation. `t` is the relation's row in `pg_class`, and `$1` is its name. The
-/// columns are the addition, the statement that creates it, its declaration in a `TableSpec`, and whether it is kept when the
-/// view is created again.
+/// A SELECT that finds one kind of addition to a relation. `t` is the relation's row in `pg_class`, and `$1` is its
+/// name. The columns are the addition, the statement that creates it, its declaration in a `TableSpec`, and whether it
+/// is kept when the view is created again.
 type CatalogQuery = &'static str;
 
 /// Additions to tables and views.
@@ -107,8 +107,8 @@ const OF_BOTH: [CatalogQuery; 7] = [
                = (held.grantee, held.privilege_type, held.is_grantable)))",
 ];
 
-/// Additions to tables only. `$2` are the declared storage parameters, `$3` the columns with a declared default. A default of
-/// any other column is an addition.
+/// Additions to tables only. `$2` are the declared storage parameters, `$3` the columns with a declared default. A
+/// default of any other column is an addition.
 const OF_TABLES: [CatalogQuery; 14] = [
     "SELECT format('constraint %I', conname),
             format('ALTER TABLE %s ADD CONSTRAINT %I %s', $1, conname, pg_get_constraintdef(k.oid)), NULL, false

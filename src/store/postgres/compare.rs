@@ -1,7 +1,7 @@
 //! Compares two generations, table by table, in one snapshot.
 //!
-//! A table may have nearly as many columns as Postgres allows in one list. So the join has only the key, the location and a
-//! digest of each row. Columns are compared only for the few sample rows, and some at a time.
+//! A table may have nearly as many columns as Postgres allows in one list. So the join has only the key, the location
+//! and a digest of each row. Columns are compared only for the few sample rows, and some at a time.
 
 use readcast_core::{Column, TableSpec, TopicPartition};
 use sqlx::{AssertSqlSafe, PgConnection, Row};
@@ -13,16 +13,16 @@ use crate::store::{
     ComparedPlace, Comparison, Difference, Generation, GenerationStatus, Sample, StoreError, TableComparison,
 };
 
-/// The number of columns that one query compares. A tuple in Postgres has at most 1,664 columns, and a join may need a tuple
-/// of both rows.
+/// The number of columns that one query compares. A tuple in Postgres has at most 1,664 columns, and a join may need a
+/// tuple of both rows.
 const COLUMNS_AT_ONCE: usize = 400;
 
 // In the full join, a missing row has no location.
 const ONLY_LIVE: &str = "other.place IS NULL";
 const ONLY_OTHER: &str = "live.place IS NULL";
 
-/// Begins a transaction with a snapshot of the database. Returns the checkpoints of both generations if they are equal. The
-/// snapshot lasts until the transaction is rolled back.
+/// Begins a transaction with a snapshot of the database. Returns the checkpoints of both generations if they are equal.
+/// The snapshot lasts until the transaction is rolled back.
 pub(super) async fn snapshot(
     connection: &mut PgConnection,
     live: &GenerationStatus,
@@ -97,8 +97,8 @@ impl Tables<'_> {
         compared.map_err(at(format!("comparing table `{}`", self.pair.name)))
     }
 
-    /// The number of rows, and a digest of them: the exclusive or of the hashes of all rows, which does not depend on their
-    /// order. No two rows are equal, because they have keys.
+    /// The number of rows, and a digest of them: the exclusive or of the hashes of all rows, which does not depend on
+    /// their order. No two rows are equal, because they have keys.
     async fn digest(&mut self, table: &TableSpec, generation: Generation) -> sqlx::Result<(u64, Option<String>)> {
         let query = format!(
             "SELECT count(*) AS rows, to_hex(bit_xor(hashtextextended(ROW({})::text, 0))) AS digest FROM {}",
@@ -188,8 +188,8 @@ impl Tables<'_> {
             .unwrap_or_default()
     }
 
-    /// SQL that joins the rows of both generations by key. Each row has its location in its table and a digest of the common
-    /// columns.
+    /// SQL that joins the rows of both generations by key. Each row has its location in its table and a digest of the
+    /// common columns.
     fn joined(&self) -> String {
         let [live, other] = self.physical().map(|physical| self.rows(&physical));
         let names: Vec<String> = self.places().collect();
@@ -201,15 +201,15 @@ impl Tables<'_> {
         )
     }
 
-    /// SQL for the rows of one generation. OFFSET 0 prevents the planner from passing the columns of the digest through the
-    /// join.
+    /// SQL for the rows of one generation. OFFSET 0 prevents the planner from passing the columns of the digest through
+    /// the join.
     fn rows(&self, physical: &str) -> String {
         let (key, row) = (column_list(self.key()), self.row());
         format!("(SELECT {key}, ctid, hashtextextended(({row})::text, 0) FROM {physical} AS held OFFSET 0)")
     }
 
-    /// SQL condition that two joined rows differ in a common column. Rows with equal digests are equal. The others are read
-    /// again, because equal values may have different texts (0 and -0, 1.0 and 1.00 in JSON).
+    /// SQL condition that two joined rows differ in a common column. Rows with equal digests are equal. The others are
+    /// read again, because equal values may have different texts (0 and -0, 1.0 and 1.00 in JSON).
     fn changed(&self) -> String {
         let row = self.row();
         let [live, other] = self.physical();

@@ -19,8 +19,8 @@ pub(super) async fn execute(connection: &mut PgConnection, sql: &'static str) ->
     connection.execute(sql).await.map(drop)
 }
 
-/// Commits the transaction. If a statement of the transaction has failed, COMMIT alone rolls back without an error, and the
-/// driver does not show the difference. The additional statement in the same message fails in that case.
+/// Commits the transaction. If a statement of the transaction has failed, COMMIT alone rolls back without an error, and
+/// the driver does not show the difference. The additional statement in the same message fails in that case.
 pub(super) async fn commit_transaction(connection: &mut PgConnection) -> Result<(), StoreError> {
     execute(connection, "SELECT; COMMIT").await.map_err(at("committing"))
 }
@@ -70,8 +70,8 @@ pub(super) fn migration(doing: &'static str) -> impl FnOnce(MigrateError) -> Sto
     }
 }
 
-/// Converts an error that occurred while a connection was opened. All of these are temporary: servers return, and privileges
-/// and passwords change at run time.
+/// Converts an error that occurred while a connection was opened. All of these are temporary: servers return, and
+/// privileges and passwords change at run time.
 pub(super) fn connecting(error: &sqlx::Error) -> StoreError {
     let (doing, reason) = (CONNECTING.to_owned(), describe(error));
     let refuses = |code: &str| code.starts_with("28") || ["3D000", "42501"].contains(&code);
@@ -102,8 +102,8 @@ fn describe(error: &sqlx::Error) -> String {
     }
 }
 
-/// Whether the error shows that sessions are mixed up: a prepared statement is missing or exists already, or a message is
-/// unexpected. Without a pooler these errors never occur.
+/// Whether the error shows that sessions are mixed up: a prepared statement is missing or exists already, or a message
+/// is unexpected. Without a pooler these errors never occur.
 fn is_caused_by_pooler(sqlstate: &str) -> bool {
     ["08P01", "26000", "42P05"].contains(&sqlstate)
 }
@@ -112,8 +112,8 @@ pub(super) fn sqlstate(error: &sqlx::Error) -> Option<String> {
     error.as_database_error().and_then(|error| error.code()).map(|code| code.into_owned())
 }
 
-/// Whether a statement failed because of the values that it writes: 22 data exceptions, 23 constraints, 54 limits such as the
-/// size of a row in an index (PostgreSQL documentation, appendix A).
+/// Whether a statement failed because of the values that it writes: 22 data exceptions, 23 constraints, 54 limits such
+/// as the size of a row in an index (PostgreSQL documentation, appendix A).
 fn is_data_error(sqlstate: &str) -> bool {
     ["22", "23", "54"].iter().any(|class| sqlstate.starts_with(class))
 }

@@ -22,8 +22,8 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 const CHECK_AFTER_IDLE: Duration = Duration::from_millis(500);
 /// A connection that was idle for this long is closed.
 const MAX_IDLE: Duration = Duration::from_secs(300);
-/// A statement that takes longer than this has its connection checked. After two failed checks the statement is abandoned,
-/// within 15 seconds in total.
+/// A statement that takes longer than this has its connection checked. After two failed checks the statement is
+/// abandoned, within 15 seconds in total.
 const CHECK_AFTER: Duration = Duration::from_secs(4);
 /// The time limit of such a check.
 const CHECK_TIMEOUT: Duration = Duration::from_secs(3);
@@ -64,8 +64,8 @@ impl Connections {
         self.0.server.clone()
     }
 
-    /// Waits for a permit and a connection, which may have to be opened. `user` gets its previous connection if that is idle,
-    /// because its statements are prepared there.
+    /// Waits for a permit and a connection, which may have to be opened. `user` gets its previous connection if that is
+    /// idle, because its statements are prepared there.
     pub(super) async fn lease(&self, wanted: Use, rank: Rank, user: u64) -> Result<Lease, StoreError> {
         let held = self.acquire(wanted, rank, user).await?;
         Ok(Lease { held, wanted, user, connections: self.clone() })
@@ -103,8 +103,8 @@ impl Connections {
         Some(idle.remove(index))
     }
 
-    /// Closes idle connections of other uses until one more may be opened. The caller has a permit, so closing idle ones
-    /// suffices.
+    /// Closes idle connections of other uses until one more may be opened. The caller has a permit, so closing idle
+    /// ones suffices.
     async fn make_room(&self) {
         let surplus = {
             let mut idle = self.idle();
@@ -134,8 +134,8 @@ impl Connections {
         Ok(Turn { idle, held })
     }
 
-    /// Runs `work` on the connection of `backend`, and abandons it if the connection is dead although no error was reported:
-    /// if the server does not execute a statement of it, or does not respond.
+    /// Runs `work` on the connection of `backend`, and abandons it if the connection is dead although no error was
+    /// reported: if the server does not execute a statement of it, or does not respond.
     ///
     /// # Errors
     /// The error of `work`, or [`StoreError::Unavailable`] if the connection is dead.
@@ -213,8 +213,8 @@ struct PermittedSession {
     permit: Permit,
 }
 
-/// A connection for the exclusive use of its holder. A lease that is dropped without [`give_back`](Self::give_back) closes the
-/// connection, because its state is unknown.
+/// A connection for the exclusive use of its holder. A lease that is dropped without [`give_back`](Self::give_back)
+/// closes the connection, because its state is unknown.
 pub(super) struct Lease {
     held: PermittedSession,
     wanted: Use,
@@ -260,7 +260,8 @@ impl DerefMut for Lease {
     }
 }
 
-/// The use of the shared connection by one task. A turn that is dropped without [`end`](Self::end) closes the connection.
+/// The use of the shared connection by one task. A turn that is dropped without [`end`](Self::end) closes the
+/// connection.
 pub(super) struct Turn<'a> {
     idle: AsyncMutexGuard<'a, Option<PermittedSession>>,
     held: PermittedSession,

@@ -1,8 +1,8 @@
 //! Fills an empty table by COPY. The server writes whole pages, whereas INSERT logs each row.
 //!
-//! Live commits do not use COPY. The driver sends the end of a COPY in a separate packet and does not set TCP_NODELAY, so
-//! each COPY waits 40 ms for a delayed acknowledgement (Nagle's algorithm, RFC 1122, 4.2.3). For one COPY a table that is
-//! negligible.
+//! Live commits do not use COPY. The driver sends the end of a COPY in a separate packet and does not set TCP_NODELAY,
+//! so each COPY waits 40 ms for a delayed acknowledgement (Nagle's algorithm, RFC 1122, 4.2.3). For one COPY a table
+//! that is negligible.
 
 use readcast_core::{TableSpec, Value};
 use sqlx::encode::IsNull;
@@ -13,8 +13,8 @@ use super::connection::at_rows;
 use super::sql::column_list;
 use crate::store::StoreError;
 
-/// The header of a binary COPY: signature, flags, length of the header extension (PostgreSQL documentation, COPY, binary
-/// format).
+/// The header of a binary COPY: signature, flags, length of the header extension (PostgreSQL documentation, COPY,
+/// binary format).
 const HEADER: &[u8] = b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0";
 /// The trailer of a binary COPY, in place of a row's number of columns.
 const TRAILER: [u8; 2] = (-1_i16).to_be_bytes();
@@ -31,8 +31,8 @@ pub(super) struct Copy<'c> {
 }
 
 impl<'c> Copy<'c> {
-    /// Starts a COPY into `physical`, the physical table of `table`. This transaction must have truncated the table, so that
-    /// the rows can be written frozen.
+    /// Starts a COPY into `physical`, the physical table of `table`. This transaction must have truncated the table, so
+    /// that the rows can be written frozen.
     pub(super) async fn begin(
         connection: &'c mut PgConnection,
         table: &'c TableSpec,

@@ -5,15 +5,15 @@ use sqlx::{PgConnection, Row};
 use super::connection::at;
 use crate::store::{Dependent, StoreError};
 
-/// The objects that depend on the relations `names`, directly or indirectly, in an order in which they can be removed. The
-/// views `aside` are readcast's own; they and their dependents are left out.
+/// The objects that depend on the relations `names`, directly or indirectly, in an order in which they can be removed.
+/// The views `aside` are readcast's own; they and their dependents are left out.
 pub(super) async fn of(
     connection: &mut PgConnection,
     names: &[String],
     aside: &[String],
 ) -> Result<Vec<Dependent>, StoreError> {
-    // A function with a row of a table as an argument depends on the row type or its array type. The `_RETURN` rule of a view
-    // stands for the view; any other rule is an object of its own.
+    // A function with a row of a table as an argument depends on the row type or its array type. The `_RETURN` rule of
+    // a view stands for the view; any other rule is an object of its own.
     const DEPENDENTS: &str = "
         WITH RECURSIVE found AS (
             SELECT 'pg_class'::regclass::oid AS classid, to_regclass(name)::oid AS objid, 0 AS objsubid, 0 AS depth,

@@ -1,11 +1,11 @@
 //! The physical locations of rows that a writer has committed, to find the same rows faster.
 //!
-//! Each update leaves a dead version of the row. While an older transaction is open (a report, a dump, an abandoned session),
-//! dead versions can't be removed. An index refers to all of them, so a lookup by key takes longer with each commit. The
-//! writer of a row knows its current location.
+//! Each update leaves a dead version of the row. While an older transaction is open (a report, a dump, an abandoned
+//! session), dead versions can't be removed. An index refers to all of them, so a lookup by key takes longer with each
+//! commit. The writer of a row knows its current location.
 //!
-//! A hint decides nothing. Each statement with a hint has all the conditions of the statement without it. A row that is not
-//! found by its hint is looked up by its key before it counts as missing.
+//! A hint decides nothing. Each statement with a hint has all the conditions of the statement without it. A row that is
+//! not found by its hint is looked up by its key before it counts as missing.
 
 use std::collections::BTreeMap;
 
@@ -35,8 +35,8 @@ impl Hints {
         self.places.extend(places);
     }
 
-    /// The offset up to which earlier commits have deleted pages of the ledger. Records that the pages before the limit of
-    /// `page` are deleted when the transaction commits.
+    /// The offset up to which earlier commits have deleted pages of the ledger. Records that the pages before the limit
+    /// of `page` are deleted when the transaction commits.
     pub(super) fn forget(&mut self, page: &LedgerPage) -> i64 {
         let deleted_to = self.deleted_to.insert(page.partition.clone(), page.forget_to);
         // A checkpoint that was moved back starts again without a hint.

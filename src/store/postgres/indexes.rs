@@ -1,7 +1,7 @@
 //! The indexes of a physical table in the catalogs, and the copy of users' indexes to the next generation's table.
 //!
-//! An index is created again from its parts. Replacing the table's name in its statement would be wrong, because the name may
-//! also occur in texts and expressions.
+//! An index is created again from its parts. Replacing the table's name in its statement would be wrong, because the
+//! name may also occur in texts and expressions.
 
 use readcast_core::TableSpec;
 use sqlx::postgres::PgRow;
@@ -78,8 +78,8 @@ pub(super) async fn added(
     Ok(indexes)
 }
 
-/// Creates the users' indexes of the tables of `live` on the tables of `next`, unless an equivalent index exists. Returns a
-/// sentence for each index that could not be created.
+/// Creates the users' indexes of the tables of `live` on the tables of `next`, unless an equivalent index exists.
+/// Returns a sentence for each index that could not be created.
 pub(super) async fn carry(
     connection: &mut PgConnection,
     live: &GenerationStatus,
@@ -142,8 +142,8 @@ async fn run(connection: &mut PgConnection, table: &TableSpec, statements: Strin
     done.map(drop).map_err(at(format!("copying the indexes of table `{}`", table.name())))
 }
 
-/// All indexes of a generation's table. Operator classes and collations are explicit in their definitions, so that they stay
-/// the same. `pg_get_indexdef` and `pg_get_expr` return expressions and conditions with unqualified columns.
+/// All indexes of a generation's table. Operator classes and collations are explicit in their definitions, so that they
+/// stay the same. `pg_get_indexdef` and `pg_get_expr` return expressions and conditions with unqualified columns.
 async fn all(
     connection: &mut PgConnection,
     table: &TableSpec,

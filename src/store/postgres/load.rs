@@ -1,5 +1,5 @@
-//! Loads a building generation in one transaction: truncates its tables, fills them by COPY in the order of their keys, and
-//! then creates the primary keys.
+//! Loads a building generation in one transaction: truncates its tables, fills them by COPY in the order of their keys,
+//! and then creates the primary keys.
 
 use readcast_core::TableSpec;
 use sqlx::{AssertSqlSafe, Executor, PgConnection};

@@ -13,8 +13,8 @@ use crate::store::{OldestSnapshot, StoreError};
 const OLD_IN_TRANSACTIONS: i64 = 100_000;
 
 /// The oldest snapshot that has been held for `age` or longer by a session of this database, a prepared transaction, a
-/// replication slot or a standby. The `catalog_xmin` of a slot is ignored, because it affects only system tables, and so is
-/// vacuum itself, which has no such effect.
+/// replication slot or a standby. The `catalog_xmin` of a slot is ignored, because it affects only system tables, and
+/// so is vacuum itself, which has no such effect.
 pub(super) async fn oldest_snapshot(
     connection: &mut PgConnection,
     age: Duration,

@@ -28,8 +28,8 @@ fn route(url: &PostgresUrl) -> Result<Route, String> {
     Ok(Route { endpoints, connect_timeout: url.connect_timeout(), writable })
 }
 
-/// The driver's options for `endpoint`. The driver reads `PG*` variables by itself. `url` already contains their values and
-/// overrides them.
+/// The driver's options for `endpoint`. The driver reads `PG*` variables by itself. `url` already contains their values
+/// and overrides them.
 pub(super) fn of(url: &PostgresUrl, endpoint: &Endpoint) -> PgConnectOptions {
     let mut options = PgConnectOptions::new_without_pgpass()
         .statement_cache_capacity(url.statement_cache_capacity())

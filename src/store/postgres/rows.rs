@@ -1,7 +1,7 @@
 //! Writes rows: one statement for all rows of a table with the same operations.
 //!
-//! The values of each column are one array parameter. Thus the text of a statement depends on the operations and not on the
-//! number of rows. The arrays are in the order of the keys, so that two lanes lock the same rows in the same order.
+//! The values of each column are one array parameter. Thus the text of a statement depends on the operations and not on
+//! the number of rows. The arrays are in the order of the keys, so that two lanes lock the same rows in the same order.
 
 mod shape;
 mod statement;
@@ -71,7 +71,8 @@ fn partition<'a>(
     (deleted, new, changed)
 }
 
-/// A test whether a key is below one of the `cleared` keys, so that its row is deleted already. It expects keys in order.
+/// A test whether a key is below one of the `cleared` keys, so that its row is deleted already. It expects keys in
+/// order.
 fn below<'a>(cleared: &'a BTreeSet<Key>) -> impl FnMut(&Key) -> bool + 'a {
     // Keys below one parent are adjacent.
     let mut parent: &[Value] = &[];
@@ -107,8 +108,8 @@ impl<'a> Target<'a> {
         Statement { text, arrays }
     }
 
-    /// Changes these rows, and creates missing ones unless the shape is only for existing rows. Returns the number of rows
-    /// written.
+    /// Changes these rows, and creates missing ones unless the shape is only for existing rows. Returns the number of
+    /// rows written.
     async fn change(
         self,
         connection: &mut PgConnection,

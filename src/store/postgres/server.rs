@@ -1,5 +1,5 @@
-//! Opens connections: chooses a server, limits the time, and makes the settings, so that a statement has the same meaning on
-//! every connection.
+//! Opens connections: chooses a server, limits the time, and makes the settings, so that a statement has the same
+//! meaning on every connection.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -20,8 +20,8 @@ const SLOW_ATTEMPT: Duration = Duration::from_secs(1);
 /// How long the error of a slow attempt is returned instead of another attempt.
 const SLOW_ATTEMPT_BACKOFF: Duration = Duration::from_secs(2);
 
-/// Settings that affect the meaning or the result of a statement (PostgreSQL documentation, chapter 20). Without these, the
-/// settings of the role and the database would apply.
+/// Settings that affect the meaning or the result of a statement (PostgreSQL documentation, chapter 20). Without these,
+/// the settings of the role and the database would apply.
 const SEMANTIC_SETTINGS: &[(&str, &str)] = &[
     ("array_nulls", "on"),
     ("bytea_output", "hex"),
@@ -41,8 +41,8 @@ const SEMANTIC_SETTINGS: &[(&str, &str)] = &[
 /// Settings that affect only the time: compiling short statements takes longer than running them.
 const COST_SETTINGS: &[(&str, &str)] = &[("jit", "off")];
 
-/// Time limits that the server enforces. They hold even if this process is stopped or disconnected: a transaction of a dead
-/// process must not keep its locks.
+/// Time limits that the server enforces. They hold even if this process is stopped or disconnected: a transaction of a
+/// dead process must not keep its locks.
 const LIMITS: &[(&str, &str)] =
     &[("lock_timeout", "10s"), ("statement_timeout", "2min"), ("idle_in_transaction_session_timeout", "20s")];
 
@@ -51,8 +51,8 @@ const LIMITS: &[(&str, &str)] =
 pub(super) enum Use {
     /// Short queries, and changes of readcast's own tables.
     Asking,
-    /// Writing rows. These statements find thousands of rows by their keys. For so many keys the planner may choose to read
-    /// the whole table, which takes longer as the table grows. The settings allow that only if no index is usable.
+    /// Writing rows. These statements find thousands of rows by their keys. For so many keys the planner may choose to
+    /// read the whole table, which takes longer as the table grows. The settings allow that only if no index is usable.
     Writing,
     /// Executing operations, without a time limit for statements: copies, indexes and comparisons take long. The leader
     /// queries the database regularly, so an idle session belongs to a disconnected leader and must end.
@@ -92,8 +92,8 @@ pub struct Route {
     pub writable: bool,
 }
 
-/// Returns the route for each new connection: a password may have changed in the meantime. The error is a message without
-/// secrets.
+/// Returns the route for each new connection: a password may have changed in the meantime. The error is a message
+/// without secrets.
 pub type FindRoute = Arc<dyn Fn() -> Result<Route, String> + Send + Sync>;
 
 /// Opens connections to one database.
@@ -129,8 +129,8 @@ impl Session {
     }
 }
 
-/// Registers the server process of a connection until it is dropped. Two connections with the same process share it through a
-/// pooler, and would share session locks and settings.
+/// Registers the server process of a connection until it is dropped. Two connections with the same process share it
+/// through a pooler, and would share session locks and settings.
 #[derive(Debug)]
 struct Registered {
     backend: Backend,
@@ -268,8 +268,8 @@ impl Server {
         })
     }
 
-    /// Terminates the server process of a dead connection, which releases its locks at once. If the connection is alive after
-    /// all, the outcome of its current commit is unknown, as with any broken connection.
+    /// Terminates the server process of a dead connection, which releases its locks at once. If the connection is alive
+    /// after all, the outcome of its current commit is unknown, as with any broken connection.
     pub(super) async fn terminate(&self, backend: &Backend) -> Result<(), ConnectError> {
         const END: &str = "
             SELECT pg_terminate_backend($1) FROM pg_stat_get_activity($1) AS activity
@@ -291,8 +291,8 @@ pub(super) enum BackendState {
     Ended,
 }
 
-/// Sets `session_replication_role`, which decides which triggers fire. Setting it requires a privilege, so that happens only if
-/// the value differs.
+/// Sets `session_replication_role`, which decides which triggers fire. Setting it requires a privilege, so that happens
+/// only if the value differs.
 const REPLICATION_ROLE: &str = "
     DO $$ BEGIN
         IF current_setting('session_replication_role') <> 'origin' THEN SET session_replication_role = 'origin'; END IF;

@@ -26,8 +26,8 @@ pub(super) fn quoted(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }
 
-/// The name of a generation's physical table in its schema. Writers use only this name: a prepared statement on the view would
-/// write another generation after a swap.
+/// The name of a generation's physical table in its schema. Writers use only this name: a prepared statement on the
+/// view would write another generation after a swap.
 pub(super) fn physical_name(table: &TableSpec, generation: Generation) -> String {
     format!("{}_g{}", table.name(), generation.0)
 }

@@ -40,8 +40,8 @@ impl<'a> View<'a> {
         }))
     }
 
-    /// What is wrong with the view as the view of `generation`. `None` if it is correct. The order of its columns may differ
-    /// from the table's, because a swap keeps the order of the existing view.
+    /// What is wrong with the view as the view of `generation`. `None` if it is correct. The order of its columns may
+    /// differ from the table's, because a swap keeps the order of the existing view.
     pub(super) async fn problem(
         &mut self,
         table: &TableSpec,

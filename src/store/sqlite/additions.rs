@@ -1,8 +1,8 @@
-//! Finds the objects that users added to the live tables and their views, and copies users' indexes to the next generation's
-//! tables.
+//! Finds the objects that users added to the live tables and their views, and copies users' indexes to the next
+//! generation's tables.
 //!
-//! SQLite stores the original statements. This module parses their tokens. Replacing names in the text would be wrong, because
-//! names also occur in string literals.
+//! SQLite stores the original statements. This module parses their tokens. Replacing names in the text would be wrong,
+//! because names also occur in string literals.
 
 use readcast_core::{Definition, TableSpec};
 use sqlx::{AssertSqlSafe, Executor, SqliteConnection};
@@ -13,8 +13,8 @@ use crate::store::addition::carried_names;
 use crate::store::comparison::pairs;
 use crate::store::{AdditionFate, Generation, GenerationStatus, StoreError, UserAddition};
 
-/// The objects that users added to the live tables and views, and the effect of a swap to the tables of `next` on them. A swap
-/// drops the views with their triggers.
+/// The objects that users added to the live tables and views, and the effect of a swap to the tables of `next` on them.
+/// A swap drops the views with their triggers.
 pub(super) async fn additions(
     connection: &mut SqliteConnection,
     live: &GenerationStatus,
@@ -44,9 +44,9 @@ pub(super) async fn additions(
     Ok(found)
 }
 
-/// Creates the users' indexes of the tables of `live` on the tables of `next`, unless an equivalent index exists. Returns a
-/// sentence for each index that could not be created. Each index is created in its own turn, so that lanes can commit in
-/// between.
+/// Creates the users' indexes of the tables of `live` on the tables of `next`, unless an equivalent index exists.
+/// Returns a sentence for each index that could not be created. Each index is created in its own turn, so that lanes
+/// can commit in between.
 pub(super) async fn carry(
     writes: &Connection,
     live: &GenerationStatus,
@@ -124,8 +124,8 @@ async fn added(
     Ok(indexes)
 }
 
-/// The objects of this kind on a table or view: names and CREATE statements. Indexes of a key have no statement and are left
-/// out.
+/// The objects of this kind on a table or view: names and CREATE statements. Indexes of a key have no statement and are
+/// left out.
 async fn objects(connection: &mut SqliteConnection, kind: &str, on: &str) -> Result<Vec<(String, String)>, StoreError> {
     const OBJECTS: &str = "
         SELECT name, sql FROM sqlite_schema
@@ -201,7 +201,8 @@ fn is_named(token: &str, wanted: &str) -> bool {
     !token.starts_with('\'') && name(token) == wanted.to_lowercase()
 }
 
-/// The name that a token denotes, without quotes and in lower case. String literals, numbers and symbols stay unchanged.
+/// The name that a token denotes, without quotes and in lower case. String literals, numbers and symbols stay
+/// unchanged.
 fn name(token: &str) -> String {
     let inner = |end: char| token.get(1..token.len().saturating_sub(end.len_utf8())).unwrap_or_default();
     match token.chars().next() {
@@ -218,8 +219,8 @@ fn is_blank(token: &str) -> bool {
     token.starts_with("--") || token.starts_with("/*") || token.chars().all(char::is_whitespace)
 }
 
-/// The tokens of a statement: white space, comments, string literals, names, numbers and symbols. Concatenated they are the
-/// statement.
+/// The tokens of a statement: white space, comments, string literals, names, numbers and symbols. Concatenated they are
+/// the statement.
 fn tokens(statement: &str) -> Vec<&str> {
     let mut tokens = Vec::new();
     let mut rest = statement;

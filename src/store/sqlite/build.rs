@@ -12,7 +12,8 @@ use crate::store::{BuildOptions, Generation, StoreError};
 
 const COPYING: &str = "copying the live generation";
 
-/// Begins the generation that the operation builds, or returns the one that it has begun already. Runs in a transaction.
+/// Begins the generation that the operation builds, or returns the one that it has begun already. Runs in a
+/// transaction.
 pub(super) async fn begin(
     connection: &mut SqliteConnection,
     operation: i64,
@@ -62,8 +63,8 @@ async fn copy(
     dead_letters::copy(connection, definition.name(), live.generation, generation).await
 }
 
-/// Copies the common columns of a table of the live generation to its counterpart. A table that the live generation lacks
-/// stays empty.
+/// Copies the common columns of a table of the live generation to its counterpart. A table that the live generation
+/// lacks stays empty.
 async fn copy_rows(
     connection: &mut SqliteConnection,
     pair: &Pair<'_>,
@@ -76,8 +77,8 @@ async fn copy_rows(
     connection.execute(AssertSqlSafe(copy)).await.map(drop).map_err(at(format!("copying table `{}`", pair.name)))
 }
 
-/// Copies the live checkpoints without their owners. Like every building generation, the copy is held at the position of the
-/// live generation.
+/// Copies the live checkpoints without their owners. Like every building generation, the copy is held at the position
+/// of the live generation.
 async fn copy_checkpoints(
     connection: &mut SqliteConnection,
     projection: &str,

@@ -11,8 +11,8 @@ use super::{checkpoints, sql, values};
 use crate::store::comparison::{MOST_SAMPLES, Pair, pairs};
 use crate::store::{ComparedPlace, Difference, Generation, GenerationStatus, Sample, StoreError, TableComparison};
 
-/// The checkpoints of both generations, if they are equal in all partitions. As the first read of a transaction, it takes the
-/// snapshot of both.
+/// The checkpoints of both generations, if they are equal in all partitions. As the first read of a transaction, it
+/// takes the snapshot of both.
 pub(super) async fn common_place(
     connection: &mut SqliteConnection,
     live: &GenerationStatus,
@@ -70,8 +70,8 @@ async fn compare_table(
     Ok(compared)
 }
 
-/// The number of rows of a table, and a digest of them: the sum of the hashes of all rows, which does not depend on their
-/// order. The rows are read one at a time, so the memory does not depend on their number.
+/// The number of rows of a table, and a digest of them: the sum of the hashes of all rows, which does not depend on
+/// their order. The rows are read one at a time, so the memory does not depend on their number.
 async fn content(
     connection: &mut SqliteConnection,
     table: &TableSpec,
@@ -211,8 +211,8 @@ fn differs(column: &str) -> String {
     format!("live.{column} IS DISTINCT FROM other.{column}")
 }
 
-/// SQL condition that any of `columns` differs between two rows. It compares row values, because conditions joined by OR could
-/// exceed SQLite's limit of 1,000 levels.
+/// SQL condition that any of `columns` differs between two rows. It compares row values, because conditions joined by
+/// OR could exceed SQLite's limit of 1,000 levels.
 fn any_differs(columns: &[&str]) -> String {
     if columns.is_empty() {
         return "false".into();

@@ -1,5 +1,5 @@
-//! Connections that tasks use in turn, one for writing and one for reading, and the classification of their errors. Work that
-//! takes minutes has its own connection.
+//! Connections that tasks use in turn, one for writing and one for reading, and the classification of their errors.
+//! Work that takes minutes has its own connection.
 
 use std::ops::{Deref, DerefMut};
 use std::path::Path;
@@ -106,8 +106,8 @@ async fn execute(connection: &mut SqliteConnection, sql: &'static str) -> sqlx::
 
 /// The use of the connection by one task.
 ///
-/// A turn that is dropped before its end, because of a failed statement or a cancelled future, leaves the connection in an
-/// unknown state. The connection is then closed, which rolls back its transaction, and the next turn opens another.
+/// A turn that is dropped before its end, because of a failed statement or a cancelled future, leaves the connection in
+/// an unknown state. The connection is then closed, which rolls back its transaction, and the next turn opens another.
 pub(super) struct Turn<'a> {
     idle: MutexGuard<'a, Option<SqliteConnection>>,
     connection: SqliteConnection,

@@ -1,5 +1,5 @@
-//! Ensures that only one process writes a SQLite file. Two services would take over each other's partitions again and again.
-//! Readers do not need the lock.
+//! Ensures that only one process writes a SQLite file. Two services would take over each other's partitions again and
+//! again. Readers do not need the lock.
 
 use std::fs::{File, TryLockError};
 use std::io::{Read, Write};

@@ -1,5 +1,5 @@
-//! Writes rows. The new rows are computed in Rust, by the code of the reference model, because SQLite can't add decimals. One
-//! statement reads the rows that a segment changes, and one writes them back.
+//! Writes rows. The new rows are computed in Rust, by the code of the reference model, because SQLite can't add
+//! decimals. One statement reads the rows that a segment changes, and one writes them back.
 
 use std::collections::{BTreeMap, BTreeSet};
 

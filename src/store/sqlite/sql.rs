@@ -56,8 +56,8 @@ pub(super) fn index_names(table: &TableSpec, generation: Generation) -> impl Ite
     (1..=table.indexes().len()).map(move |number| format!("{physical}_ix{number}"))
 }
 
-/// The statement that gathers statistics of the physical table, from a thousand entries of each index. Reading whole indexes
-/// would block writers for too long.
+/// The statement that gathers statistics of the physical table, from a thousand entries of each index. Reading whole
+/// indexes would block writers for too long.
 pub(super) fn analyze(table: &TableSpec, generation: Generation) -> String {
     format!("PRAGMA analysis_limit = 1000; ANALYZE {}", quoted(&physical(table, generation)))
 }

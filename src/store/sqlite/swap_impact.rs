@@ -1,7 +1,7 @@
 //! Finds objects of users that a swap or a dropped generation affects.
 //!
-//! Nothing prevents a swap: SQLite can drop and create a view with other columns while other views read it, and there are no
-//! privileges. Only triggers on the view itself are lost.
+//! Nothing prevents a swap: SQLite can drop and create a view with other columns while other views read it, and there
+//! are no privileges. Only triggers on the view itself are lost.
 
 use readcast_core::TableSpec;
 use sqlx::SqliteConnection;
@@ -44,8 +44,8 @@ async fn dependents(connection: &mut SqliteConnection, tables: &[TableSpec]) -> 
     Ok(others.into_iter().map(|(name, _)| name).collect())
 }
 
-/// The objects of users that refer to one of a generation's physical tables. Triggers of such a table are left out, because
-/// they are dropped with it.
+/// The objects of users that refer to one of a generation's physical tables. Triggers of such a table are left out,
+/// because they are dropped with it.
 pub(super) async fn physical_dependents(
     connection: &mut SqliteConnection,
     of: &GenerationStatus,

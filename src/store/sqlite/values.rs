@@ -1,7 +1,7 @@
 //! Converts values to and from SQLite. The rows of a statement are one JSON parameter; results are read by type.
 //!
-//! SQLite has no decimals, times or UUIDs. They are stored as texts in their display form, so that equal values are equal
-//! texts, and times and dates sort correctly.
+//! SQLite has no decimals, times or UUIDs. They are stored as texts in their display form, so that equal values are
+//! equal texts, and times and dates sort correctly.
 
 use std::str::FromStr;
 

@@ -1,4 +1,4 @@
-//! One client's way through the proxy.
+//! One connection through the proxy.
 
 use std::collections::HashMap;
 use std::io::{self, Write};
@@ -12,14 +12,14 @@ use super::statements::Statements;
 use super::wire::{self, Frame, Opening};
 use super::{Fault, Moment, Shared, Way};
 
-/// Those that are open.
+/// The open connections.
 #[derive(Default)]
 pub(super) struct Connections {
     open: Mutex<HashMap<u64, Arc<Ends>>>,
     next_id: AtomicU64,
 }
 
-/// A client's connection and, once there is one, that to the server.
+/// The connection of a client and, once it exists, the connection to the server.
 #[derive(Default)]
 struct Ends(Mutex<Vec<TcpStream>>);
 
@@ -41,7 +41,7 @@ impl Ends {
 
     fn cut(&self) {
         for end in &*self.0.lock().expect("nothing panics under this lock") {
-            // An error means that the peer was quicker.
+            // An error means that the peer has closed it already.
             let _ = end.shutdown(Shutdown::Both);
         }
     }
@@ -86,7 +86,7 @@ fn converse(shared: &Shared, mut client: TcpStream, ends: &Ends) -> io::Result<(
     Ok(())
 }
 
-/// Up to the client's startup message. `None`: a fault was the end of it.
+/// Handles the connection up to the client's startup message. `None` if a fault ended it.
 fn open(shared: &Shared, client: &mut TcpStream) -> io::Result<Option<Vec<u8>>> {
     let comes = |moment| shared.strikes(|it| it == moment);
     if !survives(comes(Moment::Connect), client)? {
@@ -113,7 +113,7 @@ fn open(shared: &Shared, client: &mut TcpStream) -> io::Result<Option<Vec<u8>>> 
     }
 }
 
-/// Lets a fault strike a connection that the server does not know yet. Answers whether it goes on.
+/// Applies a fault before the connection to the server exists. Returns whether the connection continues.
 fn survives(fault: Option<Fault>, client: &mut TcpStream) -> io::Result<bool> {
     match fault {
         None => return Ok(true),
@@ -133,25 +133,25 @@ fn survives(fault: Option<Fault>, client: &mut TcpStream) -> io::Result<bool> {
     Ok(false)
 }
 
-/// One that has reached the server.
+/// A connection that has reached the server.
 struct Connection<'a> {
     shared: &'a Shared,
     client: &'a TcpStream,
     server: &'a TcpStream,
-    /// Requests are not passed any more.
+    /// Requests are no longer forwarded.
     deaf: AtomicBool,
-    /// Replies are not passed any more.
+    /// Responses are no longer forwarded.
     mute: AtomicBool,
-    /// Neither end learns of the other's end.
+    /// Neither end learns that the other has closed the connection.
     vanished: AtomicBool,
-    /// What strikes once the server has carried out what it is at.
+    /// The fault to apply after the server has executed the current statement.
     awaited: Mutex<Option<Fault>>,
 }
 
 impl Connection<'_> {
     fn pass_requests(&self) -> io::Result<()> {
         let mut statements = Statements::default();
-        // The SQLSTATE with which a statement is to fail that comes in several messages, the last of which is a Sync.
+        // The SQLSTATE with which a statement of several messages fails; the last message is a Sync.
         let mut failing = None;
         wire::pass(self.client, self.server, |frame| {
             if self.deaf.load(Ordering::SeqCst) {
@@ -167,7 +167,7 @@ impl Connection<'_> {
             }
             let Some(step) = statements.step(frame) else { return Frame::Pass };
             if let Some(fault) = self.shared.strikes(|moment| step.is_after(moment)) {
-                // Before the server can possibly answer.
+                // Before the server can respond.
                 *self.awaited() = Some(fault);
                 return Frame::Pass;
             }
@@ -202,9 +202,9 @@ impl Connection<'_> {
             }
             let awaited = *self.awaited();
             match (awaited, frame[0]) {
-                // A COPY goes on in both directions before it is carried out.
+                // A COPY has messages in both directions before it is executed.
                 (None, _) | (Some(_), b'G' | b'H' | b'W') => Frame::Pass,
-                // ReadyForQuery: all of it is carried out.
+                // ReadyForQuery: the statement is executed.
                 (Some(fault), b'Z') => {
                     *self.awaited() = None;
                     self.falsify(fault, std::mem::take(&mut withheld), frame)
@@ -217,14 +217,14 @@ impl Connection<'_> {
         })
     }
 
-    /// Lets a fault strike instead of the first message behind the welcome.
+    /// Applies a fault in place of the first message after the login.
     fn refuse(&self, fault: Fault, frame: &mut Vec<u8>) -> Frame {
         let Fault::Error(sqlstate) = fault else { return self.suffer(fault) };
         *frame = wire::error("FATAL", sqlstate);
         Frame::PassAsLast
     }
 
-    /// Lets a fault strike in the place of an answer, whose last message is `frame`.
+    /// Applies a fault in place of a response, whose last message is `frame`.
     fn falsify(&self, fault: Fault, withheld: Vec<u8>, frame: &mut Vec<u8>) -> Frame {
         match fault {
             Fault::Error(sqlstate) => {
@@ -242,7 +242,7 @@ impl Connection<'_> {
         }
     }
 
-    /// Lets a fault strike that is the same everywhere. Answers what becomes of the frame at hand.
+    /// Applies a fault that is the same in all phases. Returns what happens to the current frame.
     fn suffer(&self, fault: Fault) -> Frame {
         match fault {
             Fault::Silence(Way::Replies) => {
@@ -270,15 +270,15 @@ impl Connection<'_> {
     }
 }
 
-/// Lets the system drop whatever arrives for this socket before TCP sees it, so that nothing of it is acknowledged.
+/// Makes the system drop all packets for this socket before TCP sees them, so that nothing is acknowledged.
 #[allow(unsafe_code, reason = "the standard library has no filters")]
 fn lose_packets(socket: &TcpStream) {
-    // A classic BPF program: keep nothing of any packet.
+    // A classic BPF program that accepts 0 bytes of every packet.
     const RETURN_A_CONSTANT: u16 = 0x06;
     let mut program = [libc::sock_filter { code: RETURN_A_CONSTANT, jt: 0, jf: 0, k: 0 }];
     let filter = libc::sock_fprog { len: 1, filter: program.as_mut_ptr() };
     let length = libc::socklen_t::try_from(size_of_val(&filter)).expect("it is short");
-    // SAFETY: the kernel reads a filter of this length and the program it points to, and keeps copies; both outlive the call.
+    // SAFETY: the kernel copies a filter of this length and its program, and both outlive the call.
     let result = unsafe {
         let filter = std::ptr::from_ref(&filter).cast();
         libc::setsockopt(socket.as_raw_fd(), libc::SOL_SOCKET, libc::SO_ATTACH_FILTER, filter, length)

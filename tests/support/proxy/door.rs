@@ -1,4 +1,4 @@
-//! The port of the proxy, and what becomes of those who come to it.
+//! The listening port of the proxy.
 
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::AsRawFd;
@@ -7,17 +7,17 @@ use std::time::Duration;
 
 use super::PATIENCE;
 
-/// Connections that may wait to be accepted: more than any test makes at a time.
+/// The backlog of connections: more than any test opens at a time.
 const BACKLOG: i32 = 128;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum State {
     Open,
-    /// Nobody listens.
+    /// The port refuses connections.
     Refusing,
-    /// Somebody listens and answers nobody.
+    /// The port listens but does not respond.
     Ignoring,
-    /// For good.
+    /// The proxy has ended.
     Gone,
 }
 
@@ -33,9 +33,9 @@ struct States {
 }
 
 impl Door {
-    /// A door on a free port, and what [`Self::accept`] is to listen with.
+    /// A door on a free port, and the listener for [`Self::accept`].
     pub(super) fn open() -> (Door, TcpListener) {
-        // Asked for by its number: a port that the system has chosen goes back to it when the socket stops listening.
+        // Bound by its number: the system takes back a port that it has chosen itself when the socket stops listening.
         let (address, listener) = std::iter::from_fn(|| {
             let chosen = TcpListener::bind(("127.0.0.1", 0)).and_then(|chosen| chosen.local_addr());
             let address = chosen.expect("the loopback interface has a free port");
@@ -51,14 +51,14 @@ impl Door {
         self.address
     }
 
-    /// Returns when it is so.
+    /// Returns when the state has changed.
     pub(super) fn becomes(&self, wanted: State) {
         let mut states = self.states();
         let was_open = states.actual == State::Open;
         states.wanted = wanted;
         self.changed.notify_all();
         if was_open && wanted != State::Open {
-            // Wakes the thread that accepts.
+            // Wakes the accepting thread.
             let _ = TcpStream::connect(self.address);
         }
         let waited = self.changed.wait_timeout_while(states, PATIENCE, |states| states.actual != wanted);
@@ -66,14 +66,14 @@ impl Door {
         assert_eq!(states.actual, wanted, "the proxy's door");
     }
 
-    /// Hands each client to `serve` while the door is open. Returns once it is gone.
+    /// Passes each client to `serve` while the door is open. Returns when the proxy has ended.
     pub(super) fn accept(&self, listener: TcpListener, serve: impl Fn(TcpStream)) {
         loop {
             match self.wanted() {
                 State::Open => {
                     self.is(State::Open);
                     let client = listener.accept();
-                    // It may be the one that woke us.
+                    // It may be the connection that only wakes this thread.
                     if self.wanted() == State::Open {
                         client.into_iter().for_each(|(client, _)| serve(client));
                     }
@@ -115,25 +115,26 @@ impl Door {
     }
 }
 
-/// Takes all the room of those who wait to be accepted, so that the system drops what comes next.
+/// Fills the backlog, so that the system drops further connection attempts.
 fn fill(listener: &TcpListener, address: SocketAddr) -> Vec<TcpStream> {
     const ENOUGH: Duration = Duration::from_millis(50);
     listen(listener, 0);
     std::iter::from_fn(|| TcpStream::connect_timeout(&address, ENOUGH).ok()).collect()
 }
 
-/// Whoever comes is refused, and the port stays ours: nobody else may come to listen there meanwhile.
+/// Refuses connections but keeps the port, so that no other process can listen on it.
 #[allow(unsafe_code, reason = "the standard library can't")]
 fn stop_listening(listener: &TcpListener) {
-    // SAFETY: shutdown takes two integers and touches no memory of ours; the descriptor is open as long as the reference lives.
+    // SAFETY: shutdown takes two integers and accesses no memory; the descriptor is open as long as the reference
+    // lives.
     let result = unsafe { libc::shutdown(listener.as_raw_fd(), libc::SHUT_RDWR) };
     assert_eq!(result, 0, "shutdown: {}", std::io::Error::last_os_error());
 }
 
-/// Sets how many connections may wait to be accepted.
+/// Sets the backlog of the listening socket.
 #[allow(unsafe_code, reason = "the standard library listens once")]
 fn listen(listener: &TcpListener, backlog: i32) {
-    // SAFETY: listen takes two integers and touches no memory of ours; the descriptor is open as long as the reference lives.
+    // SAFETY: listen takes two integers and accesses no memory; the descriptor is open as long as the reference lives.
     let result = unsafe { libc::listen(listener.as_raw_fd(), backlog) };
     assert_eq!(result, 0, "listen: {}", std::io::Error::last_os_error());
 }

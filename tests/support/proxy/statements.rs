@@ -1,4 +1,4 @@
-//! Which statement a message is about.
+//! Finds the statement to which a message belongs.
 
 use std::collections::HashMap;
 
@@ -7,22 +7,22 @@ use super::{Moment, Statement, wire};
 /// The statements of one connection.
 #[derive(Default)]
 pub(super) struct Statements {
-    /// Prepared ones, by name.
+    /// The prepared statements by name.
     prepared: HashMap<String, String>,
-    /// The name of one that was prepared last, and has not run.
+    /// The name of the statement that was prepared last and not executed yet.
     fresh: Option<String>,
     count: u32,
 }
 
-/// A message that is about a statement.
+/// A message of a statement.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Step<'a> {
     sql: &'a str,
-    /// Which one on its connection, from 1.
+    /// The number of the statement on its connection, from 1.
     number: u32,
-    /// Nothing of it was sent before.
+    /// Whether this is the first message of the statement.
     begins: bool,
-    /// The server carries it out.
+    /// Whether the server executes the statement after this message.
     runs: bool,
 }
 
@@ -31,7 +31,7 @@ impl Statements {
         self.count
     }
 
-    /// What a frame of the client does, if it is about a statement.
+    /// The statement to which a frame of the client belongs, if any.
     pub(super) fn step<'a>(&'a mut self, frame: &'a [u8]) -> Option<Step<'a>> {
         let (kind, body) = (*frame.first()?, frame.get(5..)?);
         let (sql, begins, runs) = match kind {
@@ -57,12 +57,12 @@ impl Statements {
 }
 
 impl Step<'_> {
-    /// Whether this is a moment before a statement.
+    /// Whether this message begins a statement to which `moment`, a moment before it, applies.
     pub(super) fn is_before(&self, moment: Moment) -> bool {
         matches!(moment, Moment::Before(statement) if self.begins && self.is_of(statement))
     }
 
-    /// Whether this brings about a moment after a statement.
+    /// Whether this message executes a statement to which `moment`, a moment after it, applies.
     pub(super) fn is_after(&self, moment: Moment) -> bool {
         matches!(moment, Moment::After(statement) if self.runs && self.is_of(statement))
     }

@@ -1,32 +1,32 @@
-//! Postgres's frontend/backend protocol, as far as the proxy speaks it.
+//! The part of Postgres's frontend/backend protocol that the proxy needs.
 
 use std::io::{self, BufRead, BufReader, BufWriter, Read, Write};
 use std::net::TcpStream;
 
-/// The first thing that a client sends.
+/// The first message of a client.
 pub(super) enum Opening {
-    /// It asks for TLS, or for encryption by GSSAPI.
+    /// A request for TLS or GSSAPI encryption.
     Encryption { tls: bool },
-    /// Who it is: a whole frame.
+    /// The startup message, a complete frame.
     Startup(Vec<u8>),
 }
 
-/// What becomes of a frame.
+/// What happens to a frame.
 #[derive(PartialEq, Eq)]
 pub(super) enum Frame {
     Pass,
     Drop,
-    /// Nothing more is passed, not even this.
+    /// This frame and all later ones are discarded.
     Last,
-    /// Nothing more is passed behind it.
+    /// This frame is forwarded, and all later ones are discarded.
     PassAsLast,
 }
 
-/// Copies frames as `admit` says, which may put other bytes into their place.
+/// Forwards frames as `admit` decides, which may replace their bytes.
 pub(super) fn pass(from: &TcpStream, to: &TcpStream, mut admit: impl FnMut(&mut Vec<u8>) -> Frame) -> io::Result<()> {
     let (mut from, mut to) = (BufReader::new(from), BufWriter::new(to));
     loop {
-        // Only when nothing more is waiting: a frame a packet would make a slow database of a fast one.
+        // Flushes only if no further frame is ready: one packet for each frame would be slow.
         if from.buffer().is_empty() {
             to.flush()?;
         }
@@ -46,7 +46,7 @@ pub(super) fn pass(from: &TcpStream, to: &TcpStream, mut admit: impl FnMut(&mut 
     }
 }
 
-/// A frame as it is on the wire: a byte for its type, four for the length of the rest with themselves, and the rest.
+/// A frame: a byte for the type, four bytes for the length, which includes these four, and the body.
 fn read_frame(from: &mut impl Read) -> io::Result<Vec<u8>> {
     let mut frame = vec![0; 5];
     from.read_exact(&mut frame)?;
@@ -67,7 +67,7 @@ pub(super) fn read_opening(client: &mut impl Read) -> io::Result<Opening> {
     })
 }
 
-/// Completes `frame`, whose length stands at `at` and counts from there.
+/// Completes `frame`, whose length field is at `at` and counts from there.
 fn read_rest(from: &mut impl Read, mut frame: Vec<u8>, at: usize) -> io::Result<Vec<u8>> {
     let length = [frame[at], frame[at + 1], frame[at + 2], frame[at + 3]];
     let length = u32::from_be_bytes(length).max(4) as usize;
@@ -88,20 +88,20 @@ pub(super) fn error(severity: &str, sqlstate: &str) -> Vec<u8> {
     frame(b'E', body.as_bytes())
 }
 
-/// What errors of the proxy say.
+/// The message of errors of the proxy.
 pub(super) const INJECTED: &str = "injected by the proxy";
 
-/// A simple query that fails with this SQLSTATE, so that the server says it, and its transaction fails.
+/// A simple query that fails on the server with this SQLSTATE, so that the transaction fails too.
 pub(super) fn failing_query(sqlstate: &str) -> Vec<u8> {
     frame(b'Q', format!("DO $$ BEGIN RAISE EXCEPTION '{INJECTED}' USING ERRCODE = '{sqlstate}'; END $$\0").as_bytes())
 }
 
-/// AuthenticationOk, behind which the server says what a client has to know of it.
+/// AuthenticationOk, after which the server sends its parameters.
 pub(super) fn is_authentication_ok(frame: &[u8]) -> bool {
     frame[0] == b'R' && frame.get(5..9) == Some([0; 4].as_slice())
 }
 
-/// Up to the first zero, as text, and what is behind it.
+/// The text before the first zero byte, and the bytes after it.
 pub(super) fn text(bytes: &[u8]) -> Option<(&str, &[u8])> {
     let end = bytes.iter().position(|byte| *byte == 0)?;
     Some((std::str::from_utf8(&bytes[..end]).ok()?, &bytes[end + 1..]))

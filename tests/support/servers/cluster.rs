@@ -1,6 +1,6 @@
-//! Three brokers of our own, for what needs somebody to take over: the first is the controller too and is never harmed, so
-//! that groups and metadata live on; the other two hold the topics of the tests, and may be killed. None is stopped with
-//! SIGSTOP: clients would ask it, and wait.
+//! A cluster of three brokers, for tests with leader elections. The first broker is also the controller and is never
+//! killed, so that groups and metadata survive. The other two hold the topics of the tests and may be killed. None is
+//! stopped with SIGSTOP, because clients would wait for it.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -20,14 +20,14 @@ use crate::support::signal;
 /// Small heaps: each holds a few hundred records.
 const JVM_OPTIONS: [&str; 3] = ["-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"];
 
-/// What differs from a broker that is alone.
+/// The properties that differ from a single broker.
 const DIFFERENCES: [(&str, &str); 4] = [
-    // The controller has one of each, whoever is killed.
+    // The controller has a replica of each partition, whichever broker is killed.
     ("offsets.topic.replication.factor", "3"),
     ("offsets.topic.num.partitions", "1"),
-    // Whoever is left takes what is written.
+    // The remaining broker accepts writes.
     ("min.insync.replicas", "1"),
-    // A follower that is gone falls out of the in-sync replicas within seconds.
+    // A killed follower leaves the in-sync replicas within seconds.
     ("replica.lag.time.max.ms", "1500"),
 ];
 
@@ -39,13 +39,13 @@ pub(crate) struct Cluster {
     client: BaseConsumer,
 }
 
-/// The brokers that hold the topics of the tests. The first of them leads at first.
+/// The broker that leads the topics of the tests at first.
 pub(crate) const LEADER: i32 = 2;
-/// The one that follows it.
+/// The broker that follows it.
 pub(crate) const FOLLOWER: i32 = 3;
 
 impl Cluster {
-    /// The cluster that the tests share, for one test at a time, with all brokers running.
+    /// The shared cluster with all brokers running, for one test at a time.
     pub(crate) async fn shared() -> MutexGuard<'static, Cluster> {
         static SHARED: OnceCell<Mutex<Cluster>> = OnceCell::const_new();
         let mut cluster = SHARED.get_or_init(async || Mutex::new(Cluster::start().await)).await.lock().await;
@@ -99,8 +99,8 @@ impl Cluster {
         bootstrap(&self.ports)
     }
 
-    /// A topic of one partition that is led by [`LEADER`] and followed by [`FOLLOWER`], which may take over with whatever
-    /// it has.
+    /// Creates a topic with one partition, led by [`LEADER`] and followed by [`FOLLOWER`]. The follower may take over
+    /// even if it is not in sync.
     pub(crate) async fn create_topic(&self, name: &str) {
         let config = ClientConfig::new().set("bootstrap.servers", self.bootstrap()).clone();
         let admin: AdminClient<DefaultClientContext> = config.create().expect("a client needs no server to exist");
@@ -113,7 +113,7 @@ impl Cluster {
         self.await_in_sync(name, &[LEADER, FOLLOWER]).await;
     }
 
-    /// Waits until the broker `id` leads the topic's partition; -1 for nobody.
+    /// Waits until the broker `id` leads the topic's partition. -1 stands for no leader.
     pub(crate) async fn await_leader(&self, topic: &str, id: i32) {
         eventually(&format!("{topic} is led by {id}"), PATIENCE, async || match self.look(topic)? {
             (leader, _) if leader == id => Ok(()),
@@ -131,19 +131,19 @@ impl Cluster {
         .await;
     }
 
-    /// Ends the process without good-bye.
+    /// Kills the process with SIGKILL.
     pub(crate) fn kill(&mut self, id: i32) {
         self.guard(id).signal(signal::SIGKILL);
         self.killed.push(id);
     }
 
-    /// Starts a broker again that was killed.
+    /// Restarts a broker that was killed.
     pub(crate) fn start_again(&mut self, id: i32) {
         self.killed.retain(|killed| *killed != id);
         self.guards[index(id)].start_again();
     }
 
-    /// Where a broker keeps the records of the topic's partition.
+    /// The folder in which a broker stores the topic's partition.
     pub(crate) fn segment(&self, id: i32, topic: &str) -> PathBuf {
         self.guard(id).dir().join(format!("data/{topic}-0/00000000000000000000.log"))
     }
@@ -152,7 +152,7 @@ impl Cluster {
         &self.guards[index(id)]
     }
 
-    /// Who leads the topic's partition, and who is in sync.
+    /// The leader and the in-sync replicas of the topic's partition.
     fn look(&self, topic: &str) -> Result<(i32, Vec<i32>), String> {
         let metadata = self.client.fetch_metadata(Some(topic), REQUEST).map_err(|error| error.to_string())?;
         let partition = metadata.topics().first().and_then(|topic| topic.partitions().first());
@@ -173,7 +173,7 @@ fn bootstrap(ports: &[u16]) -> String {
     ports.iter().map(|port| format!("127.0.0.1:{port}")).collect::<Vec<_>>().join(",")
 }
 
-/// Writes the properties of a broker into a directory of its own.
+/// Writes the properties of a broker into its directory.
 fn properties(id: usize, port: u16, controller: u16) -> PathBuf {
     let dir = tempfile::Builder::new().prefix("readcast-kafka-").tempdir().expect("a temporary directory").keep();
     let file = dir.join("server.properties");
@@ -181,7 +181,7 @@ fn properties(id: usize, port: u16, controller: u16) -> PathBuf {
     file
 }
 
-/// The last of two lines with the same key counts.
+/// The last line with the same key takes precedence.
 fn text(id: usize, port: u16, controller: u16, dir: &Path) -> String {
     let (roles, listeners) = match id {
         1 => ("broker,controller", format!("PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}")),

@@ -1,4 +1,4 @@
-//! The same servers in containers, where a Docker engine answers.
+//! The same servers in containers, if a Docker engine is available.
 
 use testcontainers::core::ContainerPort;
 use testcontainers::runners::AsyncRunner;
@@ -12,7 +12,7 @@ use crate::support::guard::ContainerGuard;
 const POSTGRES: ContainerPort = ContainerPort::Tcp(5432);
 const KAFKA: ContainerPort = ContainerPort::Tcp(9092);
 
-/// A container and the URL of its Postgres, or why there is none.
+/// A container and the URL of its Postgres, or the reason why there is none.
 pub(super) async fn postgres(durability: Durability) -> Result<(ContainerGuard, String), String> {
     let image = GenericImage::new("postgres", "17").with_exposed_port(POSTGRES);
     let settings = durability.settings().iter().chain(&["max_connections=200"]).flat_map(|setting| ["-c", *setting]);
@@ -24,9 +24,9 @@ pub(super) async fn postgres(durability: Durability) -> Result<(ContainerGuard, 
     Ok((guard, format!("postgres://postgres@{host}:{port}/postgres?sslmode=disable")))
 }
 
-/// A container and the address of its broker, or why there is none.
+/// A container and the address of its broker, or the reason why there is none.
 pub(super) async fn kafka() -> Result<(ContainerGuard, String), String> {
-    // A broker tells its clients where to find it, so that its port has to be known before it starts.
+    // A broker advertises its address, so its port must be known before it starts.
     let port = free_port();
     let image = GenericImage::new("apache/kafka", "4.3.1").with_exposed_port(KAFKA);
     let mut request = image
@@ -35,7 +35,7 @@ pub(super) async fn kafka() -> Result<(ContainerGuard, String), String> {
         .with_env_var("KAFKA_ADVERTISED_LISTENERS", format!("PLAINTEXT://127.0.0.1:{port}"))
         .with_env_var("KAFKA_CONTROLLER_QUORUM_VOTERS", "1@localhost:9093");
     for (key, value) in PROPERTIES {
-        // The image reads server properties from variables of this form.
+        // The image reads the server properties from variables of this form.
         request = request.with_env_var(format!("KAFKA_{}", key.to_uppercase().replace('.', "_")), value);
     }
     let (guard, _container) = start(request).await?;
@@ -46,7 +46,7 @@ async fn start(
     request: ContainerRequest<GenericImage>,
 ) -> Result<(ContainerGuard, std::mem::ManuallyDrop<ContainerAsync<GenericImage>>), String> {
     let container = request.start().await.map_err(|error| error.to_string())?;
-    // The container belongs to the whole process, but its own Drop would end it with the runtime of the first test.
+    // The container lives as long as the process. Its own Drop would end it with the runtime of the first test.
     let container = std::mem::ManuallyDrop::new(container);
     Ok((ContainerGuard::watch(container.id()), container))
 }

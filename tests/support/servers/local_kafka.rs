@@ -1,4 +1,4 @@
-//! A Kafka of our own: one JVM that is broker and controller, started from the jars that `scripts/test` fetches.
+//! A local Kafka: one JVM as broker and controller, started from the jars that `scripts/test` downloads.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -14,43 +14,43 @@ use crate::support::guard::{Server, ServerGuard};
 use crate::support::line::Line;
 use crate::support::{root, signal};
 
-/// Any id will do: the cluster is its own whole world.
+/// An arbitrary id of the cluster.
 const CLUSTER_ID: &str = "4L6g3nShT-eMCtK--X86sw";
 
-/// One broker for many short tests: a small heap, and the quick compiler, as it lives for a minute.
+/// A small heap, and only the fast compiler, because the broker lives for about a minute.
 const JVM_OPTIONS: [&str; 3] = ["-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"];
 
-/// What makes a single broker whole and quick to answer, whether it runs here or in a container.
+/// The properties of a single broker with short delays, for a local process and for a container.
 pub(super) const PROPERTIES: [(&str, &str); 21] = [
     ("process.roles", "broker,controller"),
     ("node.id", "1"),
     ("controller.listener.names", "CONTROLLER"),
     ("listener.security.protocol.map", "PLAINTEXT:PLAINTEXT,LINE:PLAINTEXT,CONTROLLER:PLAINTEXT"),
-    // There is nobody to replicate to.
+    // There is only one broker.
     ("offsets.topic.replication.factor", "1"),
     ("transaction.state.log.replication.factor", "1"),
     ("transaction.state.log.min.isr", "1"),
     ("share.coordinator.state.topic.replication.factor", "1"),
     ("share.coordinator.state.topic.min.isr", "1"),
-    // Each partition of these is a directory and a file handle to open before the first group or transaction is served.
+    // Each partition of these topics is a directory to create before the first group or transaction.
     ("offsets.topic.num.partitions", "4"),
     ("transaction.state.log.num.partitions", "4"),
     ("group.initial.rebalance.delay.ms", "0"),
-    // A broker killed and started again is let in once its former self is given up, which takes 9 s by default.
+    // A restarted broker is accepted after the session of its predecessor expires, which takes 9 s by default.
     ("broker.session.timeout.ms", "2000"),
     ("broker.heartbeat.interval.ms", "200"),
-    // Lets a test lose its session in a second instead of six.
+    // Allows sessions that expire after one second instead of six.
     ("group.min.session.timeout.ms", "1000"),
-    // A misspelt topic is an error, not an empty topic.
+    // A misspelled topic is an error and not an empty topic.
     ("auto.create.topics.enable", "false"),
-    // The events of the tests may be years old, and age by their own timestamps.
+    // The events of the tests may be years old, and retention uses their timestamps.
     ("log.retention.ms", "-1"),
-    // Room for the largest record that a test sends on purpose.
+    // The largest record that a test sends.
     ("message.max.bytes", "33554432"),
-    // Transactions that nobody ends and records that compaction may take are looked for while a test waits.
+    // Short intervals for expired transactions and for compaction, which tests wait for.
     ("transaction.abort.timed.out.transaction.cleanup.interval.ms", "500"),
     ("log.cleaner.backoff.ms", "500"),
-    // Deleted topics leave the disk at once.
+    // Deleted topics are removed from the disk at once.
     ("log.segment.delete.delay.ms", "0"),
 ];
 
@@ -61,13 +61,13 @@ pub(crate) struct LocalKafka {
 }
 
 impl LocalKafka {
-    /// A fresh broker that answers, or `None` without Java or without the jars. Clients that come by way of `line` are told
-    /// to stay on it; see [`Line::bootstrap`].
+    /// Starts a broker. `None` without Java or without the jars. Clients that connect through `line` stay on it; see
+    /// [`Line::bootstrap`].
     pub(crate) async fn start(line: Option<&Line>) -> Option<LocalKafka> {
         LocalKafka::start_with(line, &[]).await
     }
 
-    /// The same with other properties in the place of ours.
+    /// As above, with properties that override the defaults.
     pub(crate) async fn start_with(line: Option<&Line>, properties: &[(&str, &str)]) -> Option<LocalKafka> {
         let (java, libs) = (java()?, libs());
         if !libs.is_dir() {
@@ -77,7 +77,7 @@ impl LocalKafka {
         let dir = tempfile::Builder::new().prefix("readcast-kafka-").tempdir().expect("a temporary directory").keep();
         let others = properties.iter().map(|(key, value)| format!("{key}={value}\n"));
         let properties = dir.join("server.properties");
-        // The last one of a name counts.
+        // The last property of a name takes precedence.
         let text: String = std::iter::once(server_properties(port, line, &dir)).chain(others).collect();
         std::fs::write(&properties, text).expect("the directory is ours");
         let classes = libs.join("*").into_os_string();
@@ -85,7 +85,7 @@ impl LocalKafka {
         let mut command = vec![java];
         command.extend(JVM_OPTIONS.map(OsString::from));
         command.extend(["-cp".into(), classes, "kafka.Kafka".into(), properties.into()]);
-        // An orderly shutdown hands over leadership, which takes seconds and serves nobody here.
+        // A regular shutdown transfers leadership, which takes seconds and is not needed here.
         let guard = ServerGuard::start(Server { dir, account: None, stop: "KILL", command });
         let server = LocalKafka { guard, port };
         server.answers().await;
@@ -106,18 +106,18 @@ impl LocalKafka {
         self.guard.signal(signal::SIGSTOP);
     }
 
-    /// Lets it go on after [`Self::stop`].
+    /// Resumes the process after [`Self::stop`].
     pub(crate) fn cont(&self) {
         self.guard.signal(signal::SIGCONT);
     }
 
-    /// Starts the broker again after [`Self::kill9`], with the same log on the same port.
+    /// Restarts the broker after [`Self::kill9`], with the same log on the same port.
     pub(crate) async fn restart(&mut self) {
         self.guard.start_again();
         self.answers().await;
     }
 
-    /// Where the broker keeps its log segments.
+    /// The folder of the log segments.
     pub(crate) fn data_dir(&self) -> PathBuf {
         self.guard.dir().join("data")
     }
@@ -127,13 +127,13 @@ impl LocalKafka {
     }
 }
 
-/// The folder of jars: `READCAST_KAFKA_LIBS`, or where `scripts/test` puts them.
+/// The folder of jars: `READCAST_KAFKA_LIBS`, or the download folder of `scripts/test`.
 pub(super) fn libs() -> PathBuf {
     let named = std::env::var_os("READCAST_KAFKA_LIBS").map(PathBuf::from);
     named.unwrap_or_else(|| root().join("target/kafka/libs"))
 }
 
-/// Waits until the broker lists itself in the cluster's metadata; `log` explains why it did not.
+/// Waits until the broker is in the cluster's metadata. `log` provides the reason for a failure.
 pub(super) async fn await_broker(bootstrap: &str, log: impl Fn() -> String) {
     let client: BaseConsumer =
         ClientConfig::new().set("bootstrap.servers", bootstrap).create().expect("a client needs no server to exist");
@@ -145,7 +145,7 @@ pub(super) async fn await_broker(bootstrap: &str, log: impl Fn() -> String) {
     .await;
 }
 
-/// The `java` of `JAVA_HOME`, or that of PATH, if it runs at all: some systems have a `java` that only says where to buy one.
+/// The `java` of `JAVA_HOME` or of PATH, if it runs: some systems have a `java` that only prints how to install one.
 pub(super) fn java() -> Option<OsString> {
     let home = std::env::var_os("JAVA_HOME").map(|home| Path::new(&home).join("bin/java").into_os_string());
     [home, Some("java".into())].into_iter().flatten().find(|java| {
@@ -172,7 +172,7 @@ fn server_properties(port: u16, line: Option<&Line>, dir: &Path) -> String {
     fixed.chain(of_this_broker).collect()
 }
 
-/// Makes the directories that `properties` names ready for a broker.
+/// Formats the directories that `properties` names.
 pub(super) fn format_storage(java: &OsString, classes: &OsString, properties: &Path) {
     let mut format = Command::new(java);
     format.args(JVM_OPTIONS).arg("-cp").arg(classes).args([

@@ -1,4 +1,4 @@
-//! A PgBouncer of our own, in front of the Postgres of the tests.
+//! A local PgBouncer in front of the Postgres of the tests.
 
 use std::os::unix::fs::chown;
 use std::path::Path;
@@ -11,16 +11,16 @@ use super::local_postgres::unprivileged_account;
 use crate::support::eventually::{PATIENCE, eventually};
 use crate::support::guard::{Account, Server, ServerGuard};
 
-/// A pooler that lives as long as this value.
+/// A pooler that runs as long as this value lives.
 pub(crate) struct LocalPgBouncer {
     guard: ServerGuard,
     port: u16,
 }
 
 impl LocalPgBouncer {
-    /// A pooler with this `pool_mode`, to the server that `options` lead to, without a question after passwords.
+    /// Starts a pooler with this `pool_mode`, to the server of `options`, without passwords.
     pub(crate) async fn start(options: &PgConnectOptions, pool_mode: &str) -> LocalPgBouncer {
-        // Debian keeps it off the PATH of users.
+        // Debian installs it outside of the PATH of users.
         let program = ["/usr/sbin/pgbouncer", "/usr/bin/pgbouncer", "/usr/local/bin/pgbouncer"];
         let program = program.into_iter().find(|program| Path::new(program).is_file());
         let program = program.expect("a test of poolers needs PgBouncer here: scripts/test installs it");
@@ -51,7 +51,7 @@ impl LocalPgBouncer {
         pooler
     }
 
-    /// The way through it to the database of `options`.
+    /// The options to connect through the pooler to the database of `options`.
     pub(crate) fn through(&self, options: &PgConnectOptions) -> PgConnectOptions {
         options.clone().host("127.0.0.1").port(self.port).extra_float_digits(None)
     }

@@ -1,4 +1,4 @@
-//! A Postgres of our own, started from the binaries on this machine.
+//! A local Postgres, started from the binaries on this machine.
 
 use std::ffi::OsStr;
 use std::os::unix::fs::{MetadataExt, chown};
@@ -11,7 +11,7 @@ use crate::support::eventually::{PATIENCE, eventually};
 use crate::support::guard::{Account, Server, ServerGuard};
 use crate::support::signal;
 
-/// What every server of ours is told.
+/// The settings of every local server.
 const SETTINGS: [&str; 4] = [
     "max_connections=200",
     "listen_addresses=127.0.0.1",
@@ -20,22 +20,22 @@ const SETTINGS: [&str; 4] = [
     "log_min_messages=warning",
 ];
 
-/// What a commit is worth.
+/// The durability of commits.
 #[derive(Clone, Copy)]
 pub(crate) enum Durability {
-    /// It survives the end of the server's processes, and that is all: no test crashes the machine.
+    /// A commit survives a crash of the server, but not of the machine.
     Processes,
-    /// It survives a loss of power, as Postgres does when nobody configures anything.
+    /// A commit survives a power failure: the default of Postgres.
     Power,
 }
 
 impl Durability {
-    /// The server's settings that say so.
+    /// The settings of the server for this durability.
     pub(super) fn settings(self) -> &'static [&'static str] {
         match self {
             Durability::Processes => &["fsync=off", "full_page_writes=off"],
-            // Said although they are the defaults. With the default of max_wal_size, 1 GB, a benchmark that writes as
-            // fast as it can would measure checkpoints that come after seconds instead of minutes.
+            // The first ones are the defaults. With the default max_wal_size of 1 GB, a benchmark at full speed would
+            // measure checkpoints every few seconds instead of minutes.
             Durability::Power => &["fsync=on", "full_page_writes=on", "synchronous_commit=on", "max_wal_size=4GB"],
         }
     }
@@ -48,7 +48,7 @@ pub(crate) struct LocalPostgres {
 }
 
 impl LocalPostgres {
-    /// A fresh server that answers, or `None` where Postgres is not installed.
+    /// Starts a new server. `None` if Postgres is not installed.
     pub(crate) async fn start(durability: Durability) -> Option<LocalPostgres> {
         let binaries = binaries()?;
         let port = free_port();
@@ -60,44 +60,44 @@ impl LocalPostgres {
         for setting in SETTINGS.iter().chain(durability.settings()).copied().chain(of_this_server) {
             command.extend(["-c".into(), setting.into()]);
         }
-        // SIGQUIT is Postgres's immediate shutdown: the postmaster takes its children along, which SIGKILL would not.
+        // SIGQUIT is Postgres's immediate shutdown. It also ends the child processes, unlike SIGKILL.
         let server = LocalPostgres { guard: ServerGuard::start(Server { dir, account, stop: "QUIT", command }), port };
         server.answers().await;
         Some(server)
     }
 
-    /// The URL of its maintenance database, as superuser.
+    /// The URL of the maintenance database, as superuser.
     pub(crate) fn url(&self) -> String {
         format!("postgres://postgres@127.0.0.1:{}/postgres?sslmode=disable", self.port)
     }
 
-    /// `stop -m immediate`: every connection ends and nothing is written any more.
+    /// `pg_ctl stop -m immediate`: all connections end and nothing more is written.
     pub(crate) fn crash(&self) {
         self.guard.signal(signal::SIGQUIT);
     }
 
-    /// Starts the server again after [`Self::crash`], on the same port, and waits until it has recovered.
+    /// Restarts the server after [`Self::crash`] on the same port, and waits until it has recovered.
     pub(crate) async fn restart(&mut self) {
         self.guard.start_again();
         self.answers().await;
     }
 
-    /// Keeps a copy of all its databases as they are now, for [`Self::put_back`]. The server is crashed and started for it.
+    /// Copies all databases for [`Self::put_back`]. This crashes and restarts the server.
     pub(crate) async fn copy(&mut self) {
         self.with_files(&["cp", "-a", "data", "copy"]).await;
     }
 
-    /// Puts the copy in the place of all its databases, as an operator does with a backup.
+    /// Restores the copy of all databases, like a backup.
     pub(crate) async fn put_back(&mut self) {
         self.with_files(&["sh", "-c", "rm -rf data && cp -a copy data"]).await;
     }
 
-    /// Makes it a standby, which can be read and takes no writes.
+    /// Turns the server into a read-only standby.
     pub(crate) async fn become_standby(&mut self) {
         self.with_files(&["sh", "-c", "touch data/standby.signal"]).await;
     }
 
-    /// Runs a command in the server's directory while no server runs.
+    /// Runs a command in the server's directory while the server is stopped.
     async fn with_files(&mut self, command: &[&str]) {
         self.crash();
         let pid_file = self.guard.dir().join("data/postmaster.pid");
@@ -113,7 +113,7 @@ impl LocalPostgres {
     }
 }
 
-/// The directory of `initdb` and `postgres`: from PATH, or else the highest version where Debian keeps them off it.
+/// The directory of `initdb` and `postgres`: from PATH, or the highest version in the directory of Debian.
 fn binaries() -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let on_path = std::env::split_paths(&path).find(|dir| is_installation(dir));
@@ -128,7 +128,7 @@ fn is_installation(dir: &Path) -> bool {
     dir.join("initdb").is_file() && dir.join("postgres").is_file()
 }
 
-/// Creates the directory and the data in it, and says which account may serve it.
+/// Creates the directory with its data. Returns the account that must run the server.
 fn initialise(binaries: &Path) -> (PathBuf, Option<Account>) {
     let dir = tempfile::Builder::new().prefix("readcast-postgres-").tempdir().expect("a temporary directory").keep();
     let account = unprivileged_account(&dir);
@@ -144,7 +144,8 @@ fn initialise(binaries: &Path) -> (PathBuf, Option<Account>) {
     (dir, account)
 }
 
-/// Postgres refuses to run as root. `None` when we are not root, which the owner of a directory that we have just made tells.
+/// The account for the server, because Postgres refuses to run as root. `None` if this process is not root, which the
+/// owner of a new directory shows.
 pub(super) fn unprivileged_account(our_directory: &Path) -> Option<Account> {
     if our_directory.metadata().expect("we have just made it").uid() != 0 {
         return None;

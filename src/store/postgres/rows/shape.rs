@@ -56,14 +56,15 @@ impl Operation {
         }
     }
 
-    /// The SQL of the column's new value in an existing row that holds `held`. A NULL operand changes nothing, except for
-    /// `Set` and `Newer`.
+    /// The SQL of the column's new value in an existing row that holds `held`. A NULL operand changes nothing, except
+    /// for `Set` and `Newer`.
     pub(super) fn changed(self, column: &Column, held: &str, operand: &str, newer: &str) -> String {
         let operand = typed(column, operand);
         match self {
             Operation::Set => operand,
             Operation::Add => format!("coalesce({held} + {operand}, {held}, {operand})"),
-            // An empty array changes nothing either. Appended to a value that is not an array, it would make an array of it.
+            // An empty array changes nothing either. Appended to a value that is not an array, it would make an array
+            // of it.
             Operation::Append => format!("coalesce({held} || nullif({operand}, '[]'), {held}, {operand})"),
             Operation::Max => format!("greatest({}, {operand})", collated(column, held)),
             Operation::Min => format!("least({}, {operand})", collated(column, held)),
@@ -75,9 +76,9 @@ impl Operation {
 /// A row's key and the operations on its cells.
 pub(super) type ChangedRow<'a> = (&'a Key, &'a Cells);
 
-/// The rows in groups that one statement can write. If all rows that change a column have the same operation, and NULL does
-/// not affect it, the other rows get that operation with NULL. This takes fewer statements and locks all rows in the order
-/// of their keys.
+/// The rows in groups that one statement can write. If all rows that change a column have the same operation, and NULL
+/// does not affect it, the other rows get that operation with NULL. This takes fewer statements and locks all rows in
+/// the order of their keys.
 pub(super) fn by_shape<'a>(
     rows: &[(&'a Key, &'a RowChange)],
     table: &TableSpec,

@@ -8,7 +8,7 @@ import java.io.IOException;
 import java.time.Instant;
 import java.util.Locale;
 
-/** The two forms of an event: the shop's own, and the flat row that the sink needs. */
+/** The two formats of an event: that of the shop, and the flat row for the sink. */
 final class Events {
     private static final ObjectMapper JSON =
             new ObjectMapper()
@@ -17,7 +17,7 @@ final class Events {
 
     private Events() {}
 
-    /** The row as this event leaves it. */
+    /** The row after this event. */
     static Row row(byte[] value) throws IOException {
         JsonNode event = JSON.readTree(value);
         return event.has("type") ? ofTheShop(event) : flat(event);

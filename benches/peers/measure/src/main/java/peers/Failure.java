@@ -1,6 +1,6 @@
 package peers;
 
-/** Why nothing was measured, as a sentence for whoever asked. */
+/** Why nothing was measured, as a sentence for the user. */
 final class Failure extends RuntimeException {
     private static final long serialVersionUID = 1;
 

@@ -12,9 +12,9 @@ import org.apache.kafka.clients.consumer.KafkaConsumer;
 import org.apache.kafka.common.TopicPartition;
 import org.apache.kafka.common.serialization.ByteArrayDeserializer;
 
-/** What the topic holds: the rows that must come of it, and the marks by which progress is told. */
+/** The content of the topic: the expected rows, and the marks of progress. */
 final class Log {
-    /** How many marks a partition gets. Its last record is always one. */
+    /** The number of marks of a partition. The last record is always one. */
     private static final int MARKS_A_PARTITION = 20;
 
     /** The last row of each order. */

@@ -10,8 +10,8 @@ import java.util.Map;
 /**
  * Starts a peer, watches the table that it fills, compares every row with the log, and prints one line of JSON.
  *
- * <p>The clock starts when the first row is seen. The start of the JVM, the joining of a group and the peer's first
- * transaction are not counted, to its advantage. It stops when the last record of every partition is seen in the table.
+ * <p>The measurement starts when the first row is visible. The start of the JVM, joining the group and the first transaction are
+ * not counted, which favours the peer. It ends when the last record of every partition is visible in the table.
  */
 public final class Measure {
     private static final long MILLIS_BETWEEN_LOOKS = 10;

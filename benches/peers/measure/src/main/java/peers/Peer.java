@@ -6,7 +6,7 @@ import java.nio.file.Path;
 import java.util.List;
 import java.util.concurrent.TimeUnit;
 
-/** The process of the peer. It does not outlive this one. */
+/** The process of the peer. It ends with this process. */
 final class Peer implements AutoCloseable {
     private static final int SECONDS_TO_STOP = 20;
     private static final int LINES_OF_LOG = 20;
@@ -33,7 +33,7 @@ final class Peer implements AutoCloseable {
         }
     }
 
-    /** A sentence, with the end of the peer's log. */
+    /** An error message with the end of the peer's log. */
     Failure failure(String sentence) throws IOException {
         List<String> lines = Files.readAllLines(log);
         List<String> last = lines.subList(Math.max(0, lines.size() - LINES_OF_LOG), lines.size());

@@ -9,8 +9,8 @@ import java.util.Map;
 import java.util.Set;
 
 /**
- * How far the peer has come, told from its table alone: a mark is passed when the row of its order is as new as it. A
- * partition is written in its order, so the next mark of each is all that must be asked for.
+ * The progress of the peer, read from its table: a mark is passed when the row of its order is at least as new. The peer
+ * writes each partition in order, so only the next mark of each is queried.
  */
 final class Progress {
     private final List<List<Row>> marks = new ArrayList<>();

@@ -13,7 +13,7 @@ record Row(
         BigDecimal totalAmount,
         Instant updatedAt) {
 
-    /** Amounts compare as the column keeps them, with two decimals. */
+    /** Amounts are compared with two decimals, as in the column. */
     Row {
         totalAmount = totalAmount.setScale(2);
     }

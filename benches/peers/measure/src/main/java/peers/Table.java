@@ -25,7 +25,7 @@ final class Table implements AutoCloseable {
                 connection.prepareStatement("SELECT order_id, updated_at FROM " + name + " WHERE order_id = ANY (?)");
     }
 
-    /** Makes the table, as readcast makes its own. One that is there already may be somebody's, and is refused. */
+    /** Creates the table like readcast. An existing table is refused, because it may contain data. */
     static Table create(String url, String name) throws SQLException {
         if (!name.matches("[a-z_][a-z0-9_]*")) {
             throw new Failure("The name of the table must be of lower-case letters, digits and underscores: " + name);
@@ -56,7 +56,7 @@ final class Table implements AutoCloseable {
         }
     }
 
-    /** When these orders were last updated, as far as they are there. */
+    /** When these orders were last updated. Missing orders are left out. */
     Map<String, Instant> updated(Set<String> orders) throws SQLException {
         times.setArray(1, connection.createArrayOf("text", orders.toArray()));
         Map<String, Instant> updated = new HashMap<>();

@@ -9,7 +9,7 @@ import java.math.BigDecimal;
 import java.time.OffsetDateTime;
 import java.util.List;
 
-/** An event of the shop, as far as {@code order_summary} needs it. */
+/** The parts of a shop event that {@code order_summary} needs. */
 record Event(String type, String timestamp, Data data) {
     record Data(String order_id, Customer customer, List<Item> items, BigDecimal total_amount) {}
 

@@ -23,7 +23,7 @@ import org.apache.pekko.projection.ProjectionBehavior;
 import org.apache.pekko.projection.ProjectionId;
 import org.apache.pekko.projection.jdbc.javadsl.JdbcProjection;
 
-/** Projects a topic into {@code order_summary} until it is stopped, with one projection instance a partition. */
+/** Projects a topic into {@code order_summary} until it is stopped, with one projection instance for each partition. */
 public final class Main {
     private final String bootstrap;
     private final String topic;

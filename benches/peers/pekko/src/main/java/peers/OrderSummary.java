@@ -9,7 +9,7 @@ import java.util.Map;
 import org.apache.kafka.clients.consumer.ConsumerRecord;
 import org.apache.pekko.projection.jdbc.javadsl.JdbcHandler;
 
-/** What both handlers write. */
+/** The rows that both handlers write. */
 final class OrderSummary {
     private static final String UPSERT =
             "INSERT INTO order_summary"
@@ -32,7 +32,7 @@ final class OrderSummary {
 
     /**
      * One transaction and one batch for each group. Of several events of an order only the last is written: a statement
-     * rewritten to many rows may not name a row twice, and it is faster.
+     * with many rows must not contain a row twice, and this is faster.
      */
     static final class OfGroups extends JdbcHandler<List<ConsumerRecord<String, byte[]>>, Session> {
         @Override

@@ -12,7 +12,7 @@ import org.apache.pekko.kafka.javadsl.Consumer;
 import org.apache.pekko.projection.javadsl.SourceProvider;
 import org.apache.pekko.stream.javadsl.Source;
 
-/** The records of one partition, from behind the offset that the projection has stored. See README.md for why. */
+/** The records of one partition after the offset that the projection has stored. README.md gives the reason. */
 final class PartitionSource extends SourceProvider<Long, ConsumerRecord<String, byte[]>> {
     private final ConsumerSettings<String, byte[]> settings;
     private final TopicPartition partition;

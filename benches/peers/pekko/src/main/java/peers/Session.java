@@ -14,7 +14,7 @@ final class Session implements JdbcSession {
         this.connection = connection;
     }
 
-    /** The pool hands out connections without auto-commit. */
+    /** The connections of the pool have no auto-commit. */
     static Session open(DataSource pool) {
         try {
             return new Session(pool.getConnection());
