@@ -1,11 +1,11 @@
-//! From what is configured to the source and the store that it means.
+//! Opens the source and the store that are configured, and turns the configuration into the options of the engine.
 
 use std::sync::Arc;
 
-use super::{Context, Refusal};
+use super::{CommandError, Context};
 use crate::config::{Config, DuplicateId, KafkaProperties, ProjectionOptions, SourceOptions, StoreOptions};
+use crate::control::{Control, StoreAccess};
 use crate::decode::Format;
-use crate::error::Failure;
 use crate::plan::{Identity, RecordPolicy};
 use crate::rebuild::{OnChange, Policy};
 use crate::source::Source;
@@ -17,14 +17,14 @@ use crate::store::{Deployment, Instance, ParkingLimits, Store};
 use crate::supervisor::Options;
 use crate::worker::Limits;
 
-/// What a command wants of the store.
+/// What a command does with the store.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Access {
     Read,
     Write,
 }
 
-pub(super) fn source(context: &Context) -> Result<Arc<dyn Source>, Refusal> {
+pub(super) fn source(context: &Context) -> Result<Arc<dyn Source>, CommandError> {
     let names = context.app.registry.definitions().iter().map(|definition| definition.name());
     let buffer_bytes = names.map(|name| context.config.projection(name).buffer_bytes).max().unwrap_or_default();
     Ok(match context.config.source()? {
@@ -35,37 +35,39 @@ pub(super) fn source(context: &Context) -> Result<Arc<dyn Source>, Refusal> {
     })
 }
 
-/// The properties, read again for each client that is made.
+/// The properties, read again for each client: secrets in files may be replaced meanwhile.
 fn read_again(properties: &KafkaProperties) -> Properties {
     let properties = properties.clone();
     Properties::read_by(move || properties.current())
 }
 
-/// Where dead letters are copied to, if anywhere.
-pub(super) fn dead_letter_topic(context: &Context) -> Result<Option<DeadLetterTopic>, Refusal> {
+/// The topic that dead letters are copied to, if one is configured.
+pub(super) fn dead_letter_topic(context: &Context) -> Result<Option<DeadLetterTopic>, CommandError> {
     let SourceOptions::Kafka { properties, dead_letter_topic: Some(topic), spring_headers, .. } =
         context.config.source()?
     else {
         return Ok(None);
     };
     let dialect = if *spring_headers { Dialect::Spring } else { Dialect::Connect };
-    DeadLetterTopic::new(read_again(properties), topic, dialect).map(Some).map_err(Refusal::failed)
+    DeadLetterTopic::new(read_again(properties), topic, dialect).map(Some).map_err(CommandError::failed)
 }
 
-pub(super) async fn store(context: &Context, access: Access) -> Result<Arc<dyn Store>, Refusal> {
+pub(super) async fn store(context: &Context, access: Access) -> Result<Arc<dyn Store>, CommandError> {
     Ok(match (context.config.store()?, access) {
         (StoreOptions::Postgres { url, schema, max_connections }, _) => {
             Arc::new(Postgres::of_url(url.clone(), schema).with_most_connections(*max_connections))
         }
-        (StoreOptions::Sqlite { path }, Access::Write) => Arc::new(Sqlite::open(path).await.map_err(Refusal::failed)?),
+        (StoreOptions::Sqlite { path }, Access::Write) => {
+            Arc::new(Sqlite::open(path).await.map_err(CommandError::failed)?)
+        }
         (StoreOptions::Sqlite { path }, Access::Read) => {
-            Arc::new(Sqlite::open_read_only(path).await.map_err(Refusal::failed)?)
+            Arc::new(Sqlite::open_read_only(path).await.map_err(CommandError::failed)?)
         }
     })
 }
 
-/// Whose positions and tables we mean, as far as the configuration says.
-pub(super) fn deployment(context: &Context) -> Result<Deployment, Refusal> {
+/// The deployment that this process belongs to, as far as the configuration says.
+pub(super) fn deployment(context: &Context) -> Result<Deployment, CommandError> {
     let schema = match context.config.store()? {
         StoreOptions::Postgres { schema, .. } => Some(schema.clone()),
         StoreOptions::Sqlite { .. } => None,
@@ -77,7 +79,7 @@ pub(super) fn deployment(context: &Context) -> Result<Deployment, Refusal> {
     Ok(Deployment { app: context.config.projector.app.clone(), schema, topic_prefix, cluster_id: None })
 }
 
-/// What this process says of itself, whatever it does.
+/// This process, as the store records it.
 pub(super) fn instance(context: &Context) -> Instance {
     let max_connections = match context.config.store() {
         Ok(StoreOptions::Postgres { max_connections, .. }) => u32::try_from(*max_connections).ok(),
@@ -88,61 +90,49 @@ pub(super) fn instance(context: &Context) -> Instance {
     Instance { id: String::new(), app, host, process: std::process::id(), max_connections }
 }
 
-/// Refuses to go on in a database that belongs to another deployment.
-pub(super) async fn same_deployment(context: &Context, store: &dyn Store) -> Result<(), Refusal> {
-    let recorded = store.deployment().await.map_err(Refusal::failed)?;
-    let same = deployment(context)?.is_that_of(recorded.as_ref());
-    same.map_err(|error| Refusal::Failed(advised(error.into())))
+/// Control for a command that reads. The log is not needed for it, and the store need not be there yet.
+pub(super) async fn reader(context: &Context) -> Result<Control, CommandError> {
+    let store = store(context, Access::Read).await?;
+    Ok(self::control_over(context, store, StoreAccess::Shared))
 }
 
-/// A failure, and what is to be done about it.
-pub(super) fn advised(failure: Failure) -> String {
-    let (_, advice) = failure.disposition();
-    format!("{failure}. Next: {advice}")
-}
-
-/// Who else may be at work in the store.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum StoreAccess {
-    /// Nobody: no other process can write the file while we have it.
-    Alone,
-    /// Another process has the file. All that we may do is leave commands for it.
-    Beside,
-    /// Whoever has noted that it runs.
-    AsNoted,
-}
-
-/// The store of a command that changes something while projectors may run, and who they are. Our own tables are up to
-/// date in it, unless they are another process's to bring up to date.
-pub(super) async fn control(context: &Context) -> Result<(Arc<dyn Store>, StoreAccess), Refusal> {
+/// Control for a command that changes something while instances may run.
+pub(super) async fn control(context: &Context) -> Result<Control, CommandError> {
     let (store, access) = match context.config.store()? {
-        StoreOptions::Postgres { .. } => (self::store(context, Access::Write).await?, StoreAccess::AsNoted),
+        StoreOptions::Postgres { .. } => (store(context, Access::Write).await?, StoreAccess::Shared),
         StoreOptions::Sqlite { path } if !path.is_file() => {
             let path = path.display();
-            return Err(Refusal::Failed(format!("there is no file {path} yet: `readcast run` creates it")));
+            return Err(CommandError::Failed(format!(
+                "the file {path} does not exist. Next: `readcast run` creates it"
+            )));
         }
-        StoreOptions::Sqlite { path } => match alone(context).await {
-            Some(store) => (store, StoreAccess::Alone),
+        StoreOptions::Sqlite { path } => match lock_store(context).await {
+            Some(store) => (store, StoreAccess::Exclusive),
             None => {
-                let store: Arc<dyn Store> = Arc::new(Sqlite::open_to_control(path).await.map_err(Refusal::failed)?);
-                return Ok((store, StoreAccess::Beside));
+                let store = Sqlite::open_to_control(path).await.map_err(CommandError::failed)?;
+                (Arc::new(store) as Arc<dyn Store>, StoreAccess::LockedByAnother)
             }
         },
     };
-    store.migrate().await.map_err(Refusal::failed)?;
-    same_deployment(context, &*store).await?;
-    Ok((store, access))
+    let control = control_over(context, store, access);
+    control.prepare(&deployment(context)?).await?;
+    Ok(control)
 }
 
-/// The store, if it is a file that no other process has.
-pub(super) async fn alone(context: &Context) -> Option<Arc<dyn Store>> {
+/// Control over a store that is open.
+pub(super) fn control_over(context: &Context, store: Arc<dyn Store>, access: StoreAccess) -> Control {
+    Control::new(context.app.registry.clone(), store, access, &*context.config.operator)
+}
+
+/// Opens the store for this process alone. `None` where another process has locked it, and where stores are not locked.
+pub(super) async fn lock_store(context: &Context) -> Option<Arc<dyn Store>> {
     match context.config.store() {
         Ok(StoreOptions::Sqlite { path }) => Some(Arc::new(Sqlite::open(path).await.ok()?)),
         Ok(StoreOptions::Postgres { .. }) | Err(_) => None,
     }
 }
 
-/// How the configuration wants this projection to be run.
+/// How a projection is run, as configured.
 pub(super) fn options(context: &Context, projection: &str, until_end: bool) -> Options {
     let options = context.config.projection(projection);
     Options {
@@ -166,7 +156,7 @@ pub(super) fn options(context: &Context, projection: &str, until_end: bool) -> O
     }
 }
 
-/// How records are read, and what is done about those that can't be projected.
+/// How records are read and what is done about those that can't be projected, as configured.
 pub(super) fn record_policy(options: &ProjectionOptions) -> RecordPolicy {
     RecordPolicy {
         format: Format::default(),

@@ -1,11 +1,11 @@
-//! Text of records, which anybody may have written, made harmless to whoever looks at it. Pure.
+//! Makes text harmless to a terminal: what we print may quote records, which anybody may have written. Pure.
 
 use serde::Serialize;
 
-use super::Refusal;
+use super::CommandError;
 
-/// `text` with all that a terminal would obey, instead of showing it, spelled out: control characters, with them the
-/// beginning of every escape sequence, and what turns the direction of writing or has no width.
+/// `text` with every character spelled out that a terminal obeys instead of showing it: control characters, and with
+/// them the beginning of every escape sequence; characters that turn the direction of writing; characters without width.
 pub(super) fn escape(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
     for c in text.chars() {
@@ -14,33 +14,23 @@ pub(super) fn escape(text: &str) -> String {
     shown
 }
 
-/// The same of a text of several lines, which stay lines.
+/// The same for a text of several lines. Its line breaks stay.
 pub(super) fn escape_lines(text: &str) -> String {
     text.lines().map(escape).collect::<Vec<_>>().join("\n")
 }
 
-/// The beginning of `bytes` as text, harmless, of at most `most` characters before they are spelled out.
-pub(super) fn glimpse(bytes: &[u8], most: usize) -> String {
-    // No character takes more bytes than four.
-    let beginning = String::from_utf8_lossy(bytes.get(..4 * (most + 1)).unwrap_or(bytes));
-    match beginning.char_indices().nth(most) {
-        Some((end, _)) => escape(&beginning[..end]) + "…",
-        None => escape(&beginning),
-    }
+/// `value` as JSON on one line. Characters that a terminal obeys are written as `\u` escapes, which mean the same.
+pub(super) fn json_line(value: &impl Serialize) -> Result<String, CommandError> {
+    serde_json::to_string(value).map(with_escapes).map_err(CommandError::failed)
 }
 
-/// `value` as JSON on one line. It means what it always does; what a terminal would obey stands in it by its number.
-pub(super) fn json_line(value: &impl Serialize) -> Result<String, Refusal> {
-    serde_json::to_string(value).map(by_number).map_err(Refusal::failed)
+/// `value` as JSON on several lines, with the same escapes.
+pub(super) fn json(value: &impl Serialize) -> Result<String, CommandError> {
+    serde_json::to_string_pretty(value).map(with_escapes).map_err(CommandError::failed)
 }
 
-/// The same on several lines.
-pub(super) fn json(value: &impl Serialize) -> Result<String, Refusal> {
-    serde_json::to_string_pretty(value).map(by_number).map_err(Refusal::failed)
-}
-
-/// JSON has such characters in its texts alone, save for the ends of lines.
-fn by_number(json: String) -> String {
+/// JSON has such characters only in its strings, except for line breaks.
+fn with_escapes(json: String) -> String {
     if !json.contains(|c| is_obeyed(c) && c != '\n') {
         return json;
     }
@@ -67,26 +57,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn fault_36_what_a_terminal_would_obey_is_spelled_out() {
+    fn characters_that_a_terminal_obeys_are_spelled_out() {
         assert_eq!(escape("a\u{1b}[31mred\n\u{9b}2J\u{202e}txt"), "a\\u{1b}[31mred\\n\\u{9b}2J\\u{202e}txt");
         assert_eq!(escape("<script>é €\"\\"), "<script>é €\"\\");
     }
 
     #[test]
-    fn fault_36_json_means_the_same_and_holds_nothing_that_a_terminal_obeys() {
+    fn json_means_the_same_and_holds_nothing_that_a_terminal_obeys() {
         let text = "\u{1b}[2J\u{7f}\u{9b}\u{202e}\u{e0041}é\n";
         for written in [json_line(&[text]), json(&[text])] {
             let Ok(written) = written else { panic!("it is a text") };
             assert!(!written.contains(|c| is_obeyed(c) && c != '\n'), "{written}");
             assert_eq!(serde_json::from_str::<[String; 1]>(&written).expect("it is JSON"), [text.to_owned()]);
         }
-    }
-
-    #[test]
-    fn a_glimpse_is_short_and_says_so() {
-        assert_eq!(glimpse(b"ord_1", 5), "ord_1");
-        assert_eq!(glimpse("örd_12".as_bytes(), 5), "örd_1…");
-        assert_eq!(glimpse(b"\xff\x00", 5), "\u{fffd}\\u{0}");
-        assert_eq!(glimpse(&[b'x'; 1000], 3), "xxx…");
     }
 }
