@@ -1,13 +1,13 @@
-//! The admin server: what probes, Prometheus and people ask over HTTP. It shows, and knows nothing of the rest.
+//! The admin server: HTTP for probes, Prometheus and people. It shows health and metrics, and changes nothing.
 //!
 //! | route | answers | needs the token |
 //! |---|---|---|
-//! | `GET /livez` | 200 while the process turns, else 503 | no |
-//! | `GET /readyz` | 200 while every projection does its work, else 503; each one's state | no |
-//! | `GET /readyz?verbose` | the same, with reasons, which may hold something of a record | yes |
+//! | `GET /livez` | 200 while the process makes progress, else 503 | no |
+//! | `GET /readyz` | 200 while every projection works, else 503; the state of each | no |
+//! | `GET /readyz?verbose` | the same with reasons, which may quote a record | yes |
 //! | `GET /metrics` | OpenMetrics text | yes |
 //!
-//! The token is asked for where one is configured, and off this machine one must be.
+//! A token is required where one is configured. It has to be configured unless the server listens on this machine alone.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -28,10 +28,10 @@ use crate::config::SecretSource;
 use crate::health::{Detail, Health};
 use crate::metrics::Metrics;
 
-/// How long open requests may go on once the server is told to stop.
+/// How long open requests may take after the server is told to stop.
 const GRACE: Duration = Duration::from_secs(2);
 
-/// The address can't be listened on.
+/// The server can't listen on its address.
 #[derive(Debug, thiserror::Error)]
 #[error("the admin server can't listen on {listen}: {error}")]
 pub(crate) struct BindError {
@@ -46,7 +46,7 @@ struct Admin {
     token: Option<SecretSource>,
 }
 
-/// Takes the address, so that a conflict is known before anything starts.
+/// Binds the address, so that a conflict is found before anything starts.
 pub(crate) async fn bind(listen: SocketAddr) -> Result<TcpListener, BindError> {
     TcpListener::bind(listen).await.map_err(|error| BindError { listen, error })
 }
@@ -65,7 +65,7 @@ pub(crate) fn router(health: Health, metrics: Metrics, token: Option<SecretSourc
         .with_state(admin)
 }
 
-/// Serves until `shutdown`, and a moment longer for what is under way.
+/// Serves until `shutdown` is cancelled, and up to two seconds longer for open requests.
 pub(crate) async fn serve(listener: TcpListener, router: Router, shutdown: CancellationToken) -> io::Result<()> {
     let serving = axum::serve(listener, router).with_graceful_shutdown(shutdown.clone().cancelled_owned());
     let overdue = async {
@@ -118,7 +118,7 @@ fn unauthorized() -> Response {
 }
 
 impl Admin {
-    /// Whether the caller presents the token, if there is one to present. While its file can't be read, nobody does.
+    /// Whether the caller presents the right token, if one is required. No token is right while its file can't be read.
     fn allows(&self, headers: &HeaderMap) -> bool {
         let Some(token) = &self.token else { return true };
         let presented = headers.get(header::AUTHORIZATION).map(HeaderValue::as_bytes).and_then(bearer);
@@ -126,7 +126,7 @@ impl Admin {
         match token.current() {
             Ok(token) => same(presented, token.expose().as_bytes()),
             Err(problem) => {
-                tracing::warn!("the admin server refuses a request, because its token can't be read: {problem}");
+                tracing::warn!("the admin server refused a request, because its token can't be read: {problem}");
                 false
             }
         }
@@ -138,7 +138,7 @@ fn bearer(header: &[u8]) -> Option<&[u8]> {
     scheme.eq_ignore_ascii_case(b"Bearer ").then_some(token)
 }
 
-/// Compares digests, and all of them, so that the time tells neither a matching beginning nor the length.
+/// Compares digests in full, so that the time reveals neither the length nor a matching prefix.
 fn same(a: &[u8], b: &[u8]) -> bool {
     let (a, b) = (Sha256::digest(a), Sha256::digest(b));
     a.iter().zip(b.iter()).fold(0, |different, (a, b)| different | (a ^ b)) == 0
@@ -172,7 +172,7 @@ mod tests {
         body: String,
     }
 
-    /// Serves `router`, asks it once and stops it again.
+    /// Serves `router` for one request.
     async fn ask(router: Router, path: &str, authorization: Option<&str>) -> Answer {
         let listener = bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
         let (address, shutdown) = (listener.local_addr().unwrap(), CancellationToken::new());
@@ -221,7 +221,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_token_opens_what_probes_need_not_see() {
+    async fn the_token_is_required_for_reasons_and_metrics() {
         let (health, router) = with(Some("hunter2"));
         health.set("orders", ProjectionState::Running);
         let mut statuses = Vec::new();
@@ -251,13 +251,13 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_not_there_is_not_found() {
+    async fn an_unknown_path_is_not_found() {
         let (_, router) = with(Some("hunter2"));
         assert_eq!(ask(router, "/secrets", None).await.status, 404);
     }
 
     #[tokio::test]
-    async fn a_request_that_never_ends_does_not_hold_up_the_end() {
+    async fn a_request_that_never_ends_does_not_delay_the_shutdown() {
         let (listener, shutdown) = (bind("127.0.0.1:0".parse().unwrap()).await.unwrap(), CancellationToken::new());
         let address = listener.local_addr().unwrap();
         let asked = shutdown.clone();

@@ -1,7 +1,8 @@
-//! The command line: what can be typed, and which command does it. Nothing outside of this module knows clap.
+//! The command line. Nothing outside of this module knows clap.
 //!
-//! Results go to standard output, logs and progress to standard error. Exit codes: 0 done, 1 a check failed or a
-//! projection halted, 78 bad configuration (`EX_CONFIG` of sysexits.h).
+//! It parses, calls [`control`](crate::control) and renders; it asks the store nothing itself. Results go to standard output,
+//! logs and progress to standard error, all through `output`. Exit codes: 0 done, 1 a check failed, a projection halted or a
+//! request was refused, 2 the command line can't be parsed, 78 bad configuration (`EX_CONFIG` of sysexits.h).
 
 mod accept_loss;
 mod adopt;
@@ -13,6 +14,7 @@ mod generate;
 mod generations;
 mod migrate;
 mod operate;
+mod output;
 mod rebuild;
 #[cfg(test)]
 pub(crate) mod reference;
@@ -23,16 +25,16 @@ mod terminal;
 mod tests;
 mod verify;
 
-use std::collections::BTreeSet;
 use std::ffi::OsString;
+use std::fmt;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, FromArgMatches, Subcommand, ValueEnum};
-use readcast_core::{Definition, Registry};
 
 use crate::app::{App, Sample};
 use crate::config::{Config, ConfigError, Environment, Overrides, help_of};
+use crate::control::ControlError;
 use crate::decode::Decoders;
 use crate::telemetry;
 
@@ -55,55 +57,63 @@ struct Flags {
 /// The commands of a program that has a [`Sample`].
 #[derive(Subcommand)]
 enum SampleCommand {
-    /// Show it all at work, with nothing installed: made-up events, projected live into a SQLite file
+    /// Run a demo that needs nothing installed: sample events, projected live into a SQLite file
     Demo(demo::Arguments),
-    /// Write made-up events into a log
+    /// Write sample events to the log
     Generate(generate::Arguments),
 }
 
 #[derive(Subcommand)]
 enum Command {
-    /// Project until SIGTERM, or to the end that the log has now
+    /// Run the projections until SIGTERM, or to the end that the log has now
     Run(run::Arguments),
-    /// How far every projection is, and what is wrong
+    /// Show how far every projection is, what is wrong, and what to do next
     Status(status::Arguments),
-    /// Check configuration, definitions, connections and tables; changes nothing
+    /// Check configuration, definitions, connections and tables, and change nothing
     Check(check::Arguments),
-    /// Create readcast's own tables and those of the registered projections
+    /// Create readcast's own tables and those of the projections
+    #[command(after_help = "Example:\n  readcast migrate")]
     Migrate,
-    /// Build a projection's tables anew from the log, while readers keep reading the old ones
+    /// Build the tables of a projection again from the log; readers see the old ones meanwhile
     Rebuild(rebuild::Arguments),
-    /// Fold the log once more and compare the result with the tables that readers see
+    /// Fold the log again, and compare the result with the tables that readers see
     Verify(verify::Arguments),
-    /// Let readers see the generation that is ready
+    /// Make the ready generation live: readers see it from then on
     Activate(generations::Activate),
-    /// Let readers see the generation again that they saw before
-    Rollback(generations::Named),
-    /// Drop the generations that readers do not see: those that are ready, and those kept to go back to
-    Retire(generations::Named),
-    /// Take back what was asked for and is not done, and give up what is being built
-    Cancel(generations::Named),
-    /// Feed a projection no more until it is resumed
+    /// Make the previous generation live again: readers see it from then on
+    #[command(after_help = "Example:\n  readcast rollback order_summary")]
+    Rollback(generations::ProjectionName),
+    /// Drop the generations that readers do not see: those that are ready, and those on standby
+    #[command(after_help = "Example:\n  readcast retire order_summary")]
+    Retire(generations::ProjectionName),
+    /// Cancel the open operations of a projection, and drop what they are building
+    #[command(after_help = "Example:\n  readcast cancel order_summary")]
+    Cancel(generations::ProjectionName),
+    /// Pause a projection until it is resumed
+    #[command(after_help = "Example:\n  readcast pause order_summary --rebuild")]
     Pause(generations::Pause),
-    /// Feed a projection again
+    /// Resume a projection
+    #[command(after_help = "Example:\n  readcast resume order_summary")]
     Resume(generations::Pause),
-    /// Carry a projection's tables and positions over to another name
+    /// Move the tables and positions of a projection to another name
     Rename(generations::Rename),
-    /// What could not be projected and is parked: look at it, try it again, leave it out
+    /// List, show, retry, discard or export the records that could not be projected
+    #[command(after_help = "Example:\n  readcast dead-letters list")]
     #[command(subcommand)]
     DeadLetters(dead_letters::Command),
-    /// Go on behind what the log has lost of what was still to be read
+    /// Continue after records that the log has lost before they were read
     AcceptLoss(accept_loss::Arguments),
-    /// Take the place of the deployment that the database belongs to, for good
+    /// Make the database belong to this deployment, in place of the one that it belongs to
     Adopt(adopt::Arguments),
     /// Print the completions of a shell
+    #[command(after_help = "Example:\n  readcast completions bash > readcast.bash")]
     Completions {
         /// The shell
         shell: clap_complete::Shell,
     },
 }
 
-/// How a listing is written.
+/// The format of an output.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 enum Output {
     #[default]
@@ -111,35 +121,39 @@ enum Output {
     Json,
 }
 
-/// Why a command did not do what it was asked to, as one line.
-enum Refusal {
+/// Why a command failed, as one line.
+enum CommandError {
     /// The configuration is wrong.
     Config(ConfigError),
     /// Anything else.
     Failed(String),
 }
 
-impl From<ConfigError> for Refusal {
+impl fmt::Display for CommandError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            CommandError::Config(error) => error.fmt(f),
+            CommandError::Failed(error) => f.write_str(&terminal::escape(error)),
+        }
+    }
+}
+
+impl From<ControlError> for CommandError {
+    fn from(error: ControlError) -> Self {
+        CommandError::failed(error)
+    }
+}
+
+impl From<ConfigError> for CommandError {
     fn from(error: ConfigError) -> Self {
-        Refusal::Config(error)
+        CommandError::Config(error)
     }
 }
 
-impl Refusal {
+impl CommandError {
     fn failed(error: impl ToString) -> Self {
-        Refusal::Failed(error.to_string())
+        CommandError::Failed(error.to_string())
     }
-}
-
-/// The projection with this name, or a refusal that lists those there are.
-fn registered<'a>(registry: &'a Registry, name: &str) -> Result<&'a Definition, Refusal> {
-    registry.get(name).ok_or_else(|| no_such(name, registry.definitions().iter().map(Definition::name)))
-}
-
-fn no_such<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Refusal {
-    let known: BTreeSet<&str> = known.into_iter().collect();
-    let known = known.into_iter().collect::<Vec<_>>().join(", ");
-    Refusal::Failed(format!("there is no projection `{name}`; there are: {known}"))
 }
 
 /// Everything that a command works with.
@@ -149,7 +163,7 @@ struct Context {
     decoders: Decoders,
 }
 
-/// A command that was typed.
+/// A parsed command.
 enum Typed {
     Common(Command),
     OfSample(SampleCommand, Sample),
@@ -157,22 +171,21 @@ enum Typed {
 
 /// Runs the command line of this process.
 pub(crate) fn main(app: App) -> ExitCode {
-    let name = app.name;
+    output::set_program(app.name);
     let (command, flags) = typed(&app, std::env::args_os()).unwrap_or_else(|error| error.exit());
     match prepared(app, flags).and_then(|context| execute(command, context)) {
         Ok(code) => code,
-        Err(Refusal::Config(error)) => {
-            eprintln!("{name}: {error}");
-            ExitCode::from(EX_CONFIG)
-        }
-        Err(Refusal::Failed(error)) => {
-            eprintln!("{name}: {}", terminal::escape(&error));
-            ExitCode::FAILURE
+        Err(error) => {
+            output::message(&error);
+            match error {
+                CommandError::Config(_) => ExitCode::from(EX_CONFIG),
+                CommandError::Failed(_) => ExitCode::FAILURE,
+            }
         }
     }
 }
 
-/// What can be typed.
+/// The parser: `demo` and `generate` are there only for a program with sample events.
 fn command_line(app: &App) -> clap::Command {
     let command = clap::Command::new(app.name).version(app.version).about(app.about);
     let command = Flags::augment_args(command.subcommand_required(true).arg_required_else_help(true));
@@ -180,7 +193,7 @@ fn command_line(app: &App) -> clap::Command {
     Command::augment_subcommands(command)
 }
 
-/// Takes a command line apart. The error is what help and version are printed by, too.
+/// Parses the command line. The error also prints help and version.
 fn typed(app: &App, arguments: impl IntoIterator<Item = OsString>) -> Result<(Typed, Flags), clap::Error> {
     let matches = command_line(app).try_get_matches_from(arguments)?;
     let typed = match app.sample {
@@ -192,37 +205,37 @@ fn typed(app: &App, arguments: impl IntoIterator<Item = OsString>) -> Result<(Ty
     Ok((typed, Flags::from_arg_matches(&matches)?))
 }
 
-/// Reads all that is configured and checks all that is registered, before anything is touched.
-fn prepared(app: App, flags: Flags) -> Result<Context, Refusal> {
+/// Reads the configuration and checks the registered projections, before anything is opened.
+fn prepared(app: App, flags: Flags) -> Result<Context, CommandError> {
     let Flags { config, source, store, admin_listen } = flags;
     let overrides = Overrides { config, source, store, admin_listen };
     let registered: Vec<&str> = app.registry.definitions().iter().map(|definition| definition.name()).collect();
     let config = Config::load(&overrides, &Environment::of_process(), &registered)?;
     connect::check_schemes(&app, &config)?;
     let decoders = connect::decoders(&app, &config)?;
-    app.registry.validate().map_err(Refusal::failed)?;
+    app.registry.validate().map_err(CommandError::failed)?;
     Ok(Context { app, config, decoders })
 }
 
-fn execute(command: Typed, context: Context) -> Result<ExitCode, Refusal> {
+fn execute(command: Typed, context: Context) -> Result<ExitCode, CommandError> {
     telemetry::init(&context.config.logging)?;
     context.config.warnings().iter().for_each(|warning| tracing::warn!("{warning}"));
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(Refusal::failed)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(CommandError::failed)?;
     let code = runtime.block_on(async {
         match command {
-            Typed::Common(command) => carry_out(command, context).await,
+            Typed::Common(command) => run_command(command, context).await,
             Typed::OfSample(SampleCommand::Demo(arguments), sample) => demo::run(context, sample, arguments).await,
             Typed::OfSample(SampleCommand::Generate(arguments), sample) => {
                 generate::run(context, sample, arguments).await
             }
         }
     });
-    // A question to a broker that does not answer must not hold up the end.
+    // A request to a broker that does not answer must not delay the end.
     runtime.shutdown_background();
     code
 }
 
-async fn carry_out(command: Command, context: Context) -> Result<ExitCode, Refusal> {
+async fn run_command(command: Command, context: Context) -> Result<ExitCode, CommandError> {
     match command {
         Command::Run(arguments) => run::run(context, arguments).await,
         Command::Status(arguments) => status::run(context, arguments).await,
@@ -241,8 +254,9 @@ async fn carry_out(command: Command, context: Context) -> Result<ExitCode, Refus
         Command::AcceptLoss(arguments) => accept_loss::run(context, arguments).await,
         Command::Adopt(arguments) => adopt::run(context, arguments).await,
         Command::Completions { shell } => {
-            let mut command_line = command_line(&context.app);
-            clap_complete::generate(shell, &mut command_line, context.app.name, &mut std::io::stdout());
+            let (mut command_line, mut script) = (command_line(&context.app), Vec::new());
+            clap_complete::generate(shell, &mut command_line, context.app.name, &mut script);
+            output::line(String::from_utf8_lossy(&script).trim_end())?;
             Ok(ExitCode::SUCCESS)
         }
     }

@@ -50,6 +50,7 @@ mod admin;
 mod app;
 mod cli;
 mod config;
+mod control;
 mod decode;
 mod error;
 mod failpoint;
@@ -85,6 +86,9 @@ pub use crate::schemes::{Access, SourceSettings, StoreSettings};
 pub mod internals {
     pub mod config {
         pub use crate::config::*;
+    }
+    pub mod control {
+        pub use crate::control::*;
     }
     pub mod health {
         pub use crate::health::*;

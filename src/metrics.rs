@@ -18,6 +18,11 @@ use self::families::{Families, NoticeLabels, OutcomeLabels, PartitionLabels, Pro
 use crate::plan::Tally;
 use crate::store::{NoticeKind, ParkedCounts, RecordedNotice, Written};
 
+/// A record that an earlier run had brought to its end.
+const ALREADY_APPLIED: &str = "already_applied";
+/// What a record ends as.
+const OUTCOMES: [&str; 6] = ["applied", "not_subscribed", "duplicate", "dead_letter", "discarded", ALREADY_APPLIED];
+
 /// All metrics of the process. Clones share them.
 #[derive(Clone, Debug)]
 pub struct Metrics {
@@ -89,6 +94,16 @@ impl ProjectionMetrics {
         self.families.batch_records.get_or_create(&self.labels()).observe(records as f64);
     }
 
+    /// How many new records this process has projected, parked or passed over, duplicates included.
+    pub fn records(&self) -> u64 {
+        let new = OUTCOMES.iter().filter(|outcome| **outcome != ALREADY_APPLIED);
+        let counter = |outcome: &&'static str| {
+            let labels = OutcomeLabels { projection: self.projection.to_string(), outcome };
+            self.families.records.get_or_create(&labels).get()
+        };
+        new.map(counter).sum()
+    }
+
     /// A transaction was committed.
     pub fn committed(&self, took: Duration, written: &Written) {
         self.families.batches.get_or_create(&self.labels()).inc();
@@ -149,15 +164,8 @@ impl ProjectionMetrics {
             tally;
         self.families.sequence_gaps.get_or_create(&self.labels()).inc_by(gaps);
         self.families.unidentified.get_or_create(&self.labels()).inc_by(unidentified);
-        let outcomes = [
-            ("applied", applied),
-            ("not_subscribed", not_subscribed),
-            ("duplicate", duplicates),
-            ("dead_letter", parked),
-            ("discarded", discarded),
-            ("already_applied", already_applied),
-        ];
-        for (outcome, records) in outcomes {
+        let records = [applied, not_subscribed, duplicates, parked, discarded, already_applied];
+        for (outcome, records) in OUTCOMES.into_iter().zip(records) {
             let labels = OutcomeLabels { projection: self.projection.to_string(), outcome };
             self.families.records.get_or_create(&labels).inc_by(records);
         }
@@ -226,6 +234,7 @@ mod tests {
         assert!(has(&metrics, "readcast_records_total{projection=\"orders\",outcome=\"not_subscribed\"} 4"));
         assert!(has(&metrics, "readcast_records_total{projection=\"orders\",outcome=\"already_applied\"} 2"));
         assert!(has(&metrics, "readcast_batch_records_sum{projection=\"orders\"} 16.0"));
+        assert_eq!(metrics.projection("orders").records(), 14, "those that were applied before are not new");
     }
 
     #[test]

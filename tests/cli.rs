@@ -1,4 +1,4 @@
-//! What the command line answers to bad input: one clear line, the right exit code, and nothing lost.
+//! The command line: its output, its exit codes, and one clear line for every refusal.
 
 use std::path::Path;
 
@@ -29,7 +29,7 @@ async fn an_unknown_configuration_key_is_named_with_its_line() {
 }
 
 #[tokio::test]
-async fn a_missing_store_is_asked_for() {
+async fn a_missing_store_setting_is_named() {
     let finished = Readcast::run(["run", "--source", "file:events"], &[]).await;
     let (code, line) = refusal(&finished);
     assert_eq!(code, Some(78));
@@ -46,7 +46,7 @@ async fn an_unknown_projection_is_refused_with_those_there_are() {
 }
 
 #[tokio::test]
-async fn a_bounded_run_fails_with_the_reason_if_a_server_is_missing() {
+async fn a_bounded_run_gives_up_on_servers_that_do_not_answer_and_names_them() {
     let unreachable = [
         ("kafka://127.0.0.1:1", "sqlite:read.db", "Kafka"),
         ("file:events", "postgres://nobody@127.0.0.1:1/nothing?sslmode=disable", "Postgres"),
@@ -57,7 +57,7 @@ async fn a_bounded_run_fails_with_the_reason_if_a_server_is_missing() {
         let arguments = ["run", "--until-end", "--source", source, "--store", store];
         let finished = run_in(dir.path(), &arguments).await;
         assert_eq!(finished.status.code(), Some(1), "{}", finished.stderr);
-        assert!(finished.stderr.contains("retrying in"), "the reason is visible meanwhile: {}", finished.stderr);
+        assert!(finished.stderr.contains("starting again in"), "the reason is visible meanwhile: {}", finished.stderr);
         assert!(finished.stderr.lines().last().unwrap().contains(server), "{}", finished.stderr);
     }
 }
@@ -72,7 +72,7 @@ async fn a_missing_topic_is_named() {
 }
 
 #[tokio::test]
-async fn check_tells_what_run_would_do_and_changes_nothing() {
+async fn check_changes_nothing() {
     let shop = FileShop::new();
     shop.write(1, events(10));
     assert_eq!(shop.run(&["check"]).await.status.code(), Some(1), "there is no database yet, and check makes none");
@@ -85,7 +85,7 @@ async fn check_tells_what_run_would_do_and_changes_nothing() {
 }
 
 #[tokio::test]
-async fn a_table_that_somebody_altered_is_refused_by_name() {
+async fn an_altered_table_is_refused_by_name() {
     let shop = FileShop::new();
     shop.write(1, events(10));
     assert!(shop.run(&["run", "--until-end"]).await.status.success());
@@ -99,11 +99,76 @@ async fn a_table_that_somebody_altered_is_refused_by_name() {
 async fn completions_and_help_are_printed() {
     let completions = Readcast::run(["completions", "bash"], &[]).await;
     assert!(completions.stdout.contains("readcast"), "{}", completions.stderr);
-    let commands = "demo run status check migrate rebuild verify activate rollback retire cancel pause resume rename dead-letters \
-         accept-loss generate";
-    for command in commands.split_whitespace() {
-        let help = Readcast::run([command, "--help"], &[]).await;
+    let commands = "demo run status check migrate rebuild verify activate rollback retire cancel pause resume rename \
+                    accept-loss adopt generate completions";
+    let dead_letters = ["list", "show", "retry", "discard", "export"].map(|command| vec!["dead-letters", command]);
+    for command in commands.split(' ').filter(|name| !name.is_empty()).map(|name| vec![name]).chain(dead_letters) {
+        let help = Readcast::run([command.as_slice(), &["--help"]].concat(), &[]).await;
         assert!(help.stdout.contains("Usage: readcast"), "{}", help.stdout);
+        let example = format!("Example:\n  readcast {}", command.join(" "));
+        assert!(help.stdout.contains(&example), "{command:?} has no example:\n{}", help.stdout);
+    }
+}
+
+/// Runs a command whose reader closes the pipe before the first line. Returns its exit code and standard error.
+fn run_for_nobody(shop: &FileShop, arguments: &[&str]) -> (Option<i32>, String) {
+    let mut child = Readcast::command(Path::new(&shop.dir()), shop.arguments(arguments), &[]).spawn().unwrap();
+    drop(child.stdout.take());
+    let finished = child.wait_with_output().unwrap();
+    (finished.status.code(), String::from_utf8(finished.stderr).unwrap())
+}
+
+#[tokio::test]
+async fn a_closed_pipe_is_a_quiet_end_with_the_exit_code_of_the_command() {
+    let shop = shop_that_ran().await;
+    for arguments in [
+        &["status"] as &[&str],
+        &["status", "--output", "json"],
+        &["check"],
+        &["completions", "bash"],
+        &["migrate"],
+        &["rebuild", "order_summary", "--plan"],
+        &["pause", "order_summary"],
+        &["dead-letters", "list"],
+    ] {
+        assert_eq!(run_for_nobody(&shop, arguments), (Some(0), String::new()), "{arguments:?}");
+    }
+    shop.rows("ALTER TABLE product_sales_g1 ADD COLUMN surprise TEXT").await.unwrap();
+    assert_eq!(run_for_nobody(&shop, &["check"]), (Some(1), String::new()), "a problem is a problem");
+}
+
+#[tokio::test]
+async fn status_shows_the_named_projections_and_their_totals() {
+    let shop = shop_that_ran().await;
+    let all = shop.run(&["status"]).await;
+    let totals = "3 projections, 0 records behind, nothing parked";
+    assert!(all.stdout.lines().any(|line| line == totals), "{}", all.stdout);
+    let named = shop.run(&["status", "order_summary", "product_sales"]).await.stdout;
+    assert!(named.contains("2 projections, 0 records behind") && !named.contains("customer_orders"), "{named}");
+    shop.write(1, events(12).skip(10));
+    let json = json(&shop, &["status", "order_summary", "--output", "json"]).await;
+    assert_eq!(json["partitions"].as_array().map(Vec::len), Some(1));
+    let totals = serde_json::json!({"projections": 1, "records_behind": 2, "parked_keys": 0, "parked_records": 0});
+    assert_eq!(json["totals"], totals);
+}
+
+#[tokio::test]
+async fn a_status_of_an_unknown_projection_names_those_there_are() {
+    let shop = shop_that_ran().await;
+    let finished = shop.run(&["status", "order_summary", "nothing"]).await;
+    let (code, line) = refusal(&finished);
+    assert_eq!(code, Some(1));
+    let expected = "there is no projection `nothing`; there are: customer_orders, order_summary, product_sales";
+    assert!(line.contains(expected), "{line}");
+}
+
+#[tokio::test]
+async fn a_bounded_run_shows_how_many_events_were_new() {
+    let shop = shop_that_ran().await;
+    for (new, caught_up) in [(0, "caught up: 0 new events in "), (1, "caught up: 1 new event in ")] {
+        shop.write(1, events(10 + new).skip(10));
+        let finished = shop.run(&["run", "--until-end", "--only", "order_summary"]).await;
+        assert!(finished.stdout.starts_with(&format!("order_summary: {caught_up}")), "{finished:?}");
     }
 }
 
@@ -121,7 +186,7 @@ async fn json(shop: &FileShop, arguments: &[&str]) -> serde_json::Value {
 }
 
 #[tokio::test]
-async fn commands_about_a_projection_that_is_not_there_name_those_there_are() {
+async fn a_command_about_an_unknown_projection_names_those_there_are() {
     let shop = shop_that_ran().await;
     for command in ["rebuild", "verify", "activate", "rollback", "retire", "cancel", "pause", "resume"] {
         let finished = shop.run(&[command, "nothing"]).await;
@@ -134,7 +199,7 @@ async fn commands_about_a_projection_that_is_not_there_name_those_there_are() {
 }
 
 #[tokio::test]
-async fn what_never_ran_has_nothing_to_rebuild() {
+async fn a_projection_that_never_ran_can_not_be_rebuilt() {
     let shop = FileShop::new();
     shop.write(1, events(10));
     let nowhere = shop.run(&["rebuild", "order_summary"]).await;
@@ -145,17 +210,21 @@ async fn what_never_ran_has_nothing_to_rebuild() {
         let finished = shop.run(arguments).await;
         let (code, line) = refusal(&finished);
         assert_eq!(code, Some(1));
-        assert!(line.contains("nothing to rebuild yet: `readcast run`"), "{line}");
+        assert!(line.contains("order_summary has no live generation yet. Next: `readcast run`"), "{line}");
     }
 }
 
 #[tokio::test]
-async fn a_plan_says_what_a_rebuild_takes_and_asks_for_nothing() {
+async fn a_plan_shows_what_a_rebuild_takes_and_requests_nothing() {
     let shop = shop_that_ran().await;
     let finished = shop.run(&["rebuild", "order_summary", "--plan"]).await;
     assert!(finished.status.success(), "{}", finished.stderr);
-    for part in ["no: the code declares what built", "orders/0: [0, 10)", "10 offsets in all", "no rebuild has run yet"]
-    {
+    for part in [
+        "no: the code has the definition that built",
+        "orders/0: [0, 10)",
+        "10 offsets in all",
+        "no rebuild has run yet",
+    ] {
         assert!(finished.stdout.contains(part), "{part}: {}", finished.stdout);
     }
     let plan = json(&shop, &["rebuild", "order_summary", "--plan", "--from", "live", "--output", "json"]).await;
@@ -164,7 +233,7 @@ async fn a_plan_says_what_a_rebuild_takes_and_asks_for_nothing() {
 }
 
 #[tokio::test]
-async fn what_users_added_is_named_before_it_is_lost_and_indexes_are_kept_on_demand() {
+async fn additions_of_users_are_named_before_they_are_lost_and_indexes_are_kept_on_request() {
     let shop = shop_that_ran().await;
     for statement in [
         "CREATE INDEX by_email ON order_summary_g1 (lower(customer_email)) WHERE status <> 'order_summary_g1'",
@@ -193,30 +262,30 @@ async fn what_users_added_is_named_before_it_is_lost_and_indexes_are_kept_on_dem
 }
 
 #[tokio::test]
-async fn a_rebuild_that_nobody_takes_yet_is_noted_once_shown_and_taken_back() {
+async fn a_rebuild_without_an_instance_is_requested_once_shown_and_cancelled() {
     let shop = shop_that_ran().await;
     for _ in 0..2 {
-        let noted = shop.run(&["rebuild", "order_summary"]).await;
-        assert!(noted.status.success(), "{}", noted.stderr);
-        assert!(noted.stdout.contains("`--wait` does it here"), "{}", noted.stdout);
+        let requested = shop.run(&["rebuild", "order_summary"]).await;
+        assert!(requested.status.success(), "{}", requested.stderr);
+        assert!(requested.stdout.contains("with `--wait`, this command does the work"), "{}", requested.stdout);
     }
     const OPEN: &str = "SELECT count(*) FROM readcast_operations WHERE finished_at IS NULL";
     assert_eq!(shop.rows(OPEN).await.unwrap(), ["1"]);
     let status = shop.run(&["status"]).await;
-    assert!(status.stdout.contains("order_summary: operation 1, `rebuild` by "), "{}", status.stdout);
+    assert!(status.stdout.contains("order_summary: operation 1 (`rebuild`, requested by "), "{}", status.stdout);
     assert!(status.stdout.contains("readcast rebuild order_summary --wait"), "{}", status.stdout);
     assert!(shop.run(&["cancel", "order_summary"]).await.status.success());
     assert_eq!(shop.rows(OPEN).await.unwrap(), ["0"]);
 }
 
 #[tokio::test]
-async fn a_place_to_begin_that_is_none_or_skips_records_is_refused() {
+async fn a_start_position_that_is_invalid_or_skips_records_is_refused() {
     let shop = shop_that_ran().await;
     let refusals = [
         ("yesterday", 2, "2024-05-20T14:30:00Z"),
-        ("2024-05-20T14:30:00Z", 1, "a folder of files stores no times"),
+        ("2024-05-20T14:30:00Z", 1, "a folder of files keeps no times"),
         ("orders/0=11", 1, "would be skipped"),
-        ("orders/7=0", 1, "there are: orders/0"),
+        ("orders/7=0", 1, "it reads orders/0"),
     ];
     for (place, code, reason) in refusals {
         let finished = shop.run(&["rebuild", "order_summary", "--from", place]).await;
@@ -230,8 +299,8 @@ async fn a_paused_projection_is_shown_as_such_until_it_is_resumed() {
     let shop = shop_that_ran().await;
     for (command, state) in [("pause", "paused"), ("resume", "live")] {
         assert!(shop.run(&[command, "product_sales"]).await.status.success());
-        let lines = json(&shop, &["status", "--output", "json"]).await;
-        let line = lines.as_array().unwrap().iter().find(|line| line["projection"] == "product_sales").unwrap();
+        let status = json(&shop, &["status", "--output", "json", "product_sales"]).await;
+        let line = &status["partitions"][0];
         assert_eq!(line["state"], state);
         assert_eq!(line["paused_since"].is_null(), state == "live");
     }
@@ -271,7 +340,7 @@ async fn verify_finds_a_row_that_somebody_changed_and_a_rebuild_repairs_it() {
 }
 
 #[tokio::test]
-async fn there_is_nothing_to_activate_or_to_go_back_to_before_a_rebuild() {
+async fn before_a_rebuild_there_is_nothing_to_activate_or_to_roll_back_to() {
     let shop = shop_that_ran().await;
     for command in ["activate", "rollback"] {
         let finished = shop.run(&[command, "order_summary"]).await;
@@ -280,15 +349,15 @@ async fn there_is_nothing_to_activate_or_to_go_back_to_before_a_rebuild() {
 }
 
 #[tokio::test]
-async fn a_command_reaches_the_process_that_has_the_file() {
+async fn a_command_reaches_the_process_that_has_locked_the_file() {
     let shop = FileShop::new();
     shop.write(1, events(10));
     let mut instance = shop.start(&["run"], &[]);
-    instance.wait_for_line(|line| line.contains("partition claimed") && line.contains("order_summary")).await;
+    instance.wait_for_line(|line| line.contains("took over") && line.contains("order_summary")).await;
     let rebuilt = shop.run(&["rebuild", "order_summary", "--wait"]).await;
     assert!(rebuilt.status.success(), "{}", rebuilt.stderr);
-    let lines = json(&shop, &["status", "--output", "json"]).await;
-    let live = lines
+    let status = json(&shop, &["status", "--output", "json"]).await;
+    let live = status["partitions"]
         .as_array()
         .unwrap()
         .iter()

@@ -1,4 +1,4 @@
-//! What an operator types about records that could not be projected, against a real database with real poison in it.
+//! The commands `dead-letters` and `accept-loss`, against a real database with real dead letters in it.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -95,6 +95,12 @@ fn json(finished: Finished) -> Vec<serde_json::Value> {
     serde_json::from_str(&succeeded(finished)).unwrap()
 }
 
+/// The partitions of `status --output json`.
+fn partitions(finished: Finished) -> Vec<serde_json::Value> {
+    let mut status: serde_json::Value = serde_json::from_str(&succeeded(finished)).unwrap();
+    serde_json::from_value(status["partitions"].take()).unwrap()
+}
+
 /// Exit code and standard error of what was refused.
 fn refused(finished: &Finished) -> (Option<i32>, &str) {
     assert!(!finished.status.success(), "{}", finished.stdout);
@@ -102,7 +108,7 @@ fn refused(finished: &Finished) -> (Option<i32>, &str) {
 }
 
 #[tokio::test]
-async fn what_is_parked_is_listed_and_told_by_status_with_what_to_type_next() {
+async fn parked_keys_are_listed_and_status_shows_the_command_to_type() {
     let clinic = Clinic::with_poison().await;
     let listed = succeeded(clinic.dead_letters(&["list"]).await);
     let lines: Vec<&str> = listed.lines().collect();
@@ -124,7 +130,7 @@ async fn what_is_parked_is_listed_and_told_by_status_with_what_to_type_next() {
     let remark = "order_summary: generation 1 (live) has 5 records of 2 keys parked, the oldest since ";
     assert!(status.contains(remark), "{status}");
     assert!(status.contains("Next: `readcast dead-letters list order_summary`"), "{status}");
-    for line in json(clinic.run(&["status", "--output", "json"]).await) {
+    for line in partitions(clinic.run(&["status", "--output", "json"]).await) {
         let is_it = line["projection"] == "order_summary";
         let (keys, records) = if is_it { (2, 5) } else { (0, 0) };
         assert_eq!((line["parked_keys"].as_i64(), line["parked_records"].as_i64()), (Some(keys), Some(records)));
@@ -137,7 +143,7 @@ async fn what_is_parked_is_listed_and_told_by_status_with_what_to_type_next() {
 }
 
 #[tokio::test]
-async fn a_listing_is_narrowed_by_all_that_is_given() {
+async fn a_listing_shows_the_keys_that_match_every_flag() {
     let clinic = Clinic::with_poison().await;
     let firsts = async |flags: &[&str]| {
         let listed = json(clinic.dead_letters(&[&["list", "order_summary", "--output", "json"], flags].concat()).await);
@@ -160,7 +166,7 @@ async fn a_listing_is_narrowed_by_all_that_is_given() {
 }
 
 #[tokio::test]
-async fn one_key_is_shown_masked_unless_its_payload_is_asked_for() {
+async fn a_payload_is_masked_unless_it_is_asked_for() {
     let clinic = Clinic::with_poison().await;
     let more = event("ORDER_SHIPPED", "ord_b", "email");
     append(&clinic.log.partition(0), &format!("ord_b\t{more}\n").repeat(20));
@@ -186,7 +192,7 @@ async fn one_key_is_shown_masked_unless_its_payload_is_asked_for() {
 }
 
 #[tokio::test]
-async fn the_content_of_records_is_printed_as_inert_text() {
+async fn records_are_printed_as_inert_text() {
     let clinic = Clinic::new().await;
     let key = "\u{1b}[31m=HYPERLINK(\"http://x\")<script>alert(1)</script>\u{9b}2J\u{202e}";
     let value = "\u{1b}]0;owned\u{7} @SUM(1+1) <script>";
@@ -218,7 +224,7 @@ async fn the_content_of_records_is_printed_as_inert_text() {
 }
 
 #[tokio::test]
-async fn a_retry_says_what_still_waits_until_an_edit_corrects_it_and_a_fresh_fold_knows_of_the_edit() {
+async fn a_retry_names_what_still_fails_until_an_edit_corrects_it_and_verify_knows_the_edit() {
     let clinic = Clinic::with_poison().await;
     let again = clinic.dead_letters(&["retry", "order_summary", "--key", "ord_a"]).await;
     let (code, told) = refused(&again);
@@ -229,12 +235,16 @@ async fn a_retry_says_what_still_waits_until_an_edit_corrects_it_and_a_fresh_fol
     let file = clinic.log.dir() + "/corrected.json";
     std::fs::write(&file, event("ORDER_PLACED", "ord_a", "email") + "\n").unwrap();
     let edited = ["retry", "order_summary", "--first", "orders/0@10", "--edit", &file];
-    assert!(succeeded(clinic.dead_letters(&edited).await).contains("projected 2 records; key ord_a is free"));
+    assert!(succeeded(clinic.dead_letters(&edited).await).contains("no longer waiting: 2 records"));
     assert_eq!(clinic.statuses_of_orders().await, ["ord_a|paid"]);
     assert_eq!(clinic.parked().await, ["12|3"], "the other key waits on");
     succeeded(clinic.run(&["verify", "order_summary"]).await);
     let settled = clinic.dead_letters(&edited).await;
-    assert!(refused(&settled).1.contains("nothing that is parked begins at orders/0@10"), "{}", settled.stderr);
+    assert!(
+        refused(&settled).1.contains("no parked key that matches has its first record at orders/0@10"),
+        "{}",
+        settled.stderr
+    );
 }
 
 #[tokio::test]
@@ -246,21 +256,18 @@ async fn a_discard_leaves_out_the_first_record_or_all_of_them() {
     assert_eq!(clinic.statuses_of_orders().await, ["ord_a|paid"]);
     assert_eq!(clinic.parked().await, [""; 0]);
     let nothing = succeeded(clinic.dead_letters(&["retry", "order_summary", "--all"]).await);
-    assert_eq!(nothing, "order_summary: nothing of that is parked\n");
+    assert_eq!(nothing, "order_summary: no parked key matches\n");
     succeeded(clinic.run(&["verify", "order_summary"]).await);
 }
 
 #[tokio::test]
-async fn a_rehearsal_says_how_much_it_is_and_changes_nothing() {
+async fn a_dry_run_shows_how_much_it_is_and_changes_nothing() {
     let clinic = Clinic::with_poison().await;
     let commands: [(&[&str], &str); 4] = [
-        (&["retry", "order_summary", "--all"], "would be tried again: 2 keys, 5 records, "),
-        (&["retry", "order_summary", "--key", "ord_a"], "would be tried again: 1 key, 2 records, "),
-        (&["discard", "order_summary", "--all"], "the first record of each would be left out, "),
-        (
-            &["discard", "order_summary", "--key", "ord_b", "--whole"],
-            "all of these would be left out: 1 key, 3 records, ",
-        ),
+        (&["retry", "order_summary", "--all"], "would retry 2 keys, 5 records, "),
+        (&["retry", "order_summary", "--key", "ord_a"], "would retry 1 key, 2 records, "),
+        (&["discard", "order_summary", "--all"], "would discard the first record of each key, and retry the rest, of "),
+        (&["discard", "order_summary", "--key", "ord_b", "--whole"], "would discard 1 key, 3 records, "),
     ];
     for (command, said) in commands {
         let told = succeeded(clinic.dead_letters(&[command, &["--dry-run"]].concat()).await);
@@ -271,7 +278,7 @@ async fn a_rehearsal_says_how_much_it_is_and_changes_nothing() {
 }
 
 #[tokio::test]
-async fn an_export_has_every_parked_record_as_it_was_in_the_order_of_the_log() {
+async fn an_export_has_every_parked_record_byte_for_byte_in_the_order_of_the_log() {
     let clinic = Clinic::with_poison().await;
     // More than are read at once.
     let more = event("ORDER_SHIPPED", "ord_b", "email");
@@ -299,10 +306,10 @@ async fn an_export_has_every_parked_record_as_it_was_in_the_order_of_the_log() {
 }
 
 #[tokio::test]
-async fn an_instance_that_runs_takes_a_retry_and_goes_on_with_the_key() {
+async fn a_running_instance_carries_out_a_retry_and_projects_the_key_again() {
     let clinic = Clinic::with_poison().await;
     let mut instance = Readcast::start(clinic.arguments(&["run"]), &[]);
-    instance.wait_for_line(|line| line.contains("partition claimed") && line.contains("order_summary")).await;
+    instance.wait_for_line(|line| line.contains("took over") && line.contains("order_summary")).await;
     let file = clinic.log.dir() + "/corrected.json";
     std::fs::write(&file, event("ORDER_PLACED", "ord_b", "email")).unwrap();
     succeeded(clinic.dead_letters(&["retry", "order_summary", "--first", "orders/0@12", "--edit", &file]).await);
@@ -318,7 +325,7 @@ async fn an_instance_that_runs_takes_a_retry_and_goes_on_with_the_key() {
 }
 
 #[tokio::test]
-async fn bad_input_is_refused_by_name_and_changes_nothing() {
+async fn invalid_input_is_refused_by_name_and_changes_nothing() {
     let clinic = Clinic::with_poison().await;
     let not_text = clinic.log.dir() + "/not-text";
     std::fs::write(&not_text, b"\xff").unwrap();
@@ -328,9 +335,13 @@ async fn bad_input_is_refused_by_name_and_changes_nothing() {
         (&["list", "nothing"], 1, "there is no projection `nothing`; there are: customer_orders, order_summary"),
         (&["list", "order_summary", "--generation", "7"], 1, "no generation 7"),
         (&["show", "order_summary", "orders@10"], 2, "such as orders/3@17"),
-        (&["show", "order_summary", "orders/0@11"], 1, "nothing that is parked begins at orders/0@11"),
-        (&["retry", "order_summary"], 1, "or --all for everything"),
-        (&["discard", "order_summary", "--whole"], 1, "or --all for everything"),
+        (
+            &["show", "order_summary", "orders/0@11"],
+            1,
+            "no parked key that matches has its first record at orders/0@11",
+        ),
+        (&["retry", "order_summary"], 1, "or --all for all keys"),
+        (&["discard", "order_summary", "--whole"], 1, "or --all for all keys"),
         (&["discard", "order_summary", "--all", "--key", "ord_a"], 2, "cannot be used with"),
         (&["retry", "order_summary", "--all", "--edit", &not_text], 2, "cannot be used with"),
         (&["retry", "order_summary", "--key", "ord_a", "--edit", &not_text], 2, "--first"),
@@ -347,18 +358,17 @@ async fn bad_input_is_refused_by_name_and_changes_nothing() {
 }
 
 #[tokio::test]
-async fn what_the_log_has_lost_is_told_rehearsed_and_accepted() {
+async fn a_loss_of_the_log_is_shown_rehearsed_and_accepted() {
     let clinic = Clinic::new().await;
     clinic.project().await;
     let nothing_lost = succeeded(clinic.run(&["accept-loss", "order_summary", "--dry-run"]).await);
-    assert_eq!(nothing_lost, "order_summary: the log has lost nothing that was still to be read\n");
+    assert_eq!(nothing_lost, "order_summary: the log has lost no record that was still to be read\n");
     assert_eq!(refused(&clinic.run(&["accept-loss", "order_summary"]).await).0, Some(1));
     let whole = std::fs::read_to_string(clinic.log.partition(0)).unwrap();
     std::fs::write(clinic.log.partition(0), whole.lines().take(7).collect::<Vec<_>>().join("\n") + "\n").unwrap();
     let only = ["run", "--until-end", "--only", "order_summary"];
     assert_eq!(refused(&clinic.run(&only).await).0, Some(1));
-    let lost =
-        "orders/0 of generation 1: the log was truncated at 7 and had been read up to 10; reading can resume at 7";
+    let lost = "orders/0 of generation 1: the log was cut off: it goes on at 7, and was read up to 10";
     let status = succeeded(clinic.run(&["status"]).await);
     let next = format!("order_summary: {lost}. Next: restore it, or `readcast accept-loss order_summary`");
     assert!(status.contains(&next), "{status}");
@@ -375,7 +385,7 @@ async fn what_the_log_has_lost_is_told_rehearsed_and_accepted() {
 }
 
 #[tokio::test]
-async fn check_names_what_is_done_about_poison_and_duplicates_and_warns_of_what_has_no_effect() {
+async fn check_shows_the_settings_for_poison_and_duplicates_and_warns_of_those_without_effect() {
     let clinic = Clinic::new().await;
     clinic.project().await;
     let plain = succeeded(clinic.run(&["check"]).await);
@@ -389,8 +399,8 @@ async fn check_names_what_is_done_about_poison_and_duplicates_and_warns_of_what_
     };
     let without_window = checked(&[("READCAST_DUPLICATE_ID", "header:id"), ("READCAST_MAX_PARKED", "0")]).await;
     let parts = [
-        "ok order_summary: parking nothing is parked: it halts at the first record that can't be projected",
-        "WARNING order_summary: duplicates `duplicate_id` is set and has no effect, because `duplicate_window` is 0",
+        "ok order_summary: parking no record is parked: the projection halts at the first record that can't be projected",
+        "WARNING order_summary: duplicates `duplicate_id` has no effect, because `duplicate_window` is 0",
     ];
     for part in parts {
         assert!(without_window.iter().any(|line| line == part), "{part}: {without_window:?}");
@@ -402,7 +412,7 @@ async fn check_names_what_is_done_about_poison_and_duplicates_and_warns_of_what_
     ];
     let parts = [
         "ok order_summary: record size records of more than 1048576 bytes are parked unread",
-        "ok order_summary: duplicates an event is known again by the header `id`, over 1000 offsets",
+        "ok order_summary: duplicates an event is identified by the header `id`, over 1000 offsets",
     ];
     let with_window = checked(&envs).await;
     for part in parts {

@@ -126,8 +126,9 @@ async fn poison_halts_only_its_projection_if_nothing_may_be_parked() {
     );
     assert_eq!(offsets.await.unwrap(), ["customer_orders|100|0", "order_summary|50|1", "product_sales|100|0"]);
     let status = shop.run(&["status", "--output", "json"]).await;
-    let lines: serde_json::Value = serde_json::from_str(&status.stdout).unwrap();
-    let halted = lines.as_array().unwrap().iter().find(|line| line["projection"] == "order_summary").unwrap();
+    let status: serde_json::Value = serde_json::from_str(&status.stdout).unwrap();
+    let halted =
+        status["partitions"].as_array().unwrap().iter().find(|line| line["projection"] == "order_summary").unwrap();
     assert_eq!(halted["state"], "halted");
     assert_eq!(halted["lag"], 50);
     let error = halted["last_error"].as_str().unwrap();

@@ -82,7 +82,9 @@ async fn status_shows_every_partition_as_json() {
     shop.produce(events(130).skip(100));
     let mut status = shop.start(&["status", "--output", "json"], &[]);
     assert!(status.wait().await.success(), "{}", status.stderr());
-    let lines: Vec<serde_json::Value> = serde_json::from_str(&status.stdout()).unwrap();
+    let mut status: serde_json::Value = serde_json::from_str(&status.stdout()).unwrap();
+    assert_eq!(status["totals"]["records_behind"], 90);
+    let lines: Vec<serde_json::Value> = serde_json::from_value(status["partitions"].take()).unwrap();
     assert_eq!(lines.len(), 6, "three projections of two partitions each");
     let sum = |field: &str| lines.iter().map(|line| line[field].as_i64().unwrap()).sum::<i64>();
     assert_eq!((sum("next_offset"), sum("end_offset"), sum("lag")), (300, 390, 90));

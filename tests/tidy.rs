@@ -53,6 +53,28 @@ fn each_library_is_known_to_one_module() {
 }
 
 #[test]
+fn control_knows_no_interface_and_the_command_line_leaves_the_store_to_it() {
+    let is_in = |home: &str, path: &Path| path.starts_with(home) || path == Path::new(&format!("{home}.rs"));
+    let interfaces =
+        ["clap", "axum", "indicatif", "println!", "ExitCode", "crate::cli", "crate::admin", "crate::config"];
+    let computing = ["losses(", "has_running_instance", "declaration_changes", "println!", "stdout().lock"];
+    for (path, text) in sources("src") {
+        // Stores are opened there, and handed on.
+        let code = code(&text).replace("store.clone()", "");
+        let assert_without = |words: &[&str]| {
+            words.iter().for_each(|word| assert!(!code.contains(word), "{} says {word}", path.display()));
+        };
+        if is_in("src/control", &path) {
+            assert_without(&interfaces);
+        }
+        if is_in("src/cli", &path) && !path.ends_with("output.rs") {
+            assert_without(&computing);
+            assert_without(&["store."]);
+        }
+    }
+}
+
+#[test]
 fn modules_depend_one_way() {
     let forbidden = [
         ("src/source", ["crate::store", "crate::worker", "crate::supervisor", "crate::plan"].as_slice()),

@@ -1,50 +1,43 @@
-//! `readcast accept-loss`: lets a projection go on behind what the log has lost.
+//! `readcast accept-loss`
 
-use std::collections::BTreeSet;
 use std::process::ExitCode;
 
-use super::connect;
-use super::operate::{Operator, conclude, live};
-use super::{Context, Refusal, registered};
-use crate::operations::accept_loss::unreadable_checkpoints;
-use crate::schemes::Access;
-use crate::store::Command;
+use super::operate::operate;
+use super::{CommandError, Context, connect, output};
+use crate::control::registered;
 
 #[derive(clap::Args)]
+#[command(after_help = "Example:\n  readcast accept-loss order_summary --dry-run")]
 pub(super) struct Arguments {
     /// The projection
     name: String,
-    /// Only say what is lost; changes nothing
+    /// Show what is lost, and change nothing
     #[arg(long)]
     dry_run: bool,
 }
 
-pub(super) async fn run(context: Context, arguments: Arguments) -> Result<ExitCode, Refusal> {
+pub(super) async fn run(context: Context, arguments: Arguments) -> Result<ExitCode, CommandError> {
     let Arguments { name, dry_run } = arguments;
     registered(&context.app.registry, &name)?;
     if dry_run {
-        return rehearse(&context, &name).await;
+        return show_losses(&context, &name).await;
     }
-    let mut operator = Operator::at(&context, &name).await?;
-    live(&operator.generations().await?, &name, "lose")?;
-    conclude(&operator.see_through(&Command::AcceptLoss).await?)
+    let control = connect::control(&context).await?;
+    let command = control.accept_loss_command(&name).await?;
+    operate(&context, control, &name, &command).await
 }
 
-/// Says what would be accepted.
-async fn rehearse(context: &Context, name: &str) -> Result<ExitCode, Refusal> {
-    let (source, store) = (connect::source(context).await?, connect::store(context, Access::Read).await?);
-    let mut generations = store.generations().await.map_err(Refusal::failed)?;
-    generations.retain(|found| found.projection == name);
-    let live = live(&generations, name, "lose")?;
-    let topics: BTreeSet<&str> = live.checkpoints.iter().map(|held| &*held.partition.topic).collect();
-    let topics: Vec<&str> = topics.into_iter().collect();
-    let extents = source.extents(&topics).await.map_err(Refusal::failed)?;
-    let unreadable = unreadable_checkpoints(&generations, &extents);
-    if unreadable.is_empty() {
-        println!("{name}: the log has lost nothing that was still to be read");
+async fn show_losses(context: &Context, name: &str) -> Result<ExitCode, CommandError> {
+    let source = connect::source(context).await?;
+    let losses = connect::reader(context).await?.losses(&*source, name).await?;
+    if losses.is_empty() {
+        output::line(format_args!("{name}: the log has lost no record that was still to be read"))?;
         return Ok(ExitCode::SUCCESS);
     }
-    unreadable.iter().for_each(|checkpoint| println!("{name}: {}", checkpoint.description));
-    println!("Nothing was changed. If none of that can be restored: `readcast accept-loss {name}`");
+    for loss in losses {
+        output::line(format_args!("{name}: {loss}"))?;
+    }
+    let next = format!("restore the log; if you can't, `readcast accept-loss {name}`");
+    output::line(format_args!("Nothing was changed. Next: {next}"))?;
     Ok(ExitCode::SUCCESS)
 }

@@ -1,37 +1,36 @@
-//! `readcast adopt`: takes the place of the deployment that a database belongs to.
+//! `readcast adopt`
 
 use std::process::ExitCode;
 
 use super::connect;
-use super::{Context, Refusal};
+use super::{CommandError, Context, output};
+use crate::control::StoreAccess;
 use crate::schemes::Access;
-use crate::store::Deployment;
 
 #[derive(clap::Args)]
+#[command(after_help = "Example:\n  readcast adopt --dry-run")]
 pub(super) struct Arguments {
-    /// Only say what would change; changes nothing
+    /// Show what would change, and change nothing
     #[arg(long)]
     dry_run: bool,
 }
 
-pub(super) async fn run(context: Context, arguments: Arguments) -> Result<ExitCode, Refusal> {
+pub(super) async fn run(context: Context, arguments: Arguments) -> Result<ExitCode, CommandError> {
     let access = if arguments.dry_run { Access::Read } else { Access::Write };
     let (source, store) = (connect::source(&context).await?, connect::store(&context, access).await?);
-    let cluster_id = source.cluster_id().await.map_err(Refusal::failed)?;
-    let ours = Deployment { cluster_id, ..connect::deployment(&context)? };
-    let recorded = store.deployment().await.map_err(Refusal::failed)?;
-    match &recorded {
-        Some(recorded) => println!("The database belongs to {recorded}"),
-        None => println!("The database belongs to no deployment yet"),
+    let control = connect::control_over(&context, store, StoreAccess::Shared);
+    let adoption = control.plan_adoption(&*source, connect::deployment(&context)?).await?;
+    let ours = &adoption.ours;
+    match &adoption.recorded {
+        Some(recorded) => output::line(format_args!("The database belongs to {recorded}"))?,
+        None => output::line("The database belongs to no deployment yet")?,
     }
     if arguments.dry_run {
-        println!("It would belong to {ours}. Nothing was changed");
+        output::line(format_args!("`readcast adopt` would make it belong to {ours}. Nothing was changed"))?;
         return Ok(ExitCode::SUCCESS);
     }
-    store.migrate().await.map_err(Refusal::failed)?;
-    store.deploy(&ours, true).await.map_err(Refusal::failed)?;
-    println!(
-        "It belongs to {ours} from now on. Positions are as they were: `readcast check` compares them with the log"
-    );
+    control.adopt(ours).await?;
+    output::line(format_args!("The database now belongs to {ours}"))?;
+    output::line("Positions did not change. Next: `readcast check` compares them with the log")?;
     Ok(ExitCode::SUCCESS)
 }

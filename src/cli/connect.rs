@@ -3,13 +3,13 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use super::{Context, Refusal};
+use super::{CommandError, Context};
 use crate::app::App;
 use crate::config::{
     Config, ConfigError, DuplicateId, KafkaProperties, ProjectionOptions, SourceOptions, StoreOptions,
 };
+use crate::control::{Control, StoreAccess};
 use crate::decode::Decoders;
-use crate::error::Failure;
 use crate::operations::{OnChange, Policy};
 use crate::plan::{Identity, RecordPolicy};
 use crate::schemes::{Access, SourceSettings, StoreSettings};
@@ -38,7 +38,7 @@ pub(super) fn decoders(app: &App, config: &Config) -> Result<Decoders, ConfigErr
     app.formats.decoders(formats).map_err(ConfigError::overall)
 }
 
-pub(super) async fn source(context: &Context) -> Result<Arc<dyn Source>, Refusal> {
+pub(super) async fn source(context: &Context) -> Result<Arc<dyn Source>, CommandError> {
     let names = context.app.registry.definitions().iter().map(|definition| definition.name());
     let buffer_bytes = names.map(|name| context.config.projection(name).buffer_bytes).max().unwrap_or_default();
     let none = || Properties::from([]);
@@ -53,28 +53,28 @@ pub(super) async fn source(context: &Context) -> Result<Arc<dyn Source>, Refusal
         }
     };
     let settings = SourceSettings { url, topic_prefix, buffer_bytes, properties };
-    context.app.sources.open(scheme, settings).await.map_err(Refusal::failed)
+    context.app.sources.open(scheme, settings).await.map_err(CommandError::failed)
 }
 
-/// The properties, read again for each client that is made.
+/// The properties, read again for each client: secrets in files may be replaced meanwhile.
 fn read_again(properties: &KafkaProperties) -> Properties {
     let properties = properties.clone();
     Properties::read_by(move || properties.current())
 }
 
-/// Where dead letters are copied to, if anywhere.
-pub(super) fn dead_letter_sink(context: &Context) -> Result<Option<Arc<dyn DeadLetterSink>>, Refusal> {
+/// The topic that dead letters are copied to, if one is configured.
+pub(super) fn dead_letter_sink(context: &Context) -> Result<Option<Arc<dyn DeadLetterSink>>, CommandError> {
     let SourceOptions::Kafka { properties, dead_letter_topic: Some(topic), spring_headers, .. } =
         context.config.source()?
     else {
         return Ok(None);
     };
     let headers = if *spring_headers { HeaderFormat::Spring } else { HeaderFormat::Connect };
-    let topic = KafkaDeadLetterTopic::new(read_again(properties), topic, headers).map_err(Refusal::failed)?;
+    let topic = KafkaDeadLetterTopic::new(read_again(properties), topic, headers).map_err(CommandError::failed)?;
     Ok(Some(Arc::new(topic)))
 }
 
-pub(super) async fn store(context: &Context, access: Access) -> Result<Arc<dyn Store>, Refusal> {
+pub(super) async fn store(context: &Context, access: Access) -> Result<Arc<dyn Store>, CommandError> {
     let (scheme, settings) = match context.config.store()? {
         StoreOptions::Postgres { url, schema, max_connections } => {
             let (schema, max_connections) = (Some(schema.clone()), Some(*max_connections));
@@ -90,11 +90,11 @@ pub(super) async fn store(context: &Context, access: Access) -> Result<Arc<dyn S
             (scheme.as_str(), StoreSettings { url, access, schema, max_connections, postgres: None })
         }
     };
-    context.app.stores.open(scheme, settings).await.map_err(Refusal::failed)
+    context.app.stores.open(scheme, settings).await.map_err(CommandError::failed)
 }
 
-/// Whose positions and tables we mean, as far as the configuration says.
-pub(super) fn deployment(context: &Context) -> Result<Deployment, Refusal> {
+/// The deployment that this process belongs to, as far as the configuration says.
+pub(super) fn deployment(context: &Context) -> Result<Deployment, CommandError> {
     let schema = match context.config.store()? {
         StoreOptions::Postgres { schema, .. } => Some(schema.clone()),
         StoreOptions::Other { schema, .. } => schema.clone(),
@@ -107,7 +107,7 @@ pub(super) fn deployment(context: &Context) -> Result<Deployment, Refusal> {
     Ok(Deployment { app: context.config.projector.app.clone(), schema, topic_prefix, cluster_id: None })
 }
 
-/// What this process says of itself, whatever it does.
+/// This process, as the store records it.
 pub(super) fn instance(context: &Context) -> Instance {
     let max_connections = match context.config.store() {
         Ok(StoreOptions::Postgres { max_connections, .. }) => Some(*max_connections),
@@ -120,60 +120,48 @@ pub(super) fn instance(context: &Context) -> Instance {
     Instance { id: String::new(), app, host, process: std::process::id(), max_connections }
 }
 
-/// Refuses to go on in a database that belongs to another deployment.
-pub(super) async fn same_deployment(context: &Context, store: &dyn Store) -> Result<(), Refusal> {
-    let recorded = store.deployment().await.map_err(Refusal::failed)?;
-    let same = deployment(context)?.is_that_of(recorded.as_ref());
-    same.map_err(|error| Refusal::Failed(advised(error.into())))
+/// Control for a command that reads. The log is not needed for it, and the store need not be there yet.
+pub(super) async fn reader(context: &Context) -> Result<Control, CommandError> {
+    let store = store(context, Access::Read).await?;
+    Ok(self::control_over(context, store, StoreAccess::Shared))
 }
 
-/// A failure, and what is to be done about it.
-pub(super) fn advised(failure: Failure) -> String {
-    let (_, advice) = failure.disposition();
-    format!("{failure}. Next: {advice}")
-}
-
-/// Who else may be at work in the store.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum StoreAccess {
-    /// Nobody: no other process can write the file while we have it.
-    Alone,
-    /// Another process has the file. All that we may do is leave commands for it.
-    Beside,
-    /// Whoever has noted that it runs.
-    AsNoted,
-}
-
-/// The store of a command that changes something while projectors may run, and who they are. Our own tables are up to
-/// date in it, unless they are another process's to bring up to date.
-pub(super) async fn control(context: &Context) -> Result<(Arc<dyn Store>, StoreAccess), Refusal> {
+/// Control for a command that changes something while instances may run.
+pub(super) async fn control(context: &Context) -> Result<Control, CommandError> {
     let (store, access) = match context.config.store()? {
         StoreOptions::Postgres { .. } | StoreOptions::Other { .. } => {
-            (self::store(context, Access::Write).await?, StoreAccess::AsNoted)
+            (store(context, Access::Write).await?, StoreAccess::Shared)
         }
         StoreOptions::Sqlite { path } if !path.is_file() => {
             let path = path.display();
-            return Err(Refusal::Failed(format!("there is no file {path} yet: `readcast run` creates it")));
+            return Err(CommandError::Failed(format!(
+                "the file {path} does not exist. Next: `readcast run` creates it"
+            )));
         }
-        StoreOptions::Sqlite { .. } => match alone(context).await {
-            Some(store) => (store, StoreAccess::Alone),
-            None => return Ok((self::store(context, Access::Command).await?, StoreAccess::Beside)),
+        StoreOptions::Sqlite { .. } => match lock_store(context).await {
+            Some(store) => (store, StoreAccess::Exclusive),
+            None => (store(context, Access::Command).await?, StoreAccess::LockedByAnother),
         },
     };
-    store.migrate().await.map_err(Refusal::failed)?;
-    same_deployment(context, &*store).await?;
-    Ok((store, access))
+    let control = control_over(context, store, access);
+    control.prepare(&deployment(context)?).await?;
+    Ok(control)
 }
 
-/// The store, if it is a file that no other process has.
-pub(super) async fn alone(context: &Context) -> Option<Arc<dyn Store>> {
+/// Control over a store that is open.
+pub(super) fn control_over(context: &Context, store: Arc<dyn Store>, access: StoreAccess) -> Control {
+    Control::new(context.app.registry.clone(), store, access, &*context.config.operator)
+}
+
+/// Opens the store for this process alone. `None` where another process has locked it, and where stores are not locked.
+pub(super) async fn lock_store(context: &Context) -> Option<Arc<dyn Store>> {
     match context.config.store() {
-        Ok(StoreOptions::Sqlite { .. }) => self::store(context, Access::Write).await.ok(),
+        Ok(StoreOptions::Sqlite { .. }) => store(context, Access::Write).await.ok(),
         Ok(StoreOptions::Postgres { .. } | StoreOptions::Other { .. }) | Err(_) => None,
     }
 }
 
-/// How the configuration wants this projection to be run.
+/// How a projection is run, as configured.
 pub(super) fn options(context: &Context, projection: &str, until_end: bool) -> Options {
     let options = context.config.projection(projection);
     Options {
@@ -197,7 +185,7 @@ pub(super) fn options(context: &Context, projection: &str, until_end: bool) -> O
     }
 }
 
-/// How records are read, and what is done about those that can't be projected.
+/// How records are read and what is done about those that can't be projected, as configured.
 pub(super) fn record_policy(context: &Context, options: &ProjectionOptions) -> RecordPolicy {
     RecordPolicy {
         decoders: context.decoders.clone(),

@@ -1,33 +1,34 @@
-//! `readcast dead-letters`: what is parked, why, and what becomes of it.
+//! `readcast dead-letters`
 
 mod export;
 mod list;
 mod selection;
 mod settle;
 mod show;
-mod total;
 
 use std::process::ExitCode;
 
-use self::selection::position;
-use super::{Context, Refusal};
-use crate::store::{GenerationStatus, ParkedIn, ParkedSequence, Selection, Store};
+use indicatif::HumanBytes;
+
+use super::{CommandError, Context};
+use crate::control::ParkedTotal;
+use crate::text::counted;
 
 #[derive(clap::Subcommand)]
 pub(super) enum Command {
-    /// Which keys are parked, why, and since when
+    /// List the parked keys: where, why, since when, and how many records
     List(list::Arguments),
-    /// All that is known of one parked key
+    /// Show everything about one parked key
     Show(show::Arguments),
-    /// Project parked records after all, in the order of the log, as far as that goes
+    /// Project parked records again, in the order of the log, up to the first that still fails
     Retry(settle::Retry),
-    /// Leave the first record of each parked key out for good, and project those behind it
+    /// Leave out the first record of each parked key for good, and project those behind it
     Discard(settle::Discard),
-    /// Write parked records out, one JSON object a line
+    /// Write parked records to standard output, one JSON object a line
     Export(export::Arguments),
 }
 
-pub(super) async fn run(context: Context, command: Command) -> Result<ExitCode, Refusal> {
+pub(super) async fn run(context: Context, command: Command) -> Result<ExitCode, CommandError> {
     match command {
         Command::List(arguments) => list::run(&context, arguments).await,
         Command::Show(arguments) => show::run(&context, arguments).await,
@@ -37,35 +38,21 @@ pub(super) async fn run(context: Context, command: Command) -> Result<ExitCode, 
     }
 }
 
-/// Where the dead letters of a generation are looked for.
-fn of(generation: &GenerationStatus) -> ParkedIn<'_> {
-    ParkedIn { projection: &generation.projection, generation: generation.generation }
+/// Such as `2 keys, 5 records, 1.20 KiB (unprojectable 2)`.
+fn total_text(total: &ParkedTotal) -> String {
+    let ParkedTotal { keys, records, bytes, by_class } = total;
+    let classes: Vec<String> = by_class.iter().map(|(class, keys)| format!("{class} {keys}")).collect();
+    let (keys, records, classes) = (counted(*keys, "key"), counted(*records, "record"), classes.join(", "));
+    format!("{keys}, {records}, {} ({classes})", HumanBytes(*bytes))
 }
 
-/// What is parked in a generation, as far as it is meant. A position that was typed must be that of something.
-async fn parked(
-    store: &dyn Store,
-    generation: &GenerationStatus,
-    selection: &Selection,
-) -> Result<Vec<ParkedSequence>, Refusal> {
-    let mut sequences = store.parked(of(generation)).await.map_err(Refusal::failed)?;
-    sequences.retain(|sequence| selection.matches(sequence));
-    match &selection.first {
-        Some(first) if sequences.is_empty() => {
-            let name = &generation.projection;
-            let told = format!("{name}: nothing that is parked begins at {first}, or fits besides");
-            Err(Refusal::Failed(format!("{told}. See what is parked: `readcast dead-letters list {name}`")))
-        }
-        _ => Ok(sequences),
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_total_shows_its_classes() {
+        let one = ParkedTotal { keys: 1, records: 1_000, bytes: 1024, by_class: [("panicked", 1)].into() };
+        assert_eq!(total_text(&one), "1 key, 1,000 records, 1.00 KiB (panicked 1)");
     }
-}
-
-/// The position of the record that the others of the sequence wait for.
-fn first_of(sequence: &ParkedSequence) -> String {
-    sequence.partition.at(sequence.first_offset).to_string()
-}
-
-/// What is wrong with the first record of a sequence; `-` while a retry is under way, or was cut short.
-fn class_of(sequence: &ParkedSequence) -> &'static str {
-    sequence.cause.as_ref().map_or("-", |cause| cause.class.name())
 }

@@ -1,10 +1,8 @@
-//! `readcast demo`: the whole of it at work, with no server and no network.
-//!
-//! A made-up shop's orders go into a log of files, the registered projections project them into a SQLite file, and the
-//! terminal shows it live. Only the log and the store differ from a real deployment.
+//! `readcast demo`: sample events in a log of files, projected into a SQLite file while the terminal shows it. No server and
+//! no network: only the log and the store differ from a real deployment.
 
-use std::io::{IsTerminal, Write};
-use std::path::{Path, PathBuf};
+use std::io::IsTerminal;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,41 +15,44 @@ use tokio_util::sync::CancellationToken;
 
 use super::generate::{self, Log, Pace};
 use super::run::{serve_admin, stop_on_signal};
-use super::{Context, Refusal, connect};
+use super::{CommandError, Context, connect, output};
 use crate::app::{Sample, SampleEvents};
+use crate::control::{Control, PartitionStatus, StoreAccess};
 use crate::health::Health;
 use crate::metrics::Metrics;
 use crate::source::Source;
 use crate::source::file::{Appender, FileSource};
+use crate::store::Deployment;
 use crate::store::sqlite::Sqlite;
-use crate::store::{Deployment, GenerationState};
 use crate::supervisor::{self, Options, Outcomes, RunProgress, Shared};
+use crate::text::counted;
 
 #[derive(clap::Args)]
+#[command(after_help = "Example:\n  readcast demo --dir demo")]
 pub(super) struct Arguments {
-    /// How many events a second; 0 for as many as there is time for
+    /// Events per second; 0 for as many as possible
     #[arg(long, default_value_t = 2_000)]
     rate: u64,
-    /// How many events in all; 0 to go on until Ctrl-C
+    /// How many events; 0 to write until Ctrl-C
     #[arg(long, default_value_t = 20_000)]
     events: u64,
-    /// Where the log and the database are kept [default: a new folder below the system's temporary one]
+    /// The folder of the log and the database [default: a new temporary folder]
     #[arg(long, value_name = "DIR")]
     dir: Option<PathBuf>,
-    /// What the events are drawn from; the same seed gives the same events
+    /// The seed of the events: the same seed gives the same events
     #[arg(long, default_value_t = 1)]
     seed: u64,
 }
 
 const PARTITIONS: i32 = 4;
 
-pub(super) async fn run(context: Context, sample: Sample, arguments: Arguments) -> Result<ExitCode, Refusal> {
-    let place = DemoFolders::new(arguments.dir)?;
+pub(super) async fn run(context: Context, sample: Sample, arguments: Arguments) -> Result<ExitCode, CommandError> {
+    let folders = DemoFolders::new(arguments.dir)?;
     let registry = &context.app.registry;
     let metrics = Metrics::new();
     let shared = Shared {
-        source: Arc::new(FileSource::new(place.events())),
-        store: Arc::new(Sqlite::open(&place.database()).await.map_err(Refusal::failed)?),
+        source: Arc::new(FileSource::new(folders.events())),
+        store: Arc::new(Sqlite::open(&folders.database()).await.map_err(CommandError::failed)?),
         health: Health::new(&metrics, registry.definitions().iter().map(|definition| definition.name())),
         metrics,
         deployment: Deployment { app: context.config.projector.app.clone(), ..Deployment::default() },
@@ -60,20 +61,20 @@ pub(super) async fn run(context: Context, sample: Sample, arguments: Arguments) 
         run_progress: RunProgress::default(),
         stop: CancellationToken::new(),
     };
-    let log = Appender::open(&place.events(), sample.topic, PARTITIONS).map_err(Refusal::failed)?;
-    let written_before = place.events_written(&*shared.source, sample.topic).await;
-    place.introduce(written_before);
-    let mut aside = JoinSet::new();
-    aside.spawn(stop_on_signal(shared.stop.clone())?);
-    serve_admin(&context, &shared, &mut aside).await.unwrap_or_else(|_| {
-        eprintln!("(another program has the admin port: this demo goes without)");
+    let log = Appender::open(&folders.events(), sample.topic, PARTITIONS).map_err(CommandError::failed)?;
+    let written_before = folders.events_written(&*shared.source, sample.topic).await;
+    folders.introduce(written_before)?;
+    let mut helpers = JoinSet::new();
+    helpers.spawn(stop_on_signal(shared.stop.clone())?);
+    serve_admin(&context, &shared, &mut helpers).await.unwrap_or_else(|_| {
+        output::message("the admin port is in use: this demo runs without the admin server");
     });
 
-    let begun = Instant::now();
-    let mut screen = Screen::new(registry, &shared, begun);
+    let started = Instant::now();
+    let mut screen = Screen::new(&context, &shared, started);
     let endings = {
         let pace = Pace { rate: arguments.rate, events: arguments.events };
-        // A demo that goes on in a folder of its own goes on in the stream of events too.
+        // A demo that continues in the same folder continues in the same sequence of events.
         let skipped = usize::try_from(written_before).unwrap_or(usize::MAX);
         let events = Box::new((sample.events)(arguments.seed).skip(skipped));
         let options = |name: &str| connect::options(&context, name, false);
@@ -83,12 +84,17 @@ pub(super) async fn run(context: Context, sample: Sample, arguments: Arguments) 
         loop {
             tokio::select! {
                 endings = &mut work => break endings?,
-                _ = tick.tick() => screen.show().await,
+                _ = tick.tick() => {
+                    screen.draw().await?;
+                    if output::is_closed() {
+                        shared.stop.cancel();
+                    }
+                }
             }
         }
     };
-    screen.show().await;
-    screen.conclude(&endings, &place).await?;
+    screen.draw().await?;
+    screen.conclude(&endings, &folders).await?;
     Ok(if endings.iter().all(|(_, ending)| ending.is_ok()) { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
@@ -100,7 +106,7 @@ async fn work(
     log: Log,
     events: SampleEvents,
     pace: Pace,
-) -> Result<Outcomes, Refusal> {
+) -> Result<Outcomes, CommandError> {
     let live = Shared { stop: shared.stop.child_token(), ..shared.clone() };
     let writing = async {
         let written = generate::write(log, events, pace, shared.stop.clone()).await;
@@ -122,9 +128,9 @@ async fn work(
 struct DemoFolders(PathBuf);
 
 impl DemoFolders {
-    fn new(chosen: Option<PathBuf>) -> Result<Self, Refusal> {
+    fn new(chosen: Option<PathBuf>) -> Result<Self, CommandError> {
         let path = chosen.unwrap_or_else(|| std::env::temp_dir().join(format!("readcast-demo-{}", std::process::id())));
-        std::fs::create_dir_all(&path).map_err(|error| Refusal::failed(format!("{}: {error}", path.display())))?;
+        std::fs::create_dir_all(&path).map_err(|error| CommandError::failed(format!("{}: {error}", path.display())))?;
         Ok(Self(path))
     }
 
@@ -141,104 +147,104 @@ impl DemoFolders {
         extents.values().map(|extent| extent.end.unsigned_abs()).sum()
     }
 
-    fn introduce(&self, written_before: u64) {
-        println!("A made-up shop's orders, projected live.");
-        println!("  log       {}/<topic>/<partition>.ndjson", shown(&self.events()));
-        println!("  database  {}", shown(&self.database()));
+    fn introduce(&self, written_before: u64) -> Result<(), CommandError> {
+        output::line("Sample events, projected while they are written.")?;
+        output::line(format_args!("  log       {}/<topic>/<partition>.ndjson", self.events().display()))?;
+        output::line(format_args!("  database  {}", self.database().display()))?;
         if written_before > 0 {
-            println!("  going on after {written_before} events that are there already");
+            output::line(format_args!("  continuing after {}", counted(written_before, "earlier event")))?;
         }
-        println!();
+        output::line("")
     }
 }
 
-fn shown(path: &Path) -> String {
-    path.display().to_string()
-}
-
-/// What the terminal shows while it runs.
-struct Screen<'a> {
+/// What the terminal shows while the demo runs.
+struct Screen {
     tables: Vec<TableSpec>,
-    registry: &'a Registry,
-    shared: &'a Shared,
-    begun: Instant,
-    /// When it was last shown, and how many offsets were behind us then.
+    control: Control,
+    source: Arc<dyn Source>,
+    started: Instant,
+    /// When it was last drawn, and how many events were projected then.
     last: (Instant, u64),
+    /// How many lines were drawn then.
     lines: usize,
 }
 
-impl<'a> Screen<'a> {
-    fn new(registry: &'a Registry, shared: &'a Shared, begun: Instant) -> Self {
-        let tables = registry.definitions().iter().flat_map(|definition| definition.tables().to_vec()).collect();
-        Self { tables, registry, shared, begun, last: (begun, 0), lines: 0 }
+impl Screen {
+    fn new(context: &Context, shared: &Shared, started: Instant) -> Self {
+        let definitions = context.app.registry.definitions();
+        Self {
+            tables: definitions.iter().flat_map(|definition| definition.tables().to_vec()).collect(),
+            control: connect::control_over(context, shared.store.clone(), StoreAccess::Shared),
+            source: shared.source.clone(),
+            started,
+            last: (started, 0),
+            lines: 0,
+        }
     }
 
-    /// Shows where everything is, over what was shown before when this is a terminal.
-    async fn show(&mut self) {
+    /// Draws where everything is; on a terminal, over what was drawn before.
+    async fn draw(&mut self) -> Result<(), CommandError> {
         let (done, end) = self.offsets().await;
-        let (then, done_then) = self.last;
-        let seconds = then.elapsed().as_secs_f64();
-        let rate = if seconds > 0.0 { done.saturating_sub(done_then) as f64 / seconds } else { 0.0 };
+        let (last_at, last_done) = self.last;
+        let seconds = last_at.elapsed().as_secs_f64();
+        let rate = if seconds > 0.0 { done.saturating_sub(last_done) as f64 / seconds } else { 0.0 };
         self.last = (Instant::now(), done);
         let mut lines = vec![format!(
-            "{:5.1} s   {done} of {end} events projected, {rate:.0} a second, lag {}",
-            self.begun.elapsed().as_secs_f64(),
+            "{:5.1} s   {done} of {end} events projected, {rate:.0} per second, lag {}",
+            self.started.elapsed().as_secs_f64(),
             end.saturating_sub(done)
         )];
         for table in &self.tables {
-            let count = self.shared.store.peek(table, 0).await.map(|peek| peek.count).unwrap_or_default();
+            let count = self.control.peek(table, 0).await.map(|peek| peek.count).unwrap_or_default();
             lines.push(format!("          {:<16} {count:>9} rows", table.name()));
         }
-        let mut out = std::io::stdout().lock();
-        if out.is_terminal() {
+        let text = if std::io::stdout().is_terminal() {
             let up = if self.lines > 0 { format!("\x1b[{}A", self.lines) } else { String::new() };
-            let text: String = lines.iter().map(|line| format!("\x1b[2K{line}\n")).collect();
-            let _ = write!(out, "{up}{text}");
+            let lines: Vec<String> = lines.iter().map(|line| format!("\x1b[2K{line}")).collect();
+            format!("{up}{}", lines.join("\n"))
         } else {
-            let _ = writeln!(out, "{}", lines.join("\n"));
-        }
-        let _ = out.flush();
+            lines.join("\n")
+        };
         self.lines = lines.len();
+        output::line(text)
     }
 
-    /// How many offsets are behind the projections, and how many there are, over all of them.
+    /// How many events are projected, and how many there are, over all projections.
     async fn offsets(&self) -> (u64, u64) {
-        let generations = self.shared.store.generations().await.unwrap_or_default();
-        let live = generations.iter().filter(|generation| generation.state == GenerationState::Live);
-        let checkpoints = live.flat_map(|generation| &generation.checkpoints);
-        let done = checkpoints.map(|checkpoint| checkpoint.next_offset.unsigned_abs()).sum();
-        let mut end = 0;
-        for definition in self.registry.definitions() {
-            let extents = self.shared.source.extents(definition.topics()).await.unwrap_or_default();
-            end += extents.values().map(|extent| extent.end.unsigned_abs()).sum::<u64>();
-        }
-        (done, end)
+        let Ok(report) = self.control.status(&*self.source, &[]).await else { return (0, 0) };
+        let sum = |offset: fn(&PartitionStatus) -> Option<i64>| -> u64 {
+            report.partitions.iter().filter_map(offset).map(i64::unsigned_abs).sum()
+        };
+        (sum(|status| status.next_offset), sum(|status| status.end_offset))
     }
 
-    /// A few rows of each table, and where to look next.
-    async fn conclude(&self, endings: &Outcomes, place: &DemoFolders) -> Result<(), Refusal> {
+    /// Prints a few rows of each table, and what to try next.
+    async fn conclude(&self, endings: &Outcomes, folders: &DemoFolders) -> Result<(), CommandError> {
         for (name, ending) in endings {
             if let Err(failure) = ending {
-                eprintln!("readcast: {name} halted: {failure}. Next: {}", failure.disposition().1);
+                output::message(format_args!("{name} halted: {failure}. Next: {}", failure.disposition().1));
             }
         }
         for spec in &self.tables {
-            let peek = self.shared.store.peek(spec, 3).await.map_err(Refusal::failed)?;
+            let peek = self.control.peek(spec, 3).await?;
             let mut table = Table::new();
             table.load_style(comfy_table::presets::ASCII_BORDERS_ONLY_CONDENSED);
             table.set_header(spec.columns().iter().map(|column| column.name()));
             for row in peek.rows {
                 table.add_row(row.into_iter().map(|cell| cell.unwrap_or_else(|| "NULL".into())));
             }
-            println!("\n{} ({} rows)\n{table}", spec.name(), peek.count);
+            output::line(format_args!("\n{} ({})\n{table}", spec.name(), counted(peek.count, "row")))?;
         }
-        let database = shown(&place.database());
-        println!("\nLook around with any SQLite client:");
-        println!("  sqlite3 {database} 'SELECT status, count(*), sum(item_count) FROM order_summary GROUP BY status'");
-        println!("See how far each projection is:");
-        println!("  readcast status --source file:{} --store sqlite:{database}", shown(&place.events()));
-        println!("Go on with the same log and database:");
-        println!("  readcast demo --dir {}", shown(&place.0));
-        Ok(())
+        let (database, events) = (folders.database(), folders.events());
+        let (database, events) = (database.display(), events.display());
+        if let Some(table) = self.tables.first() {
+            let query = format!("SELECT * FROM {} LIMIT 5", table.name());
+            output::line(format_args!("\nQuery the tables with any SQLite client:\n  sqlite3 {database} '{query}'"))?;
+        }
+        let status = format!("readcast status --source file:{events} --store sqlite:{database}");
+        output::line(format_args!("Show how far each projection is:\n  {status}"))?;
+        let demo = folders.0.display();
+        output::line(format_args!("Continue with the same log and database:\n  readcast demo --dir {demo}"))
     }
 }

@@ -1,23 +1,24 @@
-//! `readcast activate`, `rollback`, `retire`, `cancel`, `pause`, `resume` and `rename`: what is done with generations
-//! that are there.
+//! `readcast activate`, `rollback`, `retire`, `cancel`, `pause`, `resume` and `rename`
 
 use std::process::ExitCode;
 
-use super::operate::{Operator, conclude};
-use super::{Context, Refusal, registered};
-use crate::store::{Command, has_running_instance};
+use super::operate::operate;
+use super::{CommandError, Context, connect, output};
+use crate::control::{PauseScope, registered};
+use crate::store::Command;
 
 #[derive(clap::Args)]
-pub(super) struct Named {
+pub(super) struct ProjectionName {
     /// The projection
     name: String,
 }
 
 #[derive(clap::Args)]
+#[command(after_help = "Example:\n  readcast activate order_summary")]
 pub(super) struct Activate {
     /// The projection
     name: String,
-    /// Whatever its comparison with the live generation said
+    /// Activate it whatever its comparison with the live generation says
     #[arg(long)]
     accept_difference: bool,
 }
@@ -26,88 +27,84 @@ pub(super) struct Activate {
 pub(super) struct Pause {
     /// The projection
     name: String,
-    /// Only what is being built; what readers see is fed on
+    /// Only the generation that a rebuild builds; the live one is not affected
     #[arg(long)]
     rebuild: bool,
 }
 
 #[derive(clap::Args)]
+#[command(after_help = "Example:\n  readcast rename order_summary orders")]
 pub(super) struct Rename {
     /// The name that the store has
     old: String,
-    /// The name that the code gives it from now on
+    /// The name that the code has
     new: String,
 }
 
-pub(super) async fn activate(context: Context, arguments: Activate) -> Result<ExitCode, Refusal> {
+impl Pause {
+    fn scope(&self) -> PauseScope {
+        if self.rebuild { PauseScope::Rebuild } else { PauseScope::Projection }
+    }
+
+    /// What is paused or resumed, as the beginning of a sentence.
+    fn subject(&self) -> String {
+        if self.rebuild { format!("{}: the rebuild", self.name) } else { format!("{}: the projection", self.name) }
+    }
+}
+
+pub(super) async fn activate(context: Context, arguments: Activate) -> Result<ExitCode, CommandError> {
     registered(&context.app.registry, &arguments.name)?;
     let command = Command::Activate { accept_difference: arguments.accept_difference };
-    let operation = Operator::at(&context, &arguments.name).await?.see_through(&command).await?;
-    conclude(&operation)
+    operate(&context, connect::control(&context).await?, &arguments.name, &command).await
 }
 
-pub(super) async fn rollback(context: Context, arguments: Named) -> Result<ExitCode, Refusal> {
+pub(super) async fn rollback(context: Context, arguments: ProjectionName) -> Result<ExitCode, CommandError> {
     registered(&context.app.registry, &arguments.name)?;
-    let operation = Operator::at(&context, &arguments.name).await?.see_through(&Command::Rollback).await?;
-    conclude(&operation)
+    operate(&context, connect::control(&context).await?, &arguments.name, &Command::Rollback).await
 }
 
-pub(super) async fn retire(context: Context, arguments: Named) -> Result<ExitCode, Refusal> {
-    let mut operator = Operator::at(&context, &arguments.name).await?;
-    operator.known().await?;
-    let operation = operator.see_through(&Command::Retire).await?;
-    conclude(&operation)
+pub(super) async fn retire(context: Context, arguments: ProjectionName) -> Result<ExitCode, CommandError> {
+    let control = connect::control(&context).await?;
+    let command = control.retire_command(&arguments.name).await?;
+    operate(&context, control, &arguments.name, &command).await
 }
 
-pub(super) async fn cancel(context: Context, arguments: Named) -> Result<ExitCode, Refusal> {
+pub(super) async fn cancel(context: Context, arguments: ProjectionName) -> Result<ExitCode, CommandError> {
     let name = &arguments.name;
-    let operator = Operator::at(&context, name).await?;
-    operator.known().await?;
-    match operator.store.cancel(name, &context.config.operator).await.map_err(Refusal::failed)? {
-        0 => println!("{name}: nothing was asked for, and nothing is being built"),
-        count => println!("{name}: {count} operations and generations were given up"),
+    match connect::control(&context).await?.cancel(name).await? {
+        0 => output::line(format_args!("{name}: no operation is open, and nothing is being built"))?,
+        1 => output::line(format_args!("{name}: cancelled 1 operation or generation"))?,
+        count => output::line(format_args!("{name}: cancelled {count} operations and generations"))?,
     }
     Ok(ExitCode::SUCCESS)
 }
 
-pub(super) async fn pause(context: Context, arguments: Pause) -> Result<ExitCode, Refusal> {
-    let Pause { name, rebuild } = &arguments;
-    let what = if *rebuild { "its rebuild" } else { "it" };
-    let flag = if *rebuild { " --rebuild" } else { "" };
-    match set_paused(&context, &arguments, true).await? {
-        0 => println!("{name}: nothing to pause"),
-        _ => println!("{name}: {what} stands still until `readcast resume {name}{flag}`"),
+pub(super) async fn pause(context: Context, arguments: Pause) -> Result<ExitCode, CommandError> {
+    let (name, subject) = (&arguments.name, arguments.subject());
+    let flag = if arguments.rebuild { " --rebuild" } else { "" };
+    match connect::control(&context).await?.pause(name, arguments.scope()).await? {
+        0 => output::line(format_args!("{subject} has no generation that could be paused"))?,
+        _ => output::line(format_args!("{subject} is paused. Next: `readcast resume {name}{flag}`"))?,
     }
     Ok(ExitCode::SUCCESS)
 }
 
-pub(super) async fn resume(context: Context, arguments: Pause) -> Result<ExitCode, Refusal> {
-    let Pause { name, rebuild } = &arguments;
-    let what = if *rebuild { "its rebuild" } else { "it" };
-    match set_paused(&context, &arguments, false).await? {
-        0 => println!("{name}: nothing was paused"),
-        _ => println!("{name}: {what} goes on"),
+pub(super) async fn resume(context: Context, arguments: Pause) -> Result<ExitCode, CommandError> {
+    let subject = arguments.subject();
+    match connect::control(&context).await?.resume(&arguments.name, arguments.scope()).await? {
+        0 => output::line(format_args!("{subject} was not paused"))?,
+        _ => output::line(format_args!("{subject} is resumed"))?,
     }
     Ok(ExitCode::SUCCESS)
 }
 
-/// How many generations changed.
-async fn set_paused(context: &Context, arguments: &Pause, paused: bool) -> Result<u64, Refusal> {
-    let operator = Operator::at(context, &arguments.name).await?;
-    operator.known().await?;
-    let by = &context.config.operator;
-    operator.store.pause(&arguments.name, paused, arguments.rebuild, by).await.map_err(Refusal::failed)
-}
-
-pub(super) async fn rename(context: Context, arguments: Rename) -> Result<ExitCode, Refusal> {
+pub(super) async fn rename(context: Context, arguments: Rename) -> Result<ExitCode, CommandError> {
     let Rename { old, new } = &arguments;
-    let operator = Operator::at(&context, old).await?;
-    operator.known().await?;
-    operator.store.rename(old, new, &context.config.operator).await.map_err(Refusal::failed)?;
-    println!("{old} is {new} now, with its tables and its positions");
-    let heartbeats = operator.store.heartbeats().await.map_err(Refusal::failed)?;
-    if has_running_instance(&heartbeats, old, None) {
-        eprintln!("readcast: an instance still runs it as `{old}`: restart it with code that names it `{new}`");
+    let renamed = connect::control(&context).await?.rename(old, new).await?;
+    output::line(format_args!("Renamed {old} to {new}, with its tables and positions"))?;
+    if renamed.runs_under_old_name {
+        let next = format!("restart it with code that has `{new}`");
+        output::message(format_args!("an instance still runs the projection as `{old}`. Next: {next}"));
     }
     Ok(ExitCode::SUCCESS)
 }

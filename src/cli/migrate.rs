@@ -3,24 +3,18 @@
 use std::process::ExitCode;
 
 use super::connect;
-use super::operate::{changed, live};
-use super::{Context, Refusal};
+use super::{CommandError, Context, output};
+use crate::control::{MigratedProjection, StoreAccess};
 use crate::schemes::Access;
 
-pub(super) async fn run(context: Context) -> Result<ExitCode, Refusal> {
+pub(super) async fn run(context: Context) -> Result<ExitCode, CommandError> {
     let store = connect::store(&context, Access::Write).await?;
-    store.migrate().await.map_err(Refusal::failed)?;
-    for definition in context.app.registry.definitions() {
-        store.prepare(definition).await.map_err(Refusal::failed)?;
-    }
-    let generations = store.generations().await.map_err(Refusal::failed)?;
-    for definition in context.app.registry.definitions() {
-        let name = definition.name();
-        let live = live(&generations, name, "migrate")?;
-        let tables: Vec<_> = live.tables.iter().map(|table| table.name()).collect();
-        println!("{name}: generation {} stands ({})", live.generation.0, tables.join(", "));
-        if let Some(changed) = changed(definition, live) {
-            println!("{name}: {changed}");
+    for migrated in connect::control_over(&context, store, StoreAccess::Shared).migrate().await? {
+        let MigratedProjection { projection, live_generation, tables, definition_change } = migrated;
+        let tables = tables.join(", ");
+        output::line(format_args!("{projection}: generation {live_generation} is live, with the tables {tables}"))?;
+        if let Some(change) = definition_change {
+            output::line(format_args!("{projection}: {change}"))?;
         }
     }
     Ok(ExitCode::SUCCESS)

@@ -1,113 +1,98 @@
-//! `readcast rebuild`: builds a projection's tables anew from the log, while readers go on reading the old ones.
+//! `readcast rebuild`
 
-mod place;
 mod plan;
 
 use std::process::ExitCode;
 
-use self::place::StartPosition;
-use super::operate::{Executor, Operator, builder, conclude, live};
-use super::{Context, Output, Refusal, connect, registered};
-use crate::store::{Command, GenerationStatus, Rebuild, RebuildStart};
+use super::operate::operate;
+use super::{CommandError, Context, Output, connect, output};
+use crate::control::{Executor, RebuildRequest, RequestedOperation, StartPosition, registered};
 
 #[derive(clap::Args)]
+#[command(after_help = "Example:\n  readcast rebuild order_summary --wait")]
 pub(super) struct Arguments {
     /// The projection
     name: String,
-    /// Stay until it is done, and do it here if no instance runs
+    /// Wait until it is done; this process does the work if no instance runs
     #[arg(long)]
     wait: bool,
     /// Leave the new generation ready, for `readcast activate`
     #[arg(long)]
     no_activate: bool,
-    /// Only say what it would take; changes nothing
+    /// Show what the rebuild would take, and change nothing
     #[arg(long, conflicts_with = "wait")]
     plan: bool,
-    /// Even if the log no longer holds all that the live generation was built from
+    /// Rebuild even if the log no longer has everything that the live generation was built from
     #[arg(long)]
     accept_truncated: bool,
-    /// Activate whatever the comparison with the live generation says
+    /// Activate the new generation whatever the comparison with the live one says
     #[arg(long)]
     accept_difference: bool,
-    /// Make the indexes again on the new tables that somebody made on the live ones
+    /// Create the indexes that users created on the live tables on the new tables too
     #[arg(long)]
     keep_indexes: bool,
-    /// Where in the log it begins: `earliest`, with empty tables; or with a copy of the live rows at `live`, a time such
-    /// as 2024-05-20T14:30:00Z, or TOPIC/PARTITION=OFFSET,…
-    #[arg(long, value_name = "PLACE", default_value = "earliest")]
+    /// Where in the log the rebuild begins: `earliest`, with empty tables; or, with a copy of the live rows, `live`, a
+    /// time such as 2024-05-20T14:30:00Z, or TOPIC/PARTITION=OFFSET,…
+    #[arg(long, value_name = "POSITION", default_value = "earliest")]
     from: StartPosition,
-    /// Fold the rows of this record key once more, into the live tables, and nothing else
+    /// Fold the rows of this record key again, into the live tables, and nothing else
     #[arg(
         long,
         value_name = "KEY",
         conflicts_with_all = ["no_activate", "plan", "accept_truncated", "accept_difference", "keep_indexes", "from", "max_live_lag", "max_impact"]
     )]
     key: Option<String>,
-    /// Wait while the live generation lags by more than this; 0 for never [default: `max_live_lag` as configured]
+    /// Pause while the live generation lags by more records than this; 0 for never [default: `max_live_lag` as configured]
     #[arg(long, value_name = "RECORDS")]
     max_live_lag: Option<u64>,
     /// The former name of `--max-live-lag`
     #[arg(long, value_name = "RECORDS", hide = true, conflicts_with = "max_live_lag")]
     max_impact: Option<u64>,
-    /// How the plan is written
+    /// The format of the plan
     #[arg(long, value_enum, default_value_t, requires = "plan")]
     output: Output,
 }
 
-pub(super) async fn run(context: Context, arguments: Arguments) -> Result<ExitCode, Refusal> {
-    registered(&context.app.registry, &arguments.name)?;
+pub(super) async fn run(context: Context, arguments: Arguments) -> Result<ExitCode, CommandError> {
+    let name = &arguments.name;
+    let request = request(&context, &arguments);
     if arguments.plan {
-        return plan::run(&context, &arguments).await;
+        return plan::run(&context, name, &request, arguments.output).await;
     }
-    let mut operator = Operator::at(&context, &arguments.name).await?;
-    let generations = operator.generations().await?;
-    let live = live(&generations, &arguments.name, "rebuild")?;
+    registered(&context.app.registry, name)?;
+    let control = connect::control(&context).await?;
     let command = match &arguments.key {
-        Some(key) => {
-            Command::RefoldKey { key: key.clone(), definition_hash: builder(&context, live)?.hash().to_owned() }
-        }
-        None => Command::Rebuild(asked(&context, &arguments, live).await?),
+        Some(key) => control.refold_command(name, key).await?,
+        None => control.rebuild_command(&*connect::source(&context).await?, name, &request).await?,
     };
     if arguments.wait || arguments.key.is_some() {
-        return conclude(&operator.see_through(&command).await?);
+        return operate(&context, control, name, &command).await;
     }
-    leave(&operator, &command).await
-}
-
-/// Leaves the command in the store, and says what will become of it.
-async fn leave(operator: &Operator<'_>, command: &Command) -> Result<ExitCode, Refusal> {
-    let id = operator.request(command).await?;
-    let name = operator.projection;
-    let next = match operator.executor(command).await.map_err(Refusal::failed)? {
-        Executor::Theirs => "an instance that runs takes it within seconds",
-        Executor::Ours => "it begins when an instance runs; `--wait` does it here",
-        Executor::Nobodys => "the process that runs has another definition: it begins when one with this code runs",
+    let RequestedOperation { id, executor } = control.request(name, &command).await?;
+    let next = match executor {
+        Executor::RunningInstance => "an instance that runs starts it within seconds",
+        Executor::ThisProcess => "it starts when an instance runs; with `--wait`, this command does the work",
+        Executor::Nobody => "it starts when an instance with this code runs; the process that runs has other code",
     };
-    println!("{name}: operation {id} is noted: {next}");
-    println!("See how far it is with `readcast status`; take it back with `readcast cancel {name}`");
+    output::line(format_args!("{name}: operation {id} is requested: {next}"))?;
+    output::line(format_args!(
+        "Next: `readcast status {name}` shows its progress; `readcast cancel {name}` cancels it"
+    ))?;
     Ok(ExitCode::SUCCESS)
 }
 
-/// The rebuild that the arguments describe.
-async fn asked(context: &Context, arguments: &Arguments, live: &GenerationStatus) -> Result<Rebuild, Refusal> {
-    let definition = registered(&context.app.registry, &arguments.name)?;
-    let begin = match &arguments.from {
-        StartPosition::Earliest => RebuildStart::Earliest,
-        StartPosition::Live => RebuildStart::Live,
-        place => place.resolve(&*connect::source(context).await?, definition.topics(), live).await?,
-    };
+fn request(context: &Context, arguments: &Arguments) -> RebuildRequest {
     let configured = context.config.projection(&arguments.name);
     if arguments.max_impact.is_some() {
         tracing::warn!("--max-impact has a new name; write --max-live-lag");
     }
     let max_live_lag = arguments.max_live_lag.or(arguments.max_impact);
-    Ok(Rebuild {
-        definition_hash: definition.hash().to_owned(),
-        begin,
+    RebuildRequest {
+        from: arguments.from.clone(),
         no_activate: arguments.no_activate,
         accept_truncated: arguments.accept_truncated,
         accept_difference: arguments.accept_difference,
         keep_indexes: arguments.keep_indexes || configured.keep_indexes,
-        max_impact: max_live_lag.unwrap_or(configured.max_live_lag as u64),
-    })
+        max_live_lag: max_live_lag.unwrap_or(configured.max_live_lag as u64),
+    }
 }

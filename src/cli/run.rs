@@ -11,25 +11,27 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::connect;
-use super::{Context, Refusal, registered};
+use super::{CommandError, Context, output};
 use crate::admin;
+use crate::control::registered;
 use crate::health::Health;
 use crate::metrics::Metrics;
 use crate::schemes::Access;
-
 use crate::supervisor::{self, Outcomes, RunProgress, Shared};
+use crate::text::counted;
 
 #[derive(clap::Args)]
+#[command(after_help = "Example:\n  readcast run --until-end --only order_summary")]
 pub(super) struct Arguments {
-    /// End at the positions that the log has at the start
+    /// Stop at the end that the log has now
     #[arg(long)]
     until_end: bool,
-    /// Run this projection alone; may be given several times
+    /// Run only this projection; can be repeated
     #[arg(long, value_name = "NAME")]
     only: Vec<String>,
 }
 
-pub(super) async fn run(context: Context, arguments: Arguments) -> Result<ExitCode, Refusal> {
+pub(super) async fn run(context: Context, arguments: Arguments) -> Result<ExitCode, CommandError> {
     let registry = selected(&context.app.registry, &arguments.only)?;
     let names: Vec<&str> = registry.definitions().iter().map(|definition| definition.name()).collect();
     let metrics = Metrics::new();
@@ -44,46 +46,46 @@ pub(super) async fn run(context: Context, arguments: Arguments) -> Result<ExitCo
         run_progress: RunProgress::default(),
         stop: CancellationToken::new(),
     };
-    let mut aside = JoinSet::new();
-    aside.spawn(stop_on_signal(shared.stop.clone())?);
-    // A bounded run is a batch job: it serves nobody, and several of them may run beside each other.
+    let mut helpers = JoinSet::new();
+    helpers.spawn(stop_on_signal(shared.stop.clone())?);
+    // A bounded run is a batch job: nobody probes it, and several of them may run at the same time.
     if !arguments.until_end {
-        serve_admin(&context, &shared, &mut aside).await?;
+        serve_admin(&context, &shared, &mut helpers).await?;
     }
-    let bars = arguments.until_end.then(|| aside.spawn(show_progress(shared.run_progress.clone())));
+    let bars = arguments.until_end.then(|| helpers.spawn(show_progress(shared.run_progress.clone())));
     let options = |name: &str| connect::options(&context, name, arguments.until_end);
-    let begun = Instant::now();
+    let started = Instant::now();
     let endings = supervisor::run(&registry, options, shared.clone(), context.config.projector.drain).await;
     if !arguments.until_end {
-        // Every projection has halted, or was asked to stop. Halted ones wait here, so that /readyz can tell why.
+        // All projections have halted or stopped. After a halt the process stays, so that /readyz can say why.
         shared.stop.cancelled().await;
     }
     if let Some(bars) = bars {
         bars.abort();
     }
-    Ok(conclude(context.app.name, &endings, &shared.run_progress, begun.elapsed()))
+    conclude(&endings, &shared, started.elapsed())
 }
 
-fn selected(registry: &Registry, only: &[String]) -> Result<Registry, Refusal> {
+fn selected(registry: &Registry, only: &[String]) -> Result<Registry, CommandError> {
     for name in only {
         registered(registry, name)?;
     }
     Ok(if only.is_empty() { registry.clone() } else { registry.only(only) })
 }
 
-pub(super) fn stop_on_signal(stop: CancellationToken) -> Result<impl Future<Output = ()>, Refusal> {
+pub(super) fn stop_on_signal(stop: CancellationToken) -> Result<impl Future<Output = ()>, CommandError> {
     let signalled = signalled()?;
     Ok(async move {
         signalled.await;
-        tracing::info!("asked to stop: draining");
+        tracing::info!("stop requested: finishing the open batches");
         stop.cancel();
     })
 }
 
-/// Ends at SIGTERM or Ctrl-C.
-pub(super) fn signalled() -> Result<impl Future<Output = ()>, Refusal> {
-    let mut terminate = signal(SignalKind::terminate()).map_err(Refusal::failed)?;
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(Refusal::failed)?;
+/// Ready at SIGTERM or Ctrl-C.
+pub(super) fn signalled() -> Result<impl Future<Output = ()>, CommandError> {
+    let mut terminate = signal(SignalKind::terminate()).map_err(CommandError::failed)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(CommandError::failed)?;
     Ok(async move {
         tokio::select! {
             _ = terminate.recv() => {}
@@ -92,37 +94,41 @@ pub(super) fn signalled() -> Result<impl Future<Output = ()>, Refusal> {
     })
 }
 
-pub(super) async fn serve_admin(context: &Context, shared: &Shared, aside: &mut JoinSet<()>) -> Result<(), Refusal> {
+pub(super) async fn serve_admin(
+    context: &Context,
+    shared: &Shared,
+    helpers: &mut JoinSet<()>,
+) -> Result<(), CommandError> {
     let options = &context.config.admin;
-    let listener = admin::bind(options.listen).await.map_err(Refusal::failed)?;
-    let address = listener.local_addr().map_err(Refusal::failed)?;
+    let listener = admin::bind(options.listen).await.map_err(CommandError::failed)?;
+    let address = listener.local_addr().map_err(CommandError::failed)?;
     tracing::info!("admin server on http://{address}");
     let router = admin::router(shared.health.clone(), shared.metrics.clone(), options.token.clone());
     let stop = shared.stop.clone();
-    aside.spawn(async move {
+    helpers.spawn(async move {
         if let Err(error) = admin::serve(listener, router, stop).await {
-            tracing::error!("the admin server has ended: {error}");
+            tracing::error!("the admin server failed: {error}");
         }
     });
     Ok(())
 }
 
-/// Bars on a terminal, a line now and then elsewhere.
-async fn show_progress(goals: RunProgress) {
+/// Progress bars on a terminal, log lines now and then elsewhere.
+async fn show_progress(progress: RunProgress) {
     let bars = MultiProgress::new();
     let mut shown = std::collections::BTreeMap::<String, ProgressBar>::new();
     let on_terminal = std::io::stderr().is_terminal();
     let mut tick = tokio::time::interval(if on_terminal { Duration::from_millis(200) } else { Duration::from_secs(5) });
     tick.tick().await;
     loop {
-        for (name, progress) in goals.snapshot() {
+        for (name, current) in progress.snapshot() {
             if !on_terminal {
-                tracing::info!(projection = name, done = progress.done, total = progress.total, "progress");
+                tracing::info!(projection = name, done = current.done, total = current.total, "progress");
                 continue;
             }
             let bar = shown.entry(name.clone()).or_insert_with(|| bars.add(bar(name)));
-            bar.set_length(progress.total);
-            bar.set_position(progress.done);
+            bar.set_length(current.total);
+            bar.set_position(current.done);
         }
         tick.tick().await;
     }
@@ -134,20 +140,28 @@ fn bar(name: String) -> ProgressBar {
     ProgressBar::new(0).with_style(style).with_prefix(name)
 }
 
-/// Says how each projection ended, and turns that into an exit code.
-fn conclude(program: &str, endings: &Outcomes, progress: &RunProgress, took: Duration) -> ExitCode {
-    let goals = progress.snapshot();
+/// Prints how each projection ended.
+fn conclude(endings: &Outcomes, shared: &Shared, took: Duration) -> Result<ExitCode, CommandError> {
+    let bounded = shared.run_progress.snapshot();
     for (name, ending) in endings {
-        match (ending, goals.get(name)) {
-            (Err(failure), _) => {
-                let (_, advice) = failure.disposition();
-                eprintln!("{program}: {name} halted: {failure}. Next: {advice}");
+        match ending {
+            Err(failure) => {
+                output::message(format_args!("{name} halted: {failure}. Next: {}", failure.disposition().1))
             }
-            (Ok(()), Some(progress)) => {
-                println!("{name}: {} events behind it after {took:.1?}", progress.done);
+            Ok(()) if bounded.contains_key(name) => {
+                let events = counted(shared.metrics.projection(name).records(), "new event");
+                output::line(format_args!("{name}: caught up: {events} in {}", rounded(took)))?;
             }
-            (Ok(()), None) => {}
+            Ok(()) => {}
         }
     }
-    if endings.iter().any(|(_, ending)| ending.is_err()) { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+    Ok(if endings.iter().any(|(_, ending)| ending.is_err()) { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+/// A duration with about three digits, such as `29 ms` or `1.2 s`.
+fn rounded(duration: Duration) -> String {
+    match duration.as_millis() {
+        millis @ ..1000 => format!("{millis} ms"),
+        _ => format!("{:.1} s", duration.as_secs_f64()),
+    }
 }

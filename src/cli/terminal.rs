@@ -1,28 +1,36 @@
-//! Text of records, which anybody may have written, made harmless to whoever looks at it. Pure.
+//! Makes text harmless to a terminal: what we print may quote records, which anybody may have written. Pure.
 
 use serde::Serialize;
 
-use super::Refusal;
-use crate::text::is_obeyed;
-pub(super) use crate::text::{escape, glimpse};
+use super::CommandError;
 
-/// [`escape`]s each line of `text`.
+/// `text` with every character spelled out that a terminal obeys instead of showing it: control characters, and with
+/// them the beginning of every escape sequence; characters that turn the direction of writing; characters without width.
+pub(super) fn escape(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    for c in text.chars() {
+        if is_obeyed(c) { shown.extend(c.escape_default()) } else { shown.push(c) }
+    }
+    shown
+}
+
+/// The same for a text of several lines. Its line breaks stay.
 pub(super) fn escape_lines(text: &str) -> String {
     text.lines().map(escape).collect::<Vec<_>>().join("\n")
 }
 
-/// `value` as JSON on one line. It means what it always does; what a terminal would obey stands in it by its number.
-pub(super) fn json_line(value: &impl Serialize) -> Result<String, Refusal> {
-    serde_json::to_string(value).map(by_number).map_err(Refusal::failed)
+/// `value` as JSON on one line. Characters that a terminal obeys are written as `\u` escapes, which mean the same.
+pub(super) fn json_line(value: &impl Serialize) -> Result<String, CommandError> {
+    serde_json::to_string(value).map(with_escapes).map_err(CommandError::failed)
 }
 
-/// The same on several lines.
-pub(super) fn json(value: &impl Serialize) -> Result<String, Refusal> {
-    serde_json::to_string_pretty(value).map(by_number).map_err(Refusal::failed)
+/// `value` as JSON on several lines, with the same escapes.
+pub(super) fn json(value: &impl Serialize) -> Result<String, CommandError> {
+    serde_json::to_string_pretty(value).map(with_escapes).map_err(CommandError::failed)
 }
 
-/// JSON has such characters in its texts alone, save for the ends of lines.
-fn by_number(json: String) -> String {
+/// JSON has such characters only in its strings, except for line breaks.
+fn with_escapes(json: String) -> String {
     if !json.contains(|c| is_obeyed(c) && c != '\n') {
         return json;
     }
@@ -38,12 +46,24 @@ fn by_number(json: String) -> String {
     shown
 }
 
+fn is_obeyed(c: char) -> bool {
+    let directs = matches!(c, '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}');
+    let has_no_width = matches!(c, '\u{ad}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}');
+    c.is_control() || directs || has_no_width
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn escaped_json_has_the_same_meaning_and_no_control_characters() {
+    fn characters_that_a_terminal_obeys_are_spelled_out() {
+        assert_eq!(escape("a\u{1b}[31mred\n\u{9b}2J\u{202e}txt"), "a\\u{1b}[31mred\\n\\u{9b}2J\\u{202e}txt");
+        assert_eq!(escape("<script>é €\"\\"), "<script>é €\"\\");
+    }
+
+    #[test]
+    fn json_means_the_same_and_holds_nothing_that_a_terminal_obeys() {
         let text = "\u{1b}[2J\u{7f}\u{9b}\u{202e}\u{e0041}é\n";
         for written in [json_line(&[text]), json(&[text])] {
             let Ok(written) = written else { panic!("it is a text") };

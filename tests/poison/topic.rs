@@ -119,8 +119,9 @@ async fn a_dead_letter_that_cannot_be_copied_blocks_neither_others_nor_operators
     assert!(told.contains("can't be copied to topic") && told.contains("readcast dead-letters list"), "{told}");
     let mut json = shop.start(&["status", "--output", "json"], &[]);
     assert!(json.wait().await.success());
-    let lines: serde_json::Value = serde_json::from_str(&json.stdout()).unwrap();
-    let noted = lines.as_array().unwrap().iter().find(|line| line["projection"] == "order_summary").unwrap();
+    let status: serde_json::Value = serde_json::from_str(&json.stdout()).unwrap();
+    let noted =
+        status["partitions"].as_array().unwrap().iter().find(|line| line["projection"] == "order_summary").unwrap();
     assert_eq!(noted["notices"][0]["kind"], "dead_letters_not_copied");
     let mut check = shop.start(&["check"], &[]);
     check.wait().await;

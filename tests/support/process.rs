@@ -61,19 +61,28 @@ impl Readcast {
         readcast
     }
 
-    /// Starts readcast in `dir`, with `envs` and no other variables that configure it or its libraries.
-    pub(crate) fn start_in<A: AsRef<OsStr>>(
+    /// The command that runs readcast in `dir`, with `envs` and no other variables that configure it or its libraries.
+    pub(crate) fn command<A: AsRef<OsStr>>(
         dir: &Path,
         args: impl IntoIterator<Item = A>,
         envs: &[(&str, &str)],
-    ) -> Readcast {
+    ) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_readcast"));
         for name in configuration() {
             command.env_remove(name);
         }
         command.args(args).envs(envs.iter().copied()).current_dir(dir);
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = command.spawn().expect("cargo has built readcast");
+        command
+    }
+
+    /// Starts readcast in `dir`, with `envs` and nothing else of what configures it or its libraries.
+    pub(crate) fn start_in<A: AsRef<OsStr>>(
+        dir: &Path,
+        args: impl IntoIterator<Item = A>,
+        envs: &[(&str, &str)],
+    ) -> Readcast {
+        let mut child = Readcast::command(dir, args, envs).spawn().expect("cargo has built readcast");
         let (writer, transcript) = watch::channel(Transcript::default());
         collect(Stream::Stdout, child.stdout.take().expect("it is a pipe"), writer.clone());
         collect(Stream::Stderr, child.stderr.take().expect("it is a pipe"), writer);

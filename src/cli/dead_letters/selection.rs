@@ -1,24 +1,24 @@
-//! Which parked keys are meant, as it is typed.
+//! The flags that select parked keys.
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use readcast_core::{Position, Timestamp, TopicPartition};
 
-use crate::cli::Refusal;
+use crate::cli::CommandError;
 use crate::store::{PoisonClass, Selection};
 
-/// Those that fit all of what is given; all of them, where nothing is.
+/// Selects the keys that match every flag that is given; all keys without a flag.
 #[derive(clap::Args)]
 pub(super) struct Flags {
-    /// Of this record key
+    /// With this record key
     #[arg(long, value_name = "KEY")]
     key: Option<String>,
-    /// The one whose first record stands at this TOPIC/PARTITION@OFFSET
+    /// Whose first record has this position, as TOPIC/PARTITION@OFFSET
     #[arg(long, value_name = "POSITION", value_parser = position)]
     first: Option<Position>,
-    /// Whose first record has this wrong with it
+    /// Whose first record is parked for this reason
     #[arg(long, value_name = "CLASS", value_parser = class())]
     class: Option<PoisonClass>,
-    /// Parked at this time or later, such as 2024-05-20T14:30:00Z
+    /// Parked at or after this time, such as 2024-05-20T14:30:00Z
     #[arg(long, value_name = "TIME")]
     since: Option<Timestamp>,
     /// Parked before this time
@@ -26,12 +26,12 @@ pub(super) struct Flags {
     until: Option<Timestamp>,
 }
 
-/// The same for a command that changes something: nothing is settled by accident.
+/// The same for a command that changes something. It needs a flag, so that nothing is settled by accident.
 #[derive(clap::Args)]
-pub(super) struct Chosen {
+pub(super) struct RequiredFlags {
     #[command(flatten)]
     flags: Flags,
-    /// Everything that is parked
+    /// All parked keys
     #[arg(long, conflicts_with_all = ["key", "first", "class", "since", "until"])]
     all: bool,
 }
@@ -43,14 +43,12 @@ impl Flags {
     }
 }
 
-impl Chosen {
-    pub(super) fn selection(self) -> Result<Selection, Refusal> {
+impl RequiredFlags {
+    pub(super) fn selection(self) -> Result<Selection, CommandError> {
         let selection = self.flags.selection();
         if !self.all && selection == Selection::default() {
             let flags = "--key, --first, --class, --since or --until";
-            return Err(Refusal::Failed(format!(
-                "say which are meant: {flags}; or --all for everything that is parked"
-            )));
+            return Err(CommandError::Failed(format!("no key is selected. Next: give {flags}, or --all for all keys")));
         }
         Ok(selection)
     }
@@ -58,7 +56,7 @@ impl Chosen {
 
 fn class() -> impl TypedValueParser<Value = PoisonClass> {
     let names = PossibleValuesParser::new(PoisonClass::NAMES.map(|(_, name)| name));
-    names.try_map(|name| PoisonClass::named(&name).ok_or("there is no such class"))
+    names.try_map(|name| PoisonClass::named(&name).ok_or("no such class"))
 }
 
 /// `TOPIC/PARTITION@OFFSET`
@@ -77,7 +75,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn positions_are_read_as_they_are_written() {
+    fn a_position_is_parsed_as_it_is_printed() {
         for text in ["orders/3@17", "a/b@c/0@0"] {
             assert_eq!(position(text).map(|position| position.to_string()), Ok(text.to_owned()));
         }

@@ -1,112 +1,99 @@
-//! `readcast dead-letters retry` and `discard`: asks for it, and waits until it is done.
+//! `readcast dead-letters retry` and `discard`
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use super::parked;
-use super::selection::Chosen;
-use super::total::Total;
-use crate::cli::connect;
-use crate::cli::operate::{Operator, builder, conclude, live};
-use crate::cli::{Context, Refusal, registered};
-use crate::schemes::Access;
-use crate::store::{Command, Selection, SettleAction, SettleRequest};
+use super::selection::RequiredFlags;
+use super::total_text;
+use crate::cli::operate::operate;
+use crate::cli::{CommandError, Context, connect, output};
+use crate::control::registered;
+use crate::store::{Selection, SettleAction};
 
 #[derive(clap::Args)]
+#[command(after_help = "Example:\n  readcast dead-letters retry order_summary --class unprojectable")]
 pub(in crate::cli) struct Retry {
     /// The projection
     name: String,
     #[command(flatten)]
-    chosen: Chosen,
-    /// With the text of this file instead of the first record's value
+    flags: RequiredFlags,
+    /// Replace the value of the first record with the text of this file
     #[arg(long, value_name = "FILE", requires = "first", conflicts_with = "all")]
     edit: Option<PathBuf>,
-    /// Only say how much that is; changes nothing
+    /// Show how much would be retried, and change nothing
     #[arg(long)]
     dry_run: bool,
 }
 
 #[derive(clap::Args)]
+#[command(after_help = "Example:\n  readcast dead-letters discard order_summary --first orders/3@17 --dry-run")]
 pub(in crate::cli) struct Discard {
     /// The projection
     name: String,
     #[command(flatten)]
-    chosen: Chosen,
-    /// Leave those behind the first out too
+    flags: RequiredFlags,
+    /// Leave out the records behind the first too
     #[arg(long)]
     whole: bool,
-    /// Only say how much that is; changes nothing
+    /// Show how much would be discarded, and change nothing
     #[arg(long)]
     dry_run: bool,
 }
 
-pub(super) async fn retry(context: &Context, arguments: Retry) -> Result<ExitCode, Refusal> {
-    let selection = arguments.chosen.selection()?;
-    let edited = arguments.edit.as_deref().map(text_of).transpose()?;
-    let resolution = SettleAction::Retry { edited };
-    settle(context, &arguments.name, selection, resolution, arguments.dry_run).await
+pub(super) async fn retry(context: &Context, arguments: Retry) -> Result<ExitCode, CommandError> {
+    let selection = arguments.flags.selection()?;
+    let edited = arguments.edit.as_deref().map(read_text).transpose()?;
+    settle(context, &arguments.name, selection, SettleAction::Retry { edited }, arguments.dry_run).await
 }
 
-pub(super) async fn discard(context: &Context, arguments: Discard) -> Result<ExitCode, Refusal> {
-    let selection = arguments.chosen.selection()?;
-    let resolution = SettleAction::Discard { whole: arguments.whole };
-    settle(context, &arguments.name, selection, resolution, arguments.dry_run).await
+pub(super) async fn discard(context: &Context, arguments: Discard) -> Result<ExitCode, CommandError> {
+    let selection = arguments.flags.selection()?;
+    let action = SettleAction::Discard { whole: arguments.whole };
+    settle(context, &arguments.name, selection, action, arguments.dry_run).await
 }
 
-fn text_of(file: &Path) -> Result<String, Refusal> {
-    let told = |error| Refusal::Failed(format!("--edit: can't read {} as UTF-8 text: {error}", file.display()));
-    std::fs::read_to_string(file).map_err(told)
+fn read_text(file: &Path) -> Result<String, CommandError> {
+    let failed = |error| CommandError::Failed(format!("--edit: can't read {} as UTF-8 text: {error}", file.display()));
+    std::fs::read_to_string(file).map_err(failed)
 }
 
 async fn settle(
     context: &Context,
     name: &str,
     selection: Selection,
-    resolution: SettleAction,
+    action: SettleAction,
     dry_run: bool,
-) -> Result<ExitCode, Refusal> {
+) -> Result<ExitCode, CommandError> {
     registered(&context.app.registry, name)?;
     if dry_run {
-        return rehearse(context, name, &selection, &resolution).await;
+        return dry_run_of(context, name, &selection, &action).await;
     }
-    let mut operator = Operator::at(context, name).await?;
-    let generations = operator.generations().await?;
-    let live = live(&generations, name, "settle")?;
-    if parked(&*operator.store, live, &selection).await?.is_empty() {
-        return Ok(nothing(name));
+    let control = connect::control(context).await?;
+    match control.settle_command(name, selection, action).await? {
+        Some(command) => operate(context, control, name, &command).await,
+        None => nothing_parked(name),
     }
-    let definition_hash = builder(context, live)?.hash().to_owned();
-    let command = Command::DeadLetters(SettleRequest { selection, resolution, definition_hash });
-    conclude(&operator.see_through(&command).await?)
 }
 
-/// Says what would be done.
-async fn rehearse(
+async fn dry_run_of(
     context: &Context,
     name: &str,
     selection: &Selection,
-    resolution: &SettleAction,
-) -> Result<ExitCode, Refusal> {
-    let store = connect::store(context, Access::Read).await?;
-    let generations = store.generations().await.map_err(Refusal::failed)?;
-    let live = live(&generations, name, "settle")?;
-    let meant = parked(&*store, live, selection).await?;
-    if meant.is_empty() {
-        return Ok(nothing(name));
-    }
-    let what = match resolution {
-        SettleAction::Retry { edited: None } => "these would be tried again",
-        SettleAction::Retry { edited: Some(_) } => "these would be tried again, the first record with another value",
-        SettleAction::Discard { whole: false } => {
-            "the first record of each would be left out, and those behind it tried again"
-        }
-        SettleAction::Discard { whole: true } => "all of these would be left out",
+    action: &SettleAction,
+) -> Result<ExitCode, CommandError> {
+    let total = connect::reader(context).await?.parked_total(name, selection).await?;
+    let Some(total) = total else { return nothing_parked(name) };
+    let what = match action {
+        SettleAction::Retry { edited: None } => "would retry",
+        SettleAction::Retry { edited: Some(_) } => "would retry, with another value for the first record,",
+        SettleAction::Discard { whole: false } => "would discard the first record of each key, and retry the rest, of",
+        SettleAction::Discard { whole: true } => "would discard",
     };
-    println!("{name}: {what}: {}. Nothing was changed", meant.iter().collect::<Total>());
+    output::line(format_args!("{name}: {what} {}. Nothing was changed", total_text(&total)))?;
     Ok(ExitCode::SUCCESS)
 }
 
-fn nothing(name: &str) -> ExitCode {
-    println!("{name}: nothing of that is parked");
-    ExitCode::SUCCESS
+fn nothing_parked(name: &str) -> Result<ExitCode, CommandError> {
+    output::line(format_args!("{name}: no parked key matches"))?;
+    Ok(ExitCode::SUCCESS)
 }

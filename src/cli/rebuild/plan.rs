@@ -1,75 +1,58 @@
-//! `readcast rebuild --plan`: what a rebuild would take. Changes nothing.
+//! `readcast rebuild --plan`
 
 use std::process::ExitCode;
 use std::time::Duration;
 
 use comfy_table::Table;
-use indicatif::{HumanBytes, HumanCount, HumanDuration};
+use indicatif::{HumanBytes, HumanDuration};
 
-use super::{Arguments, asked};
-use crate::cli::connect;
-use crate::cli::operate::live;
-use crate::cli::terminal::escape_lines;
-use crate::cli::{Context, Output, Refusal, registered};
-use crate::operations::preview::{PreviewInputs, RebuildNeed, RebuildPreview};
-use crate::schemes::Access;
+use crate::cli::terminal::{escape_lines, json};
+use crate::cli::{CommandError, Context, Output, connect, output};
+use crate::control::{RebuildRequest, registered};
+use crate::operations::preview::{RebuildNeed, RebuildPreview};
+use crate::store::UserAddition;
+use crate::text::counted;
 
-/// How many operations are searched for an earlier rebuild.
-const HISTORY: usize = 100;
-
-pub(super) async fn run(context: &Context, arguments: &Arguments) -> Result<ExitCode, Refusal> {
-    let name = &arguments.name;
-    let definition = registered(&context.app.registry, name)?;
+pub(super) async fn run(
+    context: &Context,
+    name: &str,
+    request: &RebuildRequest,
+    format: Output,
+) -> Result<ExitCode, CommandError> {
+    registered(&context.app.registry, name)?;
     let source = connect::source(context).await?;
-    let store = connect::store(context, Access::Read).await?;
-    let generations = store.generations().await.map_err(Refusal::failed)?;
-    let live = live(&generations, name, "rebuild")?;
-    let with_tables =
-        generations.iter().filter(|found| found.projection == *name && found.has_tables).collect::<Vec<_>>();
-    let mut dependents = Vec::new();
-    for generation in with_tables {
-        dependents.extend(store.dependents(generation).await.map_err(Refusal::failed)?);
-    }
-    let found = PreviewInputs {
-        live,
-        dependents: &dependents,
-        extents: &source.extents(definition.topics()).await.map_err(Refusal::failed)?,
-        operations: &store.operations(name, HISTORY).await.map_err(Refusal::failed)?,
-        swap_impact: &store.swap_impact(live, definition).await.map_err(Refusal::failed)?,
-        additions: &store.additions(live, definition).await.map_err(Refusal::failed)?,
-    };
-    let preview = RebuildPreview::of(&asked(context, arguments, live).await?, definition, found);
-    match arguments.output {
-        Output::Json => println!("{}", serde_json::to_string_pretty(&preview).map_err(Refusal::failed)?),
-        Output::Table => print(&preview),
+    let preview = connect::reader(context).await?.preview_rebuild(&*source, name, request).await?;
+    match format {
+        Output::Json => output::line(json(&preview)?)?,
+        Output::Table => output::line(table(&preview))?,
     }
     Ok(if preview.refusals.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-fn print(preview: &RebuildPreview) {
+fn table(preview: &RebuildPreview) -> Table {
     let mut table = Table::new();
     table.load_style(comfy_table::presets::NOTHING);
     for (what, sentences) in sections(preview) {
-        // The name of a section stands beside its first line.
+        // The name of a section is beside its first line.
         let names = std::iter::once(what).chain(std::iter::repeat(""));
         for (name, sentence) in names.zip(sentences) {
-            table.add_row([name, &sentence]);
+            table.add_row([name, &escape_lines(&sentence)]);
         }
     }
-    println!("{table}");
+    table
 }
 
-/// What there is to say, by what it is about. Sections without a sentence are not shown.
+/// The sections of the plan, each with its lines. A section without lines is not shown.
 fn sections(preview: &RebuildPreview) -> Vec<(&'static str, Vec<String>)> {
     let RebuildPreview { projection, live_generation, .. } = preview;
     let reads = preview.reads.iter().map(|read| {
-        let records = HumanCount(u64::try_from(read.to - read.from).unwrap_or(0));
-        format!("{}/{}: [{}, {}), {records} offsets", read.topic, read.partition, read.from, read.to)
+        let offsets = counted(u64::try_from(read.to - read.from).unwrap_or(0), "offset");
+        format!("{}/{}: [{}, {}), {offsets}", read.topic, read.partition, read.from, read.to)
     });
-    let total = format!("{} offsets in all", HumanCount(preview.records));
-    let disk = format!("about {} more, until the old generation is dropped", HumanBytes(preview.bytes));
+    let total = format!("{} in all", counted(preview.records, "offset"));
+    let disk = format!("about {} more until the old generation is dropped", HumanBytes(preview.bytes));
     vec![
-        ("PROJECTION", vec![format!("{projection}; readers see generation {live_generation}")]),
+        ("PROJECTION", vec![format!("{projection}; generation {live_generation} is live")]),
         ("CHANGED", preview.changes.clone()),
         ("NEEDED", vec![needed(&preview.need)]),
         ("READS", reads.chain([total]).collect()),
@@ -79,7 +62,7 @@ fn sections(preview: &RebuildPreview) -> Vec<(&'static str, Vec<String>)> {
         ("DEPENDENTS", preview.dependents.clone()),
         ("IN THE WAY", preview.in_the_way.clone()),
         ("VIEWS", preview.incompatible.clone()),
-        ("ADDED", preview.additions.iter().map(|added| escape_lines(&added.sentence())).collect()),
+        ("ADDED", preview.additions.iter().map(UserAddition::sentence).collect()),
         ("REFUSED", preview.refusals.clone()),
     ]
 }
@@ -87,10 +70,10 @@ fn sections(preview: &RebuildPreview) -> Vec<(&'static str, Vec<String>)> {
 fn needed(need: &RebuildNeed) -> String {
     match need {
         RebuildNeed::Nothing => {
-            "no: the code declares what built the live generation; it would only repair rows".into()
+            "no: the code has the definition that built the live generation; a rebuild only repairs rows".into()
         }
-        RebuildNeed::CopyIsEnough(reason) => format!("not all of it: {reason}"),
-        RebuildNeed::Full => "yes: the log has to be replayed".into(),
+        RebuildNeed::CopyIsEnough(reason) => format!("partly: {reason}"),
+        RebuildNeed::Full => "yes: the whole log has to be replayed".into(),
     }
 }
 

@@ -1,22 +1,25 @@
-//! Where in the log a rebuild begins, as it is typed: and as offsets, which mean the same whoever takes the operation
-//! and whenever.
+//! Where in the log a rebuild begins: as operators write it, and as offsets. Offsets mean the same to every instance and at
+//! any time.
 
 use std::collections::BTreeMap;
 use std::str::FromStr;
 
 use readcast_core::{Timestamp, TopicPartition};
 
-use crate::cli::Refusal;
+use crate::control::ControlError;
 use crate::source::{Extents, Source};
 use crate::store::{GenerationStatus, RebuildStart};
 
 /// Where in the log a rebuild begins.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum StartPosition {
+pub enum StartPosition {
+    /// The first record that the log has, with empty tables.
     Earliest,
+    /// Where the live generation is, with a copy of its rows: nothing is replayed.
     Live,
+    /// The first record written at this time or later, with a copy of the live rows.
     Time(Timestamp),
-    /// By `topic/partition`.
+    /// These offsets by `topic/partition`, with a copy of the live rows.
     Offsets(BTreeMap<String, i64>),
 }
 
@@ -52,30 +55,33 @@ fn expected(text: &str) -> String {
 }
 
 impl StartPosition {
-    /// Where that is in the log as it stands.
+    /// The position in the log as it is now.
+    ///
+    /// # Errors
+    /// `Invalid` when the log does not have an offset, or when records would be skipped from there.
     pub(super) async fn resolve(
         &self,
         source: &dyn Source,
         topics: &[&str],
         live: &GenerationStatus,
-    ) -> Result<RebuildStart, Refusal> {
+    ) -> Result<RebuildStart, ControlError> {
         Ok(match self {
             StartPosition::Earliest => RebuildStart::Earliest,
             StartPosition::Live => RebuildStart::Live,
             StartPosition::Time(at) => {
-                let offsets = source.offsets_at(topics, *at).await.map_err(Refusal::failed)?;
+                let offsets = source.offsets_at(topics, *at).await?;
                 RebuildStart::Offsets(behind(offsets, live))
             }
             StartPosition::Offsets(offsets) => {
-                let extents = source.extents(topics).await.map_err(Refusal::failed)?;
-                check(offsets, &extents, live).map_err(Refusal::Failed)?;
+                let extents = source.extents(topics).await?;
+                check(offsets, &extents, live).map_err(ControlError::invalid)?;
                 RebuildStart::Offsets(offsets.clone())
             }
         })
     }
 }
 
-/// Of these offsets those that the live generation is past. The others would skip what is between.
+/// Those of these offsets that the live generation has passed. From the others, records would be skipped.
 fn behind(offsets: BTreeMap<TopicPartition, i64>, live: &GenerationStatus) -> BTreeMap<String, i64> {
     let positions = live.positions();
     let is_behind = |partition: &TopicPartition, offset| positions.get(partition).is_some_and(|live| offset < *live);
@@ -83,21 +89,22 @@ fn behind(offsets: BTreeMap<TopicPartition, i64>, live: &GenerationStatus) -> BT
     behind.map(|(partition, offset)| (partition.to_string(), offset)).collect()
 }
 
-/// Refuses offsets that the log does not have, or from which records would be skipped.
+/// Refuses offsets that the log does not have, and those from which records would be skipped.
 fn check(offsets: &BTreeMap<String, i64>, extents: &Extents, live: &GenerationStatus) -> Result<(), String> {
     let positions = live.positions();
     for (name, offset) in offsets {
         let Some((partition, extent)) = extents.iter().find(|(partition, _)| partition.to_string() == *name) else {
             let known: Vec<_> = extents.keys().map(ToString::to_string).collect();
-            return Err(format!("{name} is not a partition of what it reads; there are: {}", known.join(", ")));
+            return Err(format!("the projection does not read {name}; it reads {}", known.join(", ")));
         };
-        let stands = positions.get(partition).copied().unwrap_or(extent.start);
+        let live_position = positions.get(partition).copied().unwrap_or(extent.start);
         if *offset < extent.start {
-            return Err(format!("{name}={offset} is gone: the log begins at {}", extent.start));
+            return Err(format!("offset {offset} of {name} is gone: the log begins at {}", extent.start));
         }
-        if *offset > stands {
+        if *offset > live_position {
             return Err(format!(
-                "{name}={offset} is beyond {stands}, where the live generation stands: what is between would be skipped"
+                "offset {offset} of {name} is past {live_position}, the position of the live generation: the records between \
+                 would be skipped"
             ));
         }
     }
@@ -110,21 +117,21 @@ mod tests {
     use crate::source::Extent;
 
     #[test]
-    fn a_place_is_a_word_a_time_or_offsets() {
-        let place = |text: &str| text.parse::<StartPosition>();
-        assert_eq!(place("earliest"), Ok(StartPosition::Earliest));
-        assert_eq!(place("live"), Ok(StartPosition::Live));
+    fn a_start_position_is_a_word_a_time_or_offsets() {
+        let parse = |text: &str| text.parse::<StartPosition>();
+        assert_eq!(parse("earliest"), Ok(StartPosition::Earliest));
+        assert_eq!(parse("live"), Ok(StartPosition::Live));
         let time = "2024-05-20T14:30:00Z";
-        assert_eq!(place(time).ok(), time.parse().ok().map(StartPosition::Time));
+        assert_eq!(parse(time).ok(), time.parse().ok().map(StartPosition::Time));
         let offsets = [("a/b/0".to_owned(), 7), ("orders/12".to_owned(), 0)];
-        assert_eq!(place("orders/12=0,a/b/0=7"), Ok(StartPosition::Offsets(offsets.into())));
+        assert_eq!(parse("orders/12=0,a/b/0=7"), Ok(StartPosition::Offsets(offsets.into())));
         for wrong in ["latest", "2024-05-20", "orders=1", "orders/x=1", "orders/0=-1", "orders/0=1,", "orders/-1=1"] {
-            assert!(place(wrong).is_err(), "{wrong}");
+            assert!(parse(wrong).is_err(), "{wrong}");
         }
     }
 
     #[test]
-    fn no_record_is_skipped() {
+    fn a_start_position_from_which_records_would_be_skipped_is_refused() {
         let partition = |number| TopicPartition::new("orders", number);
         let extent = Extent { start: 5, end: 50, log_id: None };
         let extents = Extents::from([(partition(0), extent.clone()), (partition(1), extent)]);

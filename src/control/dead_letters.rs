@@ -1,0 +1,170 @@
+//! Dead letters: which keys are parked, why, and what operators decide about them.
+
+mod export;
+mod summary;
+
+pub use self::export::{Export, ExportedHeader, ExportedRecord};
+pub use self::summary::{ParkedSummary, ParkedTotal};
+use super::{Control, ControlError, live_of};
+use crate::store::{
+    Command, Generation, GenerationState, GenerationStatus, ParkedIn, ParkedRecord, ParkedSequence, Selection,
+    SettleAction, SettleRequest,
+};
+
+/// Which dead letters are listed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ListFilter {
+    /// Of this projection; of every projection without one.
+    pub projection: Option<String>,
+    /// Of this generation of it; of the live one without a number.
+    pub generation: Option<i32>,
+    /// Those that match this.
+    pub selection: Selection,
+}
+
+/// Everything that is known of one parked key.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ParkedDetail {
+    /// The key.
+    pub summary: ParkedSummary,
+    /// The record that the others wait for.
+    pub first: ParkedRecord,
+    /// The positions of the first of the others, as `topic/partition@offset`.
+    pub waiting: Vec<String>,
+}
+
+impl Control {
+    /// The parked keys that `filter` selects, by projection, partition and offset.
+    ///
+    /// # Errors
+    /// `NotFound` when there is no such projection or generation, or when nothing is parked at a position that the
+    /// selection names.
+    pub async fn list_dead_letters(&self, filter: &ListFilter) -> Result<Vec<ParkedSummary>, ControlError> {
+        let generations = self.store.generations().await?;
+        let mut found = Vec::new();
+        for generation in self.filtered(&generations, filter)? {
+            let sequences = self.parked(generation, &filter.selection).await?;
+            found.extend(sequences.iter().map(|sequence| ParkedSummary::new(generation, sequence)));
+        }
+        Ok(found)
+    }
+
+    fn filtered<'a>(
+        &self,
+        generations: &'a [GenerationStatus],
+        filter: &ListFilter,
+    ) -> Result<Vec<&'a GenerationStatus>, ControlError> {
+        let Some(name) = filter.projection.as_deref() else {
+            return Ok(generations.iter().filter(|found| found.state == GenerationState::Live).collect());
+        };
+        self.require_in(generations, name)?;
+        let Some(number) = filter.generation else { return Ok(vec![live_of(generations, name)?]) };
+        let mut of_name = generations.iter().filter(|found| found.projection == name);
+        let found = of_name.find(|found| found.generation == Generation(number));
+        let none = || {
+            let error = ControlError::not_found(format!("{name} has no generation {number}"));
+            error.advise(format!("`readcast status {name}`"))
+        };
+        Ok(vec![found.ok_or_else(none)?])
+    }
+
+    /// The key whose first record has the position `first`, in the live generation, with the positions of up to
+    /// `most_waiting` records that wait behind the first.
+    ///
+    /// # Errors
+    /// `NotFound` when there is no such projection, or when nothing is parked at this position.
+    pub async fn dead_letter(
+        &self,
+        projection: &str,
+        first: &str,
+        most_waiting: usize,
+    ) -> Result<ParkedDetail, ControlError> {
+        let generations = self.store.generations().await?;
+        self.require_in(&generations, projection)?;
+        let live = live_of(&generations, projection)?;
+        let selection = Selection { first: Some(first.to_owned()), ..Selection::default() };
+        for sequence in self.parked(live, &selection).await? {
+            let ParkedSequence { partition, id, first_offset, .. } = &sequence;
+            let waiting = self.store.waiting(parked_in(live), partition, id, *first_offset, most_waiting + 1).await?;
+            let mut records = waiting.records.into_iter();
+            if let Some(first) = records.next() {
+                let waiting = records.map(|record| partition.at(record.letter.record.offset).to_string()).collect();
+                return Ok(ParkedDetail { summary: ParkedSummary::new(live, &sequence), first, waiting });
+            }
+        }
+        Err(nothing_parked_at(projection, first))
+    }
+
+    /// The parked records of the live generation that `selection` selects, to be read page by page.
+    ///
+    /// # Errors
+    /// As [`Control::list_dead_letters`].
+    pub async fn export_dead_letters(
+        &self,
+        projection: &str,
+        selection: &Selection,
+    ) -> Result<Export<'_>, ControlError> {
+        let generations = self.store.generations().await?;
+        self.require_in(&generations, projection)?;
+        let live = live_of(&generations, projection)?;
+        let sequences = self.parked(live, selection).await?;
+        Ok(Export::new(&*self.store, live.clone(), sequences))
+    }
+
+    /// How much a settlement would settle. `None` when nothing that matches is parked. Changes nothing.
+    ///
+    /// # Errors
+    /// `NotFound` when there is no such projection, or when nothing is parked at a position that the selection names.
+    pub async fn parked_total(
+        &self,
+        projection: &str,
+        selection: &Selection,
+    ) -> Result<Option<ParkedTotal>, ControlError> {
+        self.definition(projection)?;
+        let live = self.live_generation(projection).await?;
+        let sequences = self.parked(&live, selection).await?;
+        Ok((!sequences.is_empty()).then(|| sequences.iter().collect()))
+    }
+
+    /// The operation that settles the parked keys that `selection` selects. `None` when nothing that matches is parked.
+    ///
+    /// # Errors
+    /// As [`Control::parked_total`]; `Conflict` when other code built the live generation.
+    pub async fn settle_command(
+        &self,
+        projection: &str,
+        selection: Selection,
+        resolution: SettleAction,
+    ) -> Result<Option<Command>, ControlError> {
+        self.definition(projection)?;
+        let live = self.live_generation(projection).await?;
+        if self.parked(&live, &selection).await?.is_empty() {
+            return Ok(None);
+        }
+        let definition_hash = self.builder(&live)?.hash().to_owned();
+        Ok(Some(Command::DeadLetters(SettleRequest { selection, resolution, definition_hash })))
+    }
+
+    /// What is parked in a generation and matches. A position that the selection names must be that of a parked key.
+    async fn parked(
+        &self,
+        generation: &GenerationStatus,
+        selection: &Selection,
+    ) -> Result<Vec<ParkedSequence>, ControlError> {
+        let mut sequences = self.store.parked(parked_in(generation)).await?;
+        sequences.retain(|sequence| selection.matches(sequence));
+        match &selection.first {
+            Some(first) if sequences.is_empty() => Err(nothing_parked_at(&generation.projection, first)),
+            _ => Ok(sequences),
+        }
+    }
+}
+
+fn parked_in(generation: &GenerationStatus) -> ParkedIn<'_> {
+    ParkedIn { projection: &generation.projection, generation: generation.generation }
+}
+
+fn nothing_parked_at(projection: &str, first: &str) -> ControlError {
+    ControlError::not_found(format!("{projection}: no parked key that matches has its first record at {first}"))
+        .advise(format!("`readcast dead-letters list {projection}`"))
+}
