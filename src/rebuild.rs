@@ -169,9 +169,9 @@ impl OperationReconciler {
             // The right is for one step: who waits needs no connection, and what comes next follows from the store alone.
             let Some(mut lead) = self.store.try_lead(self.name()).await? else { return Ok(()) };
             // What an earlier holder left behind in the middle of something.
-            lead.release().await?;
+            lead.release_holds().await?;
             let next = self.step(&mut *lead, &mut tracker).await?;
-            lead.leave().await?;
+            lead.resign().await?;
             match next {
                 Next::Nothing => break,
                 Next::Step => {}
@@ -504,7 +504,7 @@ impl<'a> Work<'a> {
                     failpoint::hit("rebuild_proven");
                     return Ok(Next::Step);
                 }
-                self.lead.release().await?;
+                self.lead.release_holds().await?;
                 self.enter(status, Phase::CatchUp).await?;
                 Ok(Next::Wait(PAUSE))
             }
@@ -548,7 +548,7 @@ impl<'a> Work<'a> {
                 _ => break,
             }
         }
-        self.lead.release().await?;
+        self.lead.release_holds().await?;
         Ok(false)
     }
 
@@ -603,7 +603,9 @@ impl<'a> Work<'a> {
                     self.tracker.retired.insert(status.generation);
                     if !broken.is_empty() {
                         let OperationReconciler { store, instance, .. } = self.reconciler;
-                        store.note(&status.projection, status.generation, instance, &broken_notice(&broken)).await?;
+                        store
+                            .record_notice(&status.projection, status.generation, instance, &broken_notice(&broken))
+                            .await?;
                     }
                     continue;
                 }
@@ -649,11 +651,11 @@ impl<'a> Work<'a> {
                 return Ok(Next::Step);
             }
             SwapOutcome::Behind => {
-                self.lead.release().await?;
+                self.lead.release_holds().await?;
                 self.note(next, "swap: waiting for it to catch up").await?;
             }
             SwapOutcome::Busy => {
-                self.lead.release().await?;
+                self.lead.release_holds().await?;
                 self.note(next, "swap: waiting for readers in long transactions").await?;
             }
         }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use readcast::store::Store;
+use readcast::store::SchemaStore;
 use readcast::store::postgres::Postgres;
 use readcast_projections::sample::Orders;
 use sqlx::{ConnectOptions, Row, SqliteConnection};

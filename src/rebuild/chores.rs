@@ -74,11 +74,11 @@ impl Attempts {
 
 impl ChoreContext {
     async fn note(&self, generation: Generation, notice: &Notice) -> Result<(), StoreError> {
-        self.store.note(&self.projection, generation, &self.instance, notice).await
+        self.store.record_notice(&self.projection, generation, &self.instance, notice).await
     }
 
     async fn withdraw(&self, generation: Generation, kind: NoticeKind) -> Result<(), StoreError> {
-        self.store.withdraw(&self.projection, generation, kind).await
+        self.store.clear_notice(&self.projection, generation, kind).await
     }
 
     async fn right(&self, chore: Chore) -> Result<Option<Box<dyn Leadership>>, StoreError> {
@@ -151,7 +151,7 @@ impl TableDropper {
             let dependents = self.context.store.dependents(status).await?;
             self.tell_of_broken(status.generation, &dependents).await?;
         }
-        right.leave().await
+        right.resign().await
     }
 
     /// Fails only when the store is away: then nothing else could be done either.
@@ -350,7 +350,7 @@ impl DeadLetterCopier {
     async fn round(&mut self, statuses: &[GenerationStatus], notices: &[RecordedNotice]) -> Result<bool, StoreError> {
         let Some(right) = self.context.right(Chore::Copying).await? else { return Ok(true) };
         let all = self.copy_and_tell(statuses, notices).await?;
-        right.leave().await?;
+        right.resign().await?;
         Ok(all)
     }
 

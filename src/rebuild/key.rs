@@ -46,7 +46,7 @@ pub(super) async fn refold(
         0 => Ok(format!("no record has the key `{key}`: nothing changed")),
         _ => write(&scan, &folded, held, &begins, &stands, key).await,
     };
-    lead.release().await?;
+    lead.release_holds().await?;
     outcome
 }
 

@@ -115,7 +115,7 @@ async fn tell_of_unidentified(reconciler: &super::OperationReconciler, status: &
     let GenerationStatus { projection, generation, .. } = status;
     let notice = reconciler.record_policy.identity.notice(count);
     tracing::warn!(projection, generation = generation.0, next = notice.next, "{}", notice.text);
-    if let Err(error) = reconciler.store.note(projection, *generation, &reconciler.instance, &notice).await {
+    if let Err(error) = reconciler.store.record_notice(projection, *generation, &reconciler.instance, &notice).await {
         tracing::debug!(projection, "that {count} events have no identity was not noted: {error}");
     }
 }

@@ -500,7 +500,7 @@ impl Projection {
         let is_looked_for = self.options.record_policy.duplicate_window > 0;
         for notice in self.notices.iter().filter(|notice| notice.kind.adds_up()) {
             if notice.is_old || !is_looked_for {
-                self.shared.store.withdraw(&self.name, notice.generation, notice.kind).await?;
+                self.shared.store.clear_notice(&self.name, notice.generation, notice.kind).await?;
             }
         }
         Ok(())

@@ -2,24 +2,13 @@
 
 use readcast_core::{Column, ColumnType, Presence, TableSpec, Value};
 
-use crate::store::{Encoding, Generation, from_stored_json};
+use crate::store::Generation;
 
 /// Where the physical tables live. A migration creates it.
 pub(super) const TABLES_SCHEMA: &str = "readcast_tables";
 
-/// How a time is written as text, in RFC 3339, in `to_char`.
-pub(super) const TIME: &str = r#"'YYYY-MM-DD"T"HH24:MI:SS"Z"'"#;
-
-/// What we once wrote as JSON into `column`.
-pub(super) fn json<T: serde::de::DeserializeOwned>(column: &str, text: &str) -> sqlx::Result<T> {
-    serde_json::from_str(&from_stored_json(text))
-        .map_err(|error| sqlx::Error::ColumnDecode { index: column.to_owned(), source: error.into() })
-}
-
-/// `value` as JSON for a column, whatever the texts in it hold.
-pub(super) fn storable(value: &impl serde::Serialize, encoding: Encoding) -> String {
-    encoding.fit_json(&serde_json::to_string(value).expect("texts, numbers and truth values are JSON"))
-}
+/// How a time is written as text, in RFC 3339 to the millisecond, in `to_char`.
+pub(super) const TIME: &str = r#"'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"'"#;
 
 /// An identifier, quoted.
 pub(super) fn quoted(name: &str) -> String {

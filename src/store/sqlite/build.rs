@@ -4,16 +4,16 @@ use readcast_core::{Definition, TopicPartition};
 use sqlx::{AssertSqlSafe, Executor, SqliteConnection};
 
 use super::connection::at;
-use super::generations::{self, Live};
-use super::{checkpoints, dead_letters, operations, refused, sql};
+use super::{refused, sql};
 use crate::source::Extents;
+use crate::store::bookkeeping::generations::Live;
+use crate::store::bookkeeping::{checkpoints, generations, operations, settlement};
 use crate::store::comparison::{Pair, pairs};
-use crate::store::{BuildOptions, Generation, StoreError};
+use crate::store::{BuildOptions, Generation, ParkedIn, StoreError};
 
 const COPYING: &str = "copying the live generation";
 
-/// Begins the generation that the operation builds, or returns the one that it began earlier. Runs within a
-/// transaction.
+/// Begins the generation that the operation builds, or returns the one that it began earlier. Runs within a transaction.
 pub(super) async fn begin(
     connection: &mut SqliteConnection,
     operation: i64,
@@ -33,11 +33,8 @@ pub(super) async fn begin(
         Some(offsets) => copy(connection, definition, generation, offsets).await?,
         // Claimed now: what retention removes from here on is a gap.
         None => {
-            for (partition, extent) in starts {
-                checkpoints::Checkpoints::new(definition.name(), generation)
-                    .claim(connection, partition, extent)
-                    .await?;
-            }
+            let of = ParkedIn { projection: definition.name(), generation };
+            checkpoints::claim(connection, of, starts).await?;
         }
     }
     operations::builds(connection, operation, generation).await?;
@@ -51,16 +48,13 @@ async fn copy(
     offsets: &[(TopicPartition, i64)],
 ) -> Result<(), StoreError> {
     let Some(live) = generations::live(connection, definition.name()).await? else {
-        return Err(refused(COPYING, format!("`{}` has none", definition.name())));
+        return Err(refused(COPYING, format!("`{}` has no live generation", definition.name())));
     };
     for pair in pairs(&live.tables, definition.tables()) {
         copy_rows(connection, &pair, &live, generation).await?;
     }
-    copy_checkpoints(connection, definition.name(), &live, generation).await?;
-    for (partition, offset) in offsets {
-        go_back(connection, definition.name(), generation, partition, *offset).await?;
-    }
-    dead_letters::copy(connection, definition.name(), live.generation, generation).await
+    checkpoints::copy(connection, definition.name(), live.generation, generation, offsets).await?;
+    settlement::copy(connection, definition.name(), live.generation, generation).await
 }
 
 /// Copies what a table of the live generation and its counterpart have in common. A table that the live generation
@@ -75,49 +69,4 @@ async fn copy_rows(
     let columns = columns.map_err(|reason| refused(COPYING, reason))?;
     let copy = sql::copy(next, live.generation, generation, &columns);
     connection.execute(AssertSqlSafe(copy)).await.map(drop).map_err(at(format!("copying table `{}`", pair.name)))
-}
-
-/// Copies the live checkpoints, for whoever claims them. Like all that is building, the copy does not pass the live
-/// generation.
-async fn copy_checkpoints(
-    connection: &mut SqliteConnection,
-    projection: &str,
-    live: &Live,
-    generation: Generation,
-) -> Result<(), StoreError> {
-    const COPY: &str = "
-        INSERT INTO readcast_checkpoints
-            (projection, generation, topic, partition, next_offset, start_offset, owner_epoch, leader_epoch, topic_id,
-             hold_at, hold_until)
-        SELECT projection, ?3, topic, partition, next_offset, start_offset, 0, leader_epoch, topic_id,
-            next_offset, '9999-12-31T00:00:00.000Z'
-        FROM readcast_checkpoints WHERE projection = ?1 AND generation = ?2";
-    let copied =
-        sqlx::query(COPY).bind(projection).bind(live.generation.0).bind(generation.0).execute(connection).await;
-    copied.map(drop).map_err(at(COPYING))
-}
-
-/// Lets the copy begin at an offset that the live generation has passed, to replay what comes after.
-async fn go_back(
-    connection: &mut SqliteConnection,
-    projection: &str,
-    generation: Generation,
-    partition: &TopicPartition,
-    offset: i64,
-) -> Result<(), StoreError> {
-    const GO_BACK: &str = "
-        UPDATE readcast_checkpoints SET next_offset = ?5
-        WHERE projection = ?1 AND generation = ?2 AND topic = ?3 AND partition = ?4 AND next_offset >= ?5";
-    let gone = sqlx::query(GO_BACK)
-        .bind(projection)
-        .bind(generation.0)
-        .bind(&*partition.topic)
-        .bind(partition.partition)
-        .bind(offset)
-        .execute(connection)
-        .await;
-    match gone.map_err(at(COPYING))?.rows_affected() {
-        0 => Err(refused(COPYING, format!("it has not come to offset {offset} of {partition}"))),
-        _ => Ok(()),
-    }
 }

@@ -46,7 +46,7 @@ impl Unidentified {
             tracing::warn!(projection, generation, next, "{}", notice.text);
         }
         let instance = options.instance();
-        let noted = shared.store.note(feed.name(), feed.generation, &instance, &notice);
+        let noted = shared.store.record_notice(feed.name(), feed.generation, &instance, &notice);
         if !matches!(tokio::time::timeout(TICK, noted).await, Ok(Ok(()))) {
             self.count.fetch_add(count, Ordering::Relaxed);
         }
