@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use readcast::internals::store::postgres::Postgres;
-use readcast::store::Store;
+use readcast::store::SchemaStore;
 use readcast_projections::sample::Orders;
 use sqlx::{ConnectOptions, Row, SqliteConnection};
 

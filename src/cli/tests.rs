@@ -9,7 +9,7 @@ use super::*;
 use crate::decode::{DecodeError, Decoder};
 use crate::source::memory::MemorySource;
 use crate::source::{Record, Source};
-use crate::store::Store as _;
+use crate::store::StatusStore as _;
 use crate::store::sqlite::Sqlite;
 
 fn commands(app: &App) -> Vec<String> {
@@ -99,12 +99,12 @@ async fn run(app: App, folder: &Path, source: &str, file: &str) -> Result<ExitCo
         ["words", "run", "--until-end", "--config", &configuration, "--source", source, "--store", &database];
     let (command, flags) = typed(&app, arguments.map(OsString::from)).map_err(|error| error.to_string())?;
     let told = |refusal| match refusal {
-        Refusal::Config(error) => format!("78: {error}"),
-        Refusal::Failed(problem) => problem,
+        CommandError::Config(error) => format!("78: {error}"),
+        CommandError::Failed(problem) => problem,
     };
     let context = prepared(app, flags).map_err(told)?;
     let Typed::Common(command) = command else { panic!("`run` needs no sample") };
-    carry_out(command, context).await.map_err(told)
+    run_command(command, context).await.map_err(told)
 }
 
 const FORMAT: &str = "[topics.words]\nformat = 'word'";

@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use super::*;
 use crate::store::Command;
 use crate::store::sqlite::Sqlite;
-use crate::supervisor::Endings;
+use crate::supervisor::Outcomes;
 
 /// A projection that does nothing.
 pub(super) struct Minimal;
@@ -47,9 +47,9 @@ impl LocalExecutor for Idle {
         _registry: Registry,
         _store: Arc<dyn Store>,
         stop: CancellationToken,
-    ) -> Result<Endings, ControlError> {
+    ) -> Result<Outcomes, ControlError> {
         stop.cancelled().await;
-        Ok(Endings::new())
+        Ok(Outcomes::new())
     }
 
     async fn lock_store(&self) -> Option<Arc<dyn Store>> {

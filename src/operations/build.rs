@@ -79,7 +79,7 @@ async fn compare(step: &mut OperationStep<'_>, status: &GenerationStatus) -> Res
         failpoint::hit("rebuild_proven");
         return Ok(Next::Step);
     }
-    step.lead.release().await?;
+    step.lead.release_holds().await?;
     enter(step, status, Phase::CatchUp).await?;
     Ok(Next::Wait(POLL_INTERVAL))
 }

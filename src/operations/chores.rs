@@ -34,11 +34,11 @@ pub struct ChoreContext {
 
 impl ChoreContext {
     async fn note(&self, generation: Generation, notice: &Notice) -> Result<(), StoreError> {
-        self.store.note(&self.projection, generation, &self.instance, notice).await
+        self.store.record_notice(&self.projection, generation, &self.instance, notice).await
     }
 
     async fn withdraw(&self, generation: Generation, kind: NoticeKind) -> Result<(), StoreError> {
-        self.store.withdraw(&self.projection, generation, kind).await
+        self.store.clear_notice(&self.projection, generation, kind).await
     }
 
     /// The lock of a chore. `None` while another instance has it.

@@ -32,6 +32,6 @@ pub(super) async fn until(
             _ => break,
         }
     }
-    step.lead.release().await?;
+    step.lead.release_holds().await?;
     Ok(false)
 }

@@ -113,7 +113,7 @@ async fn note_unidentified(reconciler: &OperationReconciler, status: &Generation
     let notice = reconciler.record_policy.identity.notice(count);
     tracing::warn!(next = notice.next, "{}: {}", counted(count, "event"), notice.text);
     let GenerationStatus { projection, generation, .. } = status;
-    if let Err(error) = reconciler.store.note(projection, *generation, &reconciler.instance, &notice).await {
+    if let Err(error) = reconciler.store.record_notice(projection, *generation, &reconciler.instance, &notice).await {
         tracing::debug!("the notice about events without an identity was not recorded: {error}");
     }
 }

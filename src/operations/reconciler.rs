@@ -70,9 +70,9 @@ impl OperationReconciler {
             // The lead is taken for one step only, so that an operation that waits holds no connection.
             let Some(mut lead) = self.store.try_lead(self.name()).await? else { return Ok(()) };
             // An earlier leader may have died while it held generations.
-            lead.release().await?;
+            lead.release_holds().await?;
             let next = self.step(&mut *lead, &mut local).await?;
-            lead.leave().await?;
+            lead.resign().await?;
             match next {
                 Next::Nothing => break,
                 Next::Step => {}

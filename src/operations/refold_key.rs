@@ -69,7 +69,7 @@ async fn refold(step: &mut OperationStep<'_>, definition: &Definition, key: &str
         0 => Ok(format!("no record has the key {}: nothing changed", shown(key))),
         _ => replace_rows(&projector, &folded, held, &begins, key).await,
     };
-    step.lead.release().await?;
+    step.lead.release_holds().await?;
     outcome
 }
 

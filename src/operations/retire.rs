@@ -65,7 +65,7 @@ async fn drop_tables(
             step.local.retired.insert(status.generation);
             if !broken.is_empty() {
                 let (store, instance) = (&step.reconciler.store, &step.reconciler.instance);
-                store.note(&status.projection, status.generation, instance, &broken_notice(&broken)).await?;
+                store.record_notice(&status.projection, status.generation, instance, &broken_notice(&broken)).await?;
             }
             Ok(None)
         }

@@ -32,7 +32,7 @@ pub(super) async fn run(step: &mut OperationStep<'_>, next: &GenerationStatus) -
         SwapOutcome::Behind => "swap: waiting for the generation to catch up",
         SwapOutcome::Busy => "swap: waiting for readers in long transactions",
     };
-    step.lead.release().await?;
+    step.lead.release_holds().await?;
     step.report_progress(next, waits_for).await?;
     Ok(Next::Wait(step.local.swap_backoff.next_wait()))
 }

@@ -11,8 +11,8 @@ use super::{Comparison, ParkedCounts};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
 pub struct Generation(pub i32);
 
-/// Where a generation is in its life: `Building`, `Ready`, `Live`, `Standby`, `Retired` in this order, `Failed` from any
-/// of the first two.
+/// Where a generation is in its life: `Building`, `Ready`, `Live`, `Standby`, `Retired` in this order, or `Failed` after
+/// one of the first two.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum GenerationState {
     /// It is filled from the log, and never runs ahead of the live one.
@@ -25,7 +25,7 @@ pub enum GenerationState {
     Standby,
     /// Its tables are gone, or are about to be.
     Retired,
-    /// It was given up before it was ever live; its tables are gone, or are about to be.
+    /// It was given up before it was live; its tables are gone, or are about to be.
     Failed,
 }
 
@@ -138,7 +138,7 @@ pub struct GenerationStatus {
     pub standby_until: Option<String>,
     /// Whether that time is over, by the database's clock.
     pub standby_is_over: bool,
-    /// How it compared with the live generation of its time.
+    /// How it compared with the generation that was live then.
     pub proof: Option<Comparison>,
     /// What keeps it from going on, if anything does.
     pub last_error: Option<RecordedError>,
@@ -192,7 +192,7 @@ impl GenerationStatus {
         self.checkpoints.iter().map(|held| (&held.partition, held.next_offset)).collect()
     }
 
-    /// Whether it stands still until a person has done something about it.
+    /// Whether it has halted until a person acts.
     pub fn is_halted(&self) -> bool {
         self.last_error.as_ref().is_some_and(|error| error.attempt.is_none())
     }
@@ -211,8 +211,7 @@ impl GenerationStatus {
 pub struct GenerationError {
     /// What is wrong.
     pub text: String,
-    /// How often it was tried again, or 0 while the rest goes on; `None` when it stands still, for only a person can do
-    /// something about it.
+    /// How often it was tried again, or 0 while the other partitions go on; `None` when it has halted until a person acts.
     pub attempt: Option<u32>,
 }
 
@@ -232,8 +231,8 @@ pub struct RecordedError {
 }
 
 impl RecordedError {
-    /// Whether `instance` is to take it back when it finds that all is well: it has recorded it itself, or whoever has
-    /// does not run any more.
+    /// Whether `instance` clears it when it finds no error any more: `instance` recorded it, or the instance that did does
+    /// not run any more.
     pub fn is_for(&self, instance: &str) -> bool {
         !self.by_present || self.by.as_deref() == Some(instance)
     }

@@ -18,7 +18,7 @@ pub enum NoticeKind {
     CopyingFails,
     /// Some dead letters can't be copied to their topic, while others are.
     DeadLettersNotCopied,
-    /// Events without an identity, where they are known by one: their duplicates are projected.
+    /// Events have no id although duplicates are recognised by it: their duplicates are projected.
     EventsWithoutIdentity,
 }
 
@@ -42,7 +42,7 @@ impl NoticeKind {
         Self::NAMES.iter().find(|(_, other)| *other == name).map(|(kind, _)| *kind)
     }
 
-    /// Whether it is about single events of the past: then counts add up, and a day without another one ends it.
+    /// Whether it is about single events of the past: their counts add up, and a day without another one ends the notice.
     pub fn adds_up(self) -> bool {
         match self {
             Self::EventsWithoutIdentity => true,
@@ -57,12 +57,12 @@ impl fmt::Display for NoticeKind {
     }
 }
 
-/// A notice, as whoever finds its cause writes it.
+/// A notice, as the instance that finds its cause records it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Notice {
     /// What it is about.
     pub kind: NoticeKind,
-    /// What is the matter: SQLSTATE, message and coordinates, never row data.
+    /// What happened: SQLSTATE, message and coordinates, never row data.
     pub text: String,
     /// What to type.
     pub next: String,
@@ -81,7 +81,7 @@ pub struct RecordedNotice {
     pub generation: Generation,
     /// What it is about.
     pub kind: NoticeKind,
-    /// What is the matter.
+    /// What happened.
     pub text: String,
     /// What to type.
     pub next: String,

@@ -15,12 +15,12 @@ pub enum Command {
     Rebuild(Rebuild),
     /// Refold the log into a scratch generation and compare it with the live one.
     Verify {
-        /// The definition that built the live generation: whoever takes this must have it.
+        /// The definition that built the live generation. Only an instance that has it can carry this out.
         definition_hash: String,
     },
     /// Let readers see a generation that is ready.
     Activate {
-        /// Whatever the comparison said.
+        /// Activate it whatever the comparison found.
         accept_difference: bool,
     },
     /// Let readers see the generation that they saw before.
@@ -31,20 +31,20 @@ pub enum Command {
     RefoldKey {
         /// The record key.
         key: String,
-        /// The definition that built the live generation: whoever takes this must have it.
+        /// The definition that built the live generation. Only an instance that has it can carry this out.
         definition_hash: String,
     },
     /// Try parked records again, or leave them out.
     DeadLetters(SettleRequest),
-    /// Go on behind what the log has lost.
+    /// Continue behind what the log has lost.
     AcceptLoss,
-    /// Recorded when it was done: feed nothing until told to.
+    /// Recorded once it is done: the projection is paused.
     Pause,
-    /// Recorded when it was done: feed again.
+    /// Recorded once it is done: the projection is resumed.
     Resume,
-    /// Recorded when it was done: give up what is being built.
+    /// Recorded once it is done: what was being built is given up.
     Cancel,
-    /// Recorded when it was done: the projection has another name.
+    /// Recorded once it is done: the projection has another name.
     Rename {
         /// Its name before.
         from: String,
@@ -73,7 +73,7 @@ impl Command {
         }
     }
 
-    /// The definition that whoever carries it out must have, where it matters.
+    /// The definition that an instance must have to carry it out, where it matters.
     pub fn definition_hash(&self) -> Option<&str> {
         match self {
             Command::Rebuild(Rebuild { definition_hash, .. })
@@ -93,7 +93,7 @@ pub struct SettleRequest {
     pub selection: Selection,
     /// What becomes of them.
     pub resolution: SettleAction,
-    /// The definition that built the live generation: whoever takes this must have it.
+    /// The definition that built the live generation. Only an instance that has it can carry this out.
     pub definition_hash: String,
 }
 
@@ -103,7 +103,7 @@ pub struct SettleRequest {
 pub enum SettleAction {
     /// Its records are projected, in the order of the log, as far as that goes.
     Retry {
-        /// With this text instead of the first record's value.
+        /// The text that replaces the first record's value.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         edited: Option<String>,
     },
@@ -118,7 +118,7 @@ pub enum SettleAction {
 /// How a generation is to be built.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Rebuild {
-    /// The definition to build with: whoever takes this must have it.
+    /// The definition to build with. Only an instance that has it can carry this out.
     pub definition_hash: String,
     /// Where in the log it begins.
     #[serde(default)]
@@ -126,22 +126,22 @@ pub struct Rebuild {
     /// Leave it ready, for `activate`.
     #[serde(default)]
     pub no_activate: bool,
-    /// Even if the log no longer holds all that the live generation was built from.
+    /// Build it even if the log no longer holds everything that the live generation was built from.
     #[serde(default)]
     pub accept_truncated: bool,
-    /// Activate whatever the comparison says.
+    /// Activate it whatever the comparison finds.
     #[serde(default)]
     pub accept_difference: bool,
     /// Give the new tables the indexes that users made on the live ones, and activate nothing that lacks one.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub keep_indexes: bool,
-    /// Stand still while the live generation lags by more than this many records; 0 for never.
+    /// Pause the build while the live generation lags by more than this many records; 0 for never.
     pub max_impact: u64,
 }
 
 impl Rebuild {
-    /// With the definition of this hash, from the earliest offset, activated when nothing speaks against it, and giving
-    /// way to nobody.
+    /// A rebuild with the definition of this hash: from the earliest offset, activated unless the comparison objects, and
+    /// never paused for the live generation.
     pub fn of(definition_hash: impl Into<String>) -> Self {
         Self {
             definition_hash: definition_hash.into(),
@@ -159,7 +159,7 @@ impl Rebuild {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RebuildStart {
-    /// At the first record that is there, with empty tables.
+    /// At the first record that the log holds, with empty tables.
     #[default]
     Earliest,
     /// With a copy of the live rows, where the live generation stands: nothing is replayed.
@@ -197,15 +197,15 @@ pub struct Operation {
 /// What became of an operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OperationState {
-    /// Nobody has taken it yet.
+    /// No instance has begun it yet.
     Requested,
     /// It is being carried out.
     Running,
-    /// It did what it was asked to.
+    /// It did what was asked for.
     Done,
-    /// It did not, and says why.
+    /// It did not do what was asked for; the outcome says why.
     Refused,
-    /// An operator took it back.
+    /// An operator cancelled it.
     Cancelled,
 }
 
@@ -228,7 +228,7 @@ impl OperationState {
         Self::NAMES.iter().find(|(_, other)| *other == name).map(|(state, _)| *state)
     }
 
-    /// Whether it has still to be carried out, or to its end.
+    /// Whether it is not finished yet.
     pub fn is_open(self) -> bool {
         matches!(self, Self::Requested | Self::Running)
     }
@@ -237,13 +237,13 @@ impl OperationState {
 /// How far an operation is.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct OperationProgress {
-    /// What is being done, in a few words.
+    /// What is done at the moment, in a few words.
     pub phase: String,
-    /// How many offsets are behind it.
+    /// How many offsets are done.
     pub done: u64,
-    /// How many there are.
+    /// How many offsets there are.
     pub total: u64,
-    /// How many it takes in a second.
+    /// How many offsets are done in a second.
     pub per_second: Option<f64>,
 }
 
@@ -255,20 +255,20 @@ impl OperationProgress {
     }
 }
 
-/// Which definition of a projection is, or lately was, at work in some instance.
+/// A definition that an instance runs, or ran during the last day.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InstanceHeartbeat {
     /// The projection's name.
     pub projection: String,
     /// The definition's hash.
     pub definition_hash: String,
-    /// Whether an instance that has it is running.
+    /// Whether an instance runs it now.
     pub present: bool,
-    /// When one was last seen, in RFC 3339.
+    /// When an instance that runs it was last seen, in RFC 3339.
     pub last_seen: String,
 }
 
-/// Whether an instance that runs has the projection: in the definition with this hash, where that matters.
+/// Whether an instance runs the projection; with a hash, whether one runs that definition of it.
 pub fn has_running_instance(attendance: &[InstanceHeartbeat], projection: &str, hash: Option<&str>) -> bool {
     attendance.iter().any(|held| {
         held.present && held.projection == projection && hash.is_none_or(|hash| held.definition_hash == hash)

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use readcast::internals::store::postgres::Postgres;
-use readcast::store::{GenerationState, GenerationStatus, Store};
+use readcast::store::{GenerationState, GenerationStatus, StatusStore};
 use sqlx::{Connection, Row};
 
 use crate::oracle::assert_same;

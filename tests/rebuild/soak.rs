@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use readcast::store::{GenerationState, Store};
+use readcast::store::{GenerationState, OperationStore};
 use sqlx::{Connection, PgConnection};
 use tokio::task::JoinSet;
 

@@ -8,7 +8,8 @@ use std::time::Duration;
 use readcast::internals::store::postgres::{Postgres, Route};
 use readcast::store::{Command, Commit, ParkedIn, Selection, SettleAction, SettleRequest};
 use readcast::store::{
-    CommitOutcome, DeadLetter, GenerationError, PoisonCause, PoisonClass, SequenceId, Store, StoreError,
+    CommitOutcome, DeadLetter, GenerationError, PoisonCause, PoisonClass, SchemaStore, SequenceId, StatusStore,
+    StoreError,
 };
 use readcast_core::{ColumnType, TableSpec};
 use sqlx::postgres::PgConnectOptions;
@@ -57,8 +58,8 @@ async fn no_more_connections_are_open_than_an_operator_allows_and_operations_fin
         // While all of them are at work.
         for _ in 0..5 {
             let mut lead = subject.store.try_lead(PROJECTION).await.expect("an answer").expect("nobody has it");
-            lead.release().await.expect("nothing is held");
-            lead.leave().await.expect("it is given back");
+            lead.release_holds().await.expect("nothing is held");
+            lead.resign().await.expect("it is given back");
             subject.store.generations().await.expect("a question");
         }
         while let Some(lane) = lanes.join_next().await {

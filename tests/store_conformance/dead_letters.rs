@@ -683,3 +683,14 @@ pub(super) async fn a_generation_that_failed_is_tried_no_more(subject: &Subject)
         assert_eq!(error.attempt, None, "{error:?}");
     }
 }
+
+/// A later version may know more classes. To show the record as one that only waits would be wrong.
+pub(super) async fn a_poison_class_that_is_not_known_is_named_and_never_left_out(subject: &Subject) {
+    let mut lane = Lane::claim(subject, &definition(counters())).await;
+    park(&mut lane, "key").await;
+    subject.execute(&format!("UPDATE {} SET class = 'cursed'", subject.own("dead_letters"))).await;
+    let refused = subject.store.parked(live()).await.expect_err("a class that nobody knows");
+    assert!(refused.to_string().contains("cursed"), "{refused}");
+    let waiting = subject.store.waiting(live(), &lane.partition, &sequence_of("key"), 0, 9).await;
+    assert!(waiting.is_err_and(|error| error.to_string().contains("cursed")));
+}

@@ -125,3 +125,9 @@ pub(super) async fn why_a_projection_stopped_is_kept_with_its_first_time(subject
     assert!(other.text == "fenced" && !other.since.starts_with("2001"), "{other:?}");
     assert_eq!(record(None).await, None);
 }
+
+pub(super) async fn names_that_the_projection_has_itself_are_no_conflict(subject: &Subject) {
+    let definition = definition([orders(), notes()]);
+    subject.store.prepare(&definition).await.expect("tables");
+    assert_eq!(subject.store.name_conflicts(&definition).await, Ok(vec![]));
+}

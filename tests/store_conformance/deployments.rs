@@ -1,7 +1,7 @@
 //! Whose database it is.
 
 use readcast::internals::store::postgres::Postgres;
-use readcast::store::{Deployment, Generation, Store, StoreError};
+use readcast::store::{Deployment, Generation, SchemaStore, StoreError};
 
 use super::commits::{counted, counters};
 use super::lane::{Lane, PROJECTION, definition};

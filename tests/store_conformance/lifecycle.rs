@@ -172,7 +172,7 @@ pub(super) async fn a_hold_stops_the_live_generation_until_it_is_released(subjec
     let claimed = Lane::claim(subject, &definition).await;
     live.owner_epoch = claimed.owner_epoch;
     assert!(!is_applied(&live.commit(counted(&["a"])).await), "a claim ends no hold");
-    begun.lead.release().await.expect("an end");
+    begun.lead.release_holds().await.expect("an end");
     assert!(is_applied(&live.commit(counted(&["a"])).await));
     assert!(is_applied(&other.commit(counted(&["a"])).await));
     assert!(!is_applied(&built.commit(counted(&["a"])).await), "what is building stays held");
@@ -205,7 +205,7 @@ pub(super) async fn two_generations_are_held_where_the_one_stands_that_is_furthe
     assert!(is_applied(&live.commit(counted(&["a"])).await));
     assert!(is_applied(&live.commit(counted(&["a"])).await));
     assert_eq!(live.commit(counted(&["a"])).await, held_at(&live, 2));
-    begun.lead.release().await.expect("an end");
+    begun.lead.release_holds().await.expect("an end");
     assert!(is_applied(&ready.commit(counted(&["a"])).await));
 }
 
@@ -374,4 +374,76 @@ pub(super) async fn views_of_users_are_named_and_survive_a_swap(subject: &Subjec
     let report = TableSpec::new("report").key("n", ColumnType::I64);
     assert_eq!(subject.rows(&report).await.into_keys().collect::<Vec<_>>(), ["0"]);
     subject.execute("DROP VIEW report").await;
+}
+
+pub(super) async fn a_generation_whose_life_has_ended_is_claimed_by_nobody(subject: &Subject) {
+    let definition = definition(counters());
+    Lane::claim(subject, &definition).await;
+    let mut begun = begin(subject, &definition, &empty()).await;
+    begun.lead.end(begun.generation, None).await.expect("an end");
+    assert!(subject.generation(begun.generation).await.has_tables, "its tables are dropped later");
+    let mut writer =
+        subject.store.writer(&definition, begun.generation, Priority::Live.into()).await.expect("a writer");
+    let claimed = writer.claim(&[(TopicPartition::new("log", 0), Extent::default())]).await;
+    assert!(matches!(claimed, Err(StoreError::Refused { .. })), "{claimed:?}");
+}
+
+pub(super) async fn a_generation_that_does_not_exist_is_neither_ended_nor_dropped(subject: &Subject) {
+    let definition = definition(counters());
+    Lane::claim(subject, &definition).await;
+    let mut lead = self::try_lead(subject).await;
+    let ended = lead.end(Generation(7), None).await;
+    assert!(matches!(ended, Err(StoreError::Refused { .. })), "{ended:?}");
+    let unknown =
+        readcast::store::GenerationStatus { generation: Generation(7), ..subject.generation(Generation(1)).await };
+    let dropped = lead.drop_tables(&unknown).await;
+    assert!(matches!(dropped, Err(StoreError::Refused { .. })), "{dropped:?}");
+}
+
+pub(super) async fn an_operation_of_another_projection_begins_nothing(subject: &Subject) {
+    let definition = definition(counters());
+    Lane::claim(subject, &definition).await;
+    let elsewhere = subject.store.request("elsewhere", &rebuild(&definition), "me").await.expect("an operation");
+    let mut lead = self::try_lead(subject).await;
+    let begun = lead.begin(elsewhere, &definition, &empty(), &Default::default()).await;
+    assert!(matches!(begun, Err(StoreError::Refused { .. })), "{begun:?}");
+    assert_eq!(subject.status().await.generation, Generation(1));
+}
+
+pub(super) async fn a_proof_ends_no_hold_on_the_live_generation(subject: &Subject) {
+    let definition = definition(counters());
+    let mut live = Lane::claim(subject, &definition).await;
+    let mut begun = begin(subject, &definition, &empty()).await;
+    begun.lead.hold(begun.generation).await.expect("a hold");
+    begun.ready().await;
+    assert!(!is_applied(&live.commit(counted(&["a"])).await));
+    begun.lead.release_holds().await.expect("an end");
+    assert!(is_applied(&live.commit(counted(&["a"])).await));
+}
+
+pub(super) async fn a_swap_that_is_refused_names_the_state_that_prevents_it(subject: &Subject) {
+    let definition = definition(counters());
+    Lane::claim(subject, &definition).await;
+    let mut begun = begin(subject, &definition, &empty()).await;
+    let refused = begun.swap(subject, Generation(1), begun.generation).await.expect_err("it is building");
+    assert_eq!(
+        refused,
+        StoreError::Refused {
+            doing: "swapping generations".into(),
+            reason: "generation 2 is building, not ready".into()
+        }
+    );
+}
+
+pub(super) async fn when_tables_were_dropped_is_recorded_once(subject: &Subject) {
+    let definition = definition(counters());
+    Lane::claim(subject, &definition).await;
+    let mut begun = begin(subject, &definition, &empty()).await;
+    begun.lead.end(begun.generation, None).await.expect("an end");
+    let ended = subject.generation(begun.generation).await;
+    begun.lead.drop_tables(&ended).await.expect("they can be dropped");
+    let past = "SET dropped_at = '2001-01-01T00:00:00.000Z' WHERE dropped_at IS NOT NULL";
+    subject.execute(&format!("UPDATE {} {past}", subject.own("generations"))).await;
+    begun.lead.drop_tables(&ended).await.expect("they are gone");
+    assert_eq!(subject.count_own("generations WHERE dropped_at < '2002-01-01T00:00:00.000Z'").await, 1);
 }

@@ -15,7 +15,7 @@ async fn notices(subject: &Subject) -> Vec<RecordedNotice> {
 }
 
 async fn note(subject: &Subject, notice: &Notice) {
-    subject.store.note(PROJECTION, Generation(1), "me", notice).await.expect("it is noted");
+    subject.store.record_notice(PROJECTION, Generation(1), "me", notice).await.expect("it is noted");
 }
 
 pub(super) async fn a_notice_keeps_its_beginning_and_goes_when_it_is_withdrawn(subject: &Subject) {
@@ -35,10 +35,10 @@ pub(super) async fn a_notice_keeps_its_beginning_and_goes_when_it_is_withdrawn(s
     assert!(found[0].since.starts_with("2001-01-01") && !found[0].seen_at.starts_with("2001"), "{found:?}");
     subject.execute(&past.replace("since", "seen_at")).await;
     assert!(notices(subject).await[0].is_old);
-    subject.store.withdraw(PROJECTION, Generation(1), NoticeKind::TablesNotDropped).await.expect("there is none");
+    subject.store.clear_notice(PROJECTION, Generation(1), NoticeKind::TablesNotDropped).await.expect("there is none");
     assert_eq!(notices(subject).await.len(), 1);
     for _ in 0..2 {
-        subject.store.withdraw(PROJECTION, Generation(1), kind).await.expect("it is over");
+        subject.store.clear_notice(PROJECTION, Generation(1), kind).await.expect("it is over");
     }
     assert_eq!(notices(subject).await, []);
 }

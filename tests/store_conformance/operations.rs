@@ -4,7 +4,8 @@ use std::time::{Duration, SystemTime};
 
 use chrono::{DateTime, SecondsFormat, Utc};
 use readcast::store::{
-    Command, CommitOutcome, Generation, GenerationState, Operation, OperationProgress, OperationState, Rebuild,
+    Command, Commit, CommitOutcome, Generation, GenerationError, GenerationState, Notice, NoticeKind, Operation,
+    OperationProgress, OperationState, Rebuild,
 };
 use readcast_core::Definition;
 
@@ -156,4 +157,97 @@ pub(super) async fn who_runs_which_definition_is_known_while_it_does(subject: &S
         [("old".to_owned(), true)],
         "who was not seen for a day is forgotten"
     );
+}
+
+pub(super) async fn progress_marks_an_operation_as_running(subject: &Subject) {
+    let asked = request(subject, &Command::Rollback).await;
+    let mut lead = subject.store.try_lead(PROJECTION).await.expect("a lead").expect("nobody has it");
+    lead.progress(asked, &OperationProgress::default()).await.expect("progress");
+    assert_eq!(operations(subject, 0).await[0].state, OperationState::Running);
+}
+
+pub(super) async fn what_operators_do_at_once_is_recorded_in_the_same_words(subject: &Subject) {
+    let definition = definition(counters());
+    subject.store.prepare(&definition).await.expect("tables");
+    let outcomes = async |projection| {
+        let operations = subject.store.operations(projection, 9).await.expect("operations can be read");
+        let outcomes = operations.into_iter().map(|operation| operation.outcome.unwrap_or_default());
+        outcomes.collect::<Vec<_>>()
+    };
+    subject.store.pause(PROJECTION, true, false, "me").await.expect("a pause");
+    begin(subject, &definition, &empty()).await;
+    subject.store.cancel(PROJECTION, "me").await.expect("a cancellation");
+    assert_eq!(
+        outcomes(PROJECTION).await,
+        ["1 generation paused", "cancelled by me", "1 operation cancelled, 1 generation given up"]
+    );
+    subject.store.rename(PROJECTION, "other", "me").await.expect("another name");
+    assert_eq!(outcomes("other").await.last().expect("an operation"), "renamed `tested` to `other`");
+}
+
+pub(super) async fn an_instance_that_stops_has_none_of_its_definitions_any_more(subject: &Subject) {
+    let one = instance("one");
+    subject.store.heartbeat(&one, PROJECTION, &["old", "new"], true).await.expect("it is noted");
+    subject.store.heartbeat(&one, PROJECTION, &["new"], false).await.expect("it is noted");
+    subject.store.heartbeat(&instance("two"), PROJECTION, &["other"], false).await.expect("it is noted");
+    let seen = subject.store.heartbeats().await.expect("it can be read");
+    let seen: Vec<_> = seen.iter().map(|seen| (seen.definition_hash.as_str(), seen.present)).collect();
+    assert_eq!(seen, [("new", false), ("old", false)]);
+}
+
+/// Every text that a person or another system gave is stored alike: without U+0000, and cut to 8 KiB.
+pub(super) async fn texts_are_stored_whatever_they_hold(subject: &Subject) {
+    subject.store.prepare(&definition(counters())).await.expect("tables");
+    let long = format!("nul \0 and {}", "long ".repeat(4_000));
+    let is_fit = |text: &str| text.starts_with("nul \u{fffd} and long") && text.len() <= 8 * 1024;
+    let store = &subject.store;
+    let trouble = GenerationError { text: long.clone(), attempt: None };
+    store.record_error(PROJECTION, Generation(1), "me", &trouble).await.expect("it is recorded");
+    let notice = Notice { kind: NoticeKind::CopyingFails, text: long.clone(), next: long.clone(), count: 0 };
+    store.record_notice(PROJECTION, Generation(1), "me", &notice).await.expect("it is noted");
+    let asked = store.request(PROJECTION, &Command::Rollback, &long).await.expect("it can be asked for");
+    let mut lead = store.try_lead(PROJECTION).await.expect("a lead").expect("nobody has it");
+    lead.finish(asked, OperationState::Refused, &long).await.expect("an end");
+    assert!(is_fit(&subject.status().await.last_error.expect("an error").text));
+    let notice = store.notices().await.expect("notices can be read").remove(0);
+    assert!(is_fit(&notice.text) && is_fit(&notice.next));
+    let operation = operations(subject, 1).await.remove(0);
+    assert!(is_fit(&operation.requested_by) && is_fit(&operation.outcome.expect("an outcome")));
+}
+
+/// Times are in RFC 3339, in UTC, to the millisecond.
+pub(super) async fn times_are_to_the_millisecond(subject: &Subject) {
+    let mut lane = Lane::claim(subject, &definition(counters())).await;
+    let letter = super::dead_letters::poison(&lane, super::dead_letters::keyed(0, "key"));
+    lane.step(1, Commit { dead_letters: vec![letter], ..Commit::default() }).await.expect("it is parked");
+    let store = &subject.store;
+    request(subject, &Command::Rollback).await;
+    store.pause(PROJECTION, true, false, "me").await.expect("a pause");
+    let trouble = GenerationError { text: "poison".into(), attempt: None };
+    store.record_error(PROJECTION, Generation(1), "me", &trouble).await.expect("it is recorded");
+    let notice = Notice { kind: NoticeKind::CopyingFails, text: String::new(), next: String::new(), count: 0 };
+    store.record_notice(PROJECTION, Generation(1), "me", &notice).await.expect("it is noted");
+    store.heartbeat(&instance("one"), PROJECTION, &["hash"], true).await.expect("it is noted");
+    let status = subject.status().await;
+    let notice = store.notices().await.expect("notices can be read").remove(0);
+    let operations = operations(subject, 9).await;
+    let parked = store.parked(super::dead_letters::of(Generation(1))).await.expect("it can be read").remove(0);
+    let times = [
+        status.created_at,
+        status.activated_at.expect("it is live"),
+        status.paused_since.expect("it is paused"),
+        status.last_error.expect("an error").since,
+        status.checkpoints[0].updated_at.clone(),
+        status.parked.oldest.expect("one is parked"),
+        parked.since,
+        notice.since,
+        notice.seen_at,
+        operations[0].requested_at.clone(),
+        operations[1].finished_at.clone().expect("a pause is done at once"),
+        store.heartbeats().await.expect("it can be read").remove(0).last_seen,
+    ];
+    for (place, time) in times.iter().enumerate() {
+        assert!(time.len() == "2024-05-20T14:30:00.123Z".len() && time.ends_with('Z'), "{place}: {time}");
+        assert!(time.parse::<readcast_core::Timestamp>().is_ok(), "{place}: {time}");
+    }
 }

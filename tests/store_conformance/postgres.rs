@@ -5,7 +5,8 @@ use std::time::Duration;
 use readcast::internals::config::{Config, Environment, Overrides, StoreOptions};
 use readcast::internals::store::postgres::Postgres;
 use readcast::store::{
-    Commit, CommitOutcome, Difference, Generation, LedgerEntry, LedgerPage, Priority, Store, StoreError,
+    Commit, CommitOutcome, CommitStore, Difference, Generation, LedgerEntry, LedgerPage, Priority, SchemaStore,
+    StatusStore, StoreError,
 };
 use readcast_core::{ColumnType, Json, TableSpec, TopicPartition};
 use sqlx::{AssertSqlSafe, Executor};

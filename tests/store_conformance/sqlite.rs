@@ -4,7 +4,10 @@ use std::path::Path;
 use std::task::Poll;
 
 use readcast::internals::store::sqlite::Sqlite;
-use readcast::store::{Command, Commit, CommitOutcome, Generation, Priority, Store, StoreError};
+use readcast::store::{
+    Command, Commit, CommitOutcome, CommitStore, Generation, OperationStore, Priority, SchemaStore, StatusStore,
+    StoreError,
+};
 use readcast_core::{ColumnType, Definition, TableSpec};
 use sqlx::Connection;
 

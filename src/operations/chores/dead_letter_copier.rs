@@ -86,7 +86,7 @@ impl DeadLetterCopier {
     async fn round(&mut self, statuses: &[GenerationStatus], notices: &[RecordedNotice]) -> Result<bool, StoreError> {
         let Some(lock) = self.context.lock(Chore::Copying).await? else { return Ok(true) };
         let is_complete = self.copy_and_note(statuses, notices).await?;
-        lock.leave().await?;
+        lock.resign().await?;
         Ok(is_complete)
     }
 

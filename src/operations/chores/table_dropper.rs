@@ -83,7 +83,7 @@ impl TableDropper {
             let dependents = self.context.store.dependents(status).await?;
             self.note_broken(status.generation, &dependents).await?;
         }
-        lock.leave().await
+        lock.resign().await
     }
 
     /// Drops the tables of one generation, or notes what prevents it.

@@ -4,68 +4,61 @@ use readcast_core::{Definition, Presence, TableSpec};
 use sqlx::{AssertSqlSafe, Executor, PgConnection, Row};
 
 use super::connection::at;
-use super::generations;
+use super::session::PgSession;
 use super::sql::{self, quoted};
 use super::views::{self, View};
-use crate::store::{Generation, GenerationState, Peek, StoreError, owned};
+use crate::store::bookkeeping::generations;
+use crate::store::{Generation, Peek, StoreError, altered, owned};
 
 /// Creates the projection's first live generation when it has none. Runs within a transaction.
 pub(super) async fn prepare(
-    connection: &mut PgConnection,
+    session: &mut PgSession<'_>,
     definition: &Definition,
     schema: &str,
 ) -> Result<(), StoreError> {
     // Instances that start together take turns; the second finds what the first made.
     let lock = "SELECT pg_advisory_xact_lock(hashtextextended('readcast ' || $1, 0))";
-    sqlx::query(lock).bind(definition.name()).execute(&mut *connection).await.map_err(at("preparing tables"))?;
-    if generations::live(connection, definition.name()).await?.is_some() {
+    sqlx::query(lock).bind(definition.name()).execute(&mut **session).await.map_err(at("preparing tables"))?;
+    if generations::live(session, definition.name()).await?.is_some() {
         return Ok(());
     }
-    let taken = name_conflicts(connection, definition, schema).await?;
+    let taken = name_conflicts(session, definition, schema).await?;
     if !taken.is_empty() {
         return Err(StoreError::Definition { projection: definition.name().into(), reason: taken.join("; ") });
     }
-    let generation = generations::create(connection, definition, GenerationState::Live).await?;
+    let generation = generations::create(session, definition, None).await?;
     for table in definition.tables() {
         let mut statements = vec![sql::create_table(table, generation)];
         statements.extend(sql::create_indexes(table, generation));
         statements.push(views::create(table, generation, schema));
         for statement in statements {
             let doing = format!("creating table `{}`", table.name());
-            connection.execute(AssertSqlSafe(statement)).await.map_err(at(doing))?;
+            session.connection().execute(AssertSqlSafe(statement)).await.map_err(at(doing))?;
         }
     }
     Ok(())
 }
 
-/// The stable names that something else has.
+/// The stable names that something else has. Those that readers know already are ours.
 pub(super) async fn name_conflicts(
-    connection: &mut PgConnection,
+    session: &mut PgSession<'_>,
     definition: &Definition,
     schema: &str,
 ) -> Result<Vec<String>, StoreError> {
+    let live = generations::live(session, definition.name()).await?.map(|live| live.tables).unwrap_or_default();
     let mut taken = Vec::new();
     for table in definition.tables() {
-        let Some(kind) = View::new(connection, schema, table.name()).kind().await? else { continue };
+        if live.iter().any(|live| live.name() == table.name()) {
+            continue;
+        }
+        let Some(kind) = View::new(session, schema, table.name()).kind().await? else { continue };
         let name = format!("{schema}.{}", table.name());
-        taken.push(match owner(connection, table.name()).await? {
+        taken.push(match generations::owner(session, table.name(), definition.name()).await? {
             Some(owner) => owned(table.name(), &owner, definition.name()),
             None => format!("{name} exists already (a {kind}) and is not readcast's: rename one of them"),
         });
     }
     Ok(taken)
-}
-
-/// The projection whose live generation has a table of this name.
-async fn owner(connection: &mut PgConnection, table: &str) -> Result<Option<String>, StoreError> {
-    const OWNER: &str = "
-        SELECT projection FROM readcast.generations, jsonb_array_elements(definition) AS held
-        WHERE state = 'live' AND held ->> 'name' = $1";
-    if !generations::is_migrated(connection).await? {
-        return Ok(None);
-    }
-    let owner = sqlx::query_scalar(OWNER).bind(table).fetch_optional(connection).await;
-    owner.map_err(at("looking for the owner of a table"))
 }
 
 /// How many rows readers see, and the first of them.
@@ -92,17 +85,17 @@ pub(super) async fn peek(
 /// How the generation's tables differ from the definition that built them, if somebody altered them, and the stable
 /// names from what we made, if readers see this generation.
 pub(super) async fn alterations(
-    connection: &mut PgConnection,
+    session: &mut PgSession<'_>,
     definition: &Definition,
     generation: Generation,
     schema: &str,
 ) -> Result<Vec<String>, StoreError> {
-    let live = generations::live(connection, definition.name()).await? == Some(generation);
+    let live = generations::live(session, definition.name()).await?.is_some_and(|live| live.generation == generation);
     let mut found = Vec::new();
     for table in definition.tables() {
-        found.extend(table_alterations(connection, table, generation).await?);
+        found.extend(table_alterations(session, table, generation).await?);
         if live {
-            found.extend(View::new(connection, schema, table.name()).problem(table, generation).await?);
+            found.extend(View::new(session, schema, table.name()).problem(table, generation).await?);
         }
     }
     Ok(found)
@@ -136,7 +129,7 @@ async fn table_alterations(
         let is_key = place < table.key_columns().len();
         (column.name().to_owned(), shape(&sql::column_type(column), not_null, is_key))
     });
-    Ok(crate::store::altered(&physical, &declared.collect::<Vec<_>>(), &found))
+    Ok(altered(&physical, &declared.collect::<Vec<_>>(), &found))
 }
 
 fn shape(column_type: &str, not_null: bool, is_key: bool) -> String {

@@ -1,16 +1,18 @@
-//! Whose database this is, as it is recorded in it.
+//! Which deployment the database belongs to, as it is recorded in it.
 
 use sqlx::{AssertSqlSafe, Executor, PgConnection, Row};
 
 use super::connection::{at, execute};
-use super::generations;
+use super::instances::PRESENT;
+use super::session::PgSession;
 use super::sql::{self, quoted, stable};
+use crate::store::bookkeeping::generations;
 use crate::store::deployment::{Running, Succession};
 use crate::store::{Deployment, GenerationState, StoreError};
 
-const DOING: &str = "looking whose database this is";
+const DOING: &str = "looking up the deployment of the database";
 
-/// Whether the tables of this version are there, which say whose the database is and who runs.
+/// Whether the tables of this version exist, which hold the deployment and the instances that run.
 pub(super) async fn is_there(connection: &mut PgConnection) -> sqlx::Result<bool> {
     let is_there = sqlx::query_scalar("SELECT to_regclass('readcast.deployment') IS NOT NULL");
     is_there.fetch_one(connection).await
@@ -34,13 +36,13 @@ pub(super) async fn recorded(connection: &mut PgConnection) -> Result<Option<Dep
     deployment.transpose().map_err(at(DOING))
 }
 
-/// Goes on as `ours` in this database, or says whose it is. See [`Deployment::succeed`].
-pub(super) async fn deploy(connection: &mut PgConnection, ours: &Deployment, adopt: bool) -> Result<(), StoreError> {
+/// Records that `ours` runs in this database, or refuses it: see [`Deployment::succeed`].
+pub(super) async fn deploy(connection: &mut PgSession<'_>, ours: &Deployment, adopt: bool) -> Result<(), StoreError> {
     const LOCK: &str = "SELECT pg_advisory_xact_lock(hashtextextended('readcast deployment', 0))";
     execute(connection, "BEGIN").await.map_err(at(DOING))?;
     execute(connection, LOCK).await.map_err(at(DOING))?;
     let recorded = recorded(connection).await?;
-    // Earlier versions recorded nothing; their views show where readers look.
+    // Earlier versions recorded no deployment. Where their views are shows the schema.
     let before = match recorded.clone() {
         Some(recorded) => Some(recorded),
         None => {
@@ -70,15 +72,15 @@ async fn record(connection: &mut PgConnection, ours: &Deployment) -> Result<(), 
             cluster_id = coalesce(excluded.cluster_id, held.cluster_id), recorded_at = now()";
     let record = sqlx::query(RECORD).bind(&ours.app).bind(&ours.schema).bind(&ours.topic_prefix);
     let recorded = record.bind(&ours.cluster_id).execute(connection).await;
-    recorded.map(drop).map_err(at("recording whose database this is"))
+    recorded.map(drop).map_err(at("recording the deployment of the database"))
 }
 
-/// The instances that run at this moment and say of which app they are.
+/// The instances that run at this moment and recorded their app.
 async fn running(connection: &mut PgConnection) -> Result<Vec<Running>, StoreError> {
     let running = format!(
         "SELECT DISTINCT projection, app, coalesce(host, 'unknown') AS host FROM readcast.instances
          WHERE running AND seen_at > now() - {} AND app IS NOT NULL ORDER BY app, host, projection",
-        super::operations::PRESENT
+        PRESENT
     );
     let rows = sqlx::query(AssertSqlSafe(running)).fetch_all(connection).await.map_err(at(DOING))?;
     let running = rows.iter().map(|row| {
@@ -88,7 +90,7 @@ async fn running(connection: &mut PgConnection) -> Result<Vec<Running>, StoreErr
 }
 
 /// The schema in which a view of a live generation stands.
-async fn schema_of_the_views(connection: &mut PgConnection) -> Result<Option<String>, StoreError> {
+async fn schema_of_the_views(connection: &mut PgSession<'_>) -> Result<Option<String>, StoreError> {
     const SCHEMA: &str = "
         SELECT n.nspname::text FROM pg_depend AS d
         JOIN pg_rewrite AS r ON d.classid = 'pg_rewrite'::regclass AND d.objid = r.oid
@@ -96,7 +98,7 @@ async fn schema_of_the_views(connection: &mut PgConnection) -> Result<Option<Str
         JOIN pg_namespace AS n ON n.oid = v.relnamespace
         WHERE d.refclassid = 'pg_class'::regclass AND d.refobjid = to_regclass($1) LIMIT 1";
     for (physical, name) in live_tables(connection).await? {
-        let schema = sqlx::query_scalar(SCHEMA).bind(physical).bind(name).fetch_optional(&mut *connection).await;
+        let schema = sqlx::query_scalar(SCHEMA).bind(physical).bind(name).fetch_optional(&mut **connection).await;
         if let Some(schema) = schema.map_err(at(DOING))? {
             return Ok(Some(schema));
         }
@@ -105,7 +107,7 @@ async fn schema_of_the_views(connection: &mut PgConnection) -> Result<Option<Str
 }
 
 /// Every table of a live generation, by its physical and its stable name.
-async fn live_tables(connection: &mut PgConnection) -> Result<Vec<(String, String)>, StoreError> {
+async fn live_tables(connection: &mut PgSession<'_>) -> Result<Vec<(String, String)>, StoreError> {
     let mut live = generations::all(connection).await?;
     live.retain(|status| status.state == GenerationState::Live);
     let tables = live.iter().flat_map(|status| {
@@ -116,11 +118,11 @@ async fn live_tables(connection: &mut PgConnection) -> Result<Vec<(String, Strin
 }
 
 /// Moves the stable names from one schema to another, with all that users have granted on them and built of them.
-async fn move_views(connection: &mut PgConnection, from: &str, to: &str) -> Result<(), StoreError> {
+async fn move_views(connection: &mut PgSession<'_>, from: &str, to: &str) -> Result<(), StoreError> {
     const IS_THERE: &str = "SELECT to_regclass($1) IS NOT NULL";
     for (_, name) in live_tables(connection).await? {
         let doing = || format!("moving {from}.{name} to schema {to}");
-        let is_there = sqlx::query_scalar(IS_THERE).bind(stable(from, &name)).fetch_one(&mut *connection).await;
+        let is_there = sqlx::query_scalar(IS_THERE).bind(stable(from, &name)).fetch_one(&mut **connection).await;
         if is_there.map_err(at(doing()))? {
             let statement = format!("ALTER VIEW {} SET SCHEMA {}", stable(from, &name), quoted(to));
             connection.execute(AssertSqlSafe(statement)).await.map_err(at(doing()))?;

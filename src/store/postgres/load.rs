@@ -7,7 +7,9 @@ use sqlx::{AssertSqlSafe, Executor, PgConnection};
 use super::connection::{at, commit_transaction, execute, roll_back};
 use super::copy::Copy;
 use super::hints::Hints;
-use super::{Passed, Reasons, pass, sql};
+use super::session::PgSession;
+use super::sql;
+use super::writer::{Passed, Reasons, pass};
 use crate::failpoint;
 use crate::store::{CommitOutcome, Encoding, Load, ParkedIn, RowPiece, StoreError, Written};
 
@@ -37,8 +39,8 @@ async fn within(
     encoding: Encoding,
 ) -> Result<CommitOutcome, StoreError> {
     let of = ParkedIn { projection: load.definition.name(), generation: load.generation };
-    let reasons = Reasons::AsTold(encoding);
-    match pass(connection, of, load.commit.guarded()?, reasons, &mut Hints::default()).await? {
+    let mut session = PgSession::new(connection, encoding);
+    match pass(&mut session, of, load.commit.guarded()?, Reasons::AsGiven, &mut Hints::default()).await? {
         Passed::Yes => {}
         Passed::No(refused) => return Ok(refused),
         // Lanes handle this case, so the load fails and the feeds replay the log.

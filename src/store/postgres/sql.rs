@@ -2,24 +2,13 @@
 
 use readcast_core::{Column, ColumnType, Presence, TableSpec, Value};
 
-use crate::store::{Encoding, Generation, from_stored_json};
+use crate::store::Generation;
 
 /// The schema of the physical tables. A migration creates it.
 pub(super) const TABLES_SCHEMA: &str = "readcast_tables";
 
-/// The format of times for `to_char`, RFC 3339 in seconds.
-pub(super) const TIME: &str = r#"'YYYY-MM-DD"T"HH24:MI:SS"Z"'"#;
-
-/// Parses the JSON that [`storable`] wrote into `column`.
-pub(super) fn json<T: serde::de::DeserializeOwned>(column: &str, text: &str) -> sqlx::Result<T> {
-    serde_json::from_str(&from_stored_json(text))
-        .map_err(|error| sqlx::Error::ColumnDecode { index: column.to_owned(), source: error.into() })
-}
-
-/// `value` as JSON that the database can store, whatever characters its texts contain.
-pub(super) fn storable(value: &impl serde::Serialize, encoding: Encoding) -> String {
-    encoding.fit_json(&serde_json::to_string(value).expect("texts, numbers and booleans are serializable"))
-}
+/// The format of times for `to_char`: RFC 3339 with milliseconds.
+pub(super) const TIME: &str = r#"'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"'"#;
 
 /// An identifier, quoted.
 pub(super) fn quoted(name: &str) -> String {

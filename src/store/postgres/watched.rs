@@ -1,5 +1,5 @@
-//! A lead whose connection is watched: each step may take hours, and ends within seconds when the connection is dead
-//! without a word.
+//! A leadership whose connection is watched: a step may take hours, and fails within seconds when the connection is dead
+//! and nothing has reported it.
 
 use async_trait::async_trait;
 use readcast_core::Definition;
@@ -13,7 +13,7 @@ use crate::store::{
     Load, OperationProgress, OperationState, Phase, StoreError, Swap, SwapOutcome,
 };
 
-/// A lead, and what its connection is asked after by.
+/// A leadership, and the server process by which its connection is checked.
 pub(super) struct WatchedLeadership {
     connections: Connections,
     backend: Backend,
@@ -58,8 +58,8 @@ impl Leadership for WatchedLeadership {
         watched!(self, |lead| lead.hold(generation))
     }
 
-    async fn release(&mut self) -> Result<(), StoreError> {
-        watched!(self, |lead| lead.release())
+    async fn release_holds(&mut self) -> Result<(), StoreError> {
+        watched!(self, |lead| lead.release_holds())
     }
 
     async fn load(&mut self, load: Load<'_>) -> Result<CommitOutcome, StoreError> {
@@ -118,8 +118,8 @@ impl Leadership for WatchedLeadership {
         watched!(self, |lead| lead.finish(operation, state, outcome))
     }
 
-    async fn leave(self: Box<Self>) -> Result<(), StoreError> {
+    async fn resign(self: Box<Self>) -> Result<(), StoreError> {
         let Self { connections, backend, lead } = *self;
-        connections.watched(&backend, Box::new(lead).leave()).await
+        connections.watched(&backend, Box::new(lead).resign()).await
     }
 }

@@ -4,11 +4,12 @@ use readcast_core::{Definition, TopicPartition};
 use sqlx::{AssertSqlSafe, Executor, SqliteConnection};
 
 use super::connection::at;
-use super::generations::{self, Live};
-use super::{checkpoints, dead_letters, operations, refused, sql};
+use super::{refused, sql};
 use crate::source::Extents;
+use crate::store::bookkeeping::generations::Live;
+use crate::store::bookkeeping::{checkpoints, generations, operations, settlement};
 use crate::store::comparison::{Pair, pairs};
-use crate::store::{BuildOptions, Generation, StoreError};
+use crate::store::{BuildOptions, Generation, ParkedIn, StoreError};
 
 const COPYING: &str = "copying the live generation";
 
@@ -33,11 +34,8 @@ pub(super) async fn begin(
         Some(offsets) => copy(connection, definition, generation, offsets).await?,
         // Claimed now, so that records which retention deletes from now on are a gap.
         None => {
-            for (partition, extent) in starts {
-                checkpoints::Checkpoints::new(definition.name(), generation)
-                    .claim(connection, partition, extent)
-                    .await?;
-            }
+            let of = ParkedIn { projection: definition.name(), generation };
+            checkpoints::claim(connection, of, starts).await?;
         }
     }
     operations::builds(connection, operation, generation).await?;
@@ -56,11 +54,8 @@ async fn copy(
     for pair in pairs(&live.tables, definition.tables()) {
         copy_rows(connection, &pair, &live, generation).await?;
     }
-    copy_checkpoints(connection, definition.name(), &live, generation).await?;
-    for (partition, offset) in offsets {
-        move_back(connection, definition.name(), generation, partition, *offset).await?;
-    }
-    dead_letters::copy(connection, definition.name(), live.generation, generation).await
+    checkpoints::copy(connection, definition.name(), live.generation, generation, offsets).await?;
+    settlement::copy(connection, definition.name(), live.generation, generation).await
 }
 
 /// Copies the common columns of a table of the live generation to its counterpart. A table that the live generation
@@ -75,49 +70,4 @@ async fn copy_rows(
     let columns = columns.map_err(|reason| refused(COPYING, reason))?;
     let copy = sql::copy(next, live.generation, generation, &columns);
     connection.execute(AssertSqlSafe(copy)).await.map(drop).map_err(at(format!("copying table `{}`", pair.name)))
-}
-
-/// Copies the live checkpoints without their owners. Like every building generation, the copy is held at the position
-/// of the live generation.
-async fn copy_checkpoints(
-    connection: &mut SqliteConnection,
-    projection: &str,
-    live: &Live,
-    generation: Generation,
-) -> Result<(), StoreError> {
-    const COPY: &str = "
-        INSERT INTO readcast_checkpoints
-            (projection, generation, topic, partition, next_offset, start_offset, owner_epoch, leader_epoch, topic_id,
-             hold_at, hold_until)
-        SELECT projection, ?3, topic, partition, next_offset, start_offset, 0, leader_epoch, topic_id,
-            next_offset, '9999-12-31T00:00:00.000Z'
-        FROM readcast_checkpoints WHERE projection = ?1 AND generation = ?2";
-    let copied =
-        sqlx::query(COPY).bind(projection).bind(live.generation.0).bind(generation.0).execute(connection).await;
-    copied.map(drop).map_err(at(COPYING))
-}
-
-/// Moves a copied checkpoint back to `offset`, so that the records from there on are replayed.
-async fn move_back(
-    connection: &mut SqliteConnection,
-    projection: &str,
-    generation: Generation,
-    partition: &TopicPartition,
-    offset: i64,
-) -> Result<(), StoreError> {
-    const MOVE_BACK: &str = "
-        UPDATE readcast_checkpoints SET next_offset = ?5
-        WHERE projection = ?1 AND generation = ?2 AND topic = ?3 AND partition = ?4 AND next_offset >= ?5";
-    let moved = sqlx::query(MOVE_BACK)
-        .bind(projection)
-        .bind(generation.0)
-        .bind(&*partition.topic)
-        .bind(partition.partition)
-        .bind(offset)
-        .execute(connection)
-        .await;
-    match moved.map_err(at(COPYING))?.rows_affected() {
-        0 => Err(refused(COPYING, format!("the live generation has not reached offset {offset} of {partition}"))),
-        _ => Ok(()),
-    }
 }

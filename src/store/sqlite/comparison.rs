@@ -7,7 +7,8 @@ use sqlx::sqlite::SqliteRow;
 use sqlx::{AssertSqlSafe, Row, SqliteConnection};
 
 use super::connection::at;
-use super::{checkpoints, sql, values};
+use super::{sql, values};
+use crate::store::bookkeeping::checkpoints;
 use crate::store::comparison::{MOST_SAMPLES, Pair, pairs};
 use crate::store::{ComparedPlace, Difference, Generation, GenerationStatus, Sample, StoreError, TableComparison};
 
@@ -26,9 +27,8 @@ async fn places(
     connection: &mut SqliteConnection,
     generation: &GenerationStatus,
 ) -> Result<Vec<ComparedPlace>, StoreError> {
-    let checkpoints = checkpoints::Checkpoints::new(&generation.projection, generation.generation);
-    let held = checkpoints.recorded(connection).await?;
-    Ok(held.iter().map(|held| ComparedPlace::new(&held.partition, held.next_offset)).collect())
+    let held = checkpoints::positions(connection, &generation.projection, Some(generation.generation)).await?;
+    Ok(held.iter().map(|(partition, next_offset)| ComparedPlace::new(partition, *next_offset)).collect())
 }
 
 /// Compares all tables of two generations.

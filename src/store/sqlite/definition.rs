@@ -4,7 +4,8 @@ use readcast_core::{Definition, Presence, TableSpec, Value};
 use sqlx::{AssertSqlSafe, Executor, Row, SqliteConnection};
 
 use super::connection::at;
-use super::{generations, sql, values};
+use super::{sql, values};
+use crate::store::bookkeeping::generations;
 use crate::store::{Generation, Peek, StoreError, altered, owned};
 
 /// Creates the projection's live generation when there is none. Runs within a transaction.

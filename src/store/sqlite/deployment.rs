@@ -1,4 +1,4 @@
-//! Whose database this is, as it is recorded in it.
+//! Which deployment the database belongs to, as it is recorded in it.
 
 use sqlx::{Row, SqliteConnection};
 
@@ -6,7 +6,7 @@ use super::connection::at;
 use crate::store::deployment::Succession;
 use crate::store::{Deployment, StoreError};
 
-const DOING: &str = "looking whose database this is";
+const DOING: &str = "looking up the deployment of the database";
 
 /// The deployment that is recorded.
 pub(super) async fn recorded(connection: &mut SqliteConnection) -> Result<Option<Deployment>, StoreError> {
@@ -28,8 +28,8 @@ pub(super) async fn recorded(connection: &mut SqliteConnection) -> Result<Option
     deployment.transpose().map_err(at(DOING))
 }
 
-/// Goes on as `ours` in this database, or says whose it is. One process has the file, so nobody else runs. Runs within a
-/// transaction.
+/// Records that `ours` runs in this database, or refuses it: see [`Deployment::succeed`]. One process has the file, so no
+/// other instance runs. Runs within a transaction.
 pub(super) async fn deploy(
     connection: &mut SqliteConnection,
     ours: &Deployment,
@@ -47,5 +47,5 @@ pub(super) async fn deploy(
     }
     let record = sqlx::query(RECORD).bind(ours.app.clone()).bind(ours.topic_prefix.clone());
     let recorded = record.bind(ours.cluster_id.clone()).execute(connection).await;
-    recorded.map(drop).map_err(at("recording whose database this is"))
+    recorded.map(drop).map_err(at("recording the deployment of the database"))
 }

@@ -6,14 +6,16 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use readcast_core::Definition;
+use sqlx::{AssertSqlSafe, Executor, SqliteConnection};
 
-use super::connection::Connection;
-use super::{
-    Writes, additions, build, checkpoints, comparison, dead_letters, holds, lifecycle, operations, pass, rows, swap,
-    swap_impact,
-};
+use super::connection::{Connection, at};
+use super::store::within;
+use super::writer::pass;
+use super::{Writes, additions, build, comparison, definition, refused, rows, sql, swap_impact};
 use crate::failpoint;
 use crate::source::Extents;
+use crate::store::bookkeeping::swap::{Decision, SWAPPING};
+use crate::store::bookkeeping::{self, checkpoints, holds, lifecycle, operations};
 use crate::store::{
     BuildOptions, CheckpointMove, CommitOutcome, Comparison, DropOutcome, Generation, GenerationStatus, Leadership,
     Load, OperationProgress, OperationState, ParkedIn, Phase, StoreError, Swap, SwapOutcome, Written,
@@ -66,37 +68,33 @@ impl Leadership for SqliteLeadership {
         build: &BuildOptions,
         starts: &Extents,
     ) -> Result<Generation, StoreError> {
-        let mut turn = self.writes.connection.begin().await?;
-        let generation = build::begin(&mut turn, operation, definition, build, starts).await?;
-        turn.commit().await?;
-        Ok(generation)
+        within!(self.writes.connection.begin().await?, |session| build::begin(
+            session, operation, definition, build, starts
+        ))
     }
 
     async fn enter(&mut self, generation: Generation, phase: Phase) -> Result<(), StoreError> {
-        let mut turn = self.writes.connection.begin().await?;
-        lifecycle::enter(&mut turn, &self.projection, generation, phase).await?;
-        turn.commit().await
+        within!(self.writes.connection.begin().await?, |session| lifecycle::enter(
+            session,
+            &self.projection,
+            generation,
+            phase
+        ))
     }
 
     async fn follow(&mut self, generation: Generation) -> Result<(), StoreError> {
-        let mut turn = self.writes.connection.begin().await?;
-        holds::follow(&mut turn, &self.projection, generation).await?;
-        turn.commit().await
+        within!(self.writes.connection.begin().await?, |session| holds::follow(session, &self.projection, generation))
     }
 
     async fn hold(&mut self, generation: Generation) -> Result<(), StoreError> {
-        let mut turn = self.writes.connection.begin().await?;
-        holds::hold(&mut turn, &self.projection, generation).await?;
-        turn.commit().await
+        within!(self.writes.connection.begin().await?, |session| holds::hold(session, &self.projection, generation))
     }
 
-    async fn release(&mut self) -> Result<(), StoreError> {
-        let mut turn = self.writes.connection.begin().await?;
-        holds::release(&mut turn, &self.projection).await?;
-        turn.commit().await
+    async fn release_holds(&mut self) -> Result<(), StoreError> {
+        within!(self.writes.connection.begin().await?, |session| holds::release(session, &self.projection))
     }
 
-    /// Any error leaves by `?`, which drops the turn and with it the transaction.
+    /// Any error returns by `?`, which drops the turn and with it the transaction.
     async fn load(&mut self, mut load: Load<'_>) -> Result<CommitOutcome, StoreError> {
         let of = ParkedIn { projection: &self.projection, generation: load.generation };
         let mut turn = match pass(&self.writes.connection, of, load.commit.guarded()?).await? {
@@ -119,7 +117,16 @@ impl Leadership for SqliteLeadership {
     }
 
     async fn index(&mut self, definition: &Definition, generation: Generation) -> Result<(), StoreError> {
-        lifecycle::index(&self.writes.connection, definition.tables(), generation).await
+        // Each statement takes a turn of its own, so that the lanes of other generations get theirs in between.
+        for table in definition.tables() {
+            let doing = || at(format!("creating the indexes of table `{}`", table.name()));
+            for statement in sql::create_indexes(table, generation).chain([sql::analyze(table, generation)]) {
+                let mut turn = self.writes.connection.turn().await?;
+                turn.execute(AssertSqlSafe(statement)).await.map_err(doing())?;
+                turn.end();
+            }
+        }
+        Ok(())
     }
 
     async fn carry_indexes(
@@ -138,84 +145,118 @@ impl Leadership for SqliteLeadership {
         // Not the connection that all questions take turns with: they would wait until the last row is compared.
         let mut snapshot = self.reads.apart().await?;
         let Some(at) = comparison::common_place(&mut snapshot, live, other).await? else { return Ok(None) };
-        self.release().await?;
+        self.release_holds().await?;
         Ok(Some(Comparison { at, tables: comparison::compare(&mut snapshot, live, other).await? }))
     }
 
     async fn proven(&mut self, generation: Generation, proof: &Comparison) -> Result<(), StoreError> {
-        let mut turn = self.writes.connection.begin().await?;
-        lifecycle::proven(&mut turn, &self.projection, generation, proof).await?;
-        turn.commit().await
+        within!(self.writes.connection.begin().await?, |session| lifecycle::proven(
+            session,
+            &self.projection,
+            generation,
+            proof
+        ))
     }
 
     async fn swap(&mut self, swap: &Swap<'_>) -> Result<SwapOutcome, StoreError> {
         let mut turn = self.writes.connection.begin().await?;
-        let swapped = swap::swap(&mut turn, swap).await?;
-        if swapped != SwapOutcome::Done {
-            turn.roll_back().await?;
-            return Ok(swapped);
+        match bookkeeping::swap::record(&mut *turn, swap).await? {
+            Decision::Swap => {}
+            Decision::IsDone => return turn.roll_back().await.map(|()| SwapOutcome::Done),
+            Decision::IsBehind => return turn.roll_back().await.map(|()| SwapOutcome::Behind),
         }
+        replace_views(&mut turn, swap).await?;
         failpoint::hit("swap_before_commit");
         turn.commit().await?;
         failpoint::hit("swap_after_commit");
-        Ok(swapped)
+        Ok(SwapOutcome::Done)
     }
 
     async fn end(&mut self, generation: Generation, failure: Option<&str>) -> Result<(), StoreError> {
-        let mut turn = self.writes.connection.begin().await?;
-        lifecycle::end(&mut turn, &self.projection, generation, failure).await?;
-        turn.commit().await
+        within!(self.writes.connection.begin().await?, |session| lifecycle::end(
+            session,
+            &self.projection,
+            generation,
+            failure
+        ))
     }
 
     async fn end_overdue(&mut self) -> Result<(), StoreError> {
-        let mut turn = self.writes.connection.begin().await?;
-        lifecycle::end_overdue(&mut turn, &self.projection).await?;
-        turn.commit().await
+        within!(self.writes.connection.begin().await?, |session| lifecycle::end_overdue(session, &self.projection))
     }
 
-    /// They are never in use: readers of the file have a state of their own.
+    /// They are never in use: readers of the file keep the state that they have begun to read.
     async fn drop_tables(&mut self, ended: &GenerationStatus) -> Result<DropOutcome, StoreError> {
         let mut turn = self.writes.connection.begin().await?;
         let dependents = swap_impact::physical_dependents(&mut turn, ended).await?;
-        match lifecycle::drop_tables(&mut turn, ended).await {
+        lifecycle::forget(&mut *turn, ended).await?;
+        match drop_each(&mut turn, ended).await {
             Ok(()) => {
                 turn.commit().await?;
                 Ok(DropOutcome::Done(dependents))
             }
             // Rows of a user's table refer to rows of one of them.
-            Err(lifecycle::Undroppable::ReferredTo(error)) => {
+            Err(error) if is_referred_to(&error) && !dependents.is_empty() => {
                 turn.roll_back().await?;
-                if dependents.is_empty() { Err(error) } else { Ok(DropOutcome::Kept(dependents)) }
+                Ok(DropOutcome::Kept(dependents))
             }
-            Err(lifecycle::Undroppable::Other(error)) => Err(error),
+            Err(error) => Err(at(lifecycle::DROPPING)(error)),
         }
     }
 
     async fn resume_at(&mut self, moves: &[CheckpointMove], operation: i64, outcome: &str) -> Result<(), StoreError> {
-        let mut turn = self.writes.connection.begin().await?;
-        for step in moves {
-            let of = ParkedIn { projection: &self.projection, generation: step.generation };
-            let checkpoints = checkpoints::Checkpoints::new(of.projection, of.generation);
-            checkpoints.resume_at(&mut turn, &step.partition, step.to.as_ref()).await?;
-            dead_letters::cut_ledger(&mut turn, of).await?;
-        }
-        operations::finish(&mut turn, operation, OperationState::Done, outcome).await?;
-        turn.commit().await
+        within!(self.writes.connection.begin().await?, |session| checkpoints::resume(
+            session,
+            &self.projection,
+            moves,
+            operation,
+            outcome
+        ))
     }
 
     async fn progress(&mut self, operation: i64, progress: &OperationProgress) -> Result<(), StoreError> {
-        let mut turn = self.writes.connection.begin().await?;
-        operations::progress(&mut turn, operation, progress).await?;
-        turn.commit().await
+        within!(self.writes.connection.begin().await?, |session| operations::progress(session, operation, progress))
     }
 
     async fn finish(&mut self, operation: i64, state: OperationState, outcome: &str) -> Result<(), StoreError> {
-        let mut turn = self.writes.connection.begin().await?;
-        operations::finish(&mut turn, operation, state, outcome).await?;
-        turn.commit().await
+        within!(self.writes.connection.begin().await?, |session| async {
+            operations::finish(session, operation, state, outcome).await.map(drop)
+        })
     }
 
-    async fn leave(self: Box<Self>) -> Result<(), StoreError> {
+    async fn resign(self: Box<Self>) -> Result<(), StoreError> {
         Ok(())
     }
+}
+
+/// Makes the stable names views of the next generation. A name of which somebody made something else is left alone, and
+/// refused where it is needed.
+async fn replace_views(connection: &mut SqliteConnection, swap: &Swap<'_>) -> Result<(), StoreError> {
+    for table in &swap.live.tables {
+        if definition::is_view(connection, table, swap.live.generation).await? {
+            let statement = format!("DROP VIEW {}", sql::quoted(table.name()));
+            connection.execute(AssertSqlSafe(statement)).await.map_err(at(SWAPPING))?;
+        }
+    }
+    for table in &swap.next.tables {
+        if let Some(taken) = definition::taken_name(connection, table.name()).await? {
+            return Err(refused(SWAPPING, taken));
+        }
+        let statement = sql::create_view(table, swap.next.generation);
+        connection.execute(AssertSqlSafe(statement)).await.map_err(at(SWAPPING))?;
+    }
+    Ok(())
+}
+
+/// Drops the physical tables of a generation.
+async fn drop_each(connection: &mut SqliteConnection, ended: &GenerationStatus) -> sqlx::Result<()> {
+    for table in &ended.tables {
+        let statement = format!("DROP TABLE IF EXISTS {}", sql::quoted(&sql::physical(table, ended.generation)));
+        connection.execute(AssertSqlSafe(statement)).await?;
+    }
+    Ok(())
+}
+
+fn is_referred_to(error: &sqlx::Error) -> bool {
+    error.as_database_error().is_some_and(|error| error.is_foreign_key_violation())
 }

@@ -44,7 +44,7 @@ impl Unidentified {
         if !std::mem::replace(&mut self.warned, true) {
             tracing::warn!(next = notice.next, "{}", notice.text);
         }
-        let noted = shared.store.note(feed.name(), feed.generation, instance, &notice);
+        let noted = shared.store.record_notice(feed.name(), feed.generation, instance, &notice);
         if !matches!(tokio::time::timeout(QUESTION_TIMEOUT, noted).await, Ok(Ok(()))) {
             self.count.fetch_add(count, Ordering::Relaxed);
         }

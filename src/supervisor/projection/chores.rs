@@ -52,7 +52,7 @@ impl Chores {
         let finds_duplicates = options.record_policy.duplicate_window > 0;
         for notice in notices.iter().filter(|notice| notice.kind.adds_up()) {
             if notice.is_old || !finds_duplicates {
-                shared.store.withdraw(projection, notice.generation, notice.kind).await?;
+                shared.store.clear_notice(projection, notice.generation, notice.kind).await?;
             }
         }
         Ok(())

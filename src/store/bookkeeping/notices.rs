@@ -1,0 +1,72 @@
+//! Notices: what stops nothing and an operator must know.
+
+use super::is_migrated;
+use crate::store::session::{Row, Session, count, values};
+use crate::store::{Generation, Notice, NoticeKind, RecordedNotice, StoreError};
+
+/// Records a notice, or that its cause still exists. Nothing of a generation that does not exist.
+pub(in crate::store) async fn record(
+    session: &mut dyn Session,
+    projection: &str,
+    generation: Generation,
+    by: &str,
+    notice: &Notice,
+) -> Result<(), StoreError> {
+    const RECORD: &str = "
+        INSERT INTO readcast.notices AS held (projection, generation, kind, text, next, count, noted_by)
+        SELECT projection, generation, $3, $4, $5, $6, $7 FROM readcast.generations
+        WHERE projection = $1 AND generation = $2
+        ON CONFLICT (projection, generation, kind) DO UPDATE
+        SET text = excluded.text, next = excluded.next, seen_at = now(), noted_by = excluded.noted_by,
+            count = CASE WHEN $8 THEN held.count ELSE 0 END + excluded.count";
+    let values = values![
+        projection,
+        generation,
+        notice.kind.name(),
+        session.fit(&notice.text),
+        session.fit(&notice.next),
+        count(notice.count),
+        by,
+        notice.kind.adds_up(),
+    ];
+    session.execute("recording a notice", RECORD, values).await.map(drop)
+}
+
+/// Removes a notice, if there is one.
+pub(in crate::store) async fn clear(
+    session: &mut dyn Session,
+    projection: &str,
+    generation: Generation,
+    kind: NoticeKind,
+) -> Result<(), StoreError> {
+    const CLEAR: &str = "DELETE FROM readcast.notices WHERE projection = $1 AND generation = $2 AND kind = $3";
+    session.execute("clearing a notice", CLEAR, values![projection, generation, kind.name()]).await.map(drop)
+}
+
+/// The notices on all generations. Those of a kind that a later version wrote are for that version to show.
+pub(in crate::store) async fn all(session: &mut dyn Session) -> Result<Vec<RecordedNotice>, StoreError> {
+    const ALL: &str = "
+        SELECT projection, generation, kind, text, next, count, rfc3339(since) AS since, rfc3339(seen_at) AS seen,
+               seen_at < in_seconds(-86400) AS is_old
+        FROM readcast.notices ORDER BY projection, generation, kind";
+    if !is_migrated(session).await? {
+        return Ok(Vec::new());
+    }
+    let rows = session.fetch("reading notices", ALL, vec![]).await?;
+    rows.iter().filter_map(|row| notice(row).transpose()).collect()
+}
+
+fn notice(row: &Row) -> Result<Option<RecordedNotice>, StoreError> {
+    let Some(kind) = NoticeKind::named(&row.get::<String>("kind")?) else { return Ok(None) };
+    Ok(Some(RecordedNotice {
+        projection: row.get("projection")?,
+        generation: Generation(row.get("generation")?),
+        kind,
+        text: row.get("text")?,
+        next: row.get("next")?,
+        count: row.count("count")?,
+        since: row.get("since")?,
+        seen_at: row.get("seen")?,
+        is_old: row.get("is_old")?,
+    }))
+}

@@ -1,0 +1,122 @@
+//! Writes rows, in turns with the other writers of the file.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use readcast_core::{ChangeSet, Definition, TopicPartition};
+use sqlx::SqliteConnection;
+
+use super::connection::{Connection, Turn};
+use super::store::within;
+use super::{Writes, dead_letters, guard, rows};
+use crate::failpoint;
+use crate::source::Extent;
+use crate::store::bookkeeping::{checkpoints, settlement, state};
+use crate::store::{
+    Checkpoint, Commit, CommitOutcome, Generation, ParkedIn, PartitionState, Settlement, StoreError, Writer, Written,
+};
+
+/// What every commit does before its rows: it passes the guard, parks, and writes the ledger. The transaction in which the
+/// rows belong, or what becomes of the commit without one.
+pub(super) async fn pass<'a>(
+    connection: &'a Connection,
+    of: ParkedIn<'_>,
+    commit: &Commit,
+) -> Result<Result<Turn<'a>, CommitOutcome>, StoreError> {
+    let mut turn = connection.begin().await?;
+    failpoint::hit("after_begin");
+    if !guard::advance(&mut turn, of, &commit.advances).await? {
+        turn.roll_back().await?;
+        let mut turn = connection.turn().await?;
+        let outcome = checkpoints::outcome(&mut *turn, of, &commit.advances).await?;
+        turn.end();
+        return Ok(Err(outcome));
+    }
+    failpoint::hit("after_checkpoint");
+    if let Some(limit) = dead_letters::park(&mut turn, of, commit).await? {
+        turn.roll_back().await?;
+        return Ok(Err(CommitOutcome::Full(limit)));
+    }
+    dead_letters::write_ledger(&mut turn, of, commit).await?;
+    Ok(Ok(turn))
+}
+
+/// Writes one generation of one projection.
+pub(super) struct SqliteWriter {
+    writes: Arc<Writes>,
+    projection: String,
+    generation: Generation,
+    tables: Vec<rows::Table>,
+}
+
+impl SqliteWriter {
+    pub(super) fn new(writes: Arc<Writes>, definition: &Definition, generation: Generation) -> Self {
+        let tables = definition.tables().iter().map(|table| rows::Table::new(table, generation)).collect();
+        Self { writes, projection: definition.name().to_owned(), generation, tables }
+    }
+
+    fn parked_in(&self) -> ParkedIn<'_> {
+        ParkedIn { projection: &self.projection, generation: self.generation }
+    }
+
+    async fn write(&self, connection: &mut SqliteConnection, changes: &ChangeSet) -> Result<Written, StoreError> {
+        let mut written = Written { rows: 0, missed: changes.missed() };
+        for (index, table) in self.tables.iter().enumerate() {
+            for segment in changes.segments(index) {
+                table.write(connection, segment, &mut written).await?;
+            }
+        }
+        Ok(written)
+    }
+}
+
+#[async_trait]
+impl Writer for SqliteWriter {
+    async fn claim(&mut self, partitions: &[(TopicPartition, Extent)]) -> Result<Vec<Checkpoint>, StoreError> {
+        let partitions = partitions.iter().map(|(partition, extent)| (partition, extent));
+        within!(self.writes.connection.begin().await?, |session| checkpoints::claim(
+            session,
+            self.parked_in(),
+            partitions
+        ))
+    }
+
+    async fn load_state(
+        &mut self,
+        partitions: &[TopicPartition],
+        window: i64,
+    ) -> Result<Vec<(TopicPartition, PartitionState)>, StoreError> {
+        within!(self.writes.connection.begin().await?, |session| state::load(
+            session,
+            self.parked_in(),
+            partitions,
+            window
+        ))
+    }
+
+    /// Any error returns by `?`, which drops the turn and with it the transaction.
+    async fn commit(&mut self, commit: &Commit) -> Result<CommitOutcome, StoreError> {
+        let mut turn = match pass(&self.writes.connection, self.parked_in(), commit.guarded()?).await? {
+            Ok(turn) => turn,
+            Err(outcome) => return Ok(outcome),
+        };
+        let written = self.write(&mut turn, &commit.changes).await?;
+        failpoint::hit("after_rows");
+        turn.commit().await?;
+        failpoint::hit("after_commit");
+        Ok(CommitOutcome::Applied(written))
+    }
+
+    /// The same for a settlement, whose guard is the parking epoch.
+    async fn settle(&mut self, settlement: &Settlement) -> Result<Option<Written>, StoreError> {
+        let mut turn = self.writes.connection.begin().await?;
+        if !settlement::settle(&mut *turn, self.parked_in(), settlement).await? {
+            turn.roll_back().await?;
+            return Ok(None);
+        }
+        let written = self.write(&mut turn, &settlement.changes).await?;
+        failpoint::hit("settle_before_commit");
+        turn.commit().await?;
+        Ok(Some(written))
+    }
+}
