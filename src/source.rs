@@ -124,7 +124,8 @@ pub enum SourceEvent {
     Batch(Batch),
     /// All records of the partition are delivered. Sent once each time that the end is reached.
     AtEnd(TopicPartition),
-    /// The group revoked these partitions. No other member owns them yet.
+    /// The group revoked these partitions in a rebalance. Another member may own them by the time that this event is
+    /// processed.
     Revoked(Vec<TopicPartition>),
     /// The member lost these partitions without a revocation, for example by a session time-out. Another member may own
     /// and write them already.
