@@ -1,3 +1,5 @@
+//! Errors of the spool: corrupted files, numbers out of range, a folder that takes no file.
+
 use std::fs;
 use std::io::{Read, Seek, SeekFrom, Write};
 
@@ -18,7 +20,7 @@ fn every_wrong_byte_and_every_missing_end_is_an_error() {
             matches!(finished(spool), Err(SpoolError::Corrupted { .. }))
         };
         for at in 0..written().tables[leaves].files[0].bytes() {
-            assert!(corrupted(&|file| file.set_len(at).expect("a shorter file")), "cut off at {at}");
+            assert!(corrupted(&|file| file.set_len(at).expect("a shorter file")), "truncated at {at}");
             assert!(corrupted(&|file| flip(file, at)), "changed at {at}");
         }
         assert!(finished(written()).is_ok());
