@@ -1,4 +1,4 @@
-//! Control, between the outside and the engine: how every projection stands, and what operators do about it.
+//! Control, between the outside and the engine: the state of every projection, and what operators do about it.
 //!
 //! It takes plain values and returns plain values, or a [`ControlError`]. The command line renders them; another
 //! interface may render the same values. Nothing here parses arguments, prints, ends the process or reads the

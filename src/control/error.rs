@@ -28,7 +28,7 @@ pub enum ControlErrorKind {
     Invalid,
     /// The request was understood and not carried out.
     Refused,
-    /// The state of the store, the log or the code stands against the request.
+    /// The state of the store, the log or the code does not allow the request.
     Conflict,
     /// The store or the log does not answer. The same request may succeed later.
     Unavailable,

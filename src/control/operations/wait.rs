@@ -53,7 +53,7 @@ impl Waiting {
                     self.silent_since = None;
                     on_progress(&operation.progress.unwrap_or_else(not_started));
                 }
-                // Whoever carries out the operation waits for the store as well.
+                // The executor of the operation waits for the store as well.
                 Err(error) if error.may_pass() => {
                     if self.silent_since.get_or_insert_with(Instant::now).elapsed() > MAX_SILENCE {
                         return Err(self.gave_up(error));
