@@ -57,7 +57,11 @@ async fn a_bounded_run_gives_up_on_servers_that_do_not_answer_and_names_them() {
         let arguments = ["run", "--until-end", "--source", source, "--store", store];
         let finished = run_in(dir.path(), &arguments).await;
         assert_eq!(finished.status.code(), Some(1), "{}", finished.stderr);
-        assert!(finished.stderr.contains("starting again in"), "the reason is visible meanwhile: {}", finished.stderr);
+        assert!(
+            finished.stderr.contains("feed failed; retrying in"),
+            "the reason is visible meanwhile: {}",
+            finished.stderr
+        );
         assert!(finished.stderr.lines().last().unwrap().contains(server), "{}", finished.stderr);
     }
 }
@@ -283,7 +287,7 @@ async fn a_start_position_that_is_invalid_or_skips_records_is_refused() {
     let shop = shop_that_ran().await;
     let refusals = [
         ("yesterday", 2, "2024-05-20T14:30:00Z"),
-        ("2024-05-20T14:30:00Z", 1, "a folder of files keeps no times"),
+        ("2024-05-20T14:30:00Z", 1, "a folder of files stores no times"),
         ("orders/0=11", 1, "would be skipped"),
         ("orders/7=0", 1, "it reads orders/0"),
     ];
@@ -353,7 +357,7 @@ async fn a_command_reaches_the_process_that_has_locked_the_file() {
     let shop = FileShop::new();
     shop.write(1, events(10));
     let mut instance = shop.start(&["run"], &[]);
-    instance.wait_for_line(|line| line.contains("took over") && line.contains("order_summary")).await;
+    instance.wait_for_line(|line| line.contains("partition claimed") && line.contains("order_summary")).await;
     let rebuilt = shop.run(&["rebuild", "order_summary", "--wait"]).await;
     assert!(rebuilt.status.success(), "{}", rebuilt.stderr);
     let status = json(&shop, &["status", "--output", "json"]).await;

@@ -235,7 +235,7 @@ async fn a_retry_names_what_still_fails_until_an_edit_corrects_it_and_verify_kno
     let file = clinic.log.dir() + "/corrected.json";
     std::fs::write(&file, event("ORDER_PLACED", "ord_a", "email") + "\n").unwrap();
     let edited = ["retry", "order_summary", "--first", "orders/0@10", "--edit", &file];
-    assert!(succeeded(clinic.dead_letters(&edited).await).contains("no longer waiting: 2 records"));
+    assert!(succeeded(clinic.dead_letters(&edited).await).contains("projected 2 records; key ord_a is free"));
     assert_eq!(clinic.statuses_of_orders().await, ["ord_a|paid"]);
     assert_eq!(clinic.parked().await, ["12|3"], "the other key waits on");
     succeeded(clinic.run(&["verify", "order_summary"]).await);
@@ -309,7 +309,7 @@ async fn an_export_has_every_parked_record_byte_for_byte_in_the_order_of_the_log
 async fn a_running_instance_carries_out_a_retry_and_projects_the_key_again() {
     let clinic = Clinic::with_poison().await;
     let mut instance = Readcast::start(clinic.arguments(&["run"]), &[]);
-    instance.wait_for_line(|line| line.contains("took over") && line.contains("order_summary")).await;
+    instance.wait_for_line(|line| line.contains("partition claimed") && line.contains("order_summary")).await;
     let file = clinic.log.dir() + "/corrected.json";
     std::fs::write(&file, event("ORDER_PLACED", "ord_b", "email")).unwrap();
     succeeded(clinic.dead_letters(&["retry", "order_summary", "--first", "orders/0@12", "--edit", &file]).await);
@@ -368,7 +368,8 @@ async fn a_loss_of_the_log_is_shown_rehearsed_and_accepted() {
     std::fs::write(clinic.log.partition(0), whole.lines().take(7).collect::<Vec<_>>().join("\n") + "\n").unwrap();
     let only = ["run", "--until-end", "--only", "order_summary"];
     assert_eq!(refused(&clinic.run(&only).await).0, Some(1));
-    let lost = "orders/0 of generation 1: the log was cut off: it goes on at 7, and was read up to 10";
+    let lost =
+        "orders/0 of generation 1: the log was truncated at 7 and had been read up to 10; reading can resume at 7";
     let status = succeeded(clinic.run(&["status"]).await);
     let next = format!("order_summary: {lost}. Next: restore it, or `readcast accept-loss order_summary`");
     assert!(status.contains(&next), "{status}");

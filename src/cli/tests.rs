@@ -133,5 +133,5 @@ async fn unknown_schemes_and_formats_are_refused_with_those_that_there_are() {
     let format = refused("memory://here", "[topics.words]\nformat = 'avro'").await;
     assert_eq!(format, "78: `topics.words.format` is `avro`, which is unknown; there are `envelope`, `word`");
     let topic = refused("memory://here", "[topics.wrods]\nformat = 'word'").await;
-    assert_eq!(topic, "78: `topics.wrods`: no projection reads the topic `wrods`; they read `words`");
+    assert_eq!(topic, "78: [topics]: unknown topic `wrods`; did you mean `words`?");
 }

@@ -97,7 +97,7 @@ impl Control {
             accept_truncated: request.accept_truncated,
             accept_difference: request.accept_difference,
             keep_indexes: request.keep_indexes,
-            max_impact: request.max_live_lag,
+            max_live_lag: request.max_live_lag,
         })
     }
 }

@@ -29,7 +29,7 @@ pub(super) async fn run(step: &mut OperationStep<'_>, accept_difference: bool) -
 /// Why only an operator may make this generation live, a sentence each.
 pub(super) fn objections(step: &OperationStep<'_>, ready: &GenerationStatus) -> Vec<String> {
     let same_definition = ready.definition_hash == step.live.definition_hash;
-    let most_lost_percent = step.reconciler.policy.most_lost_percent;
-    let objections = |proof: &Comparison| proof.objections(same_definition, most_lost_percent);
+    let max_row_loss_percent = step.reconciler.policy.max_row_loss_percent;
+    let objections = |proof: &Comparison| proof.objections(same_definition, max_row_loss_percent);
     ready.proof.as_ref().map_or_else(|| vec!["it was not compared with the live generation".into()], objections)
 }

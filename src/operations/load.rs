@@ -192,7 +192,7 @@ async fn is_wanted(
     let (store, name) = (&step.reconciler.store, step.reconciler.name());
     let statuses = store.generations_of(name).await?;
     let live = store.positions(name, None).await?;
-    let most = step.reconciler.policy.max_impact_of(Some(&step.operation.command));
+    let most = step.reconciler.policy.max_live_lag_of(Some(&step.operation.command));
     // Where the log can't be read, reading it fails. The throttle needs no error of its own.
     if most > 0
         && let Ok(extents) = step.reconciler.source.extents(definition.topics()).await

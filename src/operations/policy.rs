@@ -25,9 +25,9 @@ pub struct Policy {
     /// How long a swap may make readers wait.
     pub lock_timeout: Duration,
     /// The share of a table's rows, in percent, that a rebuild may lose before it needs an operator's decision.
-    pub most_lost_percent: u64,
+    pub max_row_loss_percent: u64,
     /// A rebuild pauses while the live generation lags by more than this many records; 0 means that it never pauses.
-    pub max_impact: u64,
+    pub max_live_lag: u64,
     /// Whether a rebuild that changed code requests keeps the indexes that users made.
     pub keep_indexes: bool,
     /// The directory for what a rebuild can't keep in memory.
@@ -36,10 +36,10 @@ pub struct Policy {
 
 impl Policy {
     /// By how many records the live generation may lag before the build that `command` requested pauses.
-    pub fn max_impact_of(&self, command: Option<&Command>) -> u64 {
+    pub fn max_live_lag_of(&self, command: Option<&Command>) -> u64 {
         match command {
-            Some(Command::Rebuild(rebuild)) => rebuild.max_impact,
-            _ => self.max_impact,
+            Some(Command::Rebuild(rebuild)) => rebuild.max_live_lag,
+            _ => self.max_live_lag,
         }
     }
 }
@@ -50,8 +50,8 @@ impl Default for Policy {
             on_change: OnChange::Refuse,
             standby_for: Duration::from_secs(24 * 60 * 60),
             lock_timeout: Duration::from_millis(100),
-            most_lost_percent: 5,
-            max_impact: 10_000,
+            max_row_loss_percent: 5,
+            max_live_lag: 10_000,
             keep_indexes: false,
             spool_directory: "/tmp".into(),
         }

@@ -108,8 +108,8 @@ impl Comparison {
     ///
     /// The same definition makes the same rows of the same log: then any difference is a fault, of the rows that stand
     /// or of a projection that is not a pure function. After a change of the definition rows may differ; but tables
-    /// that came out empty, or lost more than `most_lost_percent` of their rows, are more likely a mistake.
-    pub fn objections(&self, same_definition: bool, most_lost_percent: u64) -> Vec<String> {
+    /// that came out empty, or lost more than `max_row_loss_percent` of their rows, are more likely a mistake.
+    pub fn objections(&self, same_definition: bool, max_row_loss_percent: u64) -> Vec<String> {
         if same_definition {
             let differing = self.tables.iter().filter(|table| !Comparison::of(table).is_equal());
             return differing
@@ -121,9 +121,9 @@ impl Comparison {
             let lost = live.saturating_sub(other);
             if live > 0 && other == 0 {
                 Some(format!("table `{}` came out empty; it has {live} rows now", table.table))
-            } else if lost * 100 > live * most_lost_percent {
+            } else if lost * 100 > live * max_row_loss_percent {
                 let name = &table.table;
-                Some(format!("table `{name}` lost {lost} of {live} rows, more than {most_lost_percent} %"))
+                Some(format!("table `{name}` lost {lost} of {live} rows, more than {max_row_loss_percent} %"))
             } else {
                 None
             }

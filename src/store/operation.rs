@@ -136,7 +136,9 @@ pub struct Rebuild {
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub keep_indexes: bool,
     /// Pause the build while the live generation lags by more than this many records; 0 for never.
-    pub max_impact: u64,
+    // Operations in the store have the name of earlier versions.
+    #[serde(rename = "max_impact")]
+    pub max_live_lag: u64,
 }
 
 impl Rebuild {
@@ -150,7 +152,7 @@ impl Rebuild {
             accept_truncated: false,
             accept_difference: false,
             keep_indexes: false,
-            max_impact: 0,
+            max_live_lag: 0,
         }
     }
 }

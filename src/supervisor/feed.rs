@@ -50,7 +50,7 @@ pub(super) struct Feed {
     /// Which changes its records may make.
     pub(super) allowed: AllowedChanges,
     /// Pause while the live generation lags by more than this many records; 0 for never.
-    pub(super) max_impact: u64,
+    pub(super) max_live_lag: u64,
     /// Its rank among the generations that want a connection at this moment.
     pub(super) priority: SharedPriority,
     /// Cancelled to end the feeding.
@@ -79,7 +79,7 @@ impl Feed {
 
     /// Whether it pauses while the live generation lags.
     fn is_throttled(&self) -> bool {
-        self.max_impact > 0 && !self.is_live()
+        self.max_live_lag > 0 && !self.is_live()
     }
 
     /// The span in which everything about this feed is logged. It is kept at every log level, for it names the projection.

@@ -212,7 +212,7 @@ impl Projection {
             generation,
             bulk: wanted.bulk,
             allowed: wanted.allowed,
-            max_impact: wanted.max_impact,
+            max_live_lag: wanted.max_live_lag,
             priority: wanted.priority.into(),
             stop: self.shared.stop.child_token(),
         };

@@ -228,7 +228,7 @@ async fn a_log_that_does_not_say_how_far_it_reaches_is_loaded_all_the_same(mut s
     };
     let first = commits();
     assert!(first > 10, "{first} commits made the first generation");
-    scene.does(&Command::Rebuild(Rebuild { max_impact: 1, ..rebuild(&Seen::first().definition()) })).await;
+    scene.does(&Command::Rebuild(Rebuild { max_live_lag: 1, ..rebuild(&Seen::first().definition()) })).await;
     let second = commits() - first;
     assert!(second < 5, "{second} commits: it was replayed");
     scene.shows_every_count().await;

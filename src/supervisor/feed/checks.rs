@@ -77,7 +77,7 @@ impl FeedRun<'_> {
         }
         if let Stored::Answer(stored) = &stored {
             if let (Some(live), Some(extents)) = (&stored.live, &extents) {
-                self.throttle.look(live, extents, self.context.feed.max_impact);
+                self.throttle.look(live, extents, self.context.feed.max_live_lag);
             }
             self.partitions.verify_store(&stored.own)?;
             self.note_others(&stored.own);

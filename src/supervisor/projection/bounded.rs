@@ -43,7 +43,7 @@ pub(super) async fn run(
         generation: live.generation,
         bulk: false,
         allowed: AllowedChanges::All,
-        max_impact: 0,
+        max_live_lag: 0,
         priority: Priority::Live.into(),
         stop: shared.stop.clone(),
     };

@@ -31,7 +31,7 @@ pub(super) struct WantedFeed<'a> {
     /// Whether the log is replayed into tables that nobody reads yet.
     pub(super) bulk: bool,
     pub(super) allowed: AllowedChanges,
-    pub(super) max_impact: u64,
+    pub(super) max_live_lag: u64,
     pub(super) priority: Priority,
 }
 
@@ -65,7 +65,7 @@ impl<'a> Situation<'a> {
             definition: self.version(&status.definition_hash)?,
             bulk: status.phase == Some(Phase::Replay),
             allowed: if status.repeats { AllowedChanges::Repeatable } else { AllowedChanges::All },
-            max_impact: self.policy.max_impact_of(operation.map(|operation| &operation.command)),
+            max_live_lag: self.policy.max_live_lag_of(operation.map(|operation| &operation.command)),
             priority: priority(status.state),
         })
     }
@@ -82,8 +82,8 @@ impl<'a> Situation<'a> {
         if self.statuses.iter().any(is_built) || self.unfinished_rebuild().is_some() {
             return None;
         }
-        let Policy { max_impact, keep_indexes, .. } = *self.policy;
-        Some(Rebuild { max_impact, keep_indexes, ..Rebuild::of(hash) })
+        let Policy { max_live_lag, keep_indexes, .. } = *self.policy;
+        Some(Rebuild { max_live_lag, keep_indexes, ..Rebuild::of(hash) })
     }
 
     /// The state of the projection where this process lacks the code that built the live generation.
