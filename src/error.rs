@@ -98,25 +98,25 @@ impl Failure {
         }
     }
 
-    /// The section of the book's runbook about this failure, under `docs/src/runbook`.
+    /// The section of the book's runbook about this failure, as a path in the repository.
     pub fn runbook(&self) -> &'static str {
         match self {
-            Failure::Source(SourceError::Unavailable { .. }) => "failures.md#log-unavailable",
-            Failure::Source(SourceError::NoTopic(_)) => "failures.md#topic-missing",
-            Failure::Source(SourceError::Refused { .. }) => "failures.md#log-refused",
-            Failure::Source(SourceError::Verdict { .. }) => "failures.md#log-changed",
-            Failure::Store(StoreError::Unavailable { .. }) => "failures.md#database-unavailable",
-            Failure::Store(StoreError::Denied { .. }) => "failures.md#login-refused",
-            Failure::Store(StoreError::Refused { .. }) => "failures.md#database-refused",
-            Failure::Store(StoreError::Unstorable { .. }) => "failures.md#rows-refused",
-            Failure::Store(StoreError::Deployment { .. }) => "failures.md#wrong-deployment",
-            Failure::Store(StoreError::Definition { .. }) => "failures.md#definition-changed",
-            Failure::Poison(_) => "failures.md#poison",
-            Failure::Full { .. } => "failures.md#parking-limit-reached",
-            Failure::Fenced(_) => "failures.md#fenced",
-            Failure::OutOfStep(_) => "failures.md#out-of-step",
-            Failure::Stalled(_) => "failures.md#stalled",
-            Failure::Panicked(_) => "failures.md#panicked",
+            Failure::Source(SourceError::Unavailable { .. }) => "docs/src/runbook/failures.md#log-unavailable",
+            Failure::Source(SourceError::NoTopic(_)) => "docs/src/runbook/failures.md#topic-missing",
+            Failure::Source(SourceError::Refused { .. }) => "docs/src/runbook/failures.md#log-refused",
+            Failure::Source(SourceError::Verdict { .. }) => "docs/src/runbook/failures.md#log-changed",
+            Failure::Store(StoreError::Unavailable { .. }) => "docs/src/runbook/failures.md#database-unavailable",
+            Failure::Store(StoreError::Denied { .. }) => "docs/src/runbook/failures.md#login-refused",
+            Failure::Store(StoreError::Refused { .. }) => "docs/src/runbook/failures.md#database-refused",
+            Failure::Store(StoreError::Unstorable { .. }) => "docs/src/runbook/failures.md#rows-refused",
+            Failure::Store(StoreError::Deployment { .. }) => "docs/src/runbook/failures.md#wrong-deployment",
+            Failure::Store(StoreError::Definition { .. }) => "docs/src/runbook/failures.md#definition-changed",
+            Failure::Poison(_) => "docs/src/runbook/failures.md#poison",
+            Failure::Full { .. } => "docs/src/runbook/failures.md#parking-limit-reached",
+            Failure::Fenced(_) => "docs/src/runbook/failures.md#fenced",
+            Failure::OutOfStep(_) => "docs/src/runbook/failures.md#out-of-step",
+            Failure::Stalled(_) => "docs/src/runbook/failures.md#stalled",
+            Failure::Panicked(_) => "docs/src/runbook/failures.md#panicked",
         }
     }
 

@@ -1,6 +1,6 @@
 //! Whether the process is alive, and whether every projection does its work, in sentences.
 //!
-//! This module is told and asks nothing: the supervisor reports each state, and gives a sign of life every few seconds.
+//! The supervisor reports each state, and a heartbeat every few seconds. This module asks nothing itself.
 
 use std::collections::BTreeMap;
 use std::fmt;

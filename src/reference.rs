@@ -27,7 +27,7 @@ fn the_reference_says_what_the_code_says() {
         let differs = committed.lines().zip(chapter.lines()).find(|(committed, generated)| committed != generated);
         assert!(
             committed == chapter,
-            "docs/src/reference/{name} is out of date{}. Write it anew: {WRITE}=1 cargo test --lib reference",
+            "docs/src/reference/{name} is out of date{}. Write it again: {WRITE}=1 cargo test --lib reference",
             differs.map(|(old, new)| format!(":\n- {old}\n+ {new}\n")).unwrap_or_default()
         );
     }

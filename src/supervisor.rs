@@ -41,7 +41,7 @@ pub struct Options {
     pub limits: Limits,
     /// How many bytes of records may wait for its lanes.
     pub buffer_bytes: usize,
-    /// How long a partition may deliver nothing of what there is before the feed is started anew.
+    /// How long a partition may deliver nothing of what there is before the feed is restarted.
     pub stall_after: Duration,
     /// Whether to end at the positions that the log has at the start: a bounded run.
     pub until_end: bool,

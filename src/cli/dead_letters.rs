@@ -22,7 +22,7 @@ pub(super) enum Command {
     Show(show::Arguments),
     /// Project parked records again, in the order of the log, up to the first that still fails
     Retry(settle::Retry),
-    /// Leave out the first record of each parked key for good, and project those behind it
+    /// Leave out the first record of each parked key permanently, and project the records behind it
     Discard(settle::Discard),
     /// Write parked records to standard output, one JSON object a line
     Export(export::Arguments),

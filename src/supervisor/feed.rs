@@ -197,7 +197,7 @@ impl FeedContext {
         AfterFailure::Retry(wait)
     }
 
-    /// Records in the store what keeps the generation from progressing, for `readcast status`. Best effort: where the
+    /// Records in the store the error that stops the generation, for `readcast status`. Best effort: where the
     /// store itself has failed, the record is written again for as long as the failure lasts.
     async fn record_error(&self, error: &GenerationError) {
         let store = &self.shared.store;

@@ -57,7 +57,7 @@ impl LanePartitions {
         }
     }
 
-    /// Somebody has decided anew about records: all states are read again.
+    /// An operator has changed what is parked: all states are read again.
     pub(super) fn forget_states(&mut self) {
         self.0.values_mut().for_each(|partition| partition.state = None);
     }

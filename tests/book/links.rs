@@ -48,6 +48,30 @@ fn every_link_leads_somewhere() {
 }
 
 #[test]
+fn every_section_that_the_program_names_is_in_the_book() {
+    let mut faults = Vec::new();
+    for source in rust_files(Path::new("src")) {
+        let text = page(&source).text;
+        // A section is named as a path in the repository: `docs/src/runbook/failures.md#poison`.
+        for (at, _) in text.match_indices("docs/src/") {
+            let is_part = |c: char| c.is_ascii_alphanumeric() || "/._-#".contains(c);
+            let target = text[at..].split(|c| !is_part(c)).next().unwrap_or_default().trim_end_matches('.');
+            faults.extend(fault(&page("README.md"), target).map(|fault| format!("{}: {fault}", source.display())));
+        }
+    }
+    assert!(faults.is_empty(), "{faults:#?}");
+}
+
+fn rust_files(folder: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(root().join(folder)).unwrap().map(|entry| folder.join(entry.unwrap().file_name()));
+    let nested = entries.map(|path| match root().join(&path).is_dir() {
+        true => rust_files(&path),
+        false => vec![path],
+    });
+    nested.flatten().filter(|path| path.extension().is_some_and(|extension| extension == "rs")).collect()
+}
+
+#[test]
 fn every_chapter_is_in_the_summary() {
     let summary = page("docs/src/SUMMARY.md");
     let listed: Vec<_> = targets(&summary.text).iter().map(|target| Path::new("docs/src").join(target)).collect();

@@ -92,6 +92,6 @@ fn next(detail: &ParkedDetail) -> Vec<String> {
     let (name, first) = (&detail.summary.projection, &detail.summary.first);
     vec![
         format!("`readcast dead-letters retry {name} --first {first}`; `--edit FILE` replaces the value"),
-        format!("`readcast dead-letters discard {name} --first {first}` leaves the record out for good"),
+        format!("`readcast dead-letters discard {name} --first {first}` leaves the record out permanently"),
     ]
 }

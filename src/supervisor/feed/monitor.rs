@@ -84,7 +84,7 @@ impl FeedMonitor {
         }
     }
 
-    /// A new run begins: it joins the group anew, and what was silent has its time again.
+    /// A new run begins: it joins the group again, and every partition gets its full patience again.
     pub(super) fn begin_run(&mut self) {
         let now = Instant::now();
         self.stall_detector.begin(now);

@@ -67,7 +67,7 @@ impl OwnedPartitions {
         self.0.iter().all(is_at_end)
     }
 
-    /// Makes sure that the log was neither created anew nor truncated while it was read.
+    /// Makes sure that the log was neither recreated nor truncated while it was read.
     ///
     /// # Errors
     /// The verdict on the first partition of which that is not so. A gap is none here: records that the log's client has
