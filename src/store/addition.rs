@@ -1,40 +1,40 @@
-//! What users added to what readers see, and what becomes of it when readers come to see other tables. Pure.
+//! Objects that users added to the live tables and their views, and the effect of a swap on them. No I/O.
 
 use serde::Serialize;
 
 use super::Generation;
 
-/// Something that a user made on a live table or on the view of it.
+/// An object that a user created on a live table or on its view.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct UserAddition {
     /// The table or view, as the store names it.
     pub on: String,
-    /// What it is, such as `index by_email`.
+    /// The kind and the name of the object, such as `index by_email`.
     pub what: String,
-    /// The statement that made it.
+    /// The statement that creates the object.
     pub statement: String,
-    /// How the table would declare it, where it could.
+    /// The equivalent declaration in a `TableSpec`. `None` if a `TableSpec` can't declare the object.
     pub declaration: Option<String>,
-    /// What becomes of it.
+    /// The effect of the next swap on the object.
     pub fate: AdditionFate,
 }
 
-/// What becomes of an addition with the next swap.
+/// The effect of the next swap on an addition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum AdditionFate {
-    /// It is still there.
+    /// The swap keeps the object.
     Kept,
-    /// The new table has one like it.
+    /// The new table has an equivalent object.
     Carried,
-    /// It is lost, unless the rebuild is asked to keep indexes.
+    /// The swap removes the object, unless the rebuild runs with `--keep-indexes`.
     Carriable,
-    /// It is lost.
+    /// The swap removes the object.
     Lost,
 }
 
 impl UserAddition {
-    /// What becomes of it in a rebuild that keeps indexes, or does not.
+    /// The effect of a rebuild with or without `--keep-indexes`.
     #[must_use]
     pub fn in_a_rebuild(mut self, keep_indexes: bool) -> Self {
         if keep_indexes && self.fate == AdditionFate::Carriable {
@@ -43,12 +43,12 @@ impl UserAddition {
         self
     }
 
-    /// Whether the next swap takes it away.
+    /// Whether the next swap removes the object.
     pub fn is_lost(&self) -> bool {
         matches!(self.fate, AdditionFate::Carriable | AdditionFate::Lost)
     }
 
-    /// All of it in a sentence, with what to do about it.
+    /// A sentence with the addition, its fate and what to do.
     pub fn sentence(&self) -> String {
         let Self { on, what, statement, declaration, fate } = self;
         let declare = declaration.as_ref().map(|text| format!("declare it (`{text}`), or ")).unwrap_or_default();
@@ -59,15 +59,15 @@ impl UserAddition {
                 format!("is lost at the next swap: {declare}rebuild with `--keep-indexes`, which makes it again")
             }
             AdditionFate::Lost => {
-                format!("is lost at the next swap: {declare}type it again afterwards, for what replaces it")
+                format!("is lost at the next swap: {declare}run its statement again on the new table after the swap")
             }
         };
         format!("{what} on {on} {becomes}: {statement}")
     }
 }
 
-/// Names that an index `name` of generation `from` of `table` may have in generation `to`, the best first. No name
-/// grows from one rebuild to the next, and none is longer than Postgres allows.
+/// Candidate names in generation `to` for the index `name` of `table` in generation `from`, the best first. The names
+/// do not grow from one rebuild to the next, and fit into Postgres' limit on identifiers.
 pub(super) fn carried_names(
     name: &str,
     table: &str,
@@ -76,7 +76,7 @@ pub(super) fn carried_names(
 ) -> impl Iterator<Item = String> + use<> {
     const MOST_BYTES: usize = 63;
     let named_by_the_table = name.strip_prefix(&format!("{table}_g{}_", from.0));
-    // Names with `_ix` behind that of the table are for the indexes that are declared.
+    // Names that end in `_ix` and a number are reserved for declared indexes.
     let (stem, tail) = match named_by_the_table.filter(|rest| !rest.starts_with("ix")) {
         Some(rest) => (format!("{table}_g{}_{rest}", to.0), String::new()),
         None => (without_generation(name, from).to_owned(), format!("_g{}", to.0)),
@@ -87,7 +87,7 @@ pub(super) fn carried_names(
     })
 }
 
-/// The name without what [`carried_names`] once put behind it.
+/// The name without the suffix that an earlier [`carried_names`] appended.
 fn without_generation(name: &str, from: Generation) -> &str {
     let suffix = format!("_g{}", from.0);
     let unnumbered = name.trim_end_matches(|last: char| last.is_ascii_digit()).strip_suffix('_');

@@ -1,8 +1,8 @@
-//! readcast's own tables, in the SQL that every engine has: what is recorded of generations, checkpoints, operations,
-//! instances, dead letters and notices.
+//! readcast's own tables (generations, checkpoints, operations, instances, dead letters and notices), in the SQL that
+//! every engine supports.
 //!
-//! A function here runs one or several statements on a [`Session`](super::session::Session). It begins and ends no
-//! transaction: one that says that it runs within a transaction relies on the engine for it.
+//! A function here runs one or several statements on a [`Session`](super::session::Session) and never begins or ends a
+//! transaction. A function whose documentation says that it runs within a transaction relies on the engine to open one.
 
 pub(super) mod checkpoints;
 pub(super) mod commands;
@@ -23,8 +23,8 @@ use readcast_core::TopicPartition;
 use super::StoreError;
 use super::session::{Row, Session};
 
-/// Whether there are tables of ours. Refuses those that an earlier readcast made, which lack columns that every statement
-/// here names.
+/// Whether readcast's own tables exist. Refuses tables that an earlier version created: they lack columns that the
+/// statements here use.
 pub(super) async fn is_migrated(session: &mut dyn Session) -> Result<bool, StoreError> {
     const LOOKING: &str = "looking for readcast's own tables";
     const FIRST_AND_LAST: &str = "
@@ -34,7 +34,7 @@ pub(super) async fn is_migrated(session: &mut dyn Session) -> Result<bool, Store
     match (found.get("first")?, found.get("last")?) {
         (false, _) => Ok(false),
         (true, true) => Ok(true),
-        // While the very first instance creates the tables, some of them exist already.
+        // Some tables exist already while the first instance creates the others.
         (true, false) if !session.fetch_one(LOOKING, IS_USED, vec![]).await?.get::<bool>("is_used")? => Ok(false),
         (true, false) => Err(StoreError::Refused {
             doing: LOOKING.into(),
@@ -43,7 +43,7 @@ pub(super) async fn is_migrated(session: &mut dyn Session) -> Result<bool, Store
     }
 }
 
-/// The partition that a row is about.
+/// The partition in the columns `topic` and `partition` of a row.
 fn partition(row: &Row) -> Result<TopicPartition, StoreError> {
     Ok(TopicPartition::new(row.get::<String>("topic")?, row.get("partition")?))
 }

@@ -1,23 +1,24 @@
-//! Whether a server has the connections that all instances together may take.
+//! Whether a server has enough connections for all instances together.
 
-/// The connections of a server.
+/// The connection slots of a server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ConnectionCapacity {
-    /// How many the server has for roles that are no superusers.
+    /// The slots that the server has for roles that are not superusers.
     pub server: u32,
-    /// How many are others' at the moment.
+    /// The slots that other clients use at the moment.
     pub others: u32,
-    /// How many processes of the deployment run.
+    /// The number of running processes of the deployment.
     pub processes: u32,
-    /// How many connections those may take together.
+    /// The sum of the connection limits of those processes.
     pub ours: u32,
 }
 
 impl ConnectionCapacity {
-    /// Whether there is room for what runs, or, where nothing runs, for one process with `configured` connections.
+    /// Whether the server has enough slots for the running processes, or for one process with `configured` connections
+    /// if no process runs. Returns a sentence with the numbers.
     ///
     /// # Errors
-    /// A sentence with the number to set.
+    /// A sentence with the numbers and with the setting to change.
     pub fn suffices_for(&self, configured: u32) -> Result<String, String> {
         let (processes, ours) = if self.processes == 0 { (1, configured) } else { (self.processes, self.ours) };
         let instances = if processes == 1 { "1 instance".to_owned() } else { format!("{processes} instances") };

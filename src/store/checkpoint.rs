@@ -1,4 +1,4 @@
-//! Checkpoints: how far a generation is in each partition, and for which owner.
+//! Checkpoints: the position of a generation in each partition, and the owner that may move it.
 
 use std::collections::BTreeMap;
 
@@ -6,35 +6,36 @@ use readcast_core::TopicPartition;
 
 use super::Generation;
 
-/// The next offset of some partitions.
+/// The next offset to read, by partition.
 pub type Positions = BTreeMap<TopicPartition, i64>;
 
-/// How far a projection is in one partition, and for whom.
+/// The position of a generation in one partition, with the epochs that fence commits.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Checkpoint {
-    /// Which partition.
+    /// The partition of the log that the position is in.
     pub partition: TopicPartition,
     /// The next offset to read.
     pub next_offset: i64,
-    /// Raised by every claim: only the owner with the latest may commit.
+    /// Incremented by every claim. Only the owner with the latest epoch may commit.
     pub owner_epoch: i64,
-    /// Raised by every change of what is parked that the owner of the partition does not make.
+    /// Incremented by every change of the parked records that the owner of the partition does not make itself.
     pub parking_epoch: i64,
-    /// Under which leader of the partition the record before it was written, where that is known.
+    /// The leader epoch of the record before `next_offset`. `None` if it is unknown.
     pub leader_epoch: Option<i32>,
-    /// Which log it points into, where that is known.
+    /// The identity of the log (the topic's id in Kafka). `None` if it is unknown.
     pub log_id: Option<String>,
-    /// No commit may move it beyond this offset at the moment.
+    /// A temporary limit: a commit may not move the checkpoint beyond this offset.
     pub hold_at: Option<i64>,
 }
 
-/// Where a checkpoint goes whose offset the log does not have.
+/// A move of a checkpoint whose offset the log no longer has.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CheckpointMove {
-    /// Whose checkpoint.
+    /// The generation whose checkpoint moves.
     pub generation: Generation,
-    /// Its partition.
+    /// The partition whose checkpoint moves.
     pub partition: TopicPartition,
-    /// The offset that it goes to, and the log that this is in; `None` deletes it, where the partition is gone.
+    /// The new offset, and the identity of the log that it is in. `None` deletes the checkpoint, because the partition
+    /// no longer exists.
     pub to: Option<(i64, Option<String>)>,
 }

@@ -1,31 +1,31 @@
-//! The atomic unit of writing, and what becomes of it.
+//! A commit, the atomic unit of writing, and its outcome.
 
 use readcast_core::{ChangeSet, TopicPartition};
 
 use super::{Checkpoint, DeadLetter, LedgerPage, ParkingLimits, StoreError};
 
-/// The atomic unit: what a batch changes, and how far it moves each partition.
+/// The atomic unit of writing: the changes of a batch, and the new position in each partition.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Commit {
-    /// How far each partition moves, sorted by partition, one each.
+    /// The new position in each partition, sorted by partition, one entry for each.
     pub advances: Vec<Advance>,
-    /// What happens to the rows.
+    /// The changes of the rows.
     pub changes: ChangeSet,
-    /// The records that are parked, in the order of the log within each partition.
+    /// The records to park, in the order of the log within each partition.
     pub dead_letters: Vec<DeadLetter>,
-    /// How much may be parked when these are.
+    /// The limits on parked records, including those of this commit.
     pub parking_limits: ParkingLimits,
-    /// The ids of the events, a page a partition.
+    /// The ids of the events, one page for each partition.
     pub ledger: Vec<LedgerPage>,
 }
 
 impl Commit {
-    /// Whether records after it depend on what it decides.
+    /// Whether the commit contains dead letters or event ids, on which later records depend.
     pub(crate) fn is_memorable(&self) -> bool {
         !self.dead_letters.is_empty() || !self.ledger.is_empty()
     }
 
-    /// Refuses a commit that moves no checkpoint: it would pass the guard whoever made it.
+    /// Refuses a commit that moves no checkpoint: the guard could not fence an outdated owner.
     pub(super) fn guarded(&self) -> Result<&Self, StoreError> {
         let reason = || "a commit that moves no checkpoint has no guard".to_owned();
         let unguarded = || StoreError::Refused { doing: "committing".into(), reason: reason() };
@@ -33,43 +33,43 @@ impl Commit {
     }
 }
 
-/// One partition's step forward, valid only from exactly where it begins and for the owner that it names.
+/// The move of one checkpoint. It is valid only from exactly `from` and for the owner with `owner_epoch`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Advance {
-    /// Which partition.
+    /// The partition whose checkpoint moves.
     pub partition: TopicPartition,
-    /// The `next_offset` that the checkpoint must have.
+    /// The `next_offset` that the checkpoint must have before the commit.
     pub from: i64,
-    /// The `next_offset` that it gets.
+    /// The `next_offset` that the checkpoint has after the commit.
     pub to: i64,
-    /// The owner epoch that it must have.
+    /// The owner epoch that the checkpoint must have.
     pub owner_epoch: i64,
-    /// The parking epoch that it must have: the commit was planned with what was parked then.
+    /// The parking epoch that the checkpoint must have: the commit was planned with the records that were parked then.
     pub parking_epoch: i64,
-    /// Under which leader of the partition the last record was written, where the log knows such a thing.
+    /// The leader epoch of the last record. `None` if the log has no leader epochs.
     pub leader_epoch: Option<i32>,
 }
 
-/// What became of a commit.
+/// The outcome of a commit.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CommitOutcome {
-    /// It is in the database, now or since an earlier attempt.
+    /// The commit is in the database, written by this attempt or by an earlier one.
     Applied(Written),
-    /// Some partitions are held at these offsets, and the commit goes beyond them: nothing was written.
+    /// Nothing was written: the commit ends beyond the hold of these partitions, at these offsets.
     Held(Vec<(TopicPartition, i64)>),
-    /// Somebody else has changed what is parked since the commit was planned: nothing was written.
+    /// Nothing was written: the parked records have changed since the commit was planned, without this owner.
     Outdated,
-    /// More would be parked than may be; which limit it is, in words. Nothing was written.
+    /// Nothing was written: the commit would exceed this limit on parked records.
     Full(String),
-    /// Another owner has taken over at least one of the partitions, or its checkpoint was moved: nothing was written.
+    /// Nothing was written: another owner has claimed at least one of the partitions, or a checkpoint was moved.
     Fenced,
 }
 
 impl CommitOutcome {
-    /// What became of a commit whose guard failed, given the checkpoints as they stand. If all of them stand where the
-    /// commit ends, under its own epoch, an earlier attempt succeeded whose answer was lost: nobody else could have moved
-    /// them there. If all stand where it begins, the commit met a hold, or was planned under an outdated parking epoch.
-    /// Anything else shows another owner.
+    /// The outcome of a commit whose guard failed, derived from the checkpoints. If all checkpoints are at the commit's
+    /// end with its owner epoch, an earlier attempt succeeded and its response was lost: only this owner can have moved
+    /// them. If all are at the commit's beginning, the commit met a hold or was planned under an outdated parking
+    /// epoch. Otherwise another owner has taken over.
     pub(super) fn as_seen_in(held: &[Checkpoint], advances: &[Advance]) -> Self {
         let all_stand_at = |place: fn(&Advance) -> i64| {
             advances.iter().all(|advance| {
@@ -98,11 +98,11 @@ impl CommitOutcome {
     }
 }
 
-/// What a commit did to the tables. Zeros when an earlier attempt had done it.
+/// The effect of a commit on the tables. Zeros if an earlier attempt wrote it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Written {
-    /// Rows created, changed or removed.
+    /// The number of rows created, changed or removed.
     pub rows: u64,
-    /// Updates that met no row.
+    /// The number of updates that matched no row.
     pub missed: u64,
 }

@@ -1,99 +1,100 @@
-//! How two generations of a projection compare at equal checkpoints, and what that means for a swap. Pure.
+//! The comparison of two generations of a projection at equal checkpoints, and the objections to a swap that follow
+//! from it. No I/O.
 
 use std::fmt;
 
 use readcast_core::{Presence, TableSpec, TopicPartition};
 use serde::{Deserialize, Serialize};
 
-/// How many rows that differ are named, for each table.
+/// The maximum number of differing rows that are sampled for each table.
 pub(super) const MOST_SAMPLES: usize = 10;
 
-/// How many of a row's columns that differ are named where people read it.
+/// The maximum number of differing columns of a row that are displayed.
 const MOST_COLUMNS: usize = 20;
 
-/// How another generation compares with the live one, with both at the same place of the log.
+/// The comparison of another generation with the live one, both at the same position in the log.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Comparison {
-    /// Where both stood.
+    /// The position of both generations, by partition.
     pub at: Vec<ComparedPlace>,
-    /// The tables that one of them or both have.
+    /// The tables that one or both of them have.
     pub tables: Vec<TableComparison>,
 }
 
-/// Where both generations stood in one partition.
+/// The position of both generations in one partition.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ComparedPlace {
-    /// Which topic.
+    /// The name of the partition's topic.
     pub topic: String,
-    /// Which of its partitions.
+    /// The number of the partition in the topic.
     pub partition: i32,
-    /// The next offset of both.
+    /// The next offset of both generations.
     pub next_offset: i64,
 }
 
 impl ComparedPlace {
-    /// The place `next_offset` of `partition`.
+    /// The position `next_offset` in `partition`.
     pub fn new(partition: &TopicPartition, next_offset: i64) -> Self {
         Self { topic: partition.topic.to_string(), partition: partition.partition, next_offset }
     }
 }
 
-/// How one table compares.
+/// The comparison of one table.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TableComparison {
-    /// The stable name.
+    /// The stable name of the table.
     pub table: String,
-    /// Rows of the live generation, if it has the table.
+    /// The number of rows of the live generation. `None` if it lacks the table.
     pub live_rows: Option<u64>,
-    /// Rows of the other generation, if it has the table.
+    /// The number of rows of the other generation. `None` if it lacks the table.
     pub other_rows: Option<u64>,
-    /// A digest of the live rows that does not depend on their order, in hexadecimal.
+    /// A digest of the live generation's rows in hexadecimal, independent of their order.
     pub live_digest: Option<String>,
-    /// The same of the other generation. Tables of the same columns with the same rows have the same digest.
+    /// The digest of the other generation's rows. Tables with equal columns and equal rows have equal digests.
     pub other_digest: Option<String>,
-    /// Rows whose key is in the live generation alone.
+    /// The number of rows whose key only the live generation has.
     pub only_live: u64,
-    /// Rows whose key is in the other generation alone.
+    /// The number of rows whose key only the other generation has.
     pub only_other: u64,
-    /// Rows that are in both and differ in a column that both have.
+    /// The number of rows that both have and that differ in a common column.
     pub changed: u64,
-    /// The first of the rows that differ, by key.
+    /// The first of the differing rows, ordered by key.
     pub samples: Vec<Sample>,
-    /// Columns of one type that both have: the ones that were compared. Empty when the keys differ and no row could be
-    /// matched with another.
+    /// The columns that were compared: both tables have them with the same type. Empty if the keys differ, so that the
+    /// rows can't be matched.
     pub compared: Vec<String>,
 }
 
-/// A row that differs.
+/// A row that differs between the two generations.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Sample {
-    /// The values of its key columns, as text.
+    /// The values of the row's key columns, as text.
     pub key: Vec<String>,
-    /// What is different.
+    /// How the row differs.
     pub difference: Difference,
 }
 
-/// What is different about a row.
+/// How a row differs between the two generations.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Difference {
-    /// The live generation alone has it.
+    /// Only the live generation has the row.
     OnlyLive,
-    /// The other generation alone has it.
+    /// Only the other generation has the row.
     OnlyOther,
-    /// These columns differ.
+    /// Both have the row, and these columns differ.
     Changed(Vec<String>),
 }
 
 impl TableComparison {
-    /// How many rows differ.
+    /// The number of rows that differ.
     pub fn differences(&self) -> u64 {
         self.only_live + self.only_other + self.changed
     }
 }
 
 impl Comparison {
-    /// Whether all rows of all tables are the same.
+    /// Whether all rows of all tables are equal.
     pub fn is_equal(&self) -> bool {
         let same = |table: &TableComparison| {
             table.differences() == 0
@@ -104,11 +105,11 @@ impl Comparison {
         self.tables.iter().all(same)
     }
 
-    /// Why the other generation must not become live unless an operator says so.
+    /// The reasons why the other generation must not become live unless an operator accepts the differences.
     ///
-    /// The same definition makes the same rows of the same log: then any difference is a fault, of the rows that stand
-    /// or of a projection that is not a pure function. After a change of the definition rows may differ; but tables
-    /// that came out empty, or lost more than `max_row_loss_percent` of their rows, are more likely a mistake.
+    /// The same definition makes the same rows of the same log. So any difference is a fault: wrong live rows, or a
+    /// projection that is not a pure function. After a change of the definition rows may differ. But a table that is
+    /// empty, or has lost more than `max_row_loss_percent` of its rows, is more likely a mistake.
     pub fn objections(&self, same_definition: bool, max_row_loss_percent: u64) -> Vec<String> {
         if same_definition {
             let differing = self.tables.iter().filter(|table| !Comparison::of(table).is_equal());
@@ -177,14 +178,14 @@ impl fmt::Display for Sample {
     }
 }
 
-/// A table that at least one of two generations has.
+/// A table of two generations; at least one of them has it.
 pub(super) struct Pair<'a> {
     pub(super) name: &'a str,
     pub(super) live: Option<&'a TableSpec>,
     pub(super) other: Option<&'a TableSpec>,
 }
 
-/// The tables of two generations by name.
+/// The tables of two generations, paired by name.
 pub(super) fn pairs<'a>(live: &'a [TableSpec], other: &'a [TableSpec]) -> Vec<Pair<'a>> {
     let find = |tables: &'a [TableSpec], name: &str| tables.iter().find(|table| table.name() == name);
     let gone = live.iter().filter(|table| find(other, table.name()).is_none());
@@ -201,8 +202,8 @@ impl<'a> Pair<'a> {
         key(live).eq(key(other)).then_some((live, other))
     }
 
-    /// Whether the digests tell that all rows are the same, so that no row need be looked at: they were made of the same
-    /// columns in the same order.
+    /// Whether equal digests prove that all rows are equal, so that the rows need no comparison: both digests are of
+    /// the same columns in the same order.
     pub(super) fn digests_agree(&self, compared: &TableComparison) -> bool {
         let (Some(live), Some(other)) = (self.live, self.other) else { return false };
         let columns = |table: &'a TableSpec| table.columns().iter().map(|column| (column.name(), column.column_type()));
@@ -211,7 +212,7 @@ impl<'a> Pair<'a> {
             && compared.live_digest == compared.other_digest
     }
 
-    /// The data columns of one name and type that both have.
+    /// The data columns that both tables have with the same type.
     pub(super) fn common(&self) -> Vec<&'a str> {
         let Some((live, other)) = self.matched() else { return Vec::new() };
         let has = |name: &str, column_type| {
@@ -221,8 +222,8 @@ impl<'a> Pair<'a> {
         columns.map(|column| column.name()).collect()
     }
 
-    /// The columns whose contents a copy of the live rows takes over, the key first; or why they would not make a row of
-    /// the other table. `None` for a table that one of them lacks.
+    /// The columns that a copy of the live rows takes over, the key first, or the reason why these columns would not
+    /// make a row of the other table. `None` if one of the generations lacks the table.
     pub(super) fn copied(&self) -> Option<Result<Vec<&'a str>, String>> {
         let (live, other) = (self.live?, self.other?);
         let refused = |what: String| Some(Err(format!("table `{}`: {what}", self.name)));

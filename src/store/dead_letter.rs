@@ -1,4 +1,4 @@
-//! Dead letters: records that could not be projected, and those behind them of the same key, which wait for them.
+//! Dead letters: records that could not be projected, and later records of the same keys, which wait for them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::{self, Write as _};
@@ -11,30 +11,30 @@ use sha2::{Digest, Sha256};
 use super::{Commit, DuplicateWindow};
 use crate::source::{Header, Record};
 
-/// Why a record is poison.
+/// The class of error that makes a record poison.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum PoisonClass {
-    /// It is not an event in the expected format.
+    /// The record is not an event in the expected format.
     Undecodable,
-    /// The projection refused it, or returned changes that its tables can't hold.
+    /// The projection refused the event, or returned changes that its tables can't hold.
     Unprojectable,
-    /// The projection panicked on it.
+    /// The projection panicked.
     Panicked,
-    /// The projection did not end within its limit.
+    /// The projection exceeded its limit on one event.
     Exhausted,
-    /// The database refused its rows.
+    /// The database refused the rows.
     Unstorable,
-    /// It is larger than the projection takes.
+    /// The record is larger than the projection's limit.
     Oversized,
-    /// An earlier event has the same id and another content.
+    /// An earlier event has the same id and other content.
     ConflictingDuplicate,
-    /// Its changes can't be repeated on the copy that the generation began as.
+    /// The event's changes can't be repeated on the copy that the generation began as.
     Unrepeatable,
 }
 
 impl PoisonClass {
-    /// Every class, with its name as it stands in the database and as operators type it.
+    /// All classes with the names that the database and the command line use.
     pub const NAMES: [(PoisonClass, &'static str); 8] = [
         (PoisonClass::Undecodable, "undecodable"),
         (PoisonClass::Unprojectable, "unprojectable"),
@@ -46,12 +46,12 @@ impl PoisonClass {
         (PoisonClass::Unrepeatable, "unrepeatable"),
     ];
 
-    /// Its name.
+    /// The class's name in the database, in JSON and on the command line.
     pub fn name(self) -> &'static str {
         Self::NAMES.iter().find(|(class, _)| *class == self).map_or("", |(_, name)| name)
     }
 
-    /// The class with this name.
+    /// The class with the name `name`. `None` if there is none.
     pub fn named(name: &str) -> Option<Self> {
         Self::NAMES.iter().find(|(_, other)| *other == name).map(|(class, _)| *class)
     }
@@ -63,25 +63,26 @@ impl fmt::Display for PoisonClass {
     }
 }
 
-/// What is wrong with a record.
+/// The error of a record.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PoisonCause {
-    /// Of which kind it is.
+    /// The class of the error.
     pub class: PoisonClass,
-    /// In words, which may quote the record: it is shown to operators and never logged.
+    /// The error message. It may quote the record, so it is displayed to operators and never logged.
     pub reason: String,
 }
 
 impl PoisonCause {
-    /// A cause of this class.
+    /// A cause of class `class` with the message `reason`.
     pub fn new(class: PoisonClass, reason: impl Into<String>) -> Self {
         Self { class, reason: reason.into() }
     }
 }
 
-/// Identifies the records of one key within their partition: a digest of the key, for keys may be as large as records. A record without a key is a sequence of its own.
+/// Identifies the records of one key within their partition. It is a digest of the key, because a key may be as large
+/// as a record. A record without a key is a sequence of its own.
 ///
-/// Kafka orders the records of a key within a partition and nowhere else, so a sequence does not reach beyond it.
+/// Kafka orders the records of a key only within a partition, so a sequence belongs to one partition.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SequenceId(String);
 
@@ -100,7 +101,7 @@ impl SequenceId {
         }
     }
 
-    /// As it stands in the database.
+    /// The text of the id, as the database stores it.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -113,27 +114,27 @@ impl SequenceId {
 /// A record that is parked instead of projected.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DeadLetter {
-    /// Where it stood, with its offset in the record.
+    /// The partition of the record. The offset is in `record`.
     pub partition: TopicPartition,
-    /// The record, byte for byte.
+    /// The record with its original bytes.
     pub record: Record,
-    /// The records that it waits with.
+    /// The sequence of the record.
     pub sequence: SequenceId,
-    /// What is wrong with it; `None` when it only waits for an earlier record of its key.
+    /// The error of the record. `None` if the record only waits for an earlier record of its sequence.
     pub cause: Option<PoisonCause>,
 }
 
-/// How much may be parked. A projection that would park more halts.
+/// The limits on parked records. A projection that would exceed them halts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ParkingLimits {
-    /// Records of all keys together, in one generation; with 0, nothing is ever parked.
+    /// The maximum number of records of all keys together in one generation. With 0 no record is parked.
     pub records: u64,
-    /// Records of one key.
+    /// The maximum number of records of one key.
     pub of_one_key: u64,
 }
 
 impl ParkingLimits {
-    /// Which limit these counts exceed, in words.
+    /// The limit that these counts exceed, as text.
     pub(super) fn exceeded(&self, records: u64, of_one_key: u64) -> Option<String> {
         if records > self.records {
             return Some(format!("`max_parked` is {}", self.records));
@@ -148,15 +149,15 @@ impl Default for ParkingLimits {
     }
 }
 
-/// What an operator decided about one record, for this and every later generation of a projection: without it, a rebuild
-/// would produce other rows.
+/// An operator's decision about one record. It applies to this and every later generation of a projection: without it,
+/// a rebuild would produce other rows.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Amendment {
-    /// It is projected with another value.
+    /// Project the record with this value instead of its own.
     Replace(Bytes),
-    /// It is projected although an earlier event has its id.
+    /// Project the record although an earlier event has its id.
     Accept,
-    /// It is left out.
+    /// Leave the record out.
     Discard,
 }
 
@@ -183,22 +184,22 @@ impl Amendment {
     }
 }
 
-/// What was decided about the earlier records of one partition, as far as the next records depend on it.
+/// The decisions about the earlier records of one partition on which later records depend.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct PartitionState {
-    /// Raised whenever anybody but the owner of the partition changes any of this: a commit that was planned under an
-    /// earlier epoch is refused.
+    /// Incremented by every change that the owner of the partition does not make itself. A commit that was planned
+    /// under an earlier epoch is refused.
     pub parking_epoch: i64,
-    /// The sequences that are parked: what comes next of them is parked behind them.
+    /// The parked sequences. Later records of them are parked as well.
     pub parked: BTreeSet<SequenceId>,
-    /// What operators decided, by offset.
+    /// The decisions of operators, by offset.
     pub amendments: BTreeMap<i64, Amendment>,
-    /// The ids of the last records.
+    /// The ids of the last events.
     pub window: DuplicateWindow,
 }
 
 impl PartitionState {
-    /// Adds what a commit has decided about the partition.
+    /// Adds the dead letters and event ids of a commit for `partition`.
     pub(crate) fn record(&mut self, partition: &TopicPartition, commit: &Commit) {
         let letters = commit.dead_letters.iter().filter(|letter| letter.partition == *partition);
         self.parked.extend(letters.map(|letter| letter.sequence.clone()));
@@ -207,8 +208,8 @@ impl PartitionState {
     }
 }
 
-/// Headers as they stand in the database: each name and each value behind its length in four bytes, the most
-/// significant first; a value that is missing has the length -1. Nothing when there are none.
+/// Headers as the database stores them: each name and each value after its length in four bytes (big-endian). A missing
+/// value has the length -1. `None` if there are no headers.
 pub(super) fn headers_to_bytes(headers: &[Header]) -> Option<Vec<u8>> {
     let mut bytes = Vec::new();
     let mut put = |part: Option<&[u8]>| {
@@ -223,7 +224,7 @@ pub(super) fn headers_to_bytes(headers: &[Header]) -> Option<Vec<u8>> {
     (!headers.is_empty()).then_some(bytes)
 }
 
-/// The headers that [`headers_to_bytes`] wrote.
+/// The headers in the bytes that [`headers_to_bytes`] wrote.
 pub(super) fn headers_from_bytes(mut bytes: &[u8]) -> Vec<Header> {
     let mut take = || {
         let (length, rest) = bytes.split_first_chunk::<4>()?;

@@ -1,10 +1,11 @@
-//! How declared tables differ from what a generation was built with, and from what stands in the database.
+//! The differences between declared tables, the definition that built a generation, and the tables in the database.
 
 use readcast_core::Definition;
 
 use super::GenerationStatus;
 
-/// How a definition differs from the one that built a generation, a sentence each: nothing while the hash is the same.
+/// The differences between a definition and the one that built a generation, a sentence each. Empty if the hashes are
+/// equal.
 pub fn declaration_changes(definition: &Definition, built: &GenerationStatus) -> Vec<String> {
     if built.definition_hash == definition.hash() {
         return Vec::new();
@@ -19,10 +20,10 @@ pub fn declaration_changes(definition: &Definition, built: &GenerationStatus) ->
     changes
 }
 
-/// How a physical table differs from its declaration, given the name and the shape of each column.
+/// The differences between a physical table and its declaration. Each column is given by its name and its shape.
 pub(super) fn altered(physical: &str, declared: &[(String, String)], found: &[(String, String)]) -> Vec<String> {
     if found.is_empty() {
-        return vec![format!("table {physical} is gone: somebody dropped it")];
+        return vec![format!("table {physical} does not exist: it was dropped")];
     }
     let shape = |columns: &[(String, String)], name: &str| {
         columns.iter().find(|(column, _)| column == name).map(|(_, shape)| shape.clone())
@@ -34,10 +35,10 @@ pub(super) fn altered(physical: &str, declared: &[(String, String)], found: &[(S
     });
     let extra = found.iter().filter(|(name, _)| shape(declared, name).is_none());
     let extra = extra.map(|(name, _)| format!("column `{name}` was added"));
-    missing.chain(extra).map(|what| format!("somebody altered table {physical}: {what}")).collect()
+    missing.chain(extra).map(|what| format!("table {physical} was altered: {what}")).collect()
 }
 
-/// What is to be said of a table name that another projection's live generation has.
+/// The message that another projection's live generation has a table with this name.
 pub(super) fn owned(table: &str, owner: &str, projection: &str) -> String {
     format!(
         "table `{table}` belongs to projection `{owner}`: if that is the earlier name of `{projection}`, type \

@@ -1,19 +1,19 @@
-//! Whose positions, generations and dead letters a database holds.
+//! Identifies the deployment whose positions, generations and dead letters a database holds.
 
 use std::fmt;
 
 use super::StoreError;
 
-/// What makes a deployment what it is. Its positions mean nothing with another log, and its tables stand in one schema.
+/// The identity of a deployment. Positions are valid only for one log, and the stable names are in one schema.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Deployment {
-    /// The name of the application, with which its consumer groups begin.
+    /// The name of the application, with which the names of its consumer groups begin.
     pub app: String,
-    /// Where readers find the stable names, in a database that has schemas.
+    /// The schema of the stable names. `None` if the database has no schemas.
     pub schema: Option<String>,
-    /// What the names of its topics begin with.
+    /// The prefix of the names of its topics.
     pub topic_prefix: String,
-    /// The cluster that the topics are in, where that is known.
+    /// The id of the cluster that holds the topics. `None` if it is unknown.
     pub cluster_id: Option<String>,
 }
 
@@ -33,19 +33,19 @@ impl fmt::Display for Deployment {
 /// A process that runs projections.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Instance {
-    /// What it calls itself for one projection, in hexadecimal.
+    /// The id of the process for one projection, in hexadecimal.
     pub id: String,
-    /// The name of its application.
+    /// The name of the process's application.
     pub app: String,
-    /// Where it runs.
+    /// The name of the host on which the process runs.
     pub host: String,
-    /// The number of the process there.
+    /// The id of the process on its host.
     pub process: u32,
-    /// How many connections it may have.
+    /// The maximum number of database connections of the process. `None` if the store has no limit.
     pub max_connections: Option<u32>,
 }
 
-/// An instance that runs at this moment, and what it runs.
+/// An instance that runs at this moment, with the projection that it runs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Running {
     pub(crate) projection: String,
@@ -53,20 +53,21 @@ pub(crate) struct Running {
     pub(crate) host: String,
 }
 
-/// What is to be done for a deployment to go on in a database that holds `recorded`.
+/// What to record so that a deployment can continue with the database of `recorded`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Succession {
-    /// It is the same.
+    /// Nothing: the deployment is the recorded one.
     Same,
-    /// It is recorded from now on. Where readers found the stable names before, if they are to find them elsewhere.
+    /// This deployment, instead of the recorded one. `moved_from` is the schema that the stable names must be moved
+    /// from, if it differs.
     Record { moved_from: Option<String> },
 }
 
 impl Deployment {
-    /// Whether this deployment may go on with what `recorded` left, while `running` instances run.
+    /// Whether this deployment may continue with the tables of `recorded`, while the instances `running` run.
     ///
     /// # Errors
-    /// [`StoreError::Deployment`] when the database is another deployment's; with `adopt` only while instances run.
+    /// [`StoreError::Deployment`] if the database belongs to another deployment. With `adopt`, only if instances run.
     pub(crate) fn succeed(
         &self,
         recorded: Option<&Deployment>,
@@ -81,11 +82,12 @@ impl Deployment {
         }
         let rival = running.iter().find(|running| running.app != self.app || self.schema != recorded.schema || adopt);
         if let Some(Running { projection, app, host }) = rival {
-            let reason =
-                format!("projection `{projection}` is also run by app `{app}` on host {host}, whose database this is");
+            let reason = format!(
+                "projection `{projection}` is also run by app `{app}` on host {host}, to which this database belongs"
+            );
             return Err(StoreError::Deployment { reason: format!("{reason}: {}", changes.join("; ")) });
         }
-        // A log of its own, or an app and a schema of its own: that is somebody else, and not the same under another name.
+        // Another log, or another app with another schema, is another deployment and not the same one with a new name.
         let is_another =
             self.reads_another_log_than(recorded) || (self.app != recorded.app && self.schema != recorded.schema);
         if is_another && !adopt {
@@ -97,10 +99,10 @@ impl Deployment {
         Ok(Succession::Record { moved_from })
     }
 
-    /// Whether this deployment may ask for anything in a database that holds `recorded`.
+    /// Whether this deployment may request operations in a database that holds `recorded`.
     ///
     /// # Errors
-    /// [`StoreError::Deployment`] when the database is another deployment's.
+    /// [`StoreError::Deployment`] if the database belongs to another deployment.
     pub(crate) fn is_that_of(&self, recorded: Option<&Deployment>) -> Result<(), StoreError> {
         self.succeed(recorded, &[], false).map(drop)
     }
@@ -110,7 +112,7 @@ impl Deployment {
         self.topic_prefix != recorded.topic_prefix || other_cluster
     }
 
-    /// How it differs from `recorded`, a part of a sentence each.
+    /// The differences from `recorded`, a clause each.
     fn changes(&self, recorded: &Deployment) -> Vec<String> {
         let compared = [
             ("app", Some(&recorded.app), Some(&self.app)),

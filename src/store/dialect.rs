@@ -1,30 +1,30 @@
-//! The SQL text of readcast's bookkeeping, and what each engine makes of it.
+//! The SQL dialect of readcast's bookkeeping, and its translation for each engine.
 //!
-//! A statement is written once, in the SQL that PostgreSQL and SQLite have in common, with `$1` for values,
-//! `readcast.name` for a table of readcast's own, `FOR UPDATE` at its end where it locks rows, and these functions:
+//! A statement is written once, in the SQL that PostgreSQL and SQLite share. It uses `$1` for values, `readcast.name`
+//! for readcast's own tables, `FOR UPDATE` at its end if it locks rows, and these functions:
 //!
 //! | function | meaning |
 //! |---|---|
 //! | `now()` | the database's time |
-//! | `in_seconds(n)` | that time and so many seconds, which may be negative |
-//! | `forever()` | a time that never comes |
+//! | `in_seconds(n)` | the database's time plus `n` seconds; `n` may be negative |
+//! | `forever()` | a time that is later than every other time |
 //! | `rfc3339(column)` | a time as text, in UTC, to the millisecond |
 //! | `json(text)` | a text for a column of JSON |
 //! | `elements(text) AS e` | the elements of a JSON list, each as `e.value` |
 //! | `table_exists(name)` | whether there is a table |
 
-/// How an engine spells what has no common form.
+/// The translation of everything that has no common form.
 pub(super) struct Dialect {
-    /// What stands for each function, with `{}` for its argument.
+    /// The replacement of each function, with `{}` for its argument.
     pub(super) functions: &'static [(&'static str, &'static str)],
-    /// What stands before the name of a table of readcast's own.
+    /// The prefix of the names of readcast's own tables.
     pub(super) tables: &'static str,
-    /// Whether single rows can be locked.
+    /// Whether the engine locks single rows.
     pub(super) locks_rows: bool,
 }
 
 impl Dialect {
-    /// The statement in the engine's own SQL.
+    /// The statement in the engine's SQL.
     pub(super) fn translate(&self, statement: &str) -> String {
         let mut text = statement.replace("readcast.", self.tables);
         if !self.locks_rows {
@@ -59,7 +59,7 @@ fn replace_calls(text: &str, name: &str, template: &str) -> String {
     replaced + rest
 }
 
-/// Where the parenthesis is closed inside of which `text` begins.
+/// The index of the parenthesis that closes the one before `text`.
 fn closing_parenthesis(text: &str) -> Option<usize> {
     let mut depth = 1;
     text.char_indices().find_map(|(place, c)| {

@@ -1,36 +1,36 @@
-//! Why the store did not do what it was asked for.
+//! Errors of the store.
 
-/// Why the store did not do what it was asked for.
+/// An error of the store.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum StoreError {
-    /// It can't be reached, is busy, or asks for a retry: the whole transaction may be tried again.
+    /// The store can't be reached, is busy, or requires a retry: repeat the whole transaction.
     #[error("{doing}: {reason}")]
     Unavailable {
-        /// What was being done.
+        /// The operation that failed.
         doing: String,
         /// SQLSTATE and message, never row data.
         reason: String,
     },
-    /// It refuses the login. That may be tried again, for passwords and roles change while a process runs.
+    /// The store refuses the login. Retry: passwords and roles may change while the process runs.
     #[error("{doing}: {reason}")]
     Denied {
-        /// What was being done.
+        /// The operation that failed.
         doing: String,
-        /// SQLSTATE and message.
+        /// The SQLSTATE and the message of the server.
         reason: String,
     },
-    /// It refuses, and would refuse again.
+    /// The store refuses the operation, and would refuse it again.
     #[error("{doing}: {reason}")]
     Refused {
-        /// What was being done.
+        /// The operation that failed.
         doing: String,
         /// SQLSTATE and message, never row data.
         reason: String,
     },
-    /// It can't hold these rows: the records that they were made from are poison.
+    /// The store can't hold these rows: the records that they were made from are poison.
     #[error("{doing}: {reason}")]
     Unstorable {
-        /// What was being done.
+        /// The operation that failed.
         doing: String,
         /// SQLSTATE and message, never row data.
         reason: String,
@@ -38,26 +38,26 @@ pub enum StoreError {
     /// The database belongs to another deployment.
     #[error("{reason}")]
     Deployment {
-        /// Whose it is, and how that differs from ours.
+        /// The deployment that the database belongs to, and how it differs from this one.
         reason: String,
     },
-    /// The tables are not as the projection declares them.
+    /// The tables differ from the declaration of the projection.
     #[error("projection `{projection}`: {reason}")]
     Definition {
         /// The projection's name.
         projection: String,
-        /// What differs.
+        /// The differences, as a sentence.
         reason: String,
     },
 }
 
 impl StoreError {
-    /// Whether another try may succeed although nothing changes in this process.
+    /// Whether a retry may succeed without a change in this process.
     pub fn may_pass(&self) -> bool {
         matches!(self, StoreError::Unavailable { .. } | StoreError::Denied { .. })
     }
 
-    /// The reason, without what was being done. That of a Postgres server begins with its SQLSTATE.
+    /// The reason without the operation that failed. The reason of a Postgres server begins with its SQLSTATE.
     pub(super) fn reason(&self) -> &str {
         match self {
             StoreError::Unavailable { reason, .. }

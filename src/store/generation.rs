@@ -1,4 +1,4 @@
-//! What is recorded of a generation: one physical build of a projection's tables.
+//! The recorded state of a generation: one physical build of a projection's tables.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -11,21 +11,21 @@ use super::{Comparison, ParkedCounts};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
 pub struct Generation(pub i32);
 
-/// Where a generation is in its life: `Building`, `Ready`, `Live`, `Standby`, `Retired` in this order, or `Failed` after
-/// one of the first two.
+/// The state of a generation: `Building`, `Ready`, `Live`, `Standby` and `Retired` in this order, or `Failed` after one
+/// of the first two.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum GenerationState {
-    /// It is filled from the log, and never runs ahead of the live one.
+    /// The generation is filled from the log, and never passes the live one.
     Building,
-    /// It was compared with the live one, and waits to be activated. It is fed.
+    /// The generation was compared with the live one and waits to be activated. It is fed.
     Ready,
-    /// Readers see it.
+    /// Readers see the generation.
     Live,
-    /// Readers saw it until lately. It is fed, so that they can go back to it.
+    /// Readers saw the generation before the last swap. It is fed, so that a rollback can show it again.
     Standby,
-    /// Its tables are gone, or are about to be.
+    /// The generation has ended: its tables are dropped, or will be dropped soon.
     Retired,
-    /// It was given up before it was live; its tables are gone, or are about to be.
+    /// The generation was abandoned before it was live. Its tables are dropped, or will be dropped soon.
     Failed,
 }
 
@@ -39,17 +39,17 @@ impl GenerationState {
         (GenerationState::Failed, "failed"),
     ];
 
-    /// As it stands in the database.
+    /// The state's name in the database.
     pub fn name(self) -> &'static str {
         Self::NAMES.iter().find(|(state, _)| *state == self).map_or("", |(_, name)| name)
     }
 
-    /// The state with this name.
+    /// The state with the name `name`. `None` if there is none.
     pub fn named(name: &str) -> Option<Self> {
         Self::NAMES.iter().find(|(_, other)| *other == name).map(|(state, _)| *state)
     }
 
-    /// Whether it has tables that are kept up to date.
+    /// Whether the generation has tables that are kept up to date.
     pub fn is_fed(self) -> bool {
         matches!(self, Self::Building | Self::Ready | Self::Live | Self::Standby)
     }
@@ -61,18 +61,18 @@ impl fmt::Display for GenerationState {
     }
 }
 
-/// What is done with a generation that is building, in this order.
+/// The phases of building a generation, in this order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Phase {
-    /// The log is folded outside of the database, and each row is written once. It is not fed meanwhile.
+    /// The log is folded outside of the database, and each row is written once. No feed runs in this phase.
     Load,
-    /// The log is replayed, without secondary indexes and in large batches.
+    /// The log is replayed without secondary indexes and in large batches.
     Replay,
-    /// Secondary indexes are created, and statistics gathered. It is not fed meanwhile.
+    /// Secondary indexes are created and statistics are gathered. No feed runs in this phase.
     Index,
-    /// It follows the live generation.
+    /// The generation follows the live one.
     CatchUp,
-    /// It is compared with the live generation, at equal checkpoints.
+    /// The generation is compared with the live one at equal checkpoints.
     Compare,
 }
 
@@ -85,17 +85,17 @@ impl Phase {
         (Phase::Compare, "compare"),
     ];
 
-    /// Whether it is fed by those who have its definition, as other generations are.
+    /// Whether instances with the definition feed the generation in this phase.
     pub fn is_fed(self) -> bool {
         matches!(self, Phase::Replay | Phase::CatchUp | Phase::Compare)
     }
 
-    /// As it stands in the database.
+    /// The phase's name in the database.
     pub fn name(self) -> &'static str {
         Self::NAMES.iter().find(|(phase, _)| *phase == self).map_or("", |(_, name)| name)
     }
 
-    /// The phase with this name.
+    /// The phase with the name `name`. `None` if there is none.
     pub fn named(name: &str) -> Option<Self> {
         Self::NAMES.iter().find(|(_, other)| *other == name).map(|(phase, _)| *phase)
     }
@@ -107,51 +107,51 @@ impl fmt::Display for Phase {
     }
 }
 
-/// What is recorded of one generation. Times are in RFC 3339.
+/// The recorded state of one generation. Times are in RFC 3339.
 #[derive(Clone, Debug, PartialEq)]
 pub struct GenerationStatus {
     /// The projection's name.
     pub projection: String,
-    /// Which generation.
+    /// The number of the generation.
     pub generation: Generation,
-    /// Where it is in its life.
+    /// The state in the life of the generation.
     pub state: GenerationState,
-    /// What is done with it while it is building.
+    /// The phase of the build. `None` unless the generation is building.
     pub phase: Option<Phase>,
-    /// Which definition built it: [`readcast_core::Definition::hash`].
+    /// The hash of the definition that built the generation: [`readcast_core::Definition::hash`].
     pub definition_hash: String,
-    /// The version that this definition declared.
+    /// The version that this definition declares.
     pub version: i32,
-    /// The tables as that definition declared them.
+    /// The tables that this definition declares.
     pub tables: Vec<TableSpec>,
-    /// Built to compare the live one with, and never activated.
+    /// Whether the generation exists only for a comparison with the live one and is never activated.
     pub scratch: bool,
-    /// It began as a copy of the live rows and replays a part of the log over them.
+    /// Whether the generation began as a copy of the live rows and replays a part of the log over them.
     pub repeats: bool,
-    /// Since when it is paused, if it is.
+    /// When the generation was paused. `None` if it is not paused.
     pub paused_since: Option<String>,
-    /// When it began.
+    /// When the generation was created.
     pub created_at: String,
-    /// When readers last came to see it.
+    /// When the generation last became live.
     pub activated_at: Option<String>,
-    /// Until when a standby is fed.
+    /// When the feed of a standby ends.
     pub standby_until: Option<String>,
-    /// Whether that time is over, by the database's clock.
+    /// Whether `standby_until` has passed, by the database's clock.
     pub standby_is_over: bool,
-    /// How it compared with the generation that was live then.
+    /// The comparison with the generation that was live at that time.
     pub proof: Option<Comparison>,
-    /// What keeps it from going on, if anything does.
+    /// The error that prevents the generation from progressing. `None` if there is none.
     pub last_error: Option<RecordedError>,
-    /// What is parked.
+    /// The numbers of parked sequences and records.
     pub parked: ParkedCounts,
-    /// Whether it has physical tables.
+    /// Whether the physical tables exist.
     pub has_tables: bool,
-    /// How far it is.
+    /// The positions of the generation, one for each partition.
     pub checkpoints: Vec<RecordedCheckpoint>,
 }
 
 impl GenerationStatus {
-    /// A live generation of `p` that stands at these offsets of `orders`.
+    /// A live generation of `p` that is at these offsets of `orders`.
     #[cfg(test)]
     pub(crate) fn live_at(next_offsets: &[(i32, i64)]) -> Self {
         let checkpoint = |(partition, next_offset): &(i32, i64)| RecordedCheckpoint {
@@ -187,18 +187,18 @@ impl GenerationStatus {
         }
     }
 
-    /// The next offset of every partition that it has a checkpoint in.
+    /// The next offset of every partition in which the generation has a checkpoint.
     pub fn positions(&self) -> BTreeMap<&TopicPartition, i64> {
         self.checkpoints.iter().map(|held| (&held.partition, held.next_offset)).collect()
     }
 
-    /// Whether it has halted until a person acts.
+    /// Whether the generation has halted until an operator acts.
     pub fn is_halted(&self) -> bool {
         self.last_error.as_ref().is_some_and(|error| error.attempt.is_none())
     }
 
-    /// How many offsets this generation is behind `live`, over all partitions; `None` while it lacks a partition that
-    /// `live` has.
+    /// The number of offsets between this generation and `live`, summed over all partitions. `None` if this generation
+    /// lacks a partition of `live`.
     pub fn behind(&self, live: &GenerationStatus) -> Option<i64> {
         let ours = self.positions();
         let behind = live.checkpoints.iter().map(|held| Some((held.next_offset - ours.get(&held.partition)?).max(0)));
@@ -206,55 +206,56 @@ impl GenerationStatus {
     }
 }
 
-/// What keeps a generation from going on.
+/// An error that prevents a generation from progressing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GenerationError {
-    /// What is wrong.
+    /// The error message.
     pub text: String,
-    /// How often it was tried again, or 0 while the other partitions go on; `None` when it has halted until a person acts.
+    /// The number of retries so far, or 0 while the other partitions continue. `None` if the generation has halted
+    /// until an operator acts.
     pub attempt: Option<u32>,
 }
 
-/// What keeps a generation from going on, as it is recorded.
+/// An error that prevents a generation from progressing, as recorded.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RecordedError {
-    /// What is wrong.
+    /// The error message.
     pub text: String,
-    /// Since when, in RFC 3339.
+    /// When the error first occurred, in RFC 3339.
     pub since: String,
-    /// How often it was tried again, if it is.
+    /// The number of retries so far. `None` if the generation has halted.
     pub attempt: Option<u32>,
-    /// The instance that recorded it, where that is known.
+    /// The instance that recorded the error. `None` if it is unknown.
     pub by: Option<String>,
     /// Whether that instance runs.
     pub by_present: bool,
 }
 
 impl RecordedError {
-    /// Whether `instance` clears it when it finds no error any more: `instance` recorded it, or the instance that did does
-    /// not run any more.
+    /// Whether `instance` must clear the error when it finds none: it recorded the error, or the instance that recorded
+    /// it no longer runs.
     pub fn is_for(&self, instance: &str) -> bool {
         !self.by_present || self.by.as_deref() == Some(instance)
     }
 }
 
-/// A checkpoint as it stands in the database.
+/// A checkpoint as recorded in the database.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RecordedCheckpoint {
-    /// Which partition.
+    /// The partition of the log that the position is in.
     pub partition: TopicPartition,
-    /// The first offset that was there when the generation began, where that is known.
+    /// The first offset that the log held when the generation began. `None` if it is unknown.
     pub start_offset: Option<i64>,
     /// The next offset to read.
     pub next_offset: i64,
-    /// The epoch of its last owner.
+    /// The epoch of the last owner.
     pub owner_epoch: i64,
-    /// See [`Checkpoint::parking_epoch`](super::Checkpoint::parking_epoch).
+    /// The epoch of the parked records: see [`Checkpoint::parking_epoch`](super::Checkpoint::parking_epoch).
     pub parking_epoch: i64,
-    /// Which log it points into, where that is known.
+    /// The identity of the log (the topic's id in Kafka). `None` if it is unknown.
     pub log_id: Option<String>,
-    /// Under which leader of the partition the record before it was written, where that is known.
+    /// The leader epoch of the record before `next_offset`. `None` if it is unknown.
     pub leader_epoch: Option<i32>,
-    /// When it last moved, in RFC 3339.
+    /// When the checkpoint last moved, in RFC 3339.
     pub updated_at: String,
 }

@@ -1,38 +1,38 @@
-//! The ledger of event ids, by which an event that a producer wrote twice is known.
+//! The ledger of event ids, which detects events that a producer wrote twice.
 //!
-//! It reaches back a number of offsets, and no further: a rebuild meets the same offsets and decides as the live run
-//! did, whatever the batches and the clock. It is kept in memory by whoever owns the partition, and written a page a
-//! commit, in the same transaction.
+//! The ledger covers a fixed number of offsets. A rebuild meets the same offsets, so it makes the same decisions as the
+//! live generation, independent of batches and time. The owner of a partition keeps the ledger in memory. Each commit
+//! writes one page of it in its transaction.
 
 use std::collections::{HashMap, VecDeque};
 
 use readcast_core::TopicPartition;
 use sha2::{Digest, Sha256};
 
-/// A digest of an event's id, or of its key where events are numbered by key.
+/// A digest of an event's id, or of its key if events are numbered by key.
 pub type IdDigest = [u8; 16];
 
-/// What is kept of one event.
+/// The ledger's entry for one event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LedgerEntry {
-    /// Where it stands in its partition.
+    /// The event's offset in its partition.
     pub offset: i64,
-    /// Its id.
+    /// The digest of the event's id.
     pub id: IdDigest,
-    /// A digest of its content; or its number, where events are numbered by key.
+    /// A digest of the event's content, or its number if events are numbered by key.
     pub content: u64,
 }
 
 impl LedgerEntry {
     const BYTES: usize = 32;
 
-    /// The event with this id and content.
+    /// The entry of an event with this id and content.
     pub fn of_event(offset: i64, id: &[u8], content: &[u8]) -> Self {
         let content = digest::<8>(content);
         Self { offset, id: digest(id), content: u64::from_be_bytes(content) }
     }
 
-    /// The event with this number among those of its key.
+    /// The entry of an event with this number among the events of its key.
     pub fn numbered(offset: i64, key: &[u8], number: u64) -> Self {
         Self { offset, id: digest(key), content: number }
     }
@@ -59,13 +59,13 @@ fn digest<const N: usize>(bytes: &[u8]) -> [u8; N] {
 /// The entries that one commit adds for one partition.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LedgerPage {
-    /// Which partition.
+    /// The partition of the events.
     pub partition: TopicPartition,
     /// The offset at which the commit ends.
     pub to: i64,
-    /// The entries, in order.
+    /// The entries, ordered by offset.
     pub entries: Vec<LedgerEntry>,
-    /// Pages that end here or before are needed no longer.
+    /// Pages that end at this offset or before are deleted.
     pub forget_to: i64,
 }
 
@@ -77,7 +77,7 @@ impl LedgerPage {
     }
 }
 
-/// The entries of a page as it was written.
+/// The entries of a page in its stored form.
 pub(super) fn entries(page: &[u8]) -> impl Iterator<Item = LedgerEntry> {
     page.as_chunks::<{ LedgerEntry::BYTES }>().0.iter().map(LedgerEntry::read)
 }
@@ -91,23 +91,25 @@ pub struct DuplicateWindow {
 }
 
 impl DuplicateWindow {
-    /// An empty window. With 0 offsets it stays empty.
+    /// An empty window of `offsets` offsets. With 0 it stays empty.
     pub fn new(offsets: i64) -> Self {
         Self { offsets, ..Self::default() }
     }
 
-    /// How many offsets it reaches back.
+    /// The number of offsets that the window covers.
     pub fn offsets(&self) -> i64 {
         self.offsets
     }
 
-    /// The content, or number, that was last seen under this id within the reach of the record at `offset`.
+    /// The content, or number, of the last event with this id in the window of the record at `offset`. `None` if there
+    /// is none.
     pub fn last(&self, id: &IdDigest, offset: i64) -> Option<u64> {
         let (seen_at, content) = self.seen.get(id)?;
         (*seen_at >= offset - self.offsets).then_some(*content)
     }
 
-    /// Adds an entry, whose offset is greater than those before it, and forgets those that it puts out of reach.
+    /// Adds an entry, whose offset must be greater than those of all others, and removes the entries that leave the
+    /// window.
     pub fn add(&mut self, entry: LedgerEntry) {
         if self.offsets == 0 {
             return;
@@ -116,7 +118,7 @@ impl DuplicateWindow {
         self.order.push_back((entry.offset, entry.id));
         while self.order.front().is_some_and(|(offset, _)| *offset < entry.offset - self.offsets) {
             let Some((offset, id)) = self.order.pop_front() else { break };
-            // It may have been seen again since.
+            // The id may have occurred again at a later offset.
             if self.seen.get(&id).is_some_and(|(seen_at, _)| *seen_at == offset) {
                 self.seen.remove(&id);
             }

@@ -1,4 +1,4 @@
-//! Notices: what stops nothing and an operator must know, for as long as it is so.
+//! Notices: conditions that stop no projection and that an operator must know while they last.
 
 use std::fmt;
 
@@ -6,24 +6,24 @@ use serde::Serialize;
 
 use super::Generation;
 
-/// What a notice is about. A generation has one notice of each kind at most.
+/// The kind of a notice. A generation has at most one notice of each kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum NoticeKind {
-    /// The tables of a generation whose life has ended can't be dropped.
+    /// The tables of a generation that has ended can't be dropped.
     TablesNotDropped,
-    /// Objects of users read tables that are gone.
+    /// Objects of users read tables that were dropped.
     BrokenDependents,
-    /// Dead letters can't be copied to their topic: none of them.
+    /// No dead letter can be copied to its topic.
     CopyingFails,
-    /// Some dead letters can't be copied to their topic, while others are.
+    /// Some dead letters can't be copied to their topic, while others are copied.
     DeadLettersNotCopied,
-    /// Events have no id although duplicates are recognised by it: their duplicates are projected.
+    /// Events have no id although duplicates are detected by id: their duplicates are projected.
     EventsWithoutIdentity,
 }
 
 impl NoticeKind {
-    /// Every kind, with its name as it stands in the database and in metrics.
+    /// All kinds with their names in the database and in metrics.
     pub const NAMES: [(NoticeKind, &'static str); 5] = [
         (NoticeKind::TablesNotDropped, "tables_not_dropped"),
         (NoticeKind::BrokenDependents, "broken_dependents"),
@@ -32,17 +32,18 @@ impl NoticeKind {
         (NoticeKind::EventsWithoutIdentity, "events_without_identity"),
     ];
 
-    /// Its name.
+    /// The kind's name in the database, in JSON and in metrics.
     pub fn name(self) -> &'static str {
         Self::NAMES.iter().find(|(kind, _)| *kind == self).map_or("", |(_, name)| name)
     }
 
-    /// The kind with this name.
+    /// The kind with the name `name`. `None` if there is none.
     pub fn named(name: &str) -> Option<Self> {
         Self::NAMES.iter().find(|(_, other)| *other == name).map(|(kind, _)| *kind)
     }
 
-    /// Whether it is about single events of the past: their counts add up, and a day without another one ends the notice.
+    /// Whether the notice is about single past events: their counts are added, and the notice ends after a day without
+    /// another event.
     pub fn adds_up(self) -> bool {
         match self {
             Self::EventsWithoutIdentity => true,
@@ -57,47 +58,47 @@ impl fmt::Display for NoticeKind {
     }
 }
 
-/// A notice, as the instance that finds its cause records it.
+/// A notice, as recorded by the instance that detects the condition.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Notice {
-    /// What it is about.
+    /// The kind of the condition.
     pub kind: NoticeKind,
     /// What happened: SQLSTATE, message and coordinates, never row data.
     pub text: String,
-    /// What to type.
+    /// What the operator must do, usually a command.
     pub next: String,
-    /// How many things it is about; 0 where there is nothing to count. See [`NoticeKind::adds_up`].
+    /// The number of affected things, or 0 if they can't be counted. See [`NoticeKind::adds_up`].
     pub count: u64,
 }
 
-/// A notice as it stands in the database. Times are in RFC 3339.
+/// A notice in the database. Times are in RFC 3339.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct RecordedNotice {
     /// The projection's name.
     #[serde(skip)]
     pub projection: String,
-    /// Which generation.
+    /// The generation that the notice is about.
     #[serde(skip)]
     pub generation: Generation,
-    /// What it is about.
+    /// The kind of the condition.
     pub kind: NoticeKind,
-    /// What happened.
+    /// What happened: SQLSTATE, message and coordinates, never row data.
     pub text: String,
-    /// What to type.
+    /// What the operator must do, usually a command.
     pub next: String,
-    /// How many things it is about; 0 where there is nothing to count.
+    /// The number of affected things, or 0 if they can't be counted.
     pub count: u64,
-    /// Since when.
+    /// When the condition was first detected, in RFC 3339.
     pub since: String,
-    /// When it was seen last.
+    /// When the condition was last detected, in RFC 3339.
     pub seen_at: String,
-    /// Whether that is more than a day ago, by the database's clock.
+    /// Whether the last detection was more than a day ago, by the database's clock.
     #[serde(skip)]
     pub is_old: bool,
 }
 
 impl fmt::Display for RecordedNotice {
-    /// As operators read it.
+    /// One line for operators.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { generation, text, next, count, since, seen_at, .. } = self;
         write!(f, "generation {}: {text} (", generation.0)?;

@@ -1,15 +1,15 @@
-//! What keeps a store from removing the versions of rows that were replaced.
+//! Reports old snapshots, which prevent a store from removing old row versions.
 
 use std::fmt;
 
-/// Somebody's snapshot, or what comes of one, that keeps a store from removing old versions of rows.
+/// A snapshot, or its consequence, that prevents a store from removing old row versions.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OldestSnapshot {
-    /// Whose it is, since when, and what comes of it: the beginning of a sentence.
+    /// The holder, the time and the consequence of the snapshot: complete sentences, before `next`.
     pub what: String,
-    /// What to do about it.
+    /// What the operator must do.
     pub next: String,
-    /// How long it has been held, in seconds, where that is known.
+    /// The age of the snapshot in seconds. `None` if it is unknown.
     pub seconds: Option<u64>,
 }
 

@@ -1,5 +1,5 @@
-//! What operators ask for. A command is a row that a running instance takes and carries out, so that whoever asks needs
-//! nothing but the store.
+//! Operations that operators request. A request is a row in the store. A running instance takes it and carries it out,
+//! so that the requester needs access to the store only.
 
 use std::collections::BTreeMap;
 
@@ -7,52 +7,54 @@ use serde::{Deserialize, Serialize};
 
 use super::{Generation, Selection};
 
-/// What is asked for.
+/// A requested operation and its parameters.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "command", rename_all = "snake_case")]
 pub enum Command {
-    /// Build a new generation, and activate it.
+    /// Build a new generation and activate it.
     Rebuild(Rebuild),
     /// Refold the log into a scratch generation and compare it with the live one.
     Verify {
-        /// The definition that built the live generation. Only an instance that has it can carry this out.
+        /// The hash of the definition that built the live generation. Only an instance with this definition can carry
+        /// out the operation.
         definition_hash: String,
     },
-    /// Let readers see a generation that is ready.
+    /// Make readers see a generation that is ready.
     Activate {
-        /// Activate it whatever the comparison found.
+        /// Activate the generation even if the comparison objects.
         accept_difference: bool,
     },
-    /// Let readers see the generation that they saw before.
+    /// Make readers see the generation that was live before.
     Rollback,
-    /// Drop what readers do not see: standbys, and generations that are ready.
+    /// Drop the generations that readers do not see: standbys and ready ones.
     Retire,
     /// Refold the rows of one record key into the live tables.
     RefoldKey {
-        /// The record key.
+        /// The record key, as text.
         key: String,
-        /// The definition that built the live generation. Only an instance that has it can carry this out.
+        /// The hash of the definition that built the live generation. Only an instance with this definition can carry
+        /// out the operation.
         definition_hash: String,
     },
-    /// Try parked records again, or leave them out.
+    /// Retry or discard parked records.
     DeadLetters(SettleRequest),
-    /// Continue behind what the log has lost.
+    /// Continue after the records that the log has lost.
     AcceptLoss,
-    /// Recorded once it is done: the projection is paused.
+    /// Pause the projection. Recorded after it is done.
     Pause,
-    /// Recorded once it is done: the projection is resumed.
+    /// Resume the projection. Recorded after it is done.
     Resume,
-    /// Recorded once it is done: what was being built is given up.
+    /// Cancel open operations and abandon what is being built. Recorded after it is done.
     Cancel,
-    /// Recorded once it is done: the projection has another name.
+    /// Rename the projection. Recorded after it is done.
     Rename {
-        /// Its name before.
+        /// The earlier name of the projection.
         from: String,
     },
 }
 
 impl Command {
-    /// Its name as it is typed.
+    /// The operation's name on the command line.
     pub fn name(&self) -> &'static str {
         match self {
             Command::Rebuild(_) => "rebuild",
@@ -73,7 +75,8 @@ impl Command {
         }
     }
 
-    /// The definition that an instance must have to carry it out, where it matters.
+    /// The hash of the definition that an instance must have to carry out the operation. `None` if any definition will
+    /// do.
     pub fn definition_hash(&self) -> Option<&str> {
         match self {
             Command::Rebuild(Rebuild { definition_hash, .. })
@@ -86,64 +89,66 @@ impl Command {
     }
 }
 
-/// What is to become of parked records.
+/// A request to settle parked records.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SettleRequest {
-    /// Which sequences.
+    /// Which parked sequences to settle.
     pub selection: Selection,
-    /// What becomes of them.
+    /// What to do with each of these sequences.
     pub resolution: SettleAction,
-    /// The definition that built the live generation. Only an instance that has it can carry this out.
+    /// The hash of the definition that built the live generation. Only an instance with this definition can carry out
+    /// the operation.
     pub definition_hash: String,
 }
 
-/// What becomes of a parked sequence.
+/// How to settle a parked sequence.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "resolution", rename_all = "snake_case")]
 pub enum SettleAction {
-    /// Its records are projected, in the order of the log, as far as that goes.
+    /// Project the records in the order of the log, up to the first that fails again.
     Retry {
         /// The text that replaces the first record's value.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         edited: Option<String>,
     },
-    /// Its first record is left out, and those behind it are projected as far as that goes.
+    /// Leave out the first record, and project those after it up to the first that fails.
     Discard {
-        /// Leave out those behind it too.
+        /// Also leave out the records after the first.
         #[serde(default)]
         whole: bool,
     },
 }
 
-/// How a generation is to be built.
+/// The parameters of a rebuild.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Rebuild {
-    /// The definition to build with. Only an instance that has it can carry this out.
+    /// The hash of the definition to build with. Only an instance with this definition can carry out the operation.
     pub definition_hash: String,
-    /// Where in the log it begins.
+    /// The position in the log where the rebuild begins.
     #[serde(default)]
     pub begin: RebuildStart,
-    /// Leave it ready, for `activate`.
+    /// Leave the generation ready, to be activated by `activate`.
     #[serde(default)]
     pub no_activate: bool,
-    /// Build it even if the log no longer holds everything that the live generation was built from.
+    /// Build even if the log no longer holds all records that the live generation was built from.
     #[serde(default)]
     pub accept_truncated: bool,
-    /// Activate it whatever the comparison finds.
+    /// Activate the generation even if the comparison objects.
     #[serde(default)]
     pub accept_difference: bool,
-    /// Give the new tables the indexes that users made on the live ones, and activate nothing that lacks one.
+    /// Create the indexes that users added to the live tables on the new tables. A generation that lacks one of them is
+    /// not activated.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub keep_indexes: bool,
-    /// Pause the build while the live generation lags by more than this many records; 0 for never.
+    /// Pause the build while the live generation lags by more than this number of records. 0 means no limit.
     // Operations in the store have the name of earlier versions.
     #[serde(rename = "max_impact")]
     pub max_live_lag: u64,
 }
 
 impl Rebuild {
-    /// A rebuild with the definition of this hash: from the earliest offset, activated unless the comparison objects, and
-    /// never paused for the live generation.
+    /// A rebuild with the definition of this hash: it begins at the earliest offset, is activated unless the comparison
+    /// objects, and never pauses for the live generation.
     pub fn of(definition_hash: impl Into<String>) -> Self {
         Self {
             definition_hash: definition_hash.into(),
@@ -157,57 +162,57 @@ impl Rebuild {
     }
 }
 
-/// Where in the log a rebuild begins.
+/// The position in the log where a rebuild begins.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RebuildStart {
-    /// At the first record that the log holds, with empty tables.
+    /// The first record that the log holds, with empty tables.
     #[default]
     Earliest,
-    /// With a copy of the live rows, where the live generation stands: nothing is replayed.
+    /// The live generation's position, with a copy of the live rows: nothing is replayed.
     Live,
-    /// With a copy of the live rows, at these offsets by `topic/partition`; partitions not named, where the live
-    /// generation stands.
+    /// These offsets by `topic/partition`, with a copy of the live rows. A partition that is not listed begins at the
+    /// live generation's position.
     Offsets(BTreeMap<String, i64>),
 }
 
-/// An operation that was asked for.
+/// A recorded operation.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Operation {
-    /// Its number.
+    /// The number that identifies the operation in the store.
     pub id: i64,
     /// The projection's name.
     pub projection: String,
-    /// What was asked for.
+    /// The requested operation and its parameters.
     pub command: Command,
-    /// Who asked.
+    /// The operator who requested the operation, as `user@host` if that is known.
     pub requested_by: String,
-    /// When, in RFC 3339.
+    /// When the operation was requested, in RFC 3339.
     pub requested_at: String,
-    /// What became of it.
+    /// The state of the operation.
     pub state: OperationState,
-    /// The generation that it builds or compares.
+    /// The generation that the operation builds or compares.
     pub generation: Option<Generation>,
-    /// How far it is.
+    /// The progress, if the operation has begun.
     pub progress: Option<OperationProgress>,
-    /// How it ended, in a sentence.
+    /// The result of the operation, a sentence.
     pub outcome: Option<String>,
-    /// When it ended, in RFC 3339.
+    /// When the operation ended, in RFC 3339.
     pub finished_at: Option<String>,
 }
 
-/// What became of an operation.
+/// The state of an operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OperationState {
-    /// No instance has begun it yet.
+    /// No instance has begun the operation.
     Requested,
-    /// It is being carried out.
+    /// An instance carries the operation out.
     Running,
-    /// It did what was asked for.
+    /// The operation succeeded.
     Done,
-    /// It did not do what was asked for; the outcome says why.
+    /// The operation failed; the outcome gives the reason.
     Refused,
-    /// An operator cancelled it.
+    /// An operator cancelled the operation.
     Cancelled,
 }
 
@@ -220,37 +225,37 @@ impl OperationState {
         (OperationState::Cancelled, "cancelled"),
     ];
 
-    /// As it stands in the database.
+    /// The state's name in the database.
     pub fn name(self) -> &'static str {
         Self::NAMES.iter().find(|(state, _)| *state == self).map_or("", |(_, name)| name)
     }
 
-    /// The state with this name.
+    /// The state with the name `name`. `None` if there is none.
     pub fn named(name: &str) -> Option<Self> {
         Self::NAMES.iter().find(|(_, other)| *other == name).map(|(state, _)| *state)
     }
 
-    /// Whether it is not finished yet.
+    /// Whether the operation has not ended.
     pub fn is_open(self) -> bool {
         matches!(self, Self::Requested | Self::Running)
     }
 }
 
-/// How far an operation is.
+/// The progress of an operation.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct OperationProgress {
-    /// What is done at the moment, in a few words.
+    /// The current step, in a few words.
     pub phase: String,
-    /// How many offsets are done.
+    /// The number of offsets that are processed.
     pub done: u64,
-    /// How many offsets there are.
+    /// The number of offsets to process in total.
     pub total: u64,
-    /// How many offsets are done in a second.
+    /// The number of offsets processed per second.
     pub per_second: Option<f64>,
 }
 
 impl OperationProgress {
-    /// How long the rest takes at this rate, in seconds.
+    /// The estimated remaining time in seconds. `None` if the rate is unknown.
     pub fn seconds_left(&self) -> Option<f64> {
         let rate = self.per_second.filter(|rate| *rate > 0.0)?;
         Some(self.total.saturating_sub(self.done) as f64 / rate)
@@ -262,15 +267,15 @@ impl OperationProgress {
 pub struct InstanceHeartbeat {
     /// The projection's name.
     pub projection: String,
-    /// The definition's hash.
+    /// The hash of the definition.
     pub definition_hash: String,
-    /// Whether an instance runs it now.
+    /// Whether an instance runs the definition now.
     pub present: bool,
-    /// When an instance that runs it was last seen, in RFC 3339.
+    /// When an instance with the definition was last seen, in RFC 3339.
     pub last_seen: String,
 }
 
-/// Whether an instance runs the projection; with a hash, whether one runs that definition of it.
+/// Whether an instance runs the projection; with a hash, whether an instance runs that definition of it.
 pub fn has_running_instance(attendance: &[InstanceHeartbeat], projection: &str, hash: Option<&str>) -> bool {
     attendance.iter().any(|held| {
         held.present && held.projection == projection && hash.is_none_or(|hash| held.definition_hash == hash)

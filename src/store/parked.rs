@@ -1,4 +1,4 @@
-//! What is parked, as operators see it, and what becomes of it.
+//! Parked records, as operators see them, and how they are settled.
 
 use bytes::Bytes;
 use readcast_core::{ChangeSet, Timestamp, TopicPartition};
@@ -6,84 +6,85 @@ use serde::{Deserialize, Serialize};
 
 use super::{Amendment, DeadLetter, Generation, PoisonCause, PoisonClass, SequenceId};
 
-/// A parked sequence: records of one key that wait.
+/// A parked sequence: the parked records of one key in one partition.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ParkedSequence {
-    /// In which partition.
+    /// The partition of the records.
     pub partition: TopicPartition,
-    /// Which sequence.
+    /// The id of the sequence, a digest of the key.
     pub id: SequenceId,
-    /// The key of its records.
+    /// The key of the records. `None` for a record without a key.
     pub key: Option<Bytes>,
-    /// The offset of the first of them.
+    /// The offset of the first record.
     pub first_offset: i64,
-    /// What was wrong with the first; `None` while a retry is under way, or was cut short.
+    /// The error of the first record. `None` while a retry is running or after it was interrupted.
     pub cause: Option<PoisonCause>,
-    /// How often the first was tried again.
+    /// The number of retries of the first record.
     pub attempts: u32,
-    /// When the first was parked, in RFC 3339.
+    /// When the first record was parked, in RFC 3339.
     pub since: String,
-    /// How many records wait, the first included.
+    /// The number of parked records, including the first.
     pub records: u64,
-    /// What they take, in bytes.
+    /// The size of the parked records in bytes.
     pub bytes: u64,
 }
 
-/// A parked record as it stands in the database.
+/// A parked record in the database.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ParkedRecord {
-    /// The record, and what is wrong with it.
+    /// The record with its error.
     pub letter: DeadLetter,
-    /// How often it was tried again.
+    /// The number of retries.
     pub attempts: u32,
-    /// When it was parked, in RFC 3339.
+    /// When the record was parked, in RFC 3339.
     pub parked_at: String,
 }
 
 /// The next records of a sequence, in the order of the log.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct WaitingRecords {
-    /// The epoch under which they were read: see [`PartitionState::parking_epoch`](super::PartitionState::parking_epoch).
+    /// The epoch at which the records were read: see
+    /// [`PartitionState::parking_epoch`](super::PartitionState::parking_epoch).
     pub parking_epoch: i64,
-    /// The records.
+    /// The parked records, ordered by offset.
     pub records: Vec<ParkedRecord>,
 }
 
-/// What becomes of the first records of a parked sequence, in one transaction.
+/// The settlement of the first records of a parked sequence, in one transaction.
 #[derive(Clone, Debug)]
 pub struct Settlement {
-    /// The sequence's partition.
+    /// The partition of the sequence.
     pub partition: TopicPartition,
-    /// The epoch under which the records were read.
+    /// The parking epoch at which the records were read.
     pub parking_epoch: i64,
-    /// The offsets of the records that wait no longer.
+    /// The offsets of the records that are no longer parked.
     pub settled: Vec<i64>,
-    /// What they change in the tables; nothing when they are discarded.
+    /// The changes of the tables by these records. Empty if they are discarded.
     pub changes: ChangeSet,
-    /// The record behind them that could not be projected this time either, by its offset.
+    /// The offset and the error of the next record, if it failed again.
     pub failed: Option<(i64, PoisonCause)>,
-    /// What later generations do with these records too, by offset.
+    /// The decisions that also apply to these records in later generations, by offset.
     pub amendments: Vec<(i64, Amendment)>,
-    /// Who asked for it.
+    /// The operator who requested the settlement.
     pub by: String,
 }
 
-/// How much is parked in a generation.
+/// The numbers of parked records of a generation.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct ParkedCounts {
-    /// How many sequences.
+    /// The number of parked sequences.
     pub keys: u64,
-    /// How many records.
+    /// The number of parked records.
     pub records: u64,
-    /// How many of them are to be copied to a topic of dead letters now.
+    /// The number of parked records that are due to be copied to a topic of dead letters.
     pub uncopied: u64,
-    /// How many of them could not be copied there although others could.
+    /// The number of parked records that could not be copied although others could.
     pub uncopyable: u64,
-    /// When the oldest was parked, in RFC 3339.
+    /// When the oldest record was parked, in RFC 3339.
     pub oldest: Option<String>,
 }
 
-/// Which parked sequences are meant: those that match every field that is set.
+/// Selects parked sequences: those that match every field that is set.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Selection {
     /// The record key, as text.
@@ -92,24 +93,24 @@ pub struct Selection {
     /// The position of the sequence's first record, as `topic/partition@offset`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub first: Option<String>,
-    /// What is wrong with the first record.
+    /// The class of the first record's error.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub class: Option<PoisonClass>,
-    /// Parked at this time or later.
+    /// Sequences that were parked at this time or later.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub since: Option<Timestamp>,
-    /// Parked before this time.
+    /// Sequences that were parked before this time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub until: Option<Timestamp>,
 }
 
 impl Selection {
-    /// Whether `sequence` matches.
+    /// Whether the selection includes `sequence`.
     pub fn matches(&self, sequence: &ParkedSequence) -> bool {
         let key = |key: &String| sequence.key.as_deref() == Some(key.as_bytes());
         let first = |first: &String| *first == sequence.partition.at(sequence.first_offset).to_string();
         let class = |class: &PoisonClass| sequence.cause.as_ref().is_some_and(|cause| cause.class == *class);
-        // Earlier versions wrote it without milliseconds, so texts do not compare.
+        // Earlier versions wrote times without milliseconds, so the texts are not comparable.
         let parked: Option<Timestamp> = sequence.since.parse().ok();
         self.key.as_ref().is_none_or(key)
             && self.first.as_ref().is_none_or(first)
@@ -119,12 +120,12 @@ impl Selection {
     }
 }
 
-/// Where parked sequences are looked for.
+/// The generation whose parked records are meant.
 #[derive(Clone, Copy, Debug)]
 pub struct ParkedIn<'a> {
     /// The projection's name.
     pub projection: &'a str,
-    /// Which generation.
+    /// The number of the generation.
     pub generation: Generation,
 }
 
@@ -198,7 +199,7 @@ mod tests {
         ] {
             assert!(!other.matches(&sequence()), "{other:?}");
         }
-        // What has no key, or no cause that is known, is meant by neither.
+        // A sequence without a key, or without a known cause, matches neither selection.
         let bare = ParkedSequence { key: None, cause: None, ..sequence() };
         assert!(any().matches(&bare));
         assert!(!Selection { key: text(""), ..any() }.matches(&bare));

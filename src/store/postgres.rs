@@ -1,8 +1,8 @@
-//! The Postgres store. readcast's own tables are in the schema `readcast`, the physical tables in `readcast_tables`;
-//! readers see views in a schema that the operator chooses.
+//! The Postgres store. readcast's own tables are in the schema `readcast`, and the physical tables in
+//! `readcast_tables`. Readers see views in a schema that the operator chooses.
 //!
-//! Everything that the process does shares a bounded number of connections. Session locks and prepared statements make a
-//! direct connection necessary: a pooler in transaction mode can't stand between.
+//! The process shares a bounded number of connections. Session locks and prepared statements require direct
+//! connections: a pooler in transaction mode does not work.
 
 mod additions;
 mod compare;
@@ -45,30 +45,30 @@ pub use self::server::{FindRoute, Route};
 #[derive(Clone)]
 pub struct Postgres {
     connections: Connections,
-    /// Where readers find the stable names.
+    /// The schema of the stable names.
     schema: String,
 }
 
 impl Postgres {
-    /// The most connections of a process, unless it is set.
+    /// The default maximum number of connections of a process.
     pub const MOST_CONNECTIONS: usize = 20;
-    /// The fewest connections with which everything works.
+    /// The minimum number of connections with which all functions work.
     pub const FEWEST_CONNECTIONS: usize = 5;
 
-    /// The database that `options` lead to, with readers' names in `schema`. Connects to nothing yet.
+    /// The database of `options`, with the readers' views in `schema`. Opens no connection yet.
     pub fn new(options: PgConnectOptions, schema: impl Into<String>) -> Self {
         let route = Route { endpoints: vec![options], connect_timeout: server::CONNECT_TIMEOUT, writable: false };
         Self::by(Arc::new(move || Ok(route.clone())), schema)
     }
 
-    /// The same, with at most `most` connections at a time.
+    /// The same database with at most `most` connections at a time.
     #[must_use]
     pub fn with_most_connections(self, most: usize) -> Self {
         let most = most.max(Self::FEWEST_CONNECTIONS);
         Self { connections: Connections::new(self.connections.server(), most), ..self }
     }
 
-    /// The database to which `find_route` leads each time that a connection is made. Connects to nothing yet.
+    /// The database to which `find_route` leads. It is called for each new connection. Opens no connection yet.
     pub fn by(find_route: FindRoute, schema: impl Into<String>) -> Self {
         let schema = schema.into();
         let server = Server::new(find_route, schema.clone());

@@ -1,27 +1,27 @@
-//! Who goes first when more want to write than there are connections.
+//! The order in which writers get connections if there are fewer connections than writers.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 
-/// For whom rows are written. The earlier ones go first.
+/// The purpose of a write. Earlier variants are served first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Priority {
-    /// For an operator who waits.
+    /// An operation that an operator waits for.
     Operation,
-    /// For readers.
+    /// The live generation, which readers see.
     Live,
-    /// For a generation that readers may go back to, or see next.
+    /// A generation that readers may see again after a rollback, or see next.
     Standby,
-    /// For a generation that is being built.
+    /// A generation that is being built.
     Building,
 }
 
-/// A priority that changes while it is in use: what stands by may become live. Clones share it.
+/// A priority that may change while it is used: a standby may become live. Clones share it.
 #[derive(Clone, Debug)]
 pub struct SharedPriority(Arc<AtomicU8>);
 
 impl SharedPriority {
-    /// What it is now.
+    /// The current priority.
     pub fn get(&self) -> Priority {
         match self.0.load(Ordering::Relaxed) {
             0 => Priority::Operation,
@@ -31,7 +31,7 @@ impl SharedPriority {
         }
     }
 
-    /// What it is from now on.
+    /// Changes the priority, for all clones.
     pub fn set(&self, priority: Priority) {
         self.0.store(priority as u8, Ordering::Relaxed);
     }

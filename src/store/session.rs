@@ -1,7 +1,9 @@
-//! The seam between readcast's bookkeeping and an engine: one statement with bound values, and the rows that it returns.
+//! The interface between readcast's bookkeeping and an engine: one statement with bound values, and the rows that it
+//! returns.
 //!
-//! The bookkeeping is written once, in the text that [`dialect`](super::dialect) describes. An engine implements
-//! [`Session`] for its connection, and keeps what has no common form: transactions, locks, rows of read tables.
+//! The bookkeeping is written once, in the SQL that [`dialect`](super::dialect) describes. An engine implements
+//! [`Session`] for its connection. It also implements everything without a common form: transactions, locks, and rows
+//! of read tables.
 
 use std::borrow::Cow;
 
@@ -14,20 +16,20 @@ use sqlx::{Decode, Postgres, Row as _, Sqlite, Type};
 
 use super::{Encoding, Generation, StoreError, from_stored_json};
 
-/// A connection to a database that has readcast's own tables. A statement is part of the transaction that is open, if one
-/// is; the engine begins and ends it.
+/// A connection to a database with readcast's own tables. A statement is part of the open transaction, if there is one.
+/// The engine begins and ends transactions.
 #[async_trait]
 pub(super) trait Session: Send {
-    /// What the texts of the database may hold.
+    /// The encoding of the database, which limits the characters of texts.
     fn encoding(&self) -> Encoding;
 
-    /// Runs a statement that returns no rows. How many rows it changed.
+    /// Runs a statement that returns no rows. Returns the number of rows that it changed.
     ///
     /// # Errors
-    /// As the engine classifies them, with `doing` as what was being done.
+    /// The engine's classification of the error, with `doing` as the operation that failed.
     async fn execute(&mut self, doing: &'static str, statement: &str, values: Values) -> Result<u64, StoreError>;
 
-    /// Runs a statement, and returns its rows.
+    /// Runs a statement and returns its rows.
     ///
     /// # Errors
     /// As [`Session::execute`].
@@ -35,7 +37,7 @@ pub(super) trait Session: Send {
 }
 
 impl dyn Session + '_ {
-    /// Runs a statement that returns one row at most.
+    /// Runs a statement that returns at most one row.
     pub(super) async fn fetch_optional(
         &mut self,
         doing: &'static str,
@@ -56,22 +58,22 @@ impl dyn Session + '_ {
         row.ok_or_else(|| StoreError::Refused { doing: doing.into(), reason: "the statement returned no row".into() })
     }
 
-    /// A text as the database can store it: see [`Encoding::fit`].
+    /// The text in a form that the database can store: see [`Encoding::fit`].
     pub(super) fn fit(&self, text: &str) -> String {
         self.encoding().fit(text).into_owned()
     }
 
-    /// The JSON of `value` as the database can store it, for [`Row::json`].
+    /// The JSON of `value` in a form that the database can store. [`Row::json`] reads it.
     pub(super) fn fit_json(&self, value: &impl Serialize) -> String {
         let json = serde_json::to_string(value).expect("what is recorded consists of texts, numbers and lists");
         self.encoding().fit_json(&json)
     }
 }
 
-/// The values of `$1`, `$2` and so on.
+/// The values of the parameters `$1`, `$2` and so on.
 pub(super) type Values = Vec<Value>;
 
-/// A value that is bound to a statement. Each kind has one type in every database, NULL included.
+/// A value that is bound to a statement. Each variant has one SQL type in every database, also for NULL.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Value {
     Text(Option<String>),
@@ -82,7 +84,7 @@ pub(super) enum Value {
     Bytes(Option<Vec<u8>>),
 }
 
-/// Binds a value to a query of either driver, for both have the same methods.
+/// Binds a value to a query of either driver: both have the same methods.
 macro_rules! bind {
     ($query:expr, $values:expr) => {
         $values.into_iter().fold($query, |query, value| match value {
@@ -97,7 +99,7 @@ macro_rules! bind {
 }
 pub(super) use bind;
 
-/// The values of a statement, in order.
+/// The values of a statement's parameters, in order.
 macro_rules! values {
     ($($value:expr),* $(,)?) => {
         vec![$($crate::store::session::Value::from($value)),*]
@@ -127,12 +129,12 @@ value_from! {
     Bytes: Vec<u8> => Some, Option<Vec<u8>> => |bytes| bytes;
 }
 
-/// A count as a value, for databases that have no unsigned numbers.
+/// A count as a parameter, for databases without unsigned numbers.
 pub(super) fn count(count: impl TryInto<i64>) -> i64 {
     count.try_into().unwrap_or(i64::MAX)
 }
 
-/// What a column may hold: a type that both drivers read.
+/// A type of column that both drivers can read.
 pub(super) trait Cell:
     for<'r> Decode<'r, Postgres> + Type<Postgres> + for<'r> Decode<'r, Sqlite> + Type<Sqlite>
 {
@@ -140,7 +142,7 @@ pub(super) trait Cell:
 
 impl<T> Cell for T where T: for<'r> Decode<'r, Postgres> + Type<Postgres> + for<'r> Decode<'r, Sqlite> + Type<Sqlite> {}
 
-/// A row of the driver that read it.
+/// A row in the form of the driver that read it.
 pub(super) enum DriverRow {
     Postgres(PgRow),
     Sqlite(SqliteRow),
@@ -166,17 +168,17 @@ impl Row {
         value.map_err(|error| self.unreadable(column, &error.to_string()))
     }
 
-    /// A column that counts something.
+    /// The value of a column that holds a count.
     pub(super) fn count(&self, column: &str) -> Result<u64, StoreError> {
         self.get::<i64>(column).map(i64::unsigned_abs)
     }
 
-    /// What the JSON text in `column` says.
+    /// The value of the JSON text in `column`.
     pub(super) fn json<T: DeserializeOwned>(&self, column: &str) -> Result<T, StoreError> {
         self.parse(column, &self.get::<String>(column)?)
     }
 
-    /// The same, where the column may be NULL.
+    /// The value of the JSON text in `column`. `None` if the column is NULL.
     pub(super) fn json_if_any<T: DeserializeOwned>(&self, column: &str) -> Result<Option<T>, StoreError> {
         let json: Option<String> = self.get(column)?;
         json.map(|json| self.parse(column, &json)).transpose()
@@ -187,14 +189,14 @@ impl Row {
         serde_json::from_str(&json).map_err(|error| self.unreadable(column, &error.to_string()))
     }
 
-    /// What has the name in `column`. A name that is not known is an error: a later version of readcast wrote it, and to
-    /// take it for something else would be wrong.
+    /// The value with the name in `column`. An unknown name is an error: a later version of readcast wrote it, and any
+    /// default would be wrong.
     pub(super) fn named<T>(&self, column: &str, named: fn(&str) -> Option<T>) -> Result<T, StoreError> {
         let name: String = self.get(column)?;
-        named(&name).ok_or_else(|| self.unreadable(column, &format!("nothing is called `{name}`")))
+        named(&name).ok_or_else(|| self.unreadable(column, &format!("this version does not know `{name}`")))
     }
 
-    /// The same, where the column may be NULL.
+    /// The value with the name in `column`. `None` if the column is NULL.
     pub(super) fn named_if_any<T>(&self, column: &str, named: fn(&str) -> Option<T>) -> Result<Option<T>, StoreError> {
         let is_null = self.get::<Option<String>>(column)?.is_none();
         if is_null { Ok(None) } else { self.named(column, named).map(Some) }

@@ -1,8 +1,8 @@
-//! The SQLite store: one file, for one process. readcast's own tables have the prefix `readcast_`; readers use views.
+//! The SQLite store: one file for one process. readcast's own tables have the prefix `readcast_`; readers use views.
 //!
-//! SQLite has one writer at a time, so all projections of the process take turns with one connection. Readers of the file,
-//! with any client, see whole commits and wait for none. The command line may record beside that process what operators
-//! ask for, and nothing else.
+//! SQLite allows one writer at a time, so all projections of the process use one connection in turn. Readers of the
+//! file, with any client, see whole commits and never wait. In parallel with that process the command line may record
+//! operators' requests, and nothing else.
 
 mod additions;
 mod build;
@@ -41,17 +41,18 @@ pub struct Sqlite {
     access: Access,
 }
 
-/// What may be written to the file.
+/// What this process may write to the file.
 enum Access {
-    /// Everything.
+    /// The process holds the lock of the file and may write everything.
     All(Arc<Writes>),
-    /// What operators ask for.
+    /// The process may record operators' requests, through this connection.
     Control(Box<Connection>),
-    /// Nothing.
+    /// The process may write nothing.
     ReadOnly,
 }
 
-/// The right to write, the connection that does, and who leads which projection. Fields are dropped in this order.
+/// The lock of the file, the connection that writes, and the projections that are led. Fields are dropped in this
+/// order.
 struct Writes {
     connection: Connection,
     led: Led,
@@ -59,8 +60,8 @@ struct Writes {
 }
 
 impl Sqlite {
-    /// Opens the file at `path`, which is created when it is missing. No other process can open it so as long as this
-    /// store, its writers and its leads live.
+    /// Opens the file at `path`, and creates it if it is missing. No other process can open it while this store, its
+    /// writers or its leaderships live.
     pub async fn open(path: &Path) -> Result<Self, StoreError> {
         let path = absolute(path)?;
         let lock = WriteLock::take(&path)?;
@@ -70,21 +71,21 @@ impl Sqlite {
         Ok(Self { reads, access: Access::All(Arc::new(writes)) })
     }
 
-    /// Opens the file at `path` beside a process that may be writing it. Whatever would write is refused.
+    /// Opens the file at `path` while another process may write it. Every write is refused.
     pub async fn open_read_only(path: &Path) -> Result<Self, StoreError> {
         let path = existing(path)?;
         Ok(Self { reads: Arc::new(Connection::to_read(&path).await?), access: Access::ReadOnly })
     }
 
-    /// Opens the file at `path` beside a process that may be writing it, to note what operators ask for: an operation,
-    /// a pause, a cancellation, another name, an attendance. Whatever else would write is refused, and so is a file
-    /// that has none of our tables yet.
+    /// Opens the file at `path` while another process may write it, to record operators' requests: an operation, a
+    /// pause, a cancellation, a new name or a heartbeat. Every other write is refused. A file without readcast's own
+    /// tables is refused as well.
     pub async fn open_to_control(path: &Path) -> Result<Self, StoreError> {
         let path = existing(path)?;
         let reads = Connection::to_read(&path).await?;
         let mut turn = reads.turn().await?;
         if !is_migrated(&mut *turn).await? {
-            let reason = format!("there is nothing of readcast's in {} yet", path.display());
+            let reason = format!("{} has none of readcast's own tables yet", path.display());
             return Err(refused("opening the store", reason));
         }
         turn.end();
@@ -96,13 +97,13 @@ impl Sqlite {
         match &self.access {
             Access::All(writes) => Ok(writes),
             Access::Control(_) => {
-                Err(no_writing("it was opened to note what operators ask for, beside the process that writes"))
+                Err(no_writing("the file is open only for operators' requests: another process writes it"))
             }
             Access::ReadOnly => Err(no_writing(READ_ONLY)),
         }
     }
 
-    /// Begins a transaction for what operators ask for.
+    /// Begins a transaction that records an operator's request.
     async fn control(&self) -> Result<Turn<'_>, StoreError> {
         match &self.access {
             Access::All(writes) => writes.connection.begin().await,
@@ -112,13 +113,13 @@ impl Sqlite {
     }
 }
 
-const READ_ONLY: &str = "it was opened for reading only";
+const READ_ONLY: &str = "the file is open for reading only";
 
 fn no_writing(reason: &str) -> StoreError {
     refused("writing to the store", reason.into())
 }
 
-/// The one name of a file that is there.
+/// The canonical path of an existing file.
 fn existing(path: &Path) -> Result<PathBuf, StoreError> {
     if path.is_file() {
         absolute(path)
@@ -127,8 +128,8 @@ fn existing(path: &Path) -> Result<PathBuf, StoreError> {
     }
 }
 
-/// One name for one file, whatever the working directory and the symbolic links on the way: it names the lock. SQLite
-/// gives a meaning of its own to names such as `:memory:`, and to no absolute path.
+/// The canonical path of the file, independent of the working directory and of symbolic links: the lock is named after
+/// it. It is absolute, so it is none of SQLite's special names such as `:memory:`.
 fn absolute(path: &Path) -> Result<PathBuf, StoreError> {
     let absolute = path.canonicalize().or_else(|_| std::path::absolute(path));
     absolute.map_err(|error| refused("opening the store", format!("{}: {error}", path.display())))

@@ -1,48 +1,49 @@
-//! What a swap is asked for with, what it meets, and what becomes of it.
+//! The parameters, the effects and the outcome of a swap.
 
 use std::time::Duration;
 
 use super::GenerationStatus;
 
-/// What a swap is to do.
+/// The parameters of a swap.
 #[derive(Clone, Copy, Debug)]
 pub struct Swap<'a> {
-    /// The generation that readers see.
+    /// The generation that readers see before the swap.
     pub live: &'a GenerationStatus,
-    /// The generation that they see next.
+    /// The generation that readers see after the swap.
     pub next: &'a GenerationStatus,
-    /// How long the old generation is still fed, so that a rollback can show it again.
+    /// How long the old generation is still fed, so that a rollback can activate it again.
     pub standby_for: Duration,
-    /// How long readers may have to wait for the swap. It is given up rather than make them wait longer.
+    /// The maximum time that readers wait for the swap. If it needs longer, it is abandoned.
     pub lock_timeout: Duration,
-    /// The open operation that asked for it. It ends in the same transaction, so that a swap is not made twice, and not
-    /// after it was cancelled.
+    /// The open operation that requested the swap. It ends in the same transaction, so that a swap is made at most
+    /// once, and never after a cancellation.
     pub operation: i64,
-    /// How it ends, in a sentence.
+    /// The outcome of the operation, a sentence.
     pub outcome: &'a str,
 }
 
-/// What became of a swap.
+/// The outcome of a swap.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SwapOutcome {
-    /// Readers see the new generation, now or since an earlier attempt.
+    /// Readers see the new generation, because of this attempt or an earlier one.
     Done,
-    /// It would have taken readers back in the log, or its checkpoints are missing: nothing changed.
+    /// Nothing changed: the swap would have moved readers back in the log, or the new generation lacks checkpoints.
     Behind,
-    /// Another transaction has locked the tables for too long: nothing changed.
+    /// Nothing changed: another transaction kept the tables locked for too long.
     Busy,
 }
 
-/// What a swap affects around the live tables.
+/// The objects around the live tables that a swap affects.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SwapImpact {
-    /// What the live tables take on disk, in bytes.
+    /// The size of the live tables on disk, in bytes.
     pub bytes: u64,
-    /// Privileges that were granted on the stable names, a sentence each. They survive a swap.
+    /// Privileges that were granted on the stable names, a sentence each. A swap keeps them.
     pub grants: Vec<String>,
-    /// Views and other objects of users that are made of the stable names.
+    /// Views and other objects of users that depend on the stable names.
     pub dependents: Vec<String>,
-    /// Why the stable names can't be changed in place, a sentence each: a column is gone or has another type. The views
-    /// are created anew then, which `dependents` would prevent.
+    /// The reasons why the views with the stable names can't be replaced in place, a sentence each: a column is removed
+    /// or changes its type. The swap must then drop and create the views, which is impossible while they have
+    /// `dependents`.
     pub incompatible: Vec<String>,
 }

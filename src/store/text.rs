@@ -1,36 +1,37 @@
-//! Texts that readcast itself stores: reasons, errors, outcomes, names of operators. Whatever they quote, a database must be
-//! able to hold them.
+//! Texts that readcast itself stores: reasons, errors, outcomes, names of operators. They may quote any input, and the
+//! database must be able to hold them.
 
 use std::borrow::Cow;
 
-/// How much of one text is stored, in bytes.
+/// The maximum size of a stored text, in bytes.
 const MOST_BYTES: usize = 8 * 1024;
-/// What stands at the end of a text of which more was there.
+/// The end of a text that was cut.
 const CUT: &str = " … (cut)";
 
-/// What the texts of a database may hold.
+/// The characters that the texts of a database may contain.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Encoding {
-    /// Every character but U+0000.
+    /// All characters except U+0000.
     #[default]
     Utf8,
-    /// ASCII for certain. Which other characters it has is the server's knowledge alone.
+    /// ASCII. Only the server knows which other characters it has.
     Other,
 }
 
 impl Encoding {
-    /// The encoding that Postgres calls `name`.
+    /// The encoding with the Postgres name `name`.
     pub(crate) fn named(name: &str) -> Self {
         if name.eq_ignore_ascii_case("UTF8") { Self::Utf8 } else { Self::Other }
     }
 
-    /// `text` as it can be stored: characters that it may lack are written as `\u{4e8c}`, and what is too long is cut.
+    /// `text` in a form that can be stored: characters that the encoding may lack are written as `\u{4e8c}`, and a text
+    /// that is too long is cut.
     pub(crate) fn fit(self, text: &str) -> Cow<'_, str> {
         let escaped = self.escape(text);
         if escaped.len() <= MOST_BYTES {
             return escaped;
         }
-        // Both the text and its escapes stay whole.
+        // The cut is neither within a character nor within an escape.
         let mut short = String::with_capacity(MOST_BYTES);
         for piece in text.chars().map(|c| self.piece(c)) {
             if short.len() + piece.len() + CUT.len() > MOST_BYTES {
@@ -42,13 +43,13 @@ impl Encoding {
         Cow::Owned(short + &cut)
     }
 
-    /// JSON as it can be stored, for [`from_stored_json`]: outside of its texts it is ASCII anyway.
+    /// JSON in a form that can be stored. [`from_stored_json`] reads it. Outside of its texts JSON is ASCII.
     pub(crate) fn fit_json(self, json: &str) -> String {
         let mut fit = String::with_capacity(json.len());
         let mut rest = json;
         while let Some(c) = rest.chars().next() {
             if rest.starts_with(r"\\") {
-                // A backslash. Before `u{` it would be taken for the beginning of an escape of ours.
+                // A backslash. A backslash before `u{` would be read as the beginning of such an escape.
                 fit += if rest[2..].starts_with("u{") { r"\\u{5c}" } else { r"\\" };
                 rest = &rest[2..];
                 continue;
@@ -61,7 +62,8 @@ impl Encoding {
             if self.holds(c) {
                 fit.push(c);
             } else {
-                // As text within the text: jsonb refuses JSON's own escapes of characters that the database lacks.
+                // The escape is text within the JSON text: jsonb refuses JSON's own escapes of characters that the
+                // database lacks.
                 fit += &format!(r"\\u{{{:x}}}", u32::from(c));
             }
             rest = &rest[c.len_utf8()..];
@@ -89,7 +91,7 @@ impl Encoding {
     }
 }
 
-/// The JSON that [`Encoding::fit_json`] has made storable.
+/// The JSON from which [`Encoding::fit_json`] made `stored`.
 pub(crate) fn from_stored_json(stored: &str) -> Cow<'_, str> {
     const ESCAPE: &str = r"\\u{";
     if !stored.contains(ESCAPE) {

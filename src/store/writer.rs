@@ -1,4 +1,4 @@
-//! The writing side of a store: the only way in which rows get into read tables, beside a load.
+//! Writes read tables. Except for a load, rows are written only here.
 
 use async_trait::async_trait;
 use readcast_core::{Definition, TopicPartition};
@@ -8,11 +8,11 @@ use super::{
 };
 use crate::source::Extent;
 
-/// Opens writers.
+/// Opens writers of the generations of projections.
 #[async_trait]
 pub trait CommitStore: Send + Sync {
-    /// A writer to one generation of a projection. Writers share the connections of the process: `priority` decides which
-    /// of them comes first where there are fewer connections than writers, and may change at any time.
+    /// A writer of one generation of a projection. Writers share the connections of the process: if there are fewer
+    /// connections than writers, `priority` decides which writer is served first. It may change at any time.
     async fn writer(
         &self,
         definition: &Definition,
@@ -21,30 +21,31 @@ pub trait CommitStore: Send + Sync {
     ) -> Result<Box<dyn Writer>, StoreError>;
 }
 
-/// Writes to one generation of one projection.
+/// Writes one generation of one projection.
 #[async_trait]
 pub trait Writer: Send + Sync {
-    /// Takes over these partitions: raises each one's owner epoch, so that no earlier owner can commit any more, and
-    /// creates the checkpoint of a partition that has none at the start of its `extent`. Waits for an earlier owner's
-    /// transaction that is under way.
+    /// Takes over these partitions: increments the owner epoch of each, so that no earlier owner can commit any more,
+    /// and creates a missing checkpoint at the start of its `extent`. Waits for a running transaction of an earlier
+    /// owner.
     async fn claim(&mut self, partitions: &[(TopicPartition, Extent)]) -> Result<Vec<Checkpoint>, StoreError>;
 
-    /// What was decided earlier about the records of these partitions: what is parked, what operators decided, and the
-    /// ids of the last `window` offsets before each checkpoint.
+    /// The earlier decisions about the records of these partitions: the parked sequences, the decisions of operators,
+    /// and the ids of the last `window` offsets before each checkpoint.
     async fn load_state(
         &mut self,
         partitions: &[TopicPartition],
         window: i64,
     ) -> Result<Vec<(TopicPartition, PartitionState)>, StoreError>;
 
-    /// Writes the rows, the dead letters and the ledger, and moves the checkpoints, in one transaction, or nothing.
+    /// Writes the rows, the dead letters and the ledger, and moves the checkpoints, all in one transaction or not at
+    /// all.
     ///
-    /// May be called again with the same commit after an error, whatever became of the first attempt: a commit that
-    /// did happen is recognised by its checkpoints and not repeated.
+    /// May be repeated with the same commit after any error. If the first attempt succeeded, its checkpoints show that,
+    /// and nothing is written again.
     async fn commit(&mut self, commit: &Commit) -> Result<CommitOutcome, StoreError>;
 
-    /// Settles the first records of a parked sequence: writes their rows, removes them, remembers what an operator
-    /// decided, and raises the parking epoch of the partition in all generations, in one transaction. `None` when what
-    /// is parked there has changed since it was read: nothing was written.
+    /// Settles the first records of a parked sequence in one transaction: writes their rows, unparks them, records the
+    /// operator's decisions, and increments the parking epoch of the partition in all generations. `None` if the
+    /// sequence has changed since it was read: then nothing was written.
     async fn settle(&mut self, settlement: &Settlement) -> Result<Option<Written>, StoreError>;
 }

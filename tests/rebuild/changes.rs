@@ -530,7 +530,7 @@ async fn a_copy_replays_what_can_be_repeated_and_refuses_the_rest(mut scene: Sce
     let beyond = [("orders/0".to_owned(), 1_000_000)].into();
     let refused = Rebuild { begin: RebuildStart::Offsets(beyond), ..rebuild(&sets.definition()) };
     let refused = scene.is_refused(&Command::Rebuild(refused)).await;
-    assert!(refused.contains("has not come to offset 1000000 of orders/0"), "{refused}");
+    assert!(refused.contains("has not reached offset 1000000 of orders/0"), "{refused}");
     instance.stop().await;
 }
 

@@ -242,7 +242,10 @@ pub(super) async fn no_checkpoint_goes_back_behind_what_is_parked(subject: &Subj
     let positions = subject.positions().await;
     for back in [to(3, None), to(0, Some("another"))] {
         let refused = lead.resume_at(&back, operation, "done").await.unwrap_err().to_string();
-        assert!(refused.contains("1 records from there on are parked") && refused.contains("export"), "{refused}");
+        assert!(
+            refused.contains("1 records from this offset on are parked") && refused.contains("export"),
+            "{refused}"
+        );
     }
     assert_eq!(subject.positions().await, positions);
     lead.resume_at(&to(9, None), operation, "done").await.expect("nothing is parked from there on");

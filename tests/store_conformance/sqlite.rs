@@ -105,12 +105,12 @@ async fn operators_ask_beside_the_process_that_writes() {
     assert!(!path.exists(), "asking must not create it");
     let writing = Sqlite::open(&path).await.expect("a new file");
     let nothing = refusal(Sqlite::open_to_control(&path)).await;
-    assert!(nothing.contains("nothing of readcast's"), "{nothing}");
+    assert!(nothing.contains("none of readcast's own tables"), "{nothing}");
     let definition = definition(counters());
     writing.migrate().await.expect("tables of ours");
     writing.prepare(&definition).await.expect("tables");
     let control = Sqlite::open_to_control(&path).await.expect("a file that somebody writes");
-    refuses_what_writers_do(&control, &definition, "what operators ask for").await;
+    refuses_what_writers_do(&control, &definition, "only for operators' requests").await;
     let id = control.request(PROJECTION, &Command::Retire, "me").await.expect("a request");
     let seen = writing.operations(PROJECTION, 0).await.expect("operations");
     assert_eq!(seen.iter().map(|operation| operation.id).collect::<Vec<_>>(), [id]);

@@ -1,4 +1,4 @@
-//! Checkpoints, as far as they are read, claimed and moved by anything but a commit: its guard is the engine's.
+//! Reads, claims and moves checkpoints. Commits move them as well, by the guard of each engine.
 
 use std::collections::BTreeMap;
 
@@ -12,12 +12,12 @@ use crate::store::{
     RecordedCheckpoint, StoreError,
 };
 
-/// Raises the owner epoch of each partition, or creates its checkpoint at the start of its log. Where rows are locked, it
-/// waits behind the transaction of an earlier owner: the position is read after that commit, and the earlier owner's next
-/// commit finds the new epoch.
+/// Increments the owner epoch of each partition, or creates its checkpoint at the start of its log. If the engine locks
+/// rows, the statement waits for a running transaction of the earlier owner: it reads the position after that commit,
+/// and the earlier owner's next commit finds the new epoch.
 ///
-/// A generation that is building never runs ahead of the live one: it may go to where that one stands, and stays at the
-/// start where that one has no checkpoint.
+/// A building generation never passes the live one: it may go up to the live generation's position, or stays at the
+/// start in a partition where the live generation has no checkpoint.
 pub(in crate::store) async fn claim<'a>(
     session: &mut dyn Session,
     of: ParkedIn<'_>,
@@ -56,12 +56,12 @@ pub(in crate::store) async fn claim<'a>(
     let values = values![of.projection, of.generation, session.fit_json(&asked)];
     let claimed = session.fetch(CLAIMING, CLAIM, values).await?;
     if claimed.len() < asked.len() {
-        return Err(refused(CLAIMING, format!("the life of generation {} has ended", of.generation.0)));
+        return Err(refused(CLAIMING, format!("generation {} has ended", of.generation.0)));
     }
     claimed.iter().map(checkpoint).collect()
 }
 
-/// What became of a commit whose guard failed.
+/// The outcome of a commit whose guard failed.
 pub(in crate::store) async fn outcome(
     session: &mut dyn Session,
     of: ParkedIn<'_>,
@@ -88,7 +88,7 @@ fn checkpoint(row: &Row) -> Result<Checkpoint, StoreError> {
     })
 }
 
-/// The next offset of every partition of a generation, or of the live one.
+/// The next offset of every partition of a generation, or of the live one without a number.
 pub(in crate::store) async fn positions(
     session: &mut dyn Session,
     projection: &str,
@@ -102,7 +102,7 @@ pub(in crate::store) async fn positions(
     rows.iter().map(|row| Ok((partition(row)?, row.get("next_offset")?))).collect()
 }
 
-/// The checkpoints of every generation.
+/// The checkpoints of all generations.
 pub(in crate::store) async fn recorded(
     session: &mut dyn Session,
 ) -> Result<BTreeMap<(String, Generation), Vec<RecordedCheckpoint>>, StoreError> {
@@ -129,7 +129,7 @@ pub(in crate::store) async fn recorded(
 
 const MOVING: &str = "moving checkpoints";
 
-/// Moves checkpoints to where the log can be read again, and ends the operation: see
+/// Moves checkpoints to positions where the log can be read again, and ends the operation: see
 /// [`Leadership::resume_at`](crate::store::Leadership::resume_at). Runs within a transaction.
 pub(in crate::store) async fn resume(
     session: &mut dyn Session,
@@ -153,7 +153,7 @@ async fn resume_at(session: &mut dyn Session, of: ParkedIn<'_>, step: &Checkpoin
         UPDATE readcast.checkpoints
         SET next_offset = $5, topic_id = $6, leader_epoch = NULL, owner_epoch = owner_epoch + 1, updated_at = now()
         WHERE projection = $1 AND generation = $2 AND topic = $3 AND partition = $4";
-    // Behind the checkpoint, so that no commit adds a page of the ledger meanwhile.
+    // After the checkpoint, so that no commit can add a page of the ledger between the two statements.
     const DELETE: [&str; 2] = [
         "DELETE FROM readcast.checkpoints
          WHERE projection = $1 AND generation = $2 AND topic = $3 AND partition = $4",
@@ -175,8 +175,9 @@ async fn resume_at(session: &mut dyn Session, of: ParkedIn<'_>, step: &Checkpoin
     Ok(())
 }
 
-/// Where a checkpoint goes back, or into another log, other records come to stand at the offsets from there on. What
-/// operators decided about the records before them is forgotten. Parked records must not be.
+/// If a checkpoint moves back, or into another log, the offsets from there on may hold other records. Deletes the
+/// decisions of operators about the earlier records at these offsets. Refuses the move if some of those records are
+/// parked.
 async fn forget_from(session: &mut dyn Session, of: ParkedIn<'_>, step: &CheckpointMove) -> Result<(), StoreError> {
     const GOES_BACK: &str = "
         SELECT next_offset > $5 OR topic_id IS DISTINCT FROM $6 AS goes_back,
@@ -200,11 +201,11 @@ async fn forget_from(session: &mut dyn Session, of: ParkedIn<'_>, step: &Checkpo
     session.execute(MOVING, AMENDMENTS, values).await.map(drop)
 }
 
-/// Copies the live checkpoints to a generation that begins as a copy of it, which goes on from `offsets` where they name a
-/// partition. Like all that is building, the copy does not pass the live generation.
+/// Copies the live checkpoints to a generation that begins as a copy of the live one. A partition that `offsets` lists
+/// begins at that offset. Like every building generation, the copy does not pass the live generation.
 ///
 /// # Errors
-/// Refused when the live generation has not come to one of `offsets`.
+/// Refused if the live generation has not reached one of `offsets`.
 pub(in crate::store) async fn copy(
     session: &mut dyn Session,
     projection: &str,
@@ -227,13 +228,13 @@ pub(in crate::store) async fn copy(
     for (partition, offset) in offsets {
         let values = values![projection, copy, &*partition.topic, partition.partition, *offset];
         if session.execute(COPYING, GO_BACK, values).await? == 0 {
-            return Err(refused(COPYING, format!("it has not come to offset {offset} of {partition}")));
+            return Err(refused(COPYING, format!("it has not reached offset {offset} of {partition}")));
         }
     }
     Ok(())
 }
 
-/// Refuses to leave records behind where other records may come to stand.
+/// Refuses to keep parked records at offsets that may hold other records afterwards.
 fn none_parked(projection: &str, partition: &TopicPartition, next_offset: i64, parked: u64) -> Result<(), StoreError> {
     if parked == 0 {
         return Ok(());
@@ -241,7 +242,7 @@ fn none_parked(projection: &str, partition: &TopicPartition, next_offset: i64, p
     Err(StoreError::Refused {
         doing: format!("moving the checkpoint of {partition} to {next_offset}"),
         reason: format!(
-            "{parked} records from there on are parked, and nobody else has them any more: settle them first \
+            "{parked} records from this offset on are parked, and only this database still has them: settle them first \
              (`readcast dead-letters export {projection} --all`, then `retry` or `discard`)"
         ),
     })

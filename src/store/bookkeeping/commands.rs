@@ -1,11 +1,11 @@
-//! What operators do at once. Each command is carried out and recorded within one transaction.
+//! Operators' commands that take effect at once. Each is carried out and recorded within one transaction.
 
 use super::{operations, refused};
 use crate::store::session::{Session, values};
 use crate::store::{Command, StoreError};
 
-/// Pauses the generations of a projection, or resumes them; with `building`, only those that are being built. How many
-/// changed.
+/// Pauses the generations of a projection, or resumes them; with `building`, only those that are being built. Returns
+/// the number of generations that changed.
 pub(in crate::store) async fn pause(
     session: &mut dyn Session,
     projection: &str,
@@ -24,8 +24,8 @@ pub(in crate::store) async fn pause(
     Ok(changed)
 }
 
-/// Cancels every open operation of a projection, and gives up what is building or ready. How many operations and
-/// generations that were.
+/// Cancels every open operation of a projection, and abandons the generations that are building or ready. Returns the
+/// number of operations and generations.
 pub(in crate::store) async fn cancel(session: &mut dyn Session, projection: &str, by: &str) -> Result<u64, StoreError> {
     const GENERATIONS: &str = "
         UPDATE readcast.generations
@@ -46,10 +46,10 @@ pub(in crate::store) async fn cancel(session: &mut dyn Session, projection: &str
     Ok(operations + generations)
 }
 
-/// Gives a projection another name. Its tables have names of their own, and keep them.
+/// Renames a projection. The physical tables keep their names.
 ///
 /// # Errors
-/// Refused when `from` has no generations, or `to` has some.
+/// Refused if `from` has no generations, or `to` has some.
 pub(in crate::store) async fn rename(
     session: &mut dyn Session,
     from: &str,
@@ -57,8 +57,9 @@ pub(in crate::store) async fn rename(
     by: &str,
 ) -> Result<(), StoreError> {
     const RENAMING: &str = "renaming a projection";
-    // Foreign keys let checkpoints, dead letters and notices follow. The update of the generations waits for commits that
-    // are under way, so that the ledger, which has no foreign key everywhere, misses none of them.
+    // Foreign keys with ON UPDATE CASCADE rename checkpoints, dead letters and notices. The update of the generations
+    // waits for running commits. So the update of the ledger, which does not have a foreign key in every engine, misses
+    // no page of them.
     const RENAMES: [&str; 5] = [
         "UPDATE readcast.generations SET projection = $2 WHERE projection = $1",
         "UPDATE readcast.checkpoints SET projection = $2 WHERE projection = $1",
@@ -86,7 +87,7 @@ async fn has_generations(session: &mut dyn Session, projection: &str) -> Result<
     session.fetch_one("renaming a projection", EXIST, values![projection]).await?.get("they_exist")
 }
 
-/// A number of things, in words.
+/// A number with its noun, in the plural if necessary.
 fn counted(number: u64, what: &str) -> String {
     format!("{number} {what}{}", if number == 1 { "" } else { "s" })
 }

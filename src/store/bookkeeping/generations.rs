@@ -1,4 +1,5 @@
-//! The generations that are recorded: what built them, where they are in their life, and what keeps them from going on.
+//! The recorded generations: the definition that built each one, its state, and the error that prevents it from
+//! progressing.
 
 use std::collections::BTreeMap;
 
@@ -14,11 +15,11 @@ use crate::store::{
 /// The generation that readers see.
 pub(in crate::store) struct Live {
     pub(in crate::store) generation: Generation,
-    /// Its tables as they were declared.
+    /// The tables that the generation's definition declares.
     pub(in crate::store) tables: Vec<TableSpec>,
 }
 
-/// The projection's live generation, if it has one.
+/// The live generation of the projection. `None` if it has none.
 pub(in crate::store) async fn live(session: &mut dyn Session, projection: &str) -> Result<Option<Live>, StoreError> {
     const LIVE: &str = "
         SELECT generation, CAST(definition AS text) AS definition FROM readcast.generations
@@ -31,7 +32,8 @@ pub(in crate::store) async fn live(session: &mut dyn Session, projection: &str) 
     row.map(live).transpose()
 }
 
-/// The number of the projection's next generation. No number is given twice, so that what is said of a number stays true.
+/// The number of the projection's next generation. A number is never reused, so that every record of a number remains
+/// true.
 pub(in crate::store) async fn next(session: &mut dyn Session, projection: &str) -> Result<Generation, StoreError> {
     const NEXT: &str = "
         SELECT coalesce(max(generation), 0) + 1 AS next FROM readcast.generations WHERE projection = $1";
@@ -42,10 +44,10 @@ pub(in crate::store) async fn next(session: &mut dyn Session, projection: &str) 
     next.get("next").map(Generation)
 }
 
-/// Where a generation is in its life. Locks what is recorded of it.
+/// The state of a generation. Locks its row.
 ///
 /// # Errors
-/// Refused when there is no such generation.
+/// Refused if there is no such generation.
 pub(in crate::store) async fn state(
     session: &mut dyn Session,
     doing: &'static str,
@@ -59,8 +61,8 @@ pub(in crate::store) async fn state(
     row.named("state", GenerationState::named)
 }
 
-/// Records a generation that is to be built as `build` says; without that, one that is live at once, because there is
-/// none that it replaces.
+/// Records a generation that is to be built with the options `build`. Without `build` the generation is live at once,
+/// because the projection has no live generation.
 pub(in crate::store) async fn create(
     session: &mut dyn Session,
     definition: &Definition,
@@ -87,13 +89,14 @@ pub(in crate::store) async fn create(
     Ok(generation)
 }
 
-/// Whether the instance runs that recorded the error of a row of `generations AS g`.
+/// Whether the instance that recorded the error of a row of `generations AS g` runs.
 const BY_PRESENT: &str = "EXISTS (
     SELECT 1 FROM readcast.instances AS i
     WHERE i.instance = g.last_error_by AND i.projection = g.projection AND i.running
       AND i.seen_at > in_seconds(-10))";
 
-/// Records what keeps a generation from going on: see [`StatusStore::record_error`](crate::store::StatusStore::record_error).
+/// Records the error that prevents a generation from progressing: see
+/// [`StatusStore::record_error`](crate::store::StatusStore::record_error).
 pub(in crate::store) async fn record_error(
     session: &mut dyn Session,
     projection: &str,
@@ -119,7 +122,7 @@ pub(in crate::store) async fn record_error(
     session.execute("recording an error of a generation", &record, values).await.map(drop)
 }
 
-/// Clears the error of a generation where that is for `by` to do: see
+/// Clears the error of a generation if `by` may clear it: see
 /// [`StatusStore::clear_error`](crate::store::StatusStore::clear_error).
 pub(in crate::store) async fn clear_error(
     session: &mut dyn Session,
@@ -136,7 +139,7 @@ pub(in crate::store) async fn clear_error(
     session.execute("clearing an error of a generation", &clear, values![projection, generation, by]).await.map(drop)
 }
 
-/// All generations, with their checkpoints.
+/// All generations with their checkpoints.
 pub(in crate::store) async fn all(session: &mut dyn Session) -> Result<Vec<GenerationStatus>, StoreError> {
     if !is_migrated(session).await? {
         return Ok(Vec::new());
@@ -150,7 +153,7 @@ pub(in crate::store) async fn all(session: &mut dyn Session) -> Result<Vec<Gener
     Ok(statuses)
 }
 
-/// The generations of one projection, without their checkpoints.
+/// The generations of one projection without their checkpoints.
 pub(in crate::store) async fn of(
     session: &mut dyn Session,
     projection: &str,
@@ -215,7 +218,7 @@ fn recorded_error(row: &Row) -> Result<Option<RecordedError>, StoreError> {
     }))
 }
 
-/// Another projection whose live generation has a table of this name, if one has.
+/// The other projection whose live generation has a table with this name. `None` if there is none.
 pub(in crate::store) async fn owner(
     session: &mut dyn Session,
     table: &str,

@@ -1,11 +1,11 @@
-//! Which definitions running instances have.
+//! The definitions of the running instances.
 
 use super::is_migrated;
 use crate::store::session::{Row, Session, values};
 use crate::store::{InstanceHeartbeat, StoreError};
 
-/// Records that `instance` runs the projection with the definitions of these `hashes`, and forgets the instances that were
-/// not seen for a day. Runs within a transaction.
+/// Records that `instance` runs the projection with the definitions of these `hashes`, and deletes the instances that
+/// were not seen for a day. Runs within a transaction.
 pub(in crate::store) async fn run(
     session: &mut dyn Session,
     instance: &str,
@@ -25,7 +25,7 @@ pub(in crate::store) async fn run(
     session.execute(RECORDING, FORGET, vec![]).await.map(drop)
 }
 
-/// Records that `instance` no longer runs the projection, in whichever definition.
+/// Records that `instance` no longer runs any definition of the projection.
 pub(in crate::store) async fn stop(
     session: &mut dyn Session,
     instance: &str,
@@ -36,8 +36,8 @@ pub(in crate::store) async fn stop(
     session.execute("recording that an instance stops", STOP, values![instance, projection]).await.map(drop)
 }
 
-/// Which definitions running instances have, or lately had. An instance that died says nothing: it counts as running for
-/// ten seconds after its last heartbeat.
+/// The definitions that instances run, or ran during the last day. An instance that crashed records no end: it counts
+/// as running until ten seconds after its last heartbeat.
 pub(in crate::store) async fn all(session: &mut dyn Session) -> Result<Vec<InstanceHeartbeat>, StoreError> {
     const ALL: &str = "
         SELECT projection, definition_hash, rfc3339(max(seen_at)) AS last_seen,

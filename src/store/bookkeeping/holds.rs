@@ -1,13 +1,13 @@
-//! Holds: how far a generation may go for the moment. The guard of every commit keeps them.
+//! Holds: temporary upper limits of checkpoints. The guard of every commit enforces them.
 //!
-//! A generation that is building is always held, at a place that the live generation has come to. Any other generation is
-//! held for a moment at most, and goes on by itself when the process that holds it dies.
+//! A building generation is always held, at a position that the live generation has reached. Any other generation is
+//! held only briefly. Its hold expires, so that it continues even if the process that holds it dies.
 
 use crate::store::session::{Session, values};
 use crate::store::{Generation, HOLD_LIMIT, StoreError};
 
-/// Lets a building generation go on to where the live one stands now, and no further. In a partition where it is further
-/// already, it stays where it is; in one that the live generation lacks, nothing changes.
+/// Lets a building generation continue to the current position of the live one, and no further. In a partition where it
+/// is ahead of the live one, it stays at its position. A partition that the live generation lacks does not change.
 pub(in crate::store) async fn follow(
     session: &mut dyn Session,
     projection: &str,
@@ -27,16 +27,16 @@ pub(in crate::store) async fn follow(
     session.execute("following the live generation", FOLLOW, values![projection, generation]).await.map(drop)
 }
 
-/// Holds the live generation and this one where the one stands that is further, in each partition that the live one has.
-/// Runs within a transaction.
+/// Holds the live generation and `generation` at the greater of their positions, in each partition of the live
+/// generation. Runs within a transaction.
 pub(in crate::store) async fn hold(
     session: &mut dyn Session,
     projection: &str,
     generation: Generation,
 ) -> Result<(), StoreError> {
     const HOLDING: &str = "holding the live generation";
-    // Both sides of each partition, locked in the order in which commits lock them, so that nothing moves between reading
-    // where they are and holding them there.
+    // Locks the checkpoints of both generations in the order in which commits lock them, so that none moves between
+    // reading the positions and holding them.
     const LOCK: &str = "
         SELECT 1 FROM readcast.checkpoints
         WHERE projection = $1 AND (generation = $2 OR generation = (

@@ -1,12 +1,12 @@
-//! The ledger of event ids, as far as anything but a commit changes it: a commit's pages are written by the engine.
+//! Changes of the ledger of event ids outside of commits. The engine writes the pages of a commit.
 
 use crate::store::session::{Session, values};
 use crate::store::{LedgerPage, ParkedIn, StoreError, ledger};
 
 use super::{checkpoints, partition};
 
-/// Removes the entries of offsets that the checkpoints have not come to: they are of another generation, or of a part of
-/// the log that is lost. Runs within a transaction.
+/// Removes the entries from the offsets of the checkpoints on: they belong to another generation, or to a part of the
+/// log that is lost. Runs within a transaction.
 pub(in crate::store) async fn cut(session: &mut dyn Session, of: ParkedIn<'_>) -> Result<(), StoreError> {
     const CUTTING: &str = "cutting the ledger";
     const BEYOND: &str = "

@@ -1,11 +1,11 @@
-//! The steps in the life of a generation that readers do not see. A step does nothing where it comes too late, because
-//! somebody cancelled the operation or the step was made before.
+//! The steps in the life of a generation that readers do not see. A step has no effect if it comes too late: the
+//! operation was cancelled, or an earlier attempt made the step.
 
 use super::{generations, refused};
 use crate::store::session::{Session, values};
 use crate::store::{Comparison, Generation, GenerationState, GenerationStatus, Phase, StoreError};
 
-/// Records what is done with a building generation from now on.
+/// Records the phase of a building generation.
 pub(in crate::store) async fn enter(
     session: &mut dyn Session,
     projection: &str,
@@ -17,8 +17,8 @@ pub(in crate::store) async fn enter(
     session.execute("entering a phase", ENTER, values![projection, generation, phase.name()]).await.map(drop)
 }
 
-/// Records how a building generation compared. It is ready then and no longer held; or, when it was made for this alone, it
-/// is retired. Runs within a transaction.
+/// Records the comparison of a building generation. The generation is then ready and no longer held. A scratch
+/// generation is retired instead. Runs within a transaction.
 pub(in crate::store) async fn proven(
     session: &mut dyn Session,
     projection: &str,
@@ -39,10 +39,10 @@ pub(in crate::store) async fn proven(
     Ok(())
 }
 
-/// Ends the life of a generation: as `Retired`, or as `Failed` with a reason. Runs within a transaction.
+/// Ends a generation: as `Retired`, or as `Failed` with a reason. Runs within a transaction.
 ///
 /// # Errors
-/// Refused when there is no such generation, or when readers see it.
+/// Refused if there is no such generation, or readers see it.
 pub(in crate::store) async fn end(
     session: &mut dyn Session,
     projection: &str,
@@ -74,7 +74,7 @@ pub(in crate::store) async fn end(
     }
 }
 
-/// Ends the life of the standbys whose time is over.
+/// Retires the standbys whose time is over.
 pub(in crate::store) async fn end_overdue(session: &mut dyn Session, projection: &str) -> Result<(), StoreError> {
     const END: &str = "
         UPDATE readcast.generations SET state = 'retired', standby_until = NULL
@@ -84,25 +84,25 @@ pub(in crate::store) async fn end_overdue(session: &mut dyn Session, projection:
 
 pub(in crate::store) const DROPPING: &str = "dropping the tables of a generation";
 
-/// Records that the tables of a generation are dropped, and deletes its checkpoints, ledger and notices. A writer that has
-/// not noticed the end of the generation is fenced by that before it comes to the tables. Runs within the transaction in
-/// which the engine drops them.
+/// Records that the tables of a generation are dropped, and deletes its checkpoints, ledger and notices. This fences a
+/// writer that does not know yet that the generation has ended, before the writer uses the tables. Runs within the
+/// transaction in which the engine drops the tables.
 ///
 /// # Errors
-/// Refused when the life of the generation has not ended.
+/// Refused if the generation has not ended.
 pub(in crate::store) async fn forget(session: &mut dyn Session, ended: &GenerationStatus) -> Result<(), StoreError> {
     const FORGET: [&str; 4] = [
         "UPDATE readcast.generations SET dropped_at = coalesce(dropped_at, now())
          WHERE projection = $1 AND generation = $2",
         "DELETE FROM readcast.checkpoints WHERE projection = $1 AND generation = $2",
-        // Behind the checkpoints, which no commit can pass any more.
+        // After the checkpoints: without them no commit can add a page.
         "DELETE FROM readcast.ledger WHERE projection = $1 AND generation = $2",
         "DELETE FROM readcast.notices WHERE projection = $1 AND generation = $2",
     ];
     let (projection, generation) = (&ended.projection, ended.generation);
     let state = generations::state(session, DROPPING, projection, generation).await?;
     if state.is_fed() {
-        return Err(refused(DROPPING, format!("generation {} is {state}: its life has not ended", generation.0)));
+        return Err(refused(DROPPING, format!("generation {} is {state} and has not ended", generation.0)));
     }
     for statement in FORGET {
         session.execute(DROPPING, statement, values![projection, generation]).await?;

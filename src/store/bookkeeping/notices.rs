@@ -1,10 +1,11 @@
-//! Notices: what stops nothing and an operator must know.
+//! Notices: conditions that stop no projection and that an operator must know.
 
 use super::is_migrated;
 use crate::store::session::{Row, Session, count, values};
 use crate::store::{Generation, Notice, NoticeKind, RecordedNotice, StoreError};
 
-/// Records a notice, or that its cause still exists. Nothing of a generation that does not exist.
+/// Records a notice, or updates the time at which its condition was last seen. No effect if there is no such
+/// generation.
 pub(in crate::store) async fn record(
     session: &mut dyn Session,
     projection: &str,
@@ -32,7 +33,7 @@ pub(in crate::store) async fn record(
     session.execute("recording a notice", RECORD, values).await.map(drop)
 }
 
-/// Removes a notice, if there is one.
+/// Removes the notice of this kind, if there is one.
 pub(in crate::store) async fn clear(
     session: &mut dyn Session,
     projection: &str,
@@ -43,7 +44,7 @@ pub(in crate::store) async fn clear(
     session.execute("clearing a notice", CLEAR, values![projection, generation, kind.name()]).await.map(drop)
 }
 
-/// The notices on all generations. Those of a kind that a later version wrote are for that version to show.
+/// The notices on all generations, without the kinds that only a later version knows.
 pub(in crate::store) async fn all(session: &mut dyn Session) -> Result<Vec<RecordedNotice>, StoreError> {
     const ALL: &str = "
         SELECT projection, generation, kind, text, next, count, rfc3339(since) AS since, rfc3339(seen_at) AS seen,

@@ -1,10 +1,11 @@
-//! Operations: what operators ask for and what became of it. A row stays as a record of who did what.
+//! The operations that operators request, and their outcomes. Rows are kept, as a record of who did what.
 
 use super::{is_migrated, refused};
 use crate::store::session::{Row, Session, count, values};
 use crate::store::{Command, Generation, Operation, OperationProgress, OperationState, StoreError};
 
-/// Asks for an operation, unless the same is open already. Its number. Runs within a transaction that nobody else asks in.
+/// Requests an operation, unless the same operation is open already. Returns its number. Runs within a transaction that
+/// excludes concurrent requests.
 pub(in crate::store) async fn request(
     session: &mut dyn Session,
     projection: &str,
@@ -18,7 +19,7 @@ pub(in crate::store) async fn request(
     }
 }
 
-/// Records what was done at once, and how it ended.
+/// Records a command that was carried out at once, with its outcome.
 pub(in crate::store) async fn record(
     session: &mut dyn Session,
     projection: &str,
@@ -46,7 +47,7 @@ async fn insert(
     session.fetch_one("recording an operation", INSERT, values).await?.get("id")
 }
 
-/// The operations that are open, and the last `finished` of the others, in the order of their numbers.
+/// All open operations and the last `finished` others, ordered by number.
 pub(in crate::store) async fn of(
     session: &mut dyn Session,
     projection: &str,
@@ -83,10 +84,10 @@ fn operation(row: &Row) -> Result<Operation, StoreError> {
     })
 }
 
-/// The generation that an open operation has begun to build, if it has. Locks the operation.
+/// The generation that an open operation has begun to build. `None` if it has not begun. Locks the operation.
 ///
 /// # Errors
-/// Refused when the projection has no such open operation.
+/// Refused if the projection has no such open operation.
 pub(in crate::store) async fn built(
     session: &mut dyn Session,
     projection: &str,
@@ -101,7 +102,7 @@ pub(in crate::store) async fn built(
     Ok(row.get::<Option<i32>>("generation")?.map(Generation))
 }
 
-/// Records that the operation is carried out, and builds this generation.
+/// Records that the operation is running and builds this generation.
 pub(in crate::store) async fn builds(
     session: &mut dyn Session,
     operation: i64,
@@ -111,7 +112,7 @@ pub(in crate::store) async fn builds(
     session.execute("beginning a generation", BUILDS, values![operation, generation]).await.map(drop)
 }
 
-/// Records that an open operation is carried out, and how far it is.
+/// Records that an open operation is running, and its progress.
 pub(in crate::store) async fn progress(
     session: &mut dyn Session,
     operation: i64,
@@ -123,7 +124,7 @@ pub(in crate::store) async fn progress(
     session.execute("recording the progress of an operation", PROGRESS, values).await.map(drop)
 }
 
-/// Ends an operation. `false` when it was not open any more.
+/// Ends an operation. Returns `false` if it was not open.
 pub(in crate::store) async fn finish(
     session: &mut dyn Session,
     operation: i64,

@@ -1,4 +1,4 @@
-//! What is parked: how much, in which sequences, and what of it is still to be copied to a topic of dead letters.
+//! Parked records: their numbers, their sequences, and those that are not yet copied to a topic of dead letters.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,7 +13,7 @@ use crate::store::{
     SequenceId, StoreError, WaitingRecords,
 };
 
-/// Which limit the dead letters of a commit exceed, once they are written.
+/// The limit that the parked records exceed after the dead letters of a commit are written. `None` if there is none.
 pub(in crate::store) async fn exceeded(
     session: &mut dyn Session,
     of: ParkedIn<'_>,
@@ -38,7 +38,7 @@ pub(in crate::store) async fn exceeded(
     Ok(commit.parking_limits.exceeded(row.count("records")?, row.count("of_one_key")?))
 }
 
-/// How much is parked in each generation, of one projection or of all.
+/// The numbers of parked records of each generation, of one projection or of all.
 pub(in crate::store) async fn counts(
     session: &mut dyn Session,
     projection: Option<&str>,
@@ -70,7 +70,7 @@ pub(in crate::store) async fn counts(
     rows.iter().map(count).collect()
 }
 
-/// The sequences that are parked, by partition and place in the log.
+/// The parked sequences, ordered by partition and first offset.
 pub(in crate::store) async fn sequences(
     session: &mut dyn Session,
     of: ParkedIn<'_>,
@@ -105,13 +105,13 @@ fn sequence(row: &Row) -> Result<ParkedSequence, StoreError> {
     })
 }
 
-/// What a parked record is read from.
+/// The columns from which a parked record is read.
 const RECORD: &str =
     "topic, partition, record_offset, sequence, record_key, record_value, headers, record_time, class, reason,
     attempts, rfc3339(parked_at) AS parked_at";
 
-/// The next records of a sequence. The epoch is read first: what is changed while the rest is read makes it outdated, and
-/// a settlement under it is refused.
+/// The next records of a sequence. The epoch is read first: a change during the other reads makes it outdated, and a
+/// settlement with an outdated epoch is refused.
 pub(in crate::store) async fn waiting(
     session: &mut dyn Session,
     of: ParkedIn<'_>,
@@ -140,10 +140,10 @@ pub(in crate::store) async fn waiting(
     })
 }
 
-/// Which dead letters are to be copied to their topic now.
+/// SQL condition that a dead letter is due to be copied to its topic.
 const TO_COPY: &str = "copied_at IS NULL AND (copy_after IS NULL OR copy_after <= in_seconds(0))";
 
-/// The dead letters that are to be copied to their topic now, at most `most` of them.
+/// The dead letters that are due to be copied to their topic, at most `most`.
 pub(in crate::store) async fn uncopied(
     session: &mut dyn Session,
     of: ParkedIn<'_>,
@@ -158,7 +158,7 @@ pub(in crate::store) async fn uncopied(
     rows.iter().map(record).collect()
 }
 
-/// Records that these were copied.
+/// Records that these dead letters were copied.
 pub(in crate::store) async fn note_copied(
     session: &mut dyn Session,
     of: ParkedIn<'_>,
@@ -178,8 +178,8 @@ fn place(partition: &TopicPartition, offset: i64) -> (&str, i32, i64) {
     (&partition.topic, partition.partition, offset)
 }
 
-/// Records that these could not be copied, and why. They are tried again after a minute, after two, four and so on, and
-/// after an hour at most.
+/// Records that these dead letters could not be copied, with the reasons. They are retried after a minute. Each further
+/// wait is twice as long, up to an hour.
 pub(in crate::store) async fn note_uncopyable(
     session: &mut dyn Session,
     of: ParkedIn<'_>,
@@ -201,7 +201,7 @@ pub(in crate::store) async fn note_uncopyable(
     session.execute("recording what can't be copied", UNCOPYABLE, values).await.map(drop)
 }
 
-/// The dead letters that could not be copied, and why.
+/// The dead letters that could not be copied, with the reasons.
 pub(in crate::store) async fn uncopyable(
     session: &mut dyn Session,
     of: ParkedIn<'_>,

@@ -1,4 +1,4 @@
-//! Settlements: what becomes of parked records, and what operators decided about single records.
+//! Settles parked records, and records the decisions of operators about single records.
 
 use super::ledger;
 use crate::store::session::{Session, Values, values};
@@ -6,12 +6,12 @@ use crate::store::{Generation, ParkedIn, Settlement, StoreError};
 
 const SETTLING: &str = "settling what is parked";
 
-/// Raises the parking epoch of the partition in every generation, removes the settled records, records which one failed,
-/// and what the operator decided. `false`, and the transaction is to be rolled back, unless the epoch is the one under
-/// which the records were read. Runs within a transaction, before the rows are written.
+/// Increments the parking epoch of the partition in every generation, removes the settled records, and records which
+/// one failed and what the operator decided. Returns `false` unless the epoch is the one at which the records were
+/// read; the caller must then roll back the transaction. Runs within a transaction, before the rows are written.
 ///
-/// Where rows are locked, no commit is under way behind the epochs. The next commit of the partition's owner was planned
-/// with an outdated one.
+/// If the engine locks rows, this waits for running commits of the partition. The next commit of the partition's owner
+/// was planned with an outdated epoch and is refused.
 pub(in crate::store) async fn settle(
     session: &mut dyn Session,
     of: ParkedIn<'_>,
@@ -26,7 +26,7 @@ pub(in crate::store) async fn settle(
     Ok(true)
 }
 
-/// The values of the partition that the settlement is about.
+/// The parameters that identify the partition of the settlement.
 fn about(of: ParkedIn<'_>, settlement: &Settlement) -> Values {
     values![of.projection, of.generation, &*settlement.partition.topic, settlement.partition.partition]
 }
@@ -46,7 +46,7 @@ async fn raise_epochs(
     Ok(generations.contains(&of.generation.0))
 }
 
-/// Remembers what the operator decided, beside the record's own value.
+/// Records the operator's decisions together with the records' original values.
 async fn amend(session: &mut dyn Session, of: ParkedIn<'_>, settlement: &Settlement) -> Result<(), StoreError> {
     const AMEND: &str = "
         INSERT INTO readcast.amendments (projection, topic, partition, record_offset, action, value, original, made_by)
@@ -85,7 +85,7 @@ async fn record_failure(
     session.execute(SETTLING, FAILED, [about(of, settlement), failed].concat()).await.map(drop)
 }
 
-/// Copies what is parked before the checkpoints of the generation `to`, and the ledger, from the one that it is a copy of.
+/// Copies the parked records before the checkpoints of the generation `to`, and the ledger, from the generation `from`.
 pub(in crate::store) async fn copy(
     session: &mut dyn Session,
     projection: &str,

@@ -1,4 +1,4 @@
-//! What the owner of a partition keeps in memory, as it is read when a partition is taken over.
+//! Reads the state that the owner of a partition keeps in memory, when the owner takes the partition over.
 
 use std::collections::BTreeMap;
 
@@ -12,8 +12,8 @@ const LOADING: &str = "reading what was decided about earlier records";
 
 type States = BTreeMap<TopicPartition, PartitionState>;
 
-/// What was decided earlier about the records of `partitions`. The epochs are read first: what is changed while the rest is
-/// read makes them outdated, and the commit that is planned with it is refused.
+/// The earlier decisions about the records of `partitions`. The epochs are read first: a change during the other reads
+/// makes them outdated, and a commit that is planned with an outdated epoch is refused.
 pub(in crate::store) async fn load(
     session: &mut dyn Session,
     of: ParkedIn<'_>,

@@ -1,4 +1,4 @@
-//! The swap, as far as it is recorded. What readers see is changed by the engine, in the same transaction.
+//! Records a swap. In the same transaction the engine changes the views that readers use.
 
 use super::{generations, holds, operations, refused};
 use crate::store::session::{Session, values};
@@ -6,24 +6,24 @@ use crate::store::{GenerationState, OperationState, StoreError, Swap};
 
 pub(in crate::store) const SWAPPING: &str = "swapping generations";
 
-/// What the engine does next.
+/// What the engine must do next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::store) enum Decision {
-    /// It changes what readers see, and commits.
+    /// Change the views and commit.
     Swap,
-    /// It rolls back: readers see the next generation since an earlier attempt.
+    /// Roll back: an earlier attempt has made the swap.
     IsDone,
-    /// It rolls back: readers would go back in the log.
+    /// Roll back: the swap would move readers back in the log.
     IsBehind,
 }
 
-/// Decides about a swap, and records it with the end of the operation that asked for it. Runs within the transaction in
-/// which the engine changes what readers see; unless that is decided, the transaction is to be rolled back.
+/// Decides on a swap, and records it with the end of the operation that requested it. Runs within the transaction in
+/// which the engine changes the views. The caller must roll back unless the decision is [`Decision::Swap`].
 ///
 /// # Errors
-/// Refused when the generations are not in states that a swap begins with, or the operation is no longer open.
+/// Refused if the generations are not in states in which a swap is allowed, or the operation is no longer open.
 pub(in crate::store) async fn record(session: &mut dyn Session, swap: &Swap<'_>) -> Result<Decision, StoreError> {
-    // In the order in which everything that changes several generations locks them.
+    // The common lock order of all transactions that change several generations.
     const LOCK: &str = "
         SELECT 1 FROM readcast.generations WHERE projection = $1 AND generation IN ($2, $3)
         ORDER BY generation FOR UPDATE";
@@ -51,9 +51,10 @@ pub(in crate::store) async fn record(session: &mut dyn Session, swap: &Swap<'_>)
     Ok(Decision::Swap)
 }
 
-/// Whether readers would be taken back in some partition.
+/// Whether the swap would move readers back in some partition.
 async fn is_behind(session: &mut dyn Session, swap: &Swap<'_>) -> Result<bool, StoreError> {
-    // Commits of both generations wait from here on, so that what is compared now still holds at the end.
+    // From here on commits of both generations wait, so that the result of the comparison holds until the end of the
+    // transaction.
     const LOCK: &str = "
         SELECT 1 FROM readcast.checkpoints WHERE projection = $1 AND generation IN ($2, $3)
         ORDER BY generation, topic, partition FOR UPDATE";
@@ -69,7 +70,7 @@ async fn is_behind(session: &mut dyn Session, swap: &Swap<'_>) -> Result<bool, S
     session.fetch_one(SWAPPING, IS_BEHIND, values).await?.get("is_behind")
 }
 
-/// The old generation first: two live ones can't be recorded.
+/// Changes the old generation first: two generations can't be live at the same time.
 async fn change_states(session: &mut dyn Session, swap: &Swap<'_>) -> Result<(), StoreError> {
     const STANDBY: &str = "
         UPDATE readcast.generations SET state = 'standby', standby_until = in_seconds($3)

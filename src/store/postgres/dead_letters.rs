@@ -1,4 +1,4 @@
-//! What a commit parks, and the pages of the ledger that it writes.
+//! Parks the dead letters of a commit, and writes its pages of the ledger.
 
 use sqlx::PgConnection;
 
@@ -11,16 +11,16 @@ use crate::store::dead_letter::headers_to_bytes;
 use crate::store::session::Session;
 use crate::store::{Commit, DeadLetter, LedgerPage, ParkedIn, StoreError};
 
-/// What became of dead letters that were to be parked.
+/// The outcome of parking the dead letters of a commit.
 pub(super) enum Parking {
     Done,
-    /// They exceed this limit.
+    /// The parked records would exceed this limit.
     Full(String),
-    /// The database can't hold the reason of one of them.
+    /// The database can't store the reason of a dead letter.
     ReasonsRefused,
 }
 
-/// What is written instead of a reason that the database refuses.
+/// The text that replaces a reason that the database refuses.
 const WITHHELD: &str = "the reason can't be stored in this database; the log of the process has the class";
 
 /// Parks the dead letters of a commit, within its transaction.
@@ -75,7 +75,7 @@ fn column<T>(letters: &[DeadLetter], value: impl FnMut(&DeadLetter) -> T) -> Vec
     letters.iter().map(value).collect()
 }
 
-/// Writes the ledger's pages of a commit, within its transaction, and forgets those that are out of reach.
+/// Writes the commit's pages of the ledger within its transaction, and deletes the pages that are no longer needed.
 pub(super) async fn write_ledger(
     connection: &mut PgConnection,
     of: ParkedIn<'_>,
@@ -89,9 +89,9 @@ pub(super) async fn write_ledger(
     write_pages(connection, of, &commit.ledger, &forgotten).await.map_err(at("writing the ledger"))
 }
 
-/// Writes pages, and forgets those before them; up to `forgotten` there are none. (An index leads to deleted ones as well,
-/// as long as anybody might still see them. So each is looked up by all columns of it: what the planner does not know the
-/// value of, it can't choose to look through.)
+/// Writes pages and deletes older ones. Up to the offset `forgotten` there are none. An index also refers to deleted
+/// rows as long as an open snapshot can see them. Therefore each page is looked up by all columns of the key: the
+/// planner can't choose to scan a range whose bound it does not know.
 async fn write_pages(
     connection: &mut PgConnection,
     of: ParkedIn<'_>,

@@ -1,4 +1,4 @@
-//! Physical tables and stable names: created from their declaration, and compared with it ever after.
+//! Creates physical tables and stable names from their declaration, and compares them with it later.
 
 use readcast_core::{Definition, Presence, TableSpec};
 use sqlx::{AssertSqlSafe, Executor, PgConnection, Row};
@@ -10,13 +10,13 @@ use super::views::{self, View};
 use crate::store::bookkeeping::generations;
 use crate::store::{Generation, Peek, StoreError, altered, owned};
 
-/// Creates the projection's first live generation when it has none. Runs within a transaction.
+/// Creates the projection's first live generation if it has none. Runs within a transaction.
 pub(super) async fn prepare(
     session: &mut PgSession<'_>,
     definition: &Definition,
     schema: &str,
 ) -> Result<(), StoreError> {
-    // Instances that start together take turns; the second finds what the first made.
+    // Instances that start at the same time do this in turn: the second finds what the first created.
     let lock = "SELECT pg_advisory_xact_lock(hashtextextended('readcast ' || $1, 0))";
     sqlx::query(lock).bind(definition.name()).execute(&mut **session).await.map_err(at("preparing tables"))?;
     if generations::live(session, definition.name()).await?.is_some() {
@@ -39,7 +39,7 @@ pub(super) async fn prepare(
     Ok(())
 }
 
-/// The stable names that something else has. Those that readers know already are ours.
+/// The stable names that are taken by other objects. Names of the live generation are readcast's own.
 pub(super) async fn name_conflicts(
     session: &mut PgSession<'_>,
     definition: &Definition,
@@ -61,7 +61,7 @@ pub(super) async fn name_conflicts(
     Ok(taken)
 }
 
-/// How many rows readers see, and the first of them.
+/// The number of rows that readers see, and the first of them.
 pub(super) async fn peek(
     connection: &mut PgConnection,
     table: &TableSpec,
@@ -73,7 +73,7 @@ pub(super) async fn peek(
     let count = sqlx::query(AssertSqlSafe(format!("SELECT count(*) AS count FROM {stable}")));
     let count: i64 = count.fetch_one(&mut *connection).await.and_then(|row| row.try_get("count")).map_err(doing())?;
     let columns: Vec<_> = table.columns().iter().map(|column| format!("{}::text", quoted(column.name()))).collect();
-    // Qualified: the bare name would mean the column of texts.
+    // Qualified by `held`: an unqualified name would refer to the output column of texts.
     let key: Vec<_> = table.key_columns().iter().map(|column| format!("held.{}", quoted(column.name()))).collect();
     let first = format!("SELECT {} FROM {stable} AS held ORDER BY {} LIMIT {rows}", columns.join(", "), key.join(", "));
     let found = sqlx::query(AssertSqlSafe(first)).fetch_all(connection).await.map_err(doing())?;
@@ -82,8 +82,8 @@ pub(super) async fn peek(
     Ok(Peek { count: count.unsigned_abs(), rows })
 }
 
-/// How the generation's tables differ from the definition that built them, if somebody altered them, and the stable
-/// names from what we made, if readers see this generation.
+/// The differences between the generation's tables and the definition that built them, if the tables were altered. For
+/// the live generation also the differences between the stable names and the views that readcast created.
 pub(super) async fn alterations(
     session: &mut PgSession<'_>,
     definition: &Definition,

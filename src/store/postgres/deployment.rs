@@ -1,4 +1,4 @@
-//! Which deployment the database belongs to, as it is recorded in it.
+//! The deployment that the database belongs to, as recorded in it.
 
 use sqlx::{AssertSqlSafe, Executor, PgConnection, Row};
 
@@ -12,13 +12,13 @@ use crate::store::{Deployment, GenerationState, StoreError};
 
 const DOING: &str = "looking up the deployment of the database";
 
-/// Whether the tables of this version exist, which hold the deployment and the instances that run.
+/// Whether the tables for the deployment and the running instances exist. Earlier versions lack them.
 pub(super) async fn is_there(connection: &mut PgConnection) -> sqlx::Result<bool> {
     let is_there = sqlx::query_scalar("SELECT to_regclass('readcast.deployment') IS NOT NULL");
     is_there.fetch_one(connection).await
 }
 
-/// The deployment that is recorded.
+/// The recorded deployment. `None` if there is none.
 pub(super) async fn recorded(connection: &mut PgConnection) -> Result<Option<Deployment>, StoreError> {
     const RECORDED: &str = "SELECT app, schema, topic_prefix, cluster_id FROM readcast.deployment";
     if !is_there(connection).await.map_err(at(DOING))? {
@@ -36,13 +36,13 @@ pub(super) async fn recorded(connection: &mut PgConnection) -> Result<Option<Dep
     deployment.transpose().map_err(at(DOING))
 }
 
-/// Records that `ours` runs in this database, or refuses it: see [`Deployment::succeed`].
+/// Records that the database belongs to `ours`, or refuses it: see [`Deployment::succeed`].
 pub(super) async fn deploy(connection: &mut PgSession<'_>, ours: &Deployment, adopt: bool) -> Result<(), StoreError> {
     const LOCK: &str = "SELECT pg_advisory_xact_lock(hashtextextended('readcast deployment', 0))";
     execute(connection, "BEGIN").await.map_err(at(DOING))?;
     execute(connection, LOCK).await.map_err(at(DOING))?;
     let recorded = recorded(connection).await?;
-    // Earlier versions recorded no deployment. Where their views are shows the schema.
+    // Earlier versions recorded no deployment. The schema of their views is the schema of the deployment.
     let before = match recorded.clone() {
         Some(recorded) => Some(recorded),
         None => {
@@ -89,7 +89,7 @@ async fn running(connection: &mut PgConnection) -> Result<Vec<Running>, StoreErr
     running.collect::<sqlx::Result<_>>().map_err(at(DOING))
 }
 
-/// The schema in which a view of a live generation stands.
+/// The schema that contains a view of a live generation. `None` if there is no such view.
 async fn schema_of_the_views(connection: &mut PgSession<'_>) -> Result<Option<String>, StoreError> {
     const SCHEMA: &str = "
         SELECT n.nspname::text FROM pg_depend AS d
@@ -106,7 +106,7 @@ async fn schema_of_the_views(connection: &mut PgSession<'_>) -> Result<Option<St
     Ok(None)
 }
 
-/// Every table of a live generation, by its physical and its stable name.
+/// All tables of live generations: the physical and the stable name of each.
 async fn live_tables(connection: &mut PgSession<'_>) -> Result<Vec<(String, String)>, StoreError> {
     let mut live = generations::all(connection).await?;
     live.retain(|status| status.state == GenerationState::Live);
@@ -117,7 +117,7 @@ async fn live_tables(connection: &mut PgSession<'_>) -> Result<Vec<(String, Stri
     Ok(tables.collect())
 }
 
-/// Moves the stable names from one schema to another, with all that users have granted on them and built of them.
+/// Moves the stable names from one schema to another, with users' privileges and dependent objects.
 async fn move_views(connection: &mut PgSession<'_>, from: &str, to: &str) -> Result<(), StoreError> {
     const IS_THERE: &str = "SELECT to_regclass($1) IS NOT NULL";
     for (_, name) in live_tables(connection).await? {

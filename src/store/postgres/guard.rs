@@ -7,12 +7,12 @@ use super::connection::{at, execute};
 use super::hints::Hints;
 use crate::store::{Advance, ParkedIn, StoreError};
 
-/// Moves each checkpoint, provided that all of them stand exactly where the commit
-/// begins, belong to the owner that it names, have parked what it was planned with and are held at no offset before
-/// its end. `false` when any is not: some may have been moved, so the transaction must be rolled back.
+/// Moves each checkpoint. The condition is that every checkpoint is exactly at the beginning of the commit, has its
+/// owner epoch and parking epoch, and is not held before its end. Returns `false` if a checkpoint does not meet the
+/// condition. Others may have been moved then, so the caller must roll back the transaction.
 ///
-/// Begins the transaction anew when the checkpoints are not where `hints` say, so it must be the first statement of the
-/// transaction that changes anything.
+/// Restarts the transaction if the rows of the checkpoints are not at the locations in `hints`. Therefore it must be
+/// the first statement of the transaction that changes anything.
 pub(super) async fn advance(
     connection: &mut PgConnection,
     of: ParkedIn<'_>,
@@ -26,7 +26,8 @@ pub(super) async fn advance(
             hints.note_places(moved);
             return Ok(true);
         }
-        // Somebody else has updated a row since, which moved it. By their keys all rows are found.
+        // Another transaction has updated a row since the last commit, so the row has another location. The next
+        // attempt finds all rows by their keys.
         if places.take().is_none() {
             return Ok(false);
         }
@@ -34,8 +35,8 @@ pub(super) async fn advance(
     }
 }
 
-/// Moves those that meet the conditions of the guard, found by their `places` or else by their keys. Which those are,
-/// and their places from now on.
+/// Moves the checkpoints that meet the condition of the guard, found by their `places` or otherwise by their keys.
+/// Returns their partitions and new locations.
 async fn move_all(
     connection: &mut PgConnection,
     of: ParkedIn<'_>,
@@ -66,8 +67,8 @@ async fn move_all(
         "held.projection = $1 AND held.generation = $2
          AND held.topic = step.topic AND held.partition = step.partition"
     );
-    // Columns as they are would let the planner take the index, which it does for a table that is small but for
-    // versions that it does not count.
+    // Expressions instead of plain columns prevent an index scan. The planner would choose it for a small table with
+    // many dead row versions, which it does not count.
     const BY_PLACE: &str = advance!(
         ", place",
         ", $10::text[]::tid[]",

@@ -1,4 +1,4 @@
-//! Which processes run, and how many connections they may have.
+//! The running processes and their connection limits.
 
 use sqlx::{AssertSqlSafe, PgConnection};
 
@@ -9,11 +9,11 @@ use crate::store::bookkeeping::heartbeats;
 use crate::store::session::{Session, values};
 use crate::store::{ConnectionCapacity, Instance, StoreError};
 
-/// How long an instance counts as running after it was last seen.
+/// The time after its last heartbeat during which an instance counts as running.
 pub(super) const PRESENT: &str = "interval '10 seconds'";
 
-/// Records that `instance` runs the projection with the definitions of these `hashes`, and in which process. Runs within a
-/// transaction.
+/// Records that `instance` runs the projection with the definitions of these `hashes`, and the process that it belongs
+/// to. Runs within a transaction.
 pub(super) async fn run(
     session: &mut PgSession<'_>,
     instance: &Instance,
@@ -35,7 +35,7 @@ pub(super) async fn run(
     session.execute("recording that an instance runs", PROCESS, values).await.map(drop)
 }
 
-/// How many connections the server has, and who may take them.
+/// The server's connection slots and the processes that use them.
 pub(super) async fn capacity(connection: &mut PgConnection) -> Result<ConnectionCapacity, StoreError> {
     const SERVER: &str = "
         SELECT current_setting('max_connections')::int4 - current_setting('superuser_reserved_connections')::int4,

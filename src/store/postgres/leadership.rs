@@ -1,7 +1,7 @@
 //! The right to change the generations of one projection, and its steps.
 //!
-//! The right is a session lock: it ends with the connection, so with the life of whoever has it. Every step is made on
-//! that same connection, so none is made by somebody who has lost the right without knowing.
+//! The right is a session lock, so it ends with the connection and at the latest with the process. Every step runs on
+//! the same connection. Thus an instance that has lost the right without noticing can't make a step.
 
 use async_trait::async_trait;
 use readcast_core::{Definition, TopicPartition};
@@ -26,12 +26,12 @@ pub(super) struct PostgresLeadership {
     encoding: Encoding,
     store: Postgres,
     projection: String,
-    /// What it is the right to.
+    /// The name of the right: leadership or a chore.
     right: &'static str,
 }
 
 impl PostgresLeadership {
-    /// Takes the right to lead, or that to a chore, unless somebody has it.
+    /// Takes the right to lead, or to do a chore. `None` if another instance has it.
     pub(super) async fn take(
         store: &Postgres,
         projection: &str,
@@ -52,7 +52,7 @@ impl PostgresLeadership {
         Ok(Some(Self { connection, encoding, store: store.clone(), projection: projection.to_owned(), right }))
     }
 
-    /// The server's process behind its connection.
+    /// The server process of the connection.
     pub(super) fn backend(&self) -> Backend {
         self.connection.backend()
     }
@@ -61,7 +61,8 @@ impl PostgresLeadership {
         self.connection.execute(AssertSqlSafe(statement)).await.map(drop).map_err(at(doing))
     }
 
-    /// Our own tables go first: a writer that has not noticed yet is fenced before it comes to the read tables.
+    /// Deletes readcast's own rows first: this fences a writer that does not know yet that the generation has ended,
+    /// before the writer uses the read tables.
     async fn drop_within(&mut self, ended: &GenerationStatus, tables: &[String]) -> Result<(), StoreError> {
         lifecycle::forget(&mut self.connection.session(), ended).await?;
         self.execute(lifecycle::DROPPING, format!("DROP TABLE IF EXISTS {}", tables.join(", "))).await
@@ -84,7 +85,7 @@ impl PostgresLeadership {
         }
         match &build.copy_from {
             Some(offsets) => self.copy(definition, generation, offsets).await?,
-            // Claimed now: what retention removes from here on is a gap.
+            // The checkpoints are created now, so that records which retention removes from now on show as a gap.
             None => {
                 let of = ParkedIn { projection: &self.projection, generation };
                 checkpoints::claim(&mut self.connection.session(), of, starts).await?;
@@ -94,7 +95,7 @@ impl PostgresLeadership {
         Ok(generation)
     }
 
-    /// Copies the live rows to a new generation, and what is recorded of them: it goes on from `offsets`.
+    /// Copies the live rows and their bookkeeping to a new generation, which continues from `offsets`.
     async fn copy(
         &mut self,
         definition: &Definition,
@@ -119,7 +120,8 @@ impl PostgresLeadership {
     }
 }
 
-/// Makes one step in a transaction of its own. After an error that is not the connection's, it is left without one.
+/// Runs one step in its own transaction. After an error the transaction is rolled back, unless the connection is
+/// broken.
 macro_rules! within {
     ($self:ident, |$session:ident| $step:expr) => {{
         let $session = &mut $self.connection.session();
@@ -150,7 +152,7 @@ impl Leadership for PostgresLeadership {
         starts: &Extents,
     ) -> Result<Generation, StoreError> {
         let doing = || at("beginning a generation");
-        // One snapshot for the rows that are copied and the checkpoints that say how far they are.
+        // One snapshot for the copied rows and their checkpoints.
         execute(&mut self.connection, "BEGIN ISOLATION LEVEL REPEATABLE READ").await.map_err(doing())?;
         let begun = self.begin_within(operation, definition, build, starts).await;
         let end = if begun.is_ok() { "COMMIT" } else { "ROLLBACK" };
@@ -206,7 +208,7 @@ impl Leadership for PostgresLeadership {
         let comparison = match places {
             None => None,
             Some(at) => {
-                // Our own connection is in the snapshot.
+                // This connection is in use by the snapshot.
                 let mut turn = self.store.connections.turn().await?;
                 limited(holds::release(&mut turn.session(), &self.projection)).await?;
                 turn.end();
@@ -247,13 +249,13 @@ impl Leadership for PostgresLeadership {
         };
         roll_back(&mut self.connection).await?;
         match error {
-            // A reader has not finished, or a writer has not noticed yet.
+            // A reader has not finished, or a writer does not know yet that the generation has ended.
             StoreError::Unavailable { .. } => {
                 Ok(DropOutcome::InUse(dependents::users(&mut self.connection, &tables).await?))
             }
             other if other.reason().starts_with(DEPENDED_ON) => {
                 match dependents::of(&mut self.connection, &tables, &[]).await? {
-                    // They went meanwhile, or are of a kind that is not known here.
+                    // The objects were removed in the meantime, or their kind is unknown here.
                     dependents if dependents.is_empty() => Err(other),
                     dependents => Ok(DropOutcome::Kept(dependents)),
                 }

@@ -51,8 +51,9 @@ const LIMITS: &[(&str, &str)] =
 pub(super) enum Use {
     /// Short queries, and changes of readcast's own tables.
     Asking,
-    /// Writing rows. These statements find thousands of rows by their keys. For so many keys the planner may choose to
-    /// read the whole table, which takes longer as the table grows. The settings allow that only if no index is usable.
+    /// Writing rows. These statements find thousands of rows by their keys. For that many keys the planner may choose
+    /// to read the whole table, which takes longer as the table grows. The settings allow that only if no index is
+    /// usable.
     Writing,
     /// Executing operations, without a time limit for statements: copies, indexes and comparisons take long. The leader
     /// queries the database regularly, so an idle session belongs to a disconnected leader and must end.
@@ -229,7 +230,8 @@ impl Server {
         let mut connection = PgConnection::connect_with(&options).await.map_err(no_connection)?;
         let settings = self.settings(wanted);
         connection.execute(AssertSqlSafe(assignments(&settings))).await.map_err(no_connection)?;
-        // A separate message is a separate transaction. A pooler in transaction mode has lost the settings by now.
+        // A separate message is a separate transaction. A pooler in transaction mode has discarded the settings before
+        // it.
         let row = connection.fetch_one(AssertSqlSafe(inspection(&settings))).await.map_err(no_connection)?;
         let inspection = Inspection::read(&row).map_err(no_connection)?;
         let answered = |error| ConnectError { error, answered: true };

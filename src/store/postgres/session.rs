@@ -1,4 +1,4 @@
-//! The bookkeeping's statements on a connection to Postgres.
+//! Runs the bookkeeping's statements on a connection to Postgres.
 
 use std::ops::{Deref, DerefMut};
 
@@ -12,8 +12,9 @@ use crate::store::dialect::Dialect;
 use crate::store::session::{DriverRow, Row, Session, Values, bind};
 use crate::store::{Encoding, StoreError};
 
-/// Statements are written in this dialect but for what the bookkeeping calls by names of its own. A statement that waits
-/// for a lock needs the time at which it goes on, not that at which its transaction began.
+/// The statements are PostgreSQL's SQL, except for the bookkeeping's own functions. `in_seconds` counts from the
+/// current time, not from the beginning of the transaction: a statement that has waited for a lock needs the time after
+/// the wait.
 const DIALECT: Dialect = Dialect {
     functions: &[
         ("in_seconds", "(clock_timestamp() + make_interval(secs => {}))"),
@@ -27,7 +28,7 @@ const DIALECT: Dialect = Dialect {
     locks_rows: true,
 };
 
-/// A connection, and what the texts of its database may hold.
+/// A connection, and the encoding of its database.
 pub(super) struct PgSession<'a> {
     connection: &'a mut PgConnection,
     encoding: Encoding,
@@ -38,7 +39,7 @@ impl<'a> PgSession<'a> {
         Self { connection, encoding }
     }
 
-    /// The connection, for statements of the engine's own.
+    /// The connection, for the engine's own statements.
     pub(super) fn connection(&mut self) -> &mut PgConnection {
         self.connection
     }

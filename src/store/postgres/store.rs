@@ -1,5 +1,5 @@
-//! What a Postgres store does, as [`Store`](crate::store::Store) has it: each question on the connection that all questions
-//! share, within the time that one may take.
+//! Implements [`Store`](crate::store::Store) for Postgres: each query on the connection that all queries share, with a
+//! time limit.
 
 use std::time::Duration;
 
@@ -22,7 +22,7 @@ use crate::store::{
     SequenceId, SharedPriority, StatusStore, StoreError, SwapImpact, UserAddition, WaitingRecords, Writer,
 };
 
-/// Asks one question.
+/// Runs one query on the shared connection.
 macro_rules! ask {
     ($store:ident, |$session:ident| $question:expr) => {
         limited(async {
@@ -38,7 +38,7 @@ macro_rules! ask {
     };
 }
 
-/// Makes a change of several statements in one transaction, within the time that a question may take.
+/// Runs several statements in one transaction on the shared connection, with the time limit of a query.
 macro_rules! change {
     ($store:ident, |$session:ident| $change:expr) => {
         ask!($store, |$session| async {
@@ -51,7 +51,8 @@ macro_rules! change {
 }
 
 impl Postgres {
-    /// A connection for a change that takes as long as it takes. It waits for other instances that make the same.
+    /// A connection for a change without a time limit. The change may wait for other instances that make the same
+    /// change.
     async fn to_change(&self) -> Result<Lease, StoreError> {
         self.connections.lease(Use::Asking, Rank::Step, 0).await
     }
@@ -217,7 +218,7 @@ impl StatusStore for Postgres {
     }
 
     async fn capacity(&self) -> Result<Option<ConnectionCapacity>, StoreError> {
-        // A second connection shows whether it has a server process of its own.
+        // A second connection shows whether each connection has its own server process.
         let second = self.to_change().await?;
         let capacity = ask!(self, |session| instances::capacity(session)).map(Some);
         second.give_back();
@@ -266,7 +267,8 @@ impl ParkingStore for Postgres {
 #[async_trait]
 impl OperationStore for Postgres {
     async fn request(&self, projection: &str, command: &Command, by: &str) -> Result<i64, StoreError> {
-        // Of two who ask for the same at once, the second waits for the first, and finds its operation.
+        // If two requests for the same operation are concurrent, the second waits for the first and finds its
+        // operation.
         const LOCK: &str = "SELECT pg_advisory_xact_lock(hashtextextended('readcast operations ' || $1, 0))";
         change!(self, |session| async {
             let lock = sqlx::query(LOCK).bind(projection).execute(session.connection()).await;

@@ -1,7 +1,7 @@
-//! The swap: readers' names move from one generation to another, all at once.
+//! The swap: the stable names move from one generation to another, all in one transaction.
 //!
-//! A view can't change while somebody reads it, and readers that come after the waiting swap wait behind it. So the swap
-//! waits no longer than its limit, and otherwise leaves everything as it was.
+//! A view can't be replaced while a query reads it, and new readers wait for the waiting swap. Therefore the swap waits
+//! no longer than its time limit, and otherwise changes nothing.
 
 use std::time::Duration;
 
@@ -17,9 +17,9 @@ use crate::store::bookkeeping::swap::{Decision, SWAPPING, record};
 use crate::store::comparison::pairs;
 use crate::store::{StoreError, Swap, SwapImpact, SwapOutcome};
 
-/// "lock not available", after `lock_timeout`.
+/// SQLSTATE "lock not available", after `lock_timeout`.
 const LOCK_NOT_AVAILABLE: &str = "55P03";
-/// A deadlock with a client that reads our tables and then locks them: theirs may go first.
+/// SQLSTATE of a deadlock, with a client that reads the tables and then locks them. The swap gives way to that client.
 const DEADLOCK: &str = "40P01";
 
 pub(super) async fn swap(
@@ -45,7 +45,7 @@ pub(super) async fn swap(
     outcome
 }
 
-/// Whether somebody else kept a lock for too long. A reason begins with the SQLSTATE.
+/// Whether another transaction kept a lock for too long. A reason begins with its SQLSTATE.
 fn is_busy(error: &StoreError) -> bool {
     [LOCK_NOT_AVAILABLE, DEADLOCK].iter().any(|code| error.reason().starts_with(code))
 }
@@ -55,7 +55,7 @@ async fn within(
     swap: &Swap<'_>,
     statements: &[Vec<String>],
 ) -> Result<Decision, StoreError> {
-    // Half of what readers may have to wait is for rows of our own tables, the other half is shared among the names.
+    // Half of the time limit is for the rows of readcast's own tables. The stable names share the other half.
     let names = u32::try_from(statements.len()).unwrap_or(u32::MAX).max(1);
     set_lock_timeout(session, swap.lock_timeout / 2).await?;
     let decision = record(session, swap).await?;
@@ -74,7 +74,7 @@ async fn set_lock_timeout(connection: &mut PgConnection, timeout: Duration) -> R
     connection.execute(AssertSqlSafe(set)).await.map(drop).map_err(at(SWAPPING))
 }
 
-/// The statements with which readers see the next generation: a list for each name.
+/// The statements that make the stable names show the next generation: a list for each name.
 async fn statements(
     connection: &mut PgConnection,
     schema: &str,
@@ -91,7 +91,7 @@ async fn statements(
     Ok(statements)
 }
 
-/// What a swap from `live` to tables like `next` meets.
+/// The effects of a swap from `live` to the tables of `next`.
 pub(super) async fn swap_impact(
     connection: &mut PgConnection,
     schema: &str,
@@ -113,7 +113,7 @@ pub(super) async fn swap_impact(
         }
         match (pair.live, pair.other) {
             (Some(_), Some(next)) => found.incompatible.extend(view.incompatible(next).await?),
-            (Some(_), None) => found.incompatible.push(format!("{name} goes away")),
+            (Some(_), None) => found.incompatible.push(format!("{name} is removed")),
             _ => {}
         }
     }

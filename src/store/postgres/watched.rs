@@ -1,5 +1,5 @@
-//! A leadership whose connection is watched: a step may take hours, and fails within seconds when the connection is dead
-//! and nothing has reported it.
+//! A leadership with a watched connection. A step may take hours, but it fails within seconds if the connection is
+//! dead, even if no error was reported.
 
 use async_trait::async_trait;
 use readcast_core::Definition;
@@ -13,7 +13,7 @@ use crate::store::{
     Load, OperationProgress, OperationState, Phase, StoreError, Swap, SwapOutcome,
 };
 
-/// A leadership, and the server process by which its connection is checked.
+/// A leadership, and the server process that is checked to see whether its connection is alive.
 pub(super) struct WatchedLeadership {
     connections: Connections,
     backend: Backend,
@@ -26,7 +26,7 @@ impl WatchedLeadership {
     }
 }
 
-/// Makes one step while the connection is watched.
+/// Runs one step while the connection is watched.
 macro_rules! watched {
     ($self:ident, |$lead:ident| $step:expr) => {{
         let Self { connections, backend, lead: $lead } = $self;

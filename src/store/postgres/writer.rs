@@ -1,4 +1,4 @@
-//! Writes rows, each time on a connection of those that the process has.
+//! Writes rows. Each transaction uses a connection of the pool.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -25,25 +25,25 @@ use crate::store::{
 /// How the reasons of dead letters are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Reasons {
-    /// As they are, as far as the database's encoding holds them.
+    /// The given text, with escapes for characters that the database's encoding lacks.
     AsGiven,
-    /// As one fixed text: whatever is wrong with them, it must not keep a record from being parked.
+    /// One fixed text instead of the reason: a reason that can't be stored must not prevent a record from being parked.
     Withheld,
 }
 
 /// Whether a commit continues with its rows.
 pub(super) enum Passed {
     Yes,
-    /// What became of it. Its transaction is over.
+    /// The commit has ended with this outcome, and so has its transaction.
     No(CommitOutcome),
-    /// The database can't hold a reason. The transaction has failed.
+    /// The database can't store a reason. The transaction has failed.
     ReasonsRefused,
 }
 
-/// What became of a transaction.
+/// The outcome of a transaction.
 enum Transacted {
     Decided(CommitOutcome),
-    /// The database can't hold a reason. The transaction has failed.
+    /// The database can't store a reason. The transaction has failed.
     ReasonsRefused,
 }
 
@@ -59,7 +59,7 @@ impl Transacted {
     }
 }
 
-/// What every commit does before its rows: it passes the guard, parks, and writes the ledger.
+/// The first part of every commit, before its rows: the guard, the dead letters and the ledger.
 pub(super) async fn pass(
     session: &mut PgSession<'_>,
     of: ParkedIn<'_>,
@@ -69,7 +69,7 @@ pub(super) async fn pass(
 ) -> Result<Passed, StoreError> {
     if !guard::advance(session, of, &commit.advances, hints).await? {
         roll_back(session).await?;
-        // The guard has waited for the row locks, so no earlier attempt is still under way.
+        // The guard has waited for the row locks, so no earlier attempt is still running.
         return checkpoints::outcome(session, of, &commit.advances).await.map(Passed::No);
     }
     failpoint::hit("after_checkpoint");
@@ -85,10 +85,10 @@ pub(super) async fn pass(
     Ok(Passed::Yes)
 }
 
-/// Writes to one generation, each time on a connection of those that all share.
+/// Writes one generation. Each transaction uses a connection of the pool.
 pub(super) struct PostgresWriter {
     connections: Connections,
-    /// Tells this writer from the others, so that it gets the connection on which its statements are prepared.
+    /// Identifies the writer, so that it gets the connection on which its statements are prepared.
     number: u64,
     priority: SharedPriority,
     definition: Definition,
@@ -127,7 +127,7 @@ impl PostgresWriter {
         }
     }
 
-    /// The whole transaction. Any error returns by `?`, so COMMIT is never sent after a statement that failed.
+    /// Runs the whole transaction. Every error returns by `?`, so COMMIT is never sent after a failed statement.
     async fn transact(
         &self,
         lease: &mut Lease,
@@ -160,7 +160,7 @@ impl PostgresWriter {
         Ok(written)
     }
 
-    /// The same for a settlement, whose guard is the parking epoch.
+    /// Settles parked records in one transaction. The guard is the parking epoch.
     async fn settle_within(&self, lease: &mut Lease, settlement: &Settlement) -> Result<Option<Written>, StoreError> {
         execute(lease, "BEGIN").await.map_err(at("beginning a transaction"))?;
         if !settlement::settle(&mut lease.session(), self.parked_in(), settlement).await? {
@@ -219,7 +219,7 @@ impl Writer for PostgresWriter {
             }
         };
         lease.give_back();
-        // What was noted in a transaction that was rolled back is not true.
+        // Hints from a transaction that was rolled back are wrong.
         if matches!(committed, CommitOutcome::Applied(_)) {
             self.hints = hints;
         }

@@ -1,4 +1,4 @@
-//! What a commit parks, and the pages of the ledger that it writes.
+//! Parks the dead letters of a commit, and writes its pages of the ledger.
 
 use readcast_core::TopicPartition;
 use sqlx::sqlite::SqliteArguments;
@@ -11,13 +11,13 @@ use crate::store::{Commit, Encoding, ParkedIn, StoreError};
 
 type Query = sqlx::query::Query<'static, Sqlite, SqliteArguments>;
 
-/// A statement about one partition of a generation, which its first four parameters name.
+/// A statement on one partition of a generation, which the first four parameters identify.
 fn about(statement: &'static str, of: ParkedIn<'_>, partition: &TopicPartition) -> Query {
     let statement = sqlx::query(statement).bind(of.projection.to_owned()).bind(of.generation.0);
     statement.bind(partition.topic.to_string()).bind(partition.partition)
 }
 
-/// Parks the dead letters of a commit, within its transaction. Which limit they exceed, if any.
+/// Parks the dead letters of a commit, within its transaction. Returns the limit that they exceed, if any.
 pub(super) async fn park(
     connection: &mut SqliteConnection,
     of: ParkedIn<'_>,
@@ -46,7 +46,7 @@ pub(super) async fn park(
     parking::exceeded(connection, of, commit).await
 }
 
-/// Writes the ledger's pages of a commit, within its transaction, and deletes those that are out of reach.
+/// Writes the commit's pages of the ledger within its transaction, and deletes the pages that are no longer needed.
 pub(super) async fn write_ledger(
     connection: &mut SqliteConnection,
     of: ParkedIn<'_>,

@@ -1,4 +1,4 @@
-//! Physical tables and stable names: created from their declaration, and compared with it ever after.
+//! Creates physical tables and stable names from their declaration, and compares them with it later.
 
 use readcast_core::{Definition, Presence, TableSpec, Value};
 use sqlx::{AssertSqlSafe, Executor, Row, SqliteConnection};
@@ -8,7 +8,7 @@ use super::{sql, values};
 use crate::store::bookkeeping::generations;
 use crate::store::{Generation, Peek, StoreError, altered, owned};
 
-/// Creates the projection's live generation when there is none. Runs within a transaction.
+/// Creates the projection's live generation if there is none. Runs within a transaction.
 pub(super) async fn prepare(connection: &mut SqliteConnection, definition: &Definition) -> Result<(), StoreError> {
     if generations::live(connection, definition.name()).await?.is_some() {
         return Ok(());
@@ -27,7 +27,8 @@ pub(super) async fn prepare(connection: &mut SqliteConnection, definition: &Defi
     Ok(())
 }
 
-/// How the tables of a generation differ from their declaration, and the names that readers use from what we made.
+/// The differences between the tables of a generation and their declaration, and between the readers' views and those
+/// that readcast created.
 pub(super) async fn alterations(
     connection: &mut SqliteConnection,
     definition: &Definition,
@@ -46,7 +47,7 @@ pub(super) async fn alterations(
     Ok(alterations)
 }
 
-/// The names that the next generation needs and that something else has. Names that readers know already are ours.
+/// The stable names that the next generation needs and that are taken. Names of the live generation are readcast's own.
 pub(super) async fn name_conflicts(
     connection: &mut SqliteConnection,
     definition: &Definition,
@@ -67,14 +68,14 @@ pub(super) async fn name_conflicts(
     Ok(taken)
 }
 
-/// What is to be said of `name` when something has it.
+/// The message that `name` is taken. `None` if the name is free.
 pub(super) async fn taken_name(connection: &mut SqliteConnection, name: &str) -> Result<Option<String>, StoreError> {
     let taken = object(connection, name).await?;
     let rename = |(kind, _)| format!("`{name}` exists already (a {kind}) and is not readcast's: rename one of them");
     Ok(taken.map(rename))
 }
 
-/// Whether the name that readers use is the view of this generation, exactly as we made it.
+/// Whether the stable name is the view of this generation, exactly as readcast created it.
 pub(super) async fn is_view(
     connection: &mut SqliteConnection,
     table: &TableSpec,
@@ -84,13 +85,13 @@ pub(super) async fn is_view(
     Ok(found.is_some_and(|(_, sql)| sql == sql::create_view(table, generation)))
 }
 
-/// How the physical table differs from its declaration, if somebody altered it.
+/// The differences between the physical table and its declaration, if the table was altered.
 async fn altered_columns(
     connection: &mut SqliteConnection,
     table: &TableSpec,
     generation: Generation,
 ) -> Result<Vec<String>, StoreError> {
-    // The longer form of table_info shows generated columns too.
+    // `table_xinfo` also shows generated columns.
     const COLUMNS: &str = r#"SELECT name, type, "notnull", pk FROM pragma_table_xinfo(?1) ORDER BY cid"#;
     let physical = sql::physical(table, generation);
     let rows = sqlx::query(COLUMNS).bind(&physical).fetch_all(connection).await;
@@ -110,21 +111,21 @@ async fn altered_columns(
     Ok(altered(&physical, &declared.collect::<Vec<_>>(), &found))
 }
 
-/// A column's type and constraints; `key` is its place in the key from 1, or 0.
+/// A column's type and constraints. `key` is its place in the key from 1, or 0 for a data column.
 fn shape(column_type: &str, not_null: bool, key: i64) -> String {
     let not_null = if not_null { " not null" } else { "" };
     let key = if key > 0 { format!(" key {key}") } else { String::new() };
     format!("{column_type}{not_null}{key}")
 }
 
-/// What has this name: its kind, and the statement that made it.
+/// The object with this name: its kind, and the statement that created it.
 async fn object(connection: &mut SqliteConnection, name: &str) -> Result<Option<(String, String)>, StoreError> {
     const OBJECT: &str = "SELECT type, coalesce(sql, '') FROM sqlite_schema WHERE name = ?1 COLLATE NOCASE";
     let object = sqlx::query_as(OBJECT).bind(name).fetch_optional(connection).await;
     object.map_err(at(format!("looking for `{name}`")))
 }
 
-/// How many rows readers see, and the first of them.
+/// The number of rows that readers see, and the first of them.
 pub(super) async fn peek(
     connection: &mut SqliteConnection,
     table: &TableSpec,

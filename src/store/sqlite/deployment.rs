@@ -1,4 +1,4 @@
-//! Which deployment the database belongs to, as it is recorded in it.
+//! The deployment that the database belongs to, as recorded in it.
 
 use sqlx::{Row, SqliteConnection};
 
@@ -8,7 +8,7 @@ use crate::store::{Deployment, StoreError};
 
 const DOING: &str = "looking up the deployment of the database";
 
-/// The deployment that is recorded.
+/// The recorded deployment. `None` if there is none.
 pub(super) async fn recorded(connection: &mut SqliteConnection) -> Result<Option<Deployment>, StoreError> {
     const IS_MIGRATED: &str = "SELECT count(*) > 0 FROM sqlite_schema WHERE name = 'readcast_deployment'";
     const RECORDED: &str = "SELECT app, topic_prefix, cluster_id FROM readcast_deployment";
@@ -28,8 +28,8 @@ pub(super) async fn recorded(connection: &mut SqliteConnection) -> Result<Option
     deployment.transpose().map_err(at(DOING))
 }
 
-/// Records that `ours` runs in this database, or refuses it: see [`Deployment::succeed`]. One process has the file, so no
-/// other instance runs. Runs within a transaction.
+/// Records that the database belongs to `ours`, or refuses it: see [`Deployment::succeed`]. Only one process can open
+/// the file, so no other instance runs. Runs within a transaction.
 pub(super) async fn deploy(
     connection: &mut SqliteConnection,
     ours: &Deployment,

@@ -5,9 +5,9 @@ use sqlx::SqliteConnection;
 use super::connection::at;
 use crate::store::{Advance, ParkedIn, StoreError};
 
-/// Moves each checkpoint, provided that all of them stand exactly where the commit begins, belong to the owner that it
-/// names, have parked what it was planned with, and are not held before its end. `false`, and the transaction is to be
-/// rolled back, when that is not so of one of them.
+/// Moves each checkpoint. The condition is that every checkpoint is exactly at the beginning of the commit, has its
+/// owner epoch and parking epoch, and is not held before its end. Returns `false` if a checkpoint does not meet the
+/// condition; the caller must then roll back the transaction.
 pub(super) async fn advance(
     connection: &mut SqliteConnection,
     of: ParkedIn<'_>,

@@ -1,5 +1,5 @@
-//! The right to change the generations of a projection. One process has the file, so that it is enough to know which
-//! projections are led within it.
+//! The right to change the generations of a projection. Only one process can open the file, so a set of the projections
+//! that are led within the process suffices.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -21,7 +21,8 @@ use crate::store::{
     Load, OperationProgress, OperationState, ParkedIn, Phase, StoreError, Swap, SwapOutcome, Written,
 };
 
-/// The projections that somebody in this process leads, or does a chore for: each by its name and the right to it.
+/// The rights that are taken in this process: the name of the projection, and the right to lead it or to do a chore for
+/// it.
 #[derive(Default)]
 pub(super) struct Led(Mutex<BTreeSet<(String, &'static str)>>);
 
@@ -31,7 +32,7 @@ impl Led {
     }
 }
 
-/// Leads one projection, or does a chore for it, as long as it lives.
+/// The right to lead one projection, or to do a chore for it, until it is dropped.
 pub(super) struct SqliteLeadership {
     reads: Arc<Connection>,
     writes: Arc<Writes>,
@@ -40,7 +41,7 @@ pub(super) struct SqliteLeadership {
 }
 
 impl SqliteLeadership {
-    /// `None` when somebody has that right already.
+    /// Takes the right. `None` if it is taken already.
     pub(super) fn take(
         reads: &Arc<Connection>,
         writes: &Arc<Writes>,
@@ -94,7 +95,7 @@ impl Leadership for SqliteLeadership {
         within!(self.writes.connection.begin().await?, |session| holds::release(session, &self.projection))
     }
 
-    /// Any error returns by `?`, which drops the turn and with it the transaction.
+    /// Every error returns by `?`, which drops the turn and rolls back its transaction.
     async fn load(&mut self, mut load: Load<'_>) -> Result<CommitOutcome, StoreError> {
         let of = ParkedIn { projection: &self.projection, generation: load.generation };
         let mut turn = match pass(&self.writes.connection, of, load.commit.guarded()?).await? {
@@ -117,7 +118,7 @@ impl Leadership for SqliteLeadership {
     }
 
     async fn index(&mut self, definition: &Definition, generation: Generation) -> Result<(), StoreError> {
-        // Each statement takes a turn of its own, so that the lanes of other generations get theirs in between.
+        // Each statement has its own turn, so that the lanes of other generations can commit in between.
         for table in definition.tables() {
             let doing = || at(format!("creating the indexes of table `{}`", table.name()));
             for statement in sql::create_indexes(table, generation).chain([sql::analyze(table, generation)]) {
@@ -142,7 +143,7 @@ impl Leadership for SqliteLeadership {
         live: &GenerationStatus,
         other: &GenerationStatus,
     ) -> Result<Option<Comparison>, StoreError> {
-        // Not the connection that all questions take turns with: they would wait until the last row is compared.
+        // A separate connection: otherwise all queries would wait until the last row is compared.
         let mut snapshot = self.reads.apart().await?;
         let Some(at) = comparison::common_place(&mut snapshot, live, other).await? else { return Ok(None) };
         self.release_holds().await?;
@@ -185,7 +186,7 @@ impl Leadership for SqliteLeadership {
         within!(self.writes.connection.begin().await?, |session| lifecycle::end_overdue(session, &self.projection))
     }
 
-    /// They are never in use: readers of the file keep the state that they have begun to read.
+    /// The tables are never in use: readers of the file keep the snapshot that they have begun to read.
     async fn drop_tables(&mut self, ended: &GenerationStatus) -> Result<DropOutcome, StoreError> {
         let mut turn = self.writes.connection.begin().await?;
         let dependents = swap_impact::physical_dependents(&mut turn, ended).await?;
@@ -195,7 +196,7 @@ impl Leadership for SqliteLeadership {
                 turn.commit().await?;
                 Ok(DropOutcome::Done(dependents))
             }
-            // Rows of a user's table refer to rows of one of them.
+            // Rows of a user's table refer to rows of one of the tables.
             Err(error) if is_referred_to(&error) && !dependents.is_empty() => {
                 turn.roll_back().await?;
                 Ok(DropOutcome::Kept(dependents))
@@ -229,8 +230,8 @@ impl Leadership for SqliteLeadership {
     }
 }
 
-/// Makes the stable names views of the next generation. A name of which somebody made something else is left alone, and
-/// refused where it is needed.
+/// Makes the stable names views of the next generation. A name of another object of a user is refused if the next
+/// generation needs it, and otherwise left alone.
 async fn replace_views(connection: &mut SqliteConnection, swap: &Swap<'_>) -> Result<(), StoreError> {
     for table in &swap.live.tables {
         if definition::is_view(connection, table, swap.live.generation).await? {

@@ -1,5 +1,4 @@
-//! What a SQLite store does, as [`Store`](crate::store::Store) has it: each question and each change in a transaction of its
-//! own.
+//! Implements [`Store`](crate::store::Store) for SQLite: each query and each change in its own transaction.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,7 +20,7 @@ use crate::store::{
     SequenceId, SharedPriority, StatusStore, StoreError, SwapImpact, UserAddition, WaitingRecords, Writer,
 };
 
-/// Works within a transaction that was begun, and commits it.
+/// Runs the work in a transaction and commits it.
 macro_rules! within {
     ($turn:expr, |$session:ident| $work:expr) => {{
         let mut turn = $turn;
@@ -68,7 +67,7 @@ impl SchemaStore for Sqlite {
     }
 
     async fn swap_impact(&self, live: &GenerationStatus, _next: &Definition) -> Result<SwapImpact, StoreError> {
-        // To measure a table is to look at all its pages: nobody else waits for that.
+        // Measuring a table reads all its pages, so this uses a separate connection and no other query waits.
         let mut connection = self.reads.apart().await?;
         swap_impact::swap_impact(&mut connection, live).await
     }
@@ -84,7 +83,7 @@ impl SchemaStore for Sqlite {
 
 #[async_trait]
 impl CommitStore for Sqlite {
-    /// There is one connection that writes. All writers take turns with it, whatever their priority.
+    /// All writers use the one writing connection in turn. Their priority has no effect.
     async fn writer(
         &self,
         definition: &Definition,
@@ -239,7 +238,8 @@ impl OperationStore for Sqlite {
     }
 
     async fn rename(&self, from: &str, to: &str, by: &str) -> Result<(), StoreError> {
-        // Checkpoints refer to generations, which are renamed before them: SQLite checks that when both are.
+        // Generations are renamed first, and the checkpoints that refer to them afterwards. SQLite checks the foreign
+        // keys at the commit.
         const CHECK_LATER: &str = "PRAGMA defer_foreign_keys = ON";
         within!(self.control().await?, |session| async {
             session.execute(CHECK_LATER).await.map_err(at("renaming a projection"))?;

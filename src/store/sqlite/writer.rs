@@ -16,8 +16,8 @@ use crate::store::{
     Checkpoint, Commit, CommitOutcome, Generation, ParkedIn, PartitionState, Settlement, StoreError, Writer, Written,
 };
 
-/// What every commit does before its rows: it passes the guard, parks, and writes the ledger. The transaction in which the
-/// rows belong, or what becomes of the commit without one.
+/// The first part of every commit, before its rows: the guard, the dead letters and the ledger. Returns the open
+/// transaction for the rows, or the outcome if nothing is to be written.
 pub(super) async fn pass<'a>(
     connection: &'a Connection,
     of: ParkedIn<'_>,
@@ -94,7 +94,7 @@ impl Writer for SqliteWriter {
         ))
     }
 
-    /// Any error returns by `?`, which drops the turn and with it the transaction.
+    /// Every error returns by `?`, which drops the turn and rolls back its transaction.
     async fn commit(&mut self, commit: &Commit) -> Result<CommitOutcome, StoreError> {
         let mut turn = match pass(&self.writes.connection, self.parked_in(), commit.guarded()?).await? {
             Ok(turn) => turn,
@@ -107,7 +107,7 @@ impl Writer for SqliteWriter {
         Ok(CommitOutcome::Applied(written))
     }
 
-    /// The same for a settlement, whose guard is the parking epoch.
+    /// Settles parked records as a commit does. The guard is the parking epoch.
     async fn settle(&mut self, settlement: &Settlement) -> Result<Option<Written>, StoreError> {
         let mut turn = self.writes.connection.begin().await?;
         if !settlement::settle(&mut *turn, self.parked_in(), settlement).await? {
