@@ -38,7 +38,7 @@ pub enum DecimalError {
 impl Decimal {
     /// The most digits of a number. `rust_decimal` holds a few numbers of 29 digits; a column of 28 digits does not.
     const MAX_DIGITS: u32 = 28;
-    /// Zero.
+    /// The number zero, with scale 0.
     pub const ZERO: Self = Self(rust_decimal::Decimal::ZERO);
 
     /// `mantissa` × 10^-`scale`: `Decimal::new(4999, 2)` is 49.99.

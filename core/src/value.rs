@@ -19,11 +19,11 @@ use crate::{Column, ColumnType, Date, Decimal, DecimalError, Json, Presence, Tim
 /// ```
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub enum Value {
-    /// No value.
+    /// No value: NULL in SQL.
     Null,
     /// Text without U+0000.
     Text(String),
-    /// A boolean.
+    /// A boolean, true or false.
     Bool(bool),
     /// A 32-bit integer.
     I32(i32),
@@ -37,7 +37,7 @@ pub enum Value {
     Timestamp(Timestamp),
     /// A calendar date.
     Date(Date),
-    /// A UUID.
+    /// A UUID of any version.
     Uuid(Uuid),
     /// A JSON document.
     Json(Json),

@@ -15,7 +15,7 @@ const CUSTOMERS: u64 = 1_000;
 const PRODUCTS: u64 = 200;
 const MOST_OPEN_ORDERS: u64 = 100;
 const MICROS_PER_EVENT: i64 = 1_000_000;
-/// 2024-05-20T00:00:00Z
+/// The time of the first event: 2024-05-20T00:00:00Z in microseconds.
 const FIRST_EVENT_MICROS: i64 = 1_716_163_200_000_000;
 
 /// An endless stream of events, each as its record key (the order's id) and its JSON text.

@@ -11,7 +11,7 @@ use crate::Value;
 pub enum ColumnType {
     /// Text of any length, without U+0000.
     Text,
-    /// A boolean.
+    /// A boolean, true or false.
     Bool,
     /// A 32-bit integer.
     I32,
@@ -28,7 +28,7 @@ pub enum ColumnType {
     Timestamp,
     /// A calendar date without a time zone.
     Date,
-    /// A UUID.
+    /// A UUID of any version.
     Uuid,
     /// A JSON document. Not in keys.
     Json,
@@ -50,7 +50,7 @@ impl fmt::Display for ColumnType {
 pub enum Presence {
     /// Nothing: the column is part of the key, or every change that may create a row must set it. Never NULL.
     Required,
-    /// NULL.
+    /// NULL. Changes may set the column to NULL as well.
     Nullable,
     /// This value. Never NULL.
     Default(Value),
