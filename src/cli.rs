@@ -38,7 +38,7 @@ use crate::control::ControlError;
 use crate::decode::Decoders;
 use crate::telemetry;
 
-/// Bad configuration.
+/// The exit code of a command whose configuration is wrong (sysexits.h).
 const EX_CONFIG: u8 = 78;
 
 #[derive(Args)]
@@ -125,7 +125,7 @@ enum Output {
 enum CommandError {
     /// The configuration is wrong.
     Config(ConfigError),
-    /// Anything else.
+    /// The command failed for any other reason.
     Failed(String),
 }
 

@@ -56,7 +56,7 @@ pub(super) async fn source(context: &Context) -> Result<Arc<dyn Source>, Command
     context.app.sources.open(scheme, settings).await.map_err(CommandError::failed)
 }
 
-/// The properties, read again for each client: secrets in files may be replaced meanwhile.
+/// The properties. They are read again for each client, because the files of secrets may have changed.
 fn read_again(properties: &KafkaProperties) -> Properties {
     let properties = properties.clone();
     Properties::read_by(move || properties.current())
@@ -93,7 +93,7 @@ pub(super) async fn store(context: &Context, access: Access) -> Result<Arc<dyn S
     context.app.stores.open(scheme, settings).await.map_err(CommandError::failed)
 }
 
-/// The deployment that this process belongs to, as far as the configuration says.
+/// The deployment of this process, according to the configuration.
 pub(super) fn deployment(context: &Context) -> Result<Deployment, CommandError> {
     let schema = match context.config.store()? {
         StoreOptions::Postgres { schema, .. } => Some(schema.clone()),

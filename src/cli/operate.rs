@@ -30,7 +30,7 @@ pub(super) async fn operate(
     conclude(operation)
 }
 
-/// Carries out an operation, here if no instance does, and shows its progress meanwhile.
+/// Carries out an operation, in this process if no instance does, and shows its progress until it ends.
 pub(super) async fn carry_out(
     context: &Context,
     control: &mut Control,

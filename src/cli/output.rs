@@ -32,7 +32,7 @@ pub(super) fn line(text: impl Display) -> Result<(), CommandError> {
     }
 }
 
-/// Whether nobody reads standard output any more: a command with much more to write may end.
+/// Whether standard output is closed: a command with much more to write may end.
 pub(super) fn is_closed() -> bool {
     IS_CLOSED.load(Ordering::Relaxed)
 }

@@ -48,7 +48,7 @@ pub(super) async fn run(context: Context, arguments: Arguments) -> Result<ExitCo
     };
     let mut helpers = JoinSet::new();
     helpers.spawn(stop_on_signal(shared.stop.clone())?);
-    // A bounded run is a batch job: nobody probes it, and several of them may run at the same time.
+    // A bounded run is a batch job: it is not probed, and several of them may run at the same time.
     if !arguments.until_end {
         serve_admin(&context, &shared, &mut helpers).await?;
     }

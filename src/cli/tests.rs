@@ -40,7 +40,7 @@ fn the_command_line_is_consistent() {
     command_line(&App::new()).debug_assert();
 }
 
-/// How often each word was said.
+/// Counts how often each word occurs.
 struct Words;
 
 impl Projection for Words {

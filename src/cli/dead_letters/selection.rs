@@ -59,7 +59,7 @@ fn class() -> impl TypedValueParser<Value = PoisonClass> {
     names.try_map(|name| PoisonClass::named(&name).ok_or("no such class"))
 }
 
-/// `TOPIC/PARTITION@OFFSET`
+/// Parses a position `TOPIC/PARTITION@OFFSET`.
 pub(super) fn position(text: &str) -> Result<Position, String> {
     let parts = text.rsplit_once('@').and_then(|(partition, offset)| {
         let (topic, number) = partition.rsplit_once('/').filter(|(topic, _)| !topic.is_empty())?;
