@@ -35,7 +35,8 @@ impl Environment {
         self.0.get(name).map(String::as_str).filter(|value| !value.is_empty())
     }
 
-    /// Who runs the command, as `user@host`, as far as the environment says. Nothing depends on its truth.
+    /// The user who runs the command, as `user@host`, from environment variables. It is displayed and recorded, and
+    /// decides nothing.
     pub(super) fn operator(&self) -> String {
         let user = self.get("USER").or_else(|| self.get("LOGNAME"));
         format!("{}@{}", user.unwrap_or("unknown"), self.host())

@@ -17,7 +17,7 @@ pub struct LogOptions {
 /// The format of a line of the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LogFormat {
-    /// For people.
+    /// Text that people can read easily.
     Text,
     /// One JSON object per line.
     Json,

@@ -78,7 +78,7 @@ pub struct Tls {
 /// What the server's TLS must be. libpq's `allow` becomes `Prefer`: neither guarantees encryption, and both connect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SslMode {
-    /// No TLS.
+    /// No TLS, even if the server offers it.
     Disable,
     /// TLS if the server offers it. Its identity is not checked.
     Prefer,

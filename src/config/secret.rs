@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 pub struct Secret(String);
 
 impl Secret {
-    /// Hides `text`.
+    /// A secret with the content `text`.
     pub fn new(text: impl Into<String>) -> Self {
         Self(text.into())
     }

@@ -19,7 +19,7 @@ pub(super) struct Setting {
     pub(super) kind: &'static dyn Describe,
     /// Refuses a value that is not of that kind.
     pub(super) check: fn(&Written) -> Result<(), ConfigError>,
-    /// The value when nobody writes one, in the form in which it would be written.
+    /// The default, in the form of a configured value. `None` if the setting has no default.
     pub(super) default: Option<&'static str>,
     /// A description of that value, where the program computes it. Only the reference shows it.
     #[cfg(test)]

@@ -147,7 +147,7 @@ pub enum DuplicateId {
     Sequence(String),
 }
 
-/// A directory.
+/// A kind of value: the path of a directory.
 const PATH: Text<PathBuf> = Text("a directory", |text| Some(text.into()));
 /// A name that Kafka takes for topics and groups.
 const KAFKA_NAME: Text<String> = Text("a name of letters, digits, `.`, `_` and `-`", kafka_name);

@@ -73,17 +73,18 @@ impl Values {
         of_one.or_else(|| self.by_setting.get(&(name, String::new())))
     }
 
-    /// The place of the value of the setting `name`: a line of the file, a variable or a flag. Empty if nobody set it.
+    /// The place of the value of the setting `name`: a line of the file, a variable or a flag. Empty if the setting has
+    /// no value.
     pub(super) fn place(&self, name: &'static str) -> &str {
         self.get(name, "").map_or("", |written| &written.value_at)
     }
 
-    /// librdkafka's properties.
+    /// The configured properties of librdkafka.
     pub(super) fn properties(&self) -> &KafkaProperties {
         &self.properties
     }
 
-    /// Whether somebody set `name`, which has a default.
+    /// Whether the setting `name`, which has a default, is configured.
     pub(super) fn is_set(&self, name: &'static str) -> bool {
         self.get(name, "").is_some_and(|written| written.value_at != DEFAULT)
     }

@@ -1,4 +1,4 @@
-//! One value that somebody wrote in a file, a variable or a flag: its key, its text or number, and its place.
+//! A configured value, from a file, a variable or a flag: its key, its text or number, and its place.
 //!
 //! The readers here take a value as text, number or boolean. Their errors name the place.
 
@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use super::error::ConfigError;
 use super::secret::{Secret, SecretSource};
 
-/// One value that somebody wrote.
+/// A configured value with its place.
 pub(super) struct Written {
     /// The name under which it was written: `projector.lanes`.
     pub(super) key: String,
