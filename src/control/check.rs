@@ -42,13 +42,13 @@ impl Check {
 
 /// What is checked.
 pub struct CheckInputs<'a> {
-    /// The projections.
+    /// The projections to check.
     pub registry: &'a Registry,
-    /// The log.
+    /// The log that the projections read.
     pub source: &'a dyn Source,
     /// The store, or why it can't be opened.
     pub store: Result<Arc<dyn Store>, String>,
-    /// The deployment as far as the configuration says.
+    /// The deployment according to the configuration.
     pub deployment: Deployment,
     /// How many connections a process may have, where there is a server.
     pub max_connections: u32,
@@ -139,7 +139,8 @@ impl<'a> Checks<'a> {
         let name = definition.name();
         let options = (self.inputs.options)(name);
         self.found.extend(record_policy::checks(name, &options.record_policy));
-        // The store is asked before the log: what runs meanwhile would otherwise be past the end that was read.
+        // The store is queried before the log: otherwise an instance could commit beyond the end of the log that was
+        // read.
         let generations = match self.answering_store() {
             Some(store) => Some(tables::generations(store, name).await),
             None => None,

@@ -25,7 +25,7 @@ pub struct ListFilter {
 /// Everything that is known of one parked key.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ParkedDetail {
-    /// The key.
+    /// The summary of the key's parked records.
     pub summary: ParkedSummary,
     /// The record that the others wait for.
     pub first: ParkedRecord,

@@ -15,10 +15,10 @@ pub struct Adoption {
     pub ours: Deployment,
 }
 
-/// A projection whose tables are there.
+/// A projection whose tables exist.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct MigratedProjection {
-    /// Its name.
+    /// The name of the projection.
     pub projection: String,
     /// The generation that readers see.
     pub live_generation: i32,
@@ -51,7 +51,7 @@ impl Control {
         self.check_deployment(ours).await
     }
 
-    /// Creates readcast's own tables and the first generation of each projection, as far as they are missing.
+    /// Creates readcast's own tables and the first generation of each projection, if they are missing.
     ///
     /// # Errors
     /// `Refused` when the name of a table is taken.
@@ -74,7 +74,7 @@ impl Control {
         migrated.collect()
     }
 
-    /// What [`Control::adopt`] would change. `configured` is the deployment as far as the configuration says.
+    /// What [`Control::adopt`] would change. `configured` is the deployment according to the configuration.
     ///
     /// # Errors
     /// `Unavailable` when store or log do not answer.

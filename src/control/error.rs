@@ -68,7 +68,7 @@ impl ControlError {
         Self { message: format!("{context}: {}", self.message), ..self }
     }
 
-    /// Its kind.
+    /// The kind of the error, for callers that react to it.
     pub fn kind(&self) -> ControlErrorKind {
         self.kind
     }

@@ -20,7 +20,8 @@ pub enum Executor {
     RunningInstance,
     /// This process may: no instance runs that can.
     ThisProcess,
-    /// Nobody, until an instance with the right definition runs: the process that has locked the store has another one.
+    /// No process, until an instance with the right definition runs: the process that has locked the store has another
+    /// one.
     Nobody,
 }
 

@@ -11,7 +11,7 @@ use crate::store::{Command, Comparison, Operation, OperationProgress, OperationS
 /// An operation that was requested.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RequestedOperation {
-    /// Its number.
+    /// The number that identifies the operation in the store.
     pub id: i64,
     /// Who carries it out, as things are now.
     pub executor: Executor,

@@ -53,45 +53,45 @@ fn page_length(sequence: &ParkedSequence) -> usize {
     usize::try_from(PAGE_BYTES / each).unwrap_or(usize::MAX).clamp(1, 500)
 }
 
-/// One parked record. What the record does not have is null.
+/// One parked record. Fields that the record lacks are null.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct ExportedRecord {
-    /// Its topic.
+    /// The topic of the record.
     pub topic: String,
-    /// Its partition.
+    /// The partition of the record in its topic.
     pub partition: i32,
-    /// Its offset.
+    /// The offset of the record in its partition.
     pub offset: i64,
-    /// When it was written, in RFC 3339.
+    /// The timestamp of the record, in RFC 3339.
     pub timestamp: Option<Timestamp>,
-    /// The bytes of its key, in base64.
+    /// The bytes of the record's key, in base64.
     pub key: Option<String>,
-    /// The bytes of its value, in base64.
+    /// The bytes of the record's value, in base64.
     pub value: Option<String>,
-    /// Its headers.
+    /// The headers of the record, in their order.
     pub headers: Vec<ExportedHeader>,
-    /// Its key, where that is UTF-8.
+    /// The record's key as text, if it is UTF-8.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub key_text: Option<String>,
-    /// Its value, where that is UTF-8.
+    /// The record's value as text, if it is UTF-8.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub value_text: Option<String>,
-    /// Why it is parked; null when it only waits for an earlier record of its key.
+    /// The class of the error; null if the record only waits for an earlier record of its key.
     pub class: Option<PoisonClass>,
-    /// The same in words. It may quote the record.
+    /// The error message. It may quote the record.
     pub reason: Option<String>,
-    /// How often it was tried again.
+    /// The number of retries.
     pub attempts: u32,
-    /// When it was parked, in RFC 3339.
+    /// When the record was parked, in RFC 3339.
     pub parked_at: String,
 }
 
 /// A header of a parked record.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct ExportedHeader {
-    /// Its name.
+    /// The name of the header.
     pub name: String,
-    /// The bytes of its value, in base64.
+    /// The bytes of the header's value, in base64.
     pub value: Option<String>,
 }
 

@@ -1,4 +1,4 @@
-//! Parked keys in short, and how much some of them are together. Neither payloads nor what was said about them.
+//! Summaries of parked keys and totals of several of them, without payloads and error messages.
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,4 @@
-//! Waits for the end of an operation, and reports its progress meanwhile.
+//! Waits for the end of an operation and reports its progress.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -30,7 +30,7 @@ impl Waiting {
         Self { store, projection, id, earlier_errors: Vec::new(), silent_since: None }
     }
 
-    /// Ignores the errors that are recorded by now: this process may succeed where an earlier run has failed.
+    /// Ignores the errors that are recorded now: this process may succeed where an earlier run has failed.
     pub(super) async fn ignore_earlier_errors(&mut self) -> Result<(), StoreError> {
         let generations = self.store.generations().await?;
         self.earlier_errors = generations.into_iter().filter_map(|found| Some(found.last_error?.since)).collect();

@@ -36,7 +36,7 @@ impl FromStr for StartPosition {
     }
 }
 
-/// `TOPIC/PARTITION=OFFSET`
+/// Parses one offset, `TOPIC/PARTITION=OFFSET`.
 fn offset(text: &str) -> Result<(String, i64), String> {
     let parts = text.split_once('=').and_then(|(partition, offset)| {
         let (topic, number) = partition.rsplit_once('/')?;

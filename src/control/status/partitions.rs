@@ -25,9 +25,9 @@ pub struct PartitionStatus {
     pub paused_since: Option<String>,
     /// The number of the open operation that builds or compares the generation.
     pub operation: Option<i64>,
-    /// The topic.
+    /// The topic of the partition.
     pub topic: String,
-    /// The partition.
+    /// The number of the partition in its topic.
     pub partition: i32,
     /// The next offset to read.
     pub next_offset: Option<i64>,
