@@ -20,7 +20,7 @@ use crate::store::{Chore, Generation, Leadership, Notice, NoticeKind, Store, Sto
 /// The projection for which chores are done, and the instance that does them.
 #[derive(Clone)]
 pub struct ChoreContext {
-    /// The database.
+    /// The database of the projection.
     pub store: Arc<dyn Store>,
     /// The projection's name.
     pub projection: String,

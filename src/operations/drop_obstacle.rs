@@ -10,7 +10,7 @@ pub(super) struct DropObstacle {
 }
 
 impl DropObstacle {
-    /// These sessions use the tables, as far as is known.
+    /// These sessions use the tables. The list is empty if the sessions are unknown.
     pub(super) fn in_use(by: &[String]) -> Self {
         let (reason, remedy) = match by {
             [] => ("they are in use".into(), "wait"),
@@ -31,12 +31,12 @@ impl DropObstacle {
         Self { reason: format!("{doing}: {reason}"), remedy: "correct that".into(), is_temporary: false }
     }
 
-    /// Whether it goes away without an operator.
+    /// Whether the obstacle may end without an operator.
     pub(super) fn is_temporary(&self) -> bool {
         self.is_temporary
     }
 
-    /// What happened and what to type.
+    /// What happened, and what the operator must do.
     pub(super) fn sentence(&self, projection: &str) -> String {
         format!("{}. Next: {}", self.text(), self.next(projection))
     }

@@ -88,7 +88,7 @@ async fn try_to_load(
     let begun = Instant::now();
     let load = Load { definition, generation: status.generation, commit: &commit, rows };
     let committed = step.lead.load(load).await;
-    // The sender ends at once when nobody receives any more.
+    // The sender ends at once if the load has ended.
     let missed = sending.await.map_err(|panicked| Failure::Panicked(panicked.to_string()))?;
     Ok(match committed? {
         CommitOutcome::Applied(written) => {
@@ -100,7 +100,7 @@ async fn try_to_load(
             LoadOutcome::Loaded
         }
         CommitOutcome::Full(limit) => LoadOutcome::Impossible(format!("more records would be parked than {limit}")),
-        // An operator decided about a record meanwhile, or another instance had the lead.
+        // An operator decided about a record during the load, or another instance became the leader.
         CommitOutcome::Outdated | CommitOutcome::Held(_) | CommitOutcome::Fenced => LoadOutcome::Interrupted,
     })
 }

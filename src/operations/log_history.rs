@@ -11,7 +11,7 @@ use crate::text::counted;
 /// Records of one partition from which the live generation was built, and which the log no longer has.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LostHistory {
-    /// The partition.
+    /// The partition of the lost records.
     pub partition: TopicPartition,
     /// The offset at which the live generation began.
     pub from: i64,

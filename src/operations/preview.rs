@@ -10,7 +10,7 @@ use crate::store::{
     declaration_changes,
 };
 
-/// What a rebuild would read, take and meet, as far as that can be known before.
+/// A forecast of a rebuild: what it would read, its duration and size, and its obstacles, if they are known.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct RebuildPreview {
     /// The projection's name.
@@ -23,11 +23,11 @@ pub struct RebuildPreview {
     pub need: RebuildNeed,
     /// The offsets that it would read of each partition.
     pub reads: Vec<OffsetRange>,
-    /// How many offsets those are together.
+    /// The number of these offsets in total.
     pub records: u64,
-    /// How many seconds that takes at the rate of the latest rebuild, if there was one.
+    /// The estimated duration in seconds at the rate of the latest rebuild. `None` if there was none.
     pub seconds: Option<f64>,
-    /// The bytes of the live tables on disk. The new ones take about as many beside them, until the old ones are dropped.
+    /// The bytes of the live tables on disk. The new tables take about the same, in addition until the old ones are dropped.
     pub bytes: u64,
     /// The records that the live generation was built from and the log no longer holds, a sentence for each partition.
     pub forgotten: Vec<String>,

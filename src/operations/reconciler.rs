@@ -18,9 +18,9 @@ use crate::store::{GenerationState, GenerationStatus, Leadership, Operation, Ope
 
 /// Carries out the operations on one projection.
 pub struct OperationReconciler {
-    /// The log.
+    /// The log that the projection reads.
     pub source: Arc<dyn Source>,
-    /// The database.
+    /// The database of the projection.
     pub store: Arc<dyn Store>,
     /// All versions of the projection that this process has, the highest first.
     pub versions: Vec<Definition>,

@@ -37,12 +37,12 @@ pub(super) async fn run(step: &mut OperationStep<'_>, key: &str, definition_hash
     }
 }
 
-/// Folds the records with this key up to the live generation's position, and writes the rows that they make in place of
-/// those that are there. Returns a sentence that says what changed.
+/// Folds the records with this key up to the live generation's position, and replaces the rows that they make. Returns
+/// a sentence that says what changed.
 ///
 /// # Errors
-/// [`StoreError::Refused`] when records of other keys change the same rows, whose parts can't be told apart, or when the
-/// records of this key can't be folded alone.
+/// [`StoreError::Refused`] if records of other keys change the same rows, so that the parts of the rows can't be told
+/// apart, or if the records of this key can't be folded alone.
 async fn refold(step: &mut OperationStep<'_>, definition: &Definition, key: &str) -> Result<String, Failure> {
     let (reconciler, live) = (step.reconciler, step.live);
     if reconciler.record_policy.duplicate_window > 0 {
@@ -135,7 +135,7 @@ async fn replace_rows(
         )),
         // Another owner took over, or the hold ended too early. The next step folds the key again from the beginning.
         CommitOutcome::Held(_) | CommitOutcome::Outdated | CommitOutcome::Full(_) | CommitOutcome::Fenced => {
-            let reason = "the live generation's checkpoints moved meanwhile".into();
+            let reason = "the live generation's checkpoints moved during the refold".into();
             Err(StoreError::Unavailable { doing: DOING.into(), reason }.into())
         }
     }

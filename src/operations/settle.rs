@@ -1,8 +1,9 @@
 //! `dead-letters retry` and `dead-letters discard`: settles parked records.
 //!
-//! A sequence (the parked records of one key in one partition) is settled from its front, some records in each
-//! transaction, under the parking epoch under which they were read. Meanwhile the owner of the partition parks the key's
-//! next records behind them. When none is left, the owner's next commit is planned again and finds the key free.
+//! A sequence (the parked records of one key in one partition) is settled from its beginning, some records in each
+//! transaction, with the parking epoch at which they were read. In the meantime the owner of the partition parks new
+//! records of the key after them. When no record is left, the owner plans its next commit again and no longer parks the
+//! key.
 
 mod sequence;
 mod summary;
@@ -70,7 +71,7 @@ async fn settle_generation(
     Ok(Some(settler.summary))
 }
 
-/// Whether nobody has cancelled the operation.
+/// Whether the operation was not cancelled.
 async fn is_open(reconciler: &OperationReconciler, operation: i64) -> Result<bool, StoreError> {
     let open = reconciler.store.operations(reconciler.name(), 0).await?;
     Ok(open.iter().any(|other| other.id == operation))

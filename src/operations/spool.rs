@@ -130,7 +130,7 @@ impl Spool {
         if self.memory_bytes > self.most_bytes { self.spill() } else { Ok(()) }
     }
 
-    /// Its size.
+    /// The sizes of the spool in memory and in files, and its number of runs.
     pub(crate) fn size(&self) -> Size {
         let files = || self.tables.iter().flat_map(|table| &table.files);
         Size {

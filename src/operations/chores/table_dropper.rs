@@ -13,8 +13,8 @@ use crate::store::{
     RecordedNotice, StoreError,
 };
 
-/// How often in a row tables may be in use before an operator is told. Feeds of a generation that has ended stop using its
-/// tables before that.
+/// The number of consecutive attempts that find tables in use before a notice is recorded. The feeds of a generation
+/// that has ended stop using its tables before that.
 const NOTICE_AFTER: u32 = 4;
 
 /// Ends standbys whose time is over, and drops the tables of generations that have ended.
