@@ -1,8 +1,8 @@
 //! The feeding of one generation: a run of its lanes, and another run after a failure that may pass.
 //!
-//! This file owns what is fed, when a failed run is repeated, and what health and the store are told about that. It does
-//! not read records: see `feed/run.rs`. Every way out of a run except the requested one is a [`Failure`], and leaves
-//! nothing behind: no task, no member of the group, no open transaction.
+//! This file decides what is fed and when a failed run is repeated, and reports both to health and the store. It does
+//! not read records: see `feed/run.rs`. Every end of a run except the requested one is a [`Failure`], and leaves no
+//! task, no member of the group and no open transaction.
 
 mod budget;
 mod check_schedule;
@@ -35,7 +35,7 @@ const QUESTION_TIMEOUT: Duration = Duration::from_secs(1);
 const STABLE_RUN: Duration = Duration::from_secs(60);
 /// How long a bounded run retries before it gives up.
 pub(super) const BOUNDED_RUN_RETRY_LIMIT: Duration = Duration::from_secs(30);
-/// How much more a lane takes into one transaction while a log is replayed into tables that nobody reads.
+/// The factor by which a lane's transactions are larger while a log is replayed into tables that nobody reads.
 const BULK: usize = 4;
 
 /// What is fed, and how.
@@ -43,7 +43,7 @@ const BULK: usize = 4;
 pub(super) struct Feed {
     /// The definition that built the generation.
     pub(super) definition: Definition,
-    /// Which generation.
+    /// The number of the generation.
     pub(super) generation: Generation,
     /// Whether the log is replayed into tables that nobody reads yet.
     pub(super) bulk: bool,

@@ -85,7 +85,7 @@ impl RunProgress {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(projection.to_owned(), progress);
     }
 
-    /// By projection.
+    /// The progress of each projection, by name.
     pub fn snapshot(&self) -> BTreeMap<String, Progress> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }

@@ -83,7 +83,7 @@ struct Projection {
     feeds: BTreeMap<Generation, Feed>,
     /// The generations whose feed has ended with a failure that needs an operator.
     halted: BTreeMap<Generation, Failure>,
-    /// The last operation that has ended, as far as this process has seen.
+    /// The last operation that has ended, according to the last query of this process.
     last_finished: Option<i64>,
     chores: Chores,
     tasks: Tasks,
@@ -130,7 +130,7 @@ impl Projection {
                 self.request_rebuild(&live, &statuses, &operations).await?;
                 self.report(&live, &statuses, &operations).await?;
             }
-            // It was renamed, or somebody removed it.
+            // The projection was renamed, or its rows were deleted.
             None => self.is_prepared = false,
         }
         self.start_operations(&operations);

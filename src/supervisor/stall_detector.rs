@@ -40,11 +40,13 @@ pub(super) struct StallDetector {
 #[derive(Debug)]
 struct WatchedPartition {
     last: PartitionSample,
-    /// Since when it delivers nothing.
+    /// The time since which the partition delivers no records.
     silent_since: Instant,
-    /// The end of the log when its client last said that there is no more: markers of transactions are no records.
+    /// The end of the log when its client last reported that it has delivered everything. Transaction markers count as
+    /// offsets without records.
     complete_until: i64,
-    /// Where it stood when a new run was started for it. That does not help a second time at the same place.
+    /// The position at which a new run was started because of this partition. A second run at the same position would not
+    /// help.
     restarted_at: Option<i64>,
 }
 
@@ -145,7 +147,7 @@ mod tests {
         PartitionSample { delivered, next_offset, end }
     }
 
-    /// A detector of one partition, sampled so many seconds after its beginning.
+    /// A detector of one partition, which is sampled at a given number of seconds after its beginning.
     struct Watched(StallDetector, Instant);
 
     impl Watched {

@@ -11,7 +11,7 @@ use crate::source::{Extents, ReadPosition, SourceError, new_partitions, verify_a
 use crate::store::{Positions, StoreError};
 use crate::supervisor::stall_detector;
 
-/// Makes sure, before a run, that nobody altered the generation's tables.
+/// Checks before a run that the generation's tables were not altered.
 ///
 /// # Errors
 /// [`StoreError::Definition`], with every alteration.
@@ -24,12 +24,12 @@ pub(super) async fn verify_tables(context: &FeedContext) -> Result<(), Failure> 
     Err(StoreError::Definition { projection: feed.name().to_owned(), reason: altered.join("; ") }.into())
 }
 
-/// Makes sure, before a run, that the log is the one that all checkpoints of the generation point into, whichever process
-/// owns the partitions now. Returns how far the log reaches, which is asked after the checkpoints are read: the other way
-/// round, an owner that works meanwhile would be beyond the log's end.
+/// Checks before a run that the log is the one that all checkpoints of the generation belong to, also those of
+/// partitions that other processes own now. Returns the extents of the log. They are queried after the checkpoints: in
+/// the other order, the owner of a partition could commit beyond the extents that were read.
 ///
 /// # Errors
-/// The verdict on the first partition of which that is not so.
+/// The verdict on the first partition whose checkpoint does not belong to the log.
 pub(super) async fn verify_log(context: &FeedContext) -> Result<Extents, Failure> {
     let FeedContext { feed, shared, .. } = context;
     let statuses = shared.store.generations().await?;

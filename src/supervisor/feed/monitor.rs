@@ -17,7 +17,8 @@ use crate::source::Extents;
 use crate::store::{GenerationError, Positions, RecordedError, StoreError};
 use crate::supervisor::stall_detector::{PartitionSample, StallDetector};
 
-/// How often the log is told all positions, and not only those that have changed: it answers none of the updates.
+/// The interval at which all positions are sent to the log, and not only those that have changed: the log acknowledges
+/// no update.
 const MIRROR_ALL_INTERVAL: Duration = Duration::from_secs(300);
 /// How long a member may wait for its group before that is reported. A rebalance between live members takes a second or so.
 const LONG_GROUP_WAIT: Duration = Duration::from_secs(10);
@@ -28,7 +29,7 @@ pub(super) struct FeedMonitor {
     pub(super) unidentified: Unidentified,
     /// When the next checks are due. The feed tells it what moves.
     pub(super) schedule: CheckSchedule,
-    /// When the log was last told all positions.
+    /// When all positions were last sent to the log.
     mirrored_all_at: Instant,
     group_wait: Option<GroupWait>,
 }
@@ -39,7 +40,7 @@ struct GroupWait {
     is_logged: bool,
 }
 
-/// What the log and the store answered, where they answered in time.
+/// The answers of the log and of the store, if they arrived in time.
 pub(super) struct Observation {
     pub(super) extents: Option<Extents>,
     pub(super) stored: Stored,
@@ -52,17 +53,17 @@ pub(super) enum Stored {
     Answer(StoredPositions),
 }
 
-/// What the store says of a generation.
+/// The store's state of a generation.
 pub(super) struct StoredPositions {
-    /// Its checkpoints.
+    /// The checkpoints of the generation that is fed.
     pub(super) own: Positions,
-    /// Those of the live generation, where the feed is throttled by them.
+    /// The checkpoints of the live generation, if they throttle the feed.
     pub(super) live: Option<Positions>,
-    /// What it says keeps the generation from progressing.
+    /// The recorded error that prevents the generation from progressing.
     pub(super) error: Option<RecordedError>,
 }
 
-/// How the feed is, beside what its lanes report.
+/// The condition of the feed, in addition to its lanes' reports.
 pub(super) enum Condition {
     Well,
     /// The consumer group has not answered yet.
@@ -93,7 +94,7 @@ impl FeedMonitor {
         self.group_wait = Some(GroupWait { since: now, is_logged: false });
     }
 
-    /// The group has assigned partitions, or has told that there are none for this member.
+    /// The group has assigned partitions, or has reported that this member gets none.
     pub(super) fn group_answered(&mut self) {
         self.group_wait = None;
     }
@@ -103,7 +104,7 @@ impl FeedMonitor {
         self.stall_detector.at_end(partition);
     }
 
-    /// Whether the log is to be told all positions now.
+    /// Whether all positions must be sent to the log now.
     pub(super) fn mirrors_all(&mut self) -> bool {
         let is_due = self.mirrored_all_at.elapsed() >= MIRROR_ALL_INTERVAL;
         if is_due {

@@ -17,7 +17,7 @@ pub(super) struct OwnedPartition {
     pub(super) delivered: i64,
     /// The end of what is committed.
     pub(super) next_offset: i64,
-    /// The position that the log was last told.
+    /// The position that was last sent to the log.
     mirrored: Option<i64>,
     /// Which log its records are of, where that is known.
     log_id: Option<String>,
@@ -70,8 +70,9 @@ impl OwnedPartitions {
     /// Makes sure that the log was neither recreated nor truncated while it was read.
     ///
     /// # Errors
-    /// The verdict on the first partition of which that is not so. A gap is none here: records that the log's client has
-    /// fetched already are not lost, wherever the log begins by now, and the client tells of those that are.
+    /// The verdict on the first partition whose log was recreated or truncated. A gap is no error here: records that
+    /// the log's client has fetched already are not lost even if the log now begins after them, and the client reports
+    /// records that are lost.
     pub(super) fn verify_log(&self, extents: &Extents) -> Result<(), Failure> {
         for (partition, owned) in &self.0 {
             let Some(extent) = extents.get(partition) else { continue };
@@ -97,7 +98,7 @@ impl OwnedPartitions {
         if behind.is_empty() { Ok(()) } else { Err(Failure::Fenced(behind)) }
     }
 
-    /// The positions to tell the log: those that have changed since it was last told, or `all`.
+    /// The positions to send to the log: those that have changed since the last time, or `all`.
     pub(super) fn to_mirror(&mut self, all: bool) -> Vec<(TopicPartition, i64)> {
         let mut positions = Vec::new();
         for (partition, owned) in &mut self.0 {

@@ -19,7 +19,7 @@ use crate::store::Checkpoint;
 use crate::supervisor::progress::TargetOffsets;
 use crate::worker::Progress;
 
-/// One run.
+/// One run of a feed, from joining the consumer group to the end of all lanes.
 pub(super) struct FeedRun<'a> {
     pub(super) context: &'a FeedContext,
     pub(super) monitor: &'a mut FeedMonitor,
@@ -71,7 +71,7 @@ impl<'a> FeedRun<'a> {
     }
 
     async fn work(&mut self) -> Result<(), Failure> {
-        // A batch that waits for memory. Nothing more is taken from the source meanwhile.
+        // A batch that waits for memory. Until then no other batch is taken from the source.
         let mut waiting: Option<Batch> = None;
         while !self.target.as_ref().is_some_and(TargetOffsets::are_reached) {
             let cost = waiting.as_ref().map_or(0, |batch| self.budget.cost(batch));

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use super::{FeedContext, QUESTION_TIMEOUT};
 
-/// How often the store is told at most.
+/// The minimum time between two reports to the store.
 const REPORT_INTERVAL: Duration = Duration::from_secs(5);
 
 /// The events without an identity that the store does not know of.

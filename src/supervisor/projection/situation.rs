@@ -35,7 +35,7 @@ pub(super) struct WantedFeed<'a> {
     pub(super) priority: Priority,
 }
 
-/// What is to be done with the error that the store has of a generation.
+/// How to update the recorded error of a generation.
 #[derive(Debug, PartialEq)]
 pub(super) enum ErrorUpdate {
     Keep,
@@ -49,7 +49,7 @@ impl<'a> Situation<'a> {
         self.statuses.iter().find(|status| status.state == GenerationState::Live)
     }
 
-    /// Every generation that is to be fed and whose definition this process has.
+    /// All generations that need a feed and whose definition this process has.
     pub(super) fn wanted_feeds(&self) -> Vec<WantedFeed<'a>> {
         self.statuses.iter().filter_map(|status| self.wanted_feed(status)).collect()
     }
@@ -170,8 +170,9 @@ impl<'a> Situation<'a> {
         self.versions.iter().find(|version| version.hash() == hash)
     }
 
-    /// Whether our code comes after the code that built `live`. Where both declare one version nobody can tell, and two
-    /// instances that each took its own for the newer one would rebuild in turns without end.
+    /// Whether the definition of this process is newer than the one that built `live`. If both declare the same
+    /// version, the order is unknown: two instances that each considered its own definition newer would rebuild in
+    /// turns without end.
     fn is_newer_than(&self, live: &GenerationStatus) -> bool {
         self.current().is_some_and(|current| i64::from(current.version()) > i64::from(live.version))
     }
