@@ -35,7 +35,7 @@ use crate::retry::{Backoff, in_words};
 use crate::source::{Assignment, AssignmentEpoch, Batch};
 use crate::store::{Checkpoint, CommitOutcome, StoreError, Writer, Written};
 
-/// How often a lane retries a transaction before the whole run fails, which gives up the partitions meanwhile.
+/// How often a lane retries a transaction before the whole run fails. The failure gives up the partitions.
 const MAX_ATTEMPTS: u32 = 8;
 /// How often a lane asks whether its partitions are still held.
 const HOLD_PAUSE: Duration = Duration::from_millis(25);
@@ -63,13 +63,13 @@ pub type Progress = Vec<(TopicPartition, i64)>;
 
 /// One lane of a feed.
 pub struct Lane {
-    /// The projection.
+    /// The definition of the projection.
     pub definition: Definition,
     /// How its records are read, and what is done about those that can't be projected.
     pub policy: Arc<RecordPolicy>,
     /// Which changes they may make.
     pub allowed: AllowedChanges,
-    /// Its connection.
+    /// The writer of the generation that is fed.
     pub writer: Box<dyn Writer>,
     /// What this process owns at this instant, whatever the order of events says.
     pub assignment: Arc<Assignment>,
@@ -153,7 +153,7 @@ impl Lane {
         poison: &mut PoisonState,
     ) -> Result<(), Failure> {
         loop {
-            // What was revoked meanwhile belongs to its next owner.
+            // Batches of partitions that were revoked in the meantime belong to the next owner.
             pending.retain(|(batch, _)| partitions.own(batch, &self.assignment));
             if let Err(error) = self.load_state(&pending, partitions).await {
                 self.retry_after(error).await?;
@@ -252,7 +252,7 @@ impl Lane {
             Ok(CommitOutcome::Held(holds)) => partitions.hold(holds),
             Ok(CommitOutcome::Outdated) => partitions.forget_states(),
             Ok(CommitOutcome::Full(limit)) => poison.full = Some(limit),
-            // Revoked meanwhile: what is still ours is tried again without it.
+            // Some partitions were revoked in the meantime: the batches of the others are tried again.
             Ok(CommitOutcome::Fenced) if !pending.iter().all(|(batch, _)| partitions.own(batch, &self.assignment)) => {}
             Ok(CommitOutcome::Fenced) => {
                 self.metrics.fenced();
@@ -279,7 +279,7 @@ impl Lane {
         poison.bisection.passed(plan.tally.applied);
         partitions.advance(&plan.commit);
         let progress = plan.commit.advances.into_iter().map(|advance| (advance.partition, advance.to)).collect();
-        // The feed is ending when nobody listens.
+        // The send fails only if the feed is ending.
         let _ = self.progress.send(progress);
         match (plan.poison, poison.full.take()) {
             (None, full) => {

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 pub struct LaneActivity(Arc<Mutex<Option<(String, Instant)>>>);
 
 impl LaneActivity {
-    /// Does `work`, which is shown as `what` meanwhile.
+    /// Does `work`, and displays it as `what` until it ends.
     pub(super) async fn during<T>(&self, what: String, work: impl Future<Output = T>) -> T {
         self.set(Some((what, Instant::now())));
         let done = work.await;

@@ -1,26 +1,26 @@
 //! The search for the record whose rows the database refuses.
 
-/// Halves the records that are tried together until the refused one stands alone: about log2(n) transactions for n
-/// records. Each of them commits records or halves those that are left to search.
+/// Halves the records that are tried together until the refused one is alone: about log2(n) transactions for n records.
+/// Each of them commits records or halves the records that are left to search.
 #[derive(Debug, Default)]
 pub(super) struct Bisection {
-    /// The refused record is among the next so many that are applied.
+    /// The refused record is among this number of records, counted from the next one to apply.
     among: Option<u64>,
 }
 
 impl Bisection {
-    /// How many records are to be applied next, at most.
+    /// The maximum number of records to apply next.
     pub(super) fn most(&self) -> usize {
         self.among.map_or(usize::MAX, |among| usize::try_from(among.div_ceil(2)).unwrap_or(usize::MAX))
     }
 
-    /// So many were tried together and refused. Returns whether that was a single record.
+    /// Records that the database refused the next `applied` records together. Returns whether that was a single record.
     pub(super) fn refused(&mut self, applied: u64) -> bool {
         self.among = (applied > 1).then_some(applied);
         applied == 1
     }
 
-    /// So many are committed.
+    /// Records that the next `applied` records are committed.
     pub(super) fn passed(&mut self, applied: u64) {
         self.among = self.among.map(|among| among.saturating_sub(applied)).filter(|among| *among > 0);
     }
