@@ -28,7 +28,7 @@ use crate::config::SecretSource;
 use crate::health::{Detail, Health};
 use crate::metrics::Metrics;
 
-/// How long open requests may take after the server is told to stop.
+/// How long open requests may continue after the server is stopped.
 const GRACE: Duration = Duration::from_secs(2);
 
 /// The server can't listen on its address.
@@ -51,7 +51,7 @@ pub(crate) async fn bind(listen: SocketAddr) -> Result<TcpListener, BindError> {
     TcpListener::bind(listen).await.map_err(|error| BindError { listen, error })
 }
 
-/// Every route.
+/// The routes of the admin server.
 pub(crate) fn router(health: Health, metrics: Metrics, token: Option<SecretSource>) -> Router {
     let admin = Admin { health, metrics, token };
     let guarded = Router::new()

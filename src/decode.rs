@@ -59,10 +59,10 @@ pub(crate) fn decode<'r>(
     })
 }
 
-/// What a panic said.
+/// The message of a panic.
 fn words(thrown: &(dyn Any + Send)) -> &str {
     let text = thrown.downcast_ref::<String>().map(String::as_str);
-    text.or_else(|| thrown.downcast_ref::<&str>().copied()).unwrap_or("it did not say why")
+    text.or_else(|| thrown.downcast_ref::<&str>().copied()).unwrap_or("no message")
 }
 
 /// The decoders of a program, by the names that `format` in `[topics.NAME]` gives them.
@@ -76,7 +76,7 @@ impl Default for Formats {
 }
 
 impl Formats {
-    /// The format of topics of which nothing is said.
+    /// The format of topics that have no `format` setting.
     pub(crate) const DEFAULT: &'static str = "envelope";
 
     /// # Panics
@@ -106,7 +106,7 @@ impl Formats {
     }
 }
 
-/// Which decoder reads which topic: the [`EnvelopeDecoder`] where nothing is said.
+/// The decoder of each topic: the [`EnvelopeDecoder`] unless another one is configured.
 #[derive(Clone, Default)]
 pub struct Decoders(BTreeMap<String, Arc<dyn Decoder>>);
 

@@ -9,10 +9,10 @@ use crate::store::{PoisonClass, StoreError};
 /// Why the run of a projection ended before it was asked to stop.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Failure {
-    /// The log.
+    /// The log failed, or records were lost in it.
     #[error(transparent)]
     Source(#[from] SourceError),
-    /// The database.
+    /// The database failed or refused a statement.
     #[error(transparent)]
     Store(#[from] StoreError),
     /// A record that can neither be projected nor parked.
@@ -21,9 +21,9 @@ pub enum Failure {
     /// A record that can't be projected, while the parking limit is reached.
     #[error("{poison}; no more records may be parked: {limit}")]
     Full {
-        /// The record.
+        /// The record with its error.
         poison: Poison,
-        /// Which limit is reached.
+        /// The limit that is reached, as text.
         limit: String,
     },
     /// Another instance has claimed the partitions, or an operator moved their checkpoints. Nothing was written.
@@ -43,7 +43,7 @@ pub enum Failure {
 /// What is done about a failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Disposition {
-    /// It is retried after a while. Nothing is lost meanwhile.
+    /// The run is repeated after a while. No records are lost.
     Retry,
     /// The record and later records of its key are parked; all others are projected.
     DeadLetter,

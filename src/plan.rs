@@ -83,9 +83,9 @@ impl AddAssign for Tally {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("poison at {position}: {}", cause.class)]
 pub struct Poison {
-    /// Which record.
+    /// The partition and the offset of the record.
     pub position: Position,
-    /// What is wrong with it.
+    /// The error of the record.
     pub cause: PoisonCause,
     /// The correlation id of its event, where that can be decoded: for the log.
     pub correlation_id: Option<String>,
@@ -105,14 +105,14 @@ pub struct PartitionCursor {
     pub next_offset: i64,
     /// The epoch of our claim.
     pub owner_epoch: i64,
-    /// Where the partition is held, as far as is known: records from this offset on wait.
+    /// The last known hold of the partition: records from this offset on wait.
     pub hold_at: Option<i64>,
 }
 
 /// Which changes a record may make.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AllowedChanges {
-    /// Every change.
+    /// All changes, without a restriction.
     All,
     /// Only changes that leave a row the same when they are made again: the tables began as a copy that holds them
     /// already.
@@ -170,7 +170,7 @@ pub struct Rules<'a> {
     pub known_poison: &'a BTreeMap<Position, PoisonCause>,
     /// How much may be parked; `None` to stop at the first record that would have to be.
     pub parking: Option<ParkingLimits>,
-    /// At most so many records are applied.
+    /// The maximum number of records to apply.
     pub most_applied: usize,
     /// Where the plan shows how far it is.
     pub current: &'a CurrentRecord,
@@ -180,11 +180,11 @@ pub struct Rules<'a> {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("records are missing: {partition} is at offset {expected}, and the next batch begins at {found}")]
 pub struct OutOfStep {
-    /// Which partition.
+    /// The partition of the missing records.
     pub partition: TopicPartition,
     /// The next offset to read.
     pub expected: i64,
-    /// Where the batch begins.
+    /// The offset at which the batch begins.
     pub found: i64,
 }
 

@@ -23,7 +23,7 @@ pub struct SourceSettings {
     /// What the name of every topic begins with in the log, before the name that projections use: `topic_prefix` of
     /// `[source]`.
     pub topic_prefix: String,
-    /// How many bytes of records a subscription may hold that nobody has taken yet.
+    /// The maximum size of the records that a subscription buffers, in bytes.
     pub buffer_bytes: usize,
     /// librdkafka's own settings.
     pub(crate) properties: Properties,

@@ -142,8 +142,8 @@ pub struct Batch {
     /// The batch's first offset: the end of the previous batch, or the partition's start. It may be less than the
     /// offset of the first record, because a log can have holes. It is never greater than the position of the reader.
     pub from: i64,
-    /// The offset after the batch, at which the next one begins: after the last record and after the offsets that
-    /// follow it without a record, as far as the log's client reports them.
+    /// The offset after the batch, at which the next one begins: after the last record and after the offsets without
+    /// records that follow it, if the log's client reports them.
     pub to: i64,
     /// The records. Their offsets may have holes: compaction removes records, and transaction markers have offsets.
     pub records: Vec<Record>,
@@ -235,7 +235,7 @@ impl Assignment {
         epoch
     }
 
-    /// Removes partitions.
+    /// Removes partitions that this process no longer owns.
     pub fn remove(&self, partitions: &[TopicPartition]) {
         self.lock().partitions.retain(|partition, _| !partitions.contains(partition));
     }

@@ -21,7 +21,7 @@ const DEFAULT_FILTER: &str = "warn,readcast=info";
 /// When the filter is not one.
 pub(crate) fn init(options: &LogOptions) -> Result<(), ConfigError> {
     let ansi = options.color && std::io::stderr().is_terminal();
-    // Refused when somebody else already logs, as a test may: their subscriber serves as well.
+    // Fails if a subscriber is set already, for example by a test. That subscriber serves as well.
     let _ = tracing::subscriber::set_global_default(subscriber(options, ansi, std::io::stderr)?);
     std::panic::set_hook(Box::new(|panic| {
         // Without the message: a projection that panics over a record may quote it.

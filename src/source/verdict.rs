@@ -22,7 +22,7 @@ pub enum Verdict {
     /// Records that were read are no longer at the end of the log. Other records may have their offsets now.
     #[error("truncated: [{end}, {next_offset}) was read, and is no longer in the log")]
     Truncated {
-        /// The checkpoint.
+        /// The position of the checkpoint: the next offset to read.
         next_offset: i64,
         /// The offset up to which the log is unchanged: its end, or the first offset of other records.
         end: i64,
@@ -88,7 +88,7 @@ impl Verdict {
 /// The position up to which a partition was read, and the log of which it was read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ReadPosition {
-    /// The partition.
+    /// The partition that was read.
     pub partition: TopicPartition,
     /// The first offset that was not read.
     pub next_offset: i64,
