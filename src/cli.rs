@@ -108,7 +108,7 @@ enum Command {
     /// Print the completions of a shell
     #[command(after_help = "Example:\n  readcast completions bash > readcast.bash")]
     Completions {
-        /// The shell
+        /// The shell to complete commands in
         shell: clap_complete::Shell,
     },
 }

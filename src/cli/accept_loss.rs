@@ -9,7 +9,7 @@ use crate::control::registered;
 #[derive(clap::Args)]
 #[command(after_help = "Example:\n  readcast accept-loss order_summary --dry-run")]
 pub(super) struct Arguments {
-    /// The projection
+    /// The name of the projection
     name: String,
     /// Show what is lost, and change nothing
     #[arg(long)]

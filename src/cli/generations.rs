@@ -9,14 +9,14 @@ use crate::store::Command;
 
 #[derive(clap::Args)]
 pub(super) struct ProjectionName {
-    /// The projection
+    /// The name of the projection
     name: String,
 }
 
 #[derive(clap::Args)]
 #[command(after_help = "Example:\n  readcast activate order_summary")]
 pub(super) struct Activate {
-    /// The projection
+    /// The name of the projection
     name: String,
     /// Activate it whatever its comparison with the live generation says
     #[arg(long)]
@@ -25,7 +25,7 @@ pub(super) struct Activate {
 
 #[derive(clap::Args)]
 pub(super) struct Pause {
-    /// The projection
+    /// The name of the projection
     name: String,
     /// Only the generation that a rebuild builds; the live one is not affected
     #[arg(long)]

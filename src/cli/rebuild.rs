@@ -11,7 +11,7 @@ use crate::control::{Executor, RebuildRequest, RequestedOperation, StartPosition
 #[derive(clap::Args)]
 #[command(after_help = "Example:\n  readcast rebuild order_summary --wait")]
 pub(super) struct Arguments {
-    /// The projection
+    /// The name of the projection
     name: String,
     /// Wait until it is done; this process does the work if no instance runs
     #[arg(long)]

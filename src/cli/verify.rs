@@ -11,7 +11,7 @@ use crate::store::Comparison;
 #[derive(clap::Args)]
 #[command(after_help = "Example:\n  readcast verify order_summary")]
 pub(super) struct Arguments {
-    /// The projection
+    /// The name of the projection
     name: String,
     /// The format of the comparison
     #[arg(long, value_enum, default_value_t)]

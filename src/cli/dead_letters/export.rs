@@ -11,7 +11,7 @@ use crate::cli::{CommandError, Context, connect, output};
     after_help = "Example:\n  readcast dead-letters export order_summary --class undecodable > undecodable.ndjson"
 )]
 pub(in crate::cli) struct Arguments {
-    /// The projection
+    /// The name of the projection
     name: String,
     #[command(flatten)]
     flags: Flags,

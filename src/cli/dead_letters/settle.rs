@@ -13,7 +13,7 @@ use crate::store::{Selection, SettleAction};
 #[derive(clap::Args)]
 #[command(after_help = "Example:\n  readcast dead-letters retry order_summary --class unprojectable")]
 pub(in crate::cli) struct Retry {
-    /// The projection
+    /// The name of the projection
     name: String,
     #[command(flatten)]
     flags: RequiredFlags,
@@ -28,7 +28,7 @@ pub(in crate::cli) struct Retry {
 #[derive(clap::Args)]
 #[command(after_help = "Example:\n  readcast dead-letters discard order_summary --first orders/3@17 --dry-run")]
 pub(in crate::cli) struct Discard {
-    /// The projection
+    /// The name of the projection
     name: String,
     #[command(flatten)]
     flags: RequiredFlags,

@@ -19,7 +19,7 @@ const MOST_WAITING: usize = 20;
 #[derive(clap::Args)]
 #[command(after_help = "Example:\n  readcast dead-letters show order_summary orders/3@17 --payload")]
 pub(in crate::cli) struct Arguments {
-    /// The projection
+    /// The name of the projection
     name: String,
     /// The position of the first record of the key, as TOPIC/PARTITION@OFFSET
     #[arg(value_name = "POSITION", value_parser = position)]
