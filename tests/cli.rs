@@ -58,7 +58,7 @@ async fn a_bounded_run_gives_up_on_servers_that_do_not_answer_and_names_them() {
         let finished = run_in(dir.path(), &arguments).await;
         assert_eq!(finished.status.code(), Some(1), "{}", finished.stderr);
         assert!(
-            finished.stderr.contains("feed failed; retrying in"),
+            finished.stderr.contains("failed; retrying in"),
             "the reason is visible meanwhile: {}",
             finished.stderr
         );

@@ -199,21 +199,29 @@ fn files_and_functions_stay_within_their_budgets() {
             violations.push(format!("{} has {} lines, more than {FILE_LINES}", file.path.display(), lines.len()));
         }
         for (at, line) in lines.iter().enumerate().filter(|(_, line)| begins_function(line)) {
-            let indent = &line[..line.len() - line.trim_start().len()];
-            let end = lines[at..].iter().position(|line| *line == format!("{indent}}}")).unwrap_or(0);
-            if end + 1 > FUNCTION_LINES {
-                violations.push(format!("{}:{} is a function of {} lines", file.path.display(), at + 1, end + 1));
+            let length = function_lines(&lines[at..]);
+            if length > FUNCTION_LINES {
+                violations.push(format!("{}:{} is a function of {length} lines", file.path.display(), at + 1));
             }
         }
     }
     none(violations);
 }
 
-/// Whether a line, as rustfmt writes it, begins a function with a body.
+/// The number of lines from a function's signature, which `lines` begin with, to its closing brace. A declaration without a
+/// body ends with its semicolon.
+fn function_lines(lines: &[&str]) -> usize {
+    let indent = lines[0].len() - lines[0].trim_start().len();
+    let at_indent = |line: &str| !line.is_empty() && line.len() - line.trim_start().len() == indent;
+    let is_end = |line: &str| at_indent(line) && line.ends_with(['}', ';']);
+    lines.iter().position(|line| is_end(line)).map_or(lines.len(), |end| end + 1)
+}
+
+/// Whether a line, as rustfmt writes it, begins a function.
 fn begins_function(line: &str) -> bool {
     let words = line.trim_start().split(' ');
     let mut words = words.skip_while(|word| word.starts_with("pub") || ["const", "async", "unsafe"].contains(word));
-    words.next() == Some("fn") && !line.ends_with(';') && !line.ends_with('}')
+    words.next() == Some("fn")
 }
 
 #[test]

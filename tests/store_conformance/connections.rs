@@ -125,7 +125,7 @@ async fn settings_of_the_database_change_nothing_that_we_say_or_read() {
     assert_eq!(shown[..4], expected.map(|text| Some(text.to_owned())));
     assert_eq!(shown[5].as_deref(), Some(r"a\b'c"));
     let status = subject.status().await;
-    assert!(status.created_at.ends_with('Z') && status.created_at.len() == 20, "{}", status.created_at);
+    assert!(status.created_at.ends_with('Z') && status.created_at.len() == 24, "{}", status.created_at);
     tokio::time::sleep(Duration::from_millis(150)).await;
     assert!(
         matches!(lane.commit(counted_nothing()).await, Ok(CommitOutcome::Applied(_))),

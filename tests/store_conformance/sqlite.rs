@@ -153,7 +153,7 @@ async fn what_an_earlier_version_made_is_refused_until_it_is_migrated() {
     let path = dir.path().join("read.db");
     let options = sqlx::sqlite::SqliteConnectOptions::new().filename(&path).create_if_missing(true);
     let mut client = sqlx::SqliteConnection::connect_with(&options).await.expect("a new file");
-    let earlier = "CREATE TABLE readcast_checkpoints (id INTEGER); CREATE TABLE readcast_operations (id INTEGER)";
+    let earlier = "CREATE TABLE readcast_generations (projection TEXT); INSERT INTO readcast_generations VALUES ('a')";
     sqlx::raw_sql(earlier).execute(&mut client).await.expect("tables");
     let store = Sqlite::open_read_only(&path).await.expect("a look");
     let line = refusal(store.generations()).await;

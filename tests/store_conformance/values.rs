@@ -278,7 +278,7 @@ pub(super) async fn defaults_of_every_type_are_what_new_rows_hold(subject: &Subj
     })
     .await;
     let again = definition(both.tables.clone());
-    assert!(subject.store.prepare(&again).await.is_ok(), "defaults are read back from the recorded declaration");
+    assert_eq!(subject.store.prepare(&again).await, Ok(()), "defaults are read back from the recorded declaration");
 }
 
 pub(super) async fn rows_without_data_columns_come_and_go(subject: &Subject) {

@@ -19,7 +19,7 @@ use crate::store::{StoreError, Swap, SwapImpact, SwapOutcome};
 
 /// SQLSTATE "lock not available", after `lock_timeout`.
 const LOCK_NOT_AVAILABLE: &str = "55P03";
-/// SQLSTATE of a deadlock, with a client that reads the tables and then locks them. The swap gives way to that client.
+/// SQLSTATE of a deadlock, with a client that reads the tables and then locks them. The client continues, and the swap is tried again.
 const DEADLOCK: &str = "40P01";
 
 pub(super) async fn swap(
