@@ -1,13 +1,11 @@
 //! The program of a team: its projections, and what it adds to the logs, databases and formats that readcast knows.
 
-use std::error::Error;
-use std::process::ExitCode;
 use std::sync::Arc;
 
 use readcast_core::{Projection, Registry};
 
 use crate::decode::{Decoder, Formats};
-use crate::schemes::{Schemes, SourceSettings, StoreSettings};
+use crate::schemes::{OpenError, Schemes, SourceSettings, StoreSettings};
 use crate::source::Source;
 use crate::store::Store;
 
@@ -23,8 +21,7 @@ use crate::store::Store;
 /// #     fn tables(&self) -> Vec<TableSpec> { vec![TableSpec::new("visits").key("page", ColumnType::Text)] }
 /// #     fn project(&self, _: &Envelope<'_>, _: &mut Changes<'_>) -> Result<(), ProjectionError> { Ok(()) }
 /// # }
-/// use std::process::ExitCode;
-///
+/// ///
 /// fn main() -> ExitCode {
 ///     readcast::App::new().projection(Visits).run()
 /// }
@@ -221,13 +218,4 @@ impl App {
         self.formats.add(name, Arc::new(decoder));
         self
     }
-
-    /// Does what the command line of this process says. Exit codes: 0 done, 1 a check failed or a projection halted, 78
-    /// bad configuration (`EX_CONFIG` of sysexits.h), 2 a command line that can't be read.
-    pub fn run(self) -> ExitCode {
-        crate::cli::main(self)
-    }
 }
-
-/// Why a source or a store can't be opened.
-pub type OpenError = Box<dyn Error + Send + Sync>;

@@ -133,7 +133,7 @@ impl fmt::Display for CommandError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             CommandError::Config(error) => error.fmt(f),
-            CommandError::Failed(error) => f.write_str(&terminal::escape(error)),
+            CommandError::Failed(error) => f.write_str(&crate::text::escape(error)),
         }
     }
 }
@@ -169,17 +169,22 @@ enum Typed {
     OfSample(SampleCommand, Sample),
 }
 
-/// Runs the command line of this process.
-pub(crate) fn main(app: App) -> ExitCode {
-    output::set_program(app.name);
-    let (command, flags) = typed(&app, std::env::args_os()).unwrap_or_else(|error| error.exit());
-    match prepared(app, flags).and_then(|context| execute(command, context)) {
-        Ok(code) => code,
-        Err(error) => {
-            output::message(&error);
-            match error {
-                CommandError::Config(_) => ExitCode::from(EX_CONFIG),
-                CommandError::Failed(_) => ExitCode::FAILURE,
+impl App {
+    /// Runs the command that the arguments of this process name.
+    ///
+    /// Exit codes: 0 done, 1 a check failed or a projection halted, 2 the arguments can't be parsed, 78 bad configuration
+    /// (`EX_CONFIG` of sysexits.h).
+    pub fn run(self) -> ExitCode {
+        output::set_program(self.name);
+        let (command, flags) = typed(&self, std::env::args_os()).unwrap_or_else(|error| error.exit());
+        match prepared(self, flags).and_then(|context| execute(command, context)) {
+            Ok(code) => code,
+            Err(error) => {
+                output::message(&error);
+                match error {
+                    CommandError::Config(_) => ExitCode::from(EX_CONFIG),
+                    CommandError::Failed(_) => ExitCode::FAILURE,
+                }
             }
         }
     }

@@ -77,9 +77,9 @@ pub use readcast_core::{
     TimestampError, TopicPartition, Uuid, Value, ValueError, differences,
 };
 
-pub use crate::app::{App, OpenError, Sample, SampleEvents};
+pub use crate::app::{App, Sample, SampleEvents};
 pub use crate::decode::{DecodeError, Decoder, EnvelopeDecoder};
-pub use crate::schemes::{Access, SourceSettings, StoreSettings};
+pub use crate::schemes::{Access, OpenError, SourceSettings, StoreSettings};
 
 /// What the tests and benchmarks of this repository need besides. It may change with any version.
 #[doc(hidden)]

@@ -1,11 +1,11 @@
 //! Which log and which database a URL means: a table of schemes each, with ours and those of the program.
 
 use std::collections::BTreeMap;
+use std::error::Error;
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use crate::app::OpenError;
 use crate::config::PostgresUrlSource;
 use crate::source::Source;
 use crate::source::file::FileSource;
@@ -55,6 +55,9 @@ pub enum Access {
     /// It leaves commands for another process, which has the store to itself.
     Command,
 }
+
+/// Why a source or a store can't be opened.
+pub type OpenError = Box<dyn Error + Send + Sync>;
 
 type Opening<T> = Pin<Box<dyn Future<Output = Result<Arc<T>, OpenError>> + Send>>;
 type Open<S, T> = Arc<dyn Fn(S) -> Opening<T> + Send + Sync>;

@@ -11,13 +11,13 @@ use tokio_util::sync::CancellationToken;
 
 use self::progress::ProgressDisplay;
 use super::run::signalled;
-use super::terminal::escape;
 use super::{CommandError, Context, connect, output};
 use crate::control::{Control, ControlError, ControlErrorKind, LocalExecutor};
 use crate::health::Health;
 use crate::metrics::Metrics;
 use crate::store::{Command, Operation, Store};
 use crate::supervisor::{self, Outcomes, RunProgress, Shared};
+use crate::text::escape;
 
 /// Carries out an operation, here if no instance does, and prints its outcome.
 pub(super) async fn operate(

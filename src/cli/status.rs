@@ -4,10 +4,10 @@ use std::process::ExitCode;
 
 use comfy_table::{CellAlignment, Table};
 
-use super::terminal::{escape, json};
+use super::terminal::json;
 use super::{CommandError, Context, Output, connect, output};
 use crate::control::{ControlErrorKind, PartitionStatus, StatusReport, StatusTotals};
-use crate::text::counted;
+use crate::text::{counted, escape};
 
 #[derive(clap::Args)]
 #[command(after_help = "Example:\n  readcast status order_summary")]

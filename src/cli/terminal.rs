@@ -1,20 +1,11 @@
-//! Makes text harmless to a terminal: what we print may quote records, which anybody may have written. Pure.
+//! Lines and JSON that are harmless to a terminal: the output may quote records, which anybody may have written. Pure.
 
 use serde::Serialize;
 
 use super::CommandError;
+use crate::text::{escape, is_obeyed};
 
-/// `text` with every character spelled out that a terminal obeys instead of showing it: control characters, and with
-/// them the beginning of every escape sequence; characters that turn the direction of writing; characters without width.
-pub(super) fn escape(text: &str) -> String {
-    let mut shown = String::with_capacity(text.len());
-    for c in text.chars() {
-        if is_obeyed(c) { shown.extend(c.escape_default()) } else { shown.push(c) }
-    }
-    shown
-}
-
-/// The same for a text of several lines. Its line breaks stay.
+/// A text of several lines, [`escape`]d but for its line breaks.
 pub(super) fn escape_lines(text: &str) -> String {
     text.lines().map(escape).collect::<Vec<_>>().join("\n")
 }
@@ -46,21 +37,9 @@ fn with_escapes(json: String) -> String {
     shown
 }
 
-fn is_obeyed(c: char) -> bool {
-    let directs = matches!(c, '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}');
-    let has_no_width = matches!(c, '\u{ad}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}');
-    c.is_control() || directs || has_no_width
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn characters_that_a_terminal_obeys_are_spelled_out() {
-        assert_eq!(escape("a\u{1b}[31mred\n\u{9b}2J\u{202e}txt"), "a\\u{1b}[31mred\\n\\u{9b}2J\\u{202e}txt");
-        assert_eq!(escape("<script>é €\"\\"), "<script>é €\"\\");
-    }
 
     #[test]
     fn json_means_the_same_and_holds_nothing_that_a_terminal_obeys() {

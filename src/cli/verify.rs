@@ -3,10 +3,11 @@
 use std::process::ExitCode;
 
 use super::operate::{carry_out, conclude};
-use super::terminal::{escape, json};
+use super::terminal::json;
 use super::{CommandError, Context, Output, connect, output};
 use crate::control::registered;
 use crate::store::Comparison;
+use crate::text::escape;
 
 #[derive(clap::Args)]
 #[command(after_help = "Example:\n  readcast verify order_summary")]

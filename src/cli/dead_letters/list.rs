@@ -7,10 +7,11 @@ use indicatif::HumanBytes;
 
 use super::selection::Flags;
 use super::total_text;
-use crate::cli::terminal::{escape, json};
+use crate::cli::terminal::json;
 use crate::cli::{CommandError, Context, Output, connect, output};
 use crate::control::{ListFilter, ParkedSummary, ParkedTotal};
 use crate::store::PoisonClass;
+use crate::text::escape;
 
 #[derive(clap::Args)]
 #[command(after_help = "Example:\n  readcast dead-letters list order_summary --class unprojectable")]

@@ -6,12 +6,11 @@ use indicatif::HumanBytes;
 use readcast_core::{Position, Timestamp};
 
 use super::selection::position;
-use crate::cli::terminal::escape;
 use crate::cli::{CommandError, Context, connect, output};
 use crate::control::ParkedDetail;
 use crate::source::Header;
 use crate::store::PoisonClass;
-use crate::text::counted;
+use crate::text::{counted, escape};
 
 /// How many positions of waiting records are shown.
 const MOST_WAITING: usize = 20;

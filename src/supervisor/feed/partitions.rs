@@ -99,7 +99,7 @@ impl OwnedPartitions {
     }
 
     /// The positions to send to the log: those that have changed since the last time, or `all`.
-    pub(super) fn to_mirror(&mut self, all: bool) -> Vec<(TopicPartition, i64)> {
+    pub(super) fn take_positions_to_mirror(&mut self, all: bool) -> Vec<(TopicPartition, i64)> {
         let mut positions = Vec::new();
         for (partition, owned) in &mut self.0 {
             if all || owned.mirrored != Some(owned.next_offset) {

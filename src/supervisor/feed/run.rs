@@ -213,7 +213,7 @@ impl<'a> FeedRun<'a> {
 
     /// Tells the log how far this process is, for its consoles: `all` positions, or those that have changed.
     pub(super) fn mirror_positions(&mut self, all: bool) {
-        let positions = self.partitions.to_mirror(all);
+        let positions = self.partitions.take_positions_to_mirror(all);
         if !positions.is_empty() {
             self.subscription.mirror(&positions);
         }

@@ -303,8 +303,8 @@ mod tests {
         let requests = |versions: &[Definition], policy: &Policy, statuses: &[GenerationStatus]| {
             Situation { versions, policy, statuses, operations: &[] }.rebuild_to_request(&live).is_some()
         };
-        assert!(requests(&[second.clone()], &policy, &statuses));
-        assert!(!requests(&[second.clone()], &refuse, &statuses), "an operator does it");
+        assert!(requests(std::slice::from_ref(&second), &policy, &statuses));
+        assert!(!requests(std::slice::from_ref(&second), &refuse, &statuses), "an operator does it");
         assert!(!requests(&[first], &policy, &statuses), "nothing has changed");
         statuses.push(built_by(&second, 2, GenerationState::Failed));
         assert!(!requests(&[second], &policy, &statuses), "it was built before");
