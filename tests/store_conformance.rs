@@ -90,6 +90,7 @@ on_every_store! {
     lifecycle::an_operation_of_another_projection_begins_nothing,
     lifecycle::a_proof_ends_no_hold_on_the_live_generation,
     lifecycle::a_swap_that_is_refused_names_the_state_that_prevents_it,
+    lifecycle::a_swap_and_the_end_of_its_operation_are_one,
     lifecycle::when_tables_were_dropped_is_recorded_once,
     loads::a_load_brings_rows_checkpoints_and_dead_letters_together,
     loads::a_load_takes_the_place_of_what_an_earlier_one_left,

@@ -421,6 +421,26 @@ pub(super) async fn a_proof_ends_no_hold_on_the_live_generation(subject: &Subjec
     assert!(is_applied(&live.commit(counted(&["a"])).await));
 }
 
+pub(super) async fn a_swap_and_the_end_of_its_operation_are_one(subject: &Subject) {
+    let definition = definition(counters());
+    subject.store.prepare(&definition).await.expect("tables");
+    let mut begun = begin(subject, &definition, &copied(&[])).await;
+    begun.ready().await;
+    let (first, second) = (Generation(1), begun.generation);
+    assert_eq!(begun.swap(subject, first, second).await, Ok(SwapOutcome::Done));
+    let operations = subject.store.operations(PROJECTION, 10).await.expect("operations can be read");
+    let rollback = operations.iter().find(|operation| operation.command == Command::Rollback).expect("it is recorded");
+    assert_eq!((rollback.state, rollback.outcome.as_deref()), (OperationState::Done, Some("swapped")));
+
+    let operation = subject.store.request(PROJECTION, &Command::Rollback, "me").await.expect("a request");
+    subject.store.cancel(PROJECTION, "me").await.expect("it is cancelled");
+    let (live, next) = (subject.generation(second).await, subject.generation(first).await);
+    let (standby_for, lock_timeout) = (Duration::from_secs(3600), Duration::from_secs(1));
+    let swap = Swap { live: &live, next: &next, standby_for, lock_timeout, operation, outcome: "swapped" };
+    assert!(matches!(begun.lead.swap(&swap).await, Err(StoreError::Refused { .. })), "a cancelled swap is not made");
+    assert_eq!(subject.generation(second).await.state, GenerationState::Live);
+}
+
 pub(super) async fn a_swap_that_is_refused_names_the_state_that_prevents_it(subject: &Subject) {
     let definition = definition(counters());
     Lane::claim(subject, &definition).await;
