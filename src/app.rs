@@ -12,6 +12,7 @@ use crate::store::Store;
 /// A program that runs projections: the command line of readcast over what is registered here.
 ///
 /// ```no_run
+/// use std::process::ExitCode;
 /// # use readcast::{Changes, ColumnType, Envelope, Projection, ProjectionError, TableSpec};
 /// # struct Visits;
 /// # impl Projection for Visits {
@@ -21,7 +22,6 @@ use crate::store::Store;
 /// #     fn tables(&self) -> Vec<TableSpec> { vec![TableSpec::new("visits").key("page", ColumnType::Text)] }
 /// #     fn project(&self, _: &Envelope<'_>, _: &mut Changes<'_>) -> Result<(), ProjectionError> { Ok(()) }
 /// # }
-/// ///
 /// fn main() -> ExitCode {
 ///     readcast::App::new().projection(Visits).run()
 /// }
