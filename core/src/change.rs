@@ -12,7 +12,7 @@ pub use row_writer::RowWriter;
 use crate::fold::{Cells, Key, Row, RowChange};
 use crate::{ColumnType, TableSpec, Value};
 use budget::Budget;
-use checks::{data_column, fit, full_key, full_row, operation, parent_key, require_columns};
+use checks::{complete_references, data_column, fit, full_key, full_row, operation, parent_key, require_columns};
 
 /// One change to one table. [`ChangeSet::push`](crate::ChangeSet::push) composes changes.
 #[derive(Clone, Debug, PartialEq)]
@@ -112,14 +112,15 @@ impl<'a> Changes<'a> {
     }
 
     /// Changes every row whose data column `column` equals `value`, in order with the keyed changes before and after
-    /// it. It creates no row. JSON columns can't select rows.
+    /// it. It creates no row. JSON columns and copied columns can't select rows.
     ///
     /// A batch with such a change is applied in several steps and scans the table unless `column` has an index.
     pub fn update_where(&mut self, table: &str, column: &str, value: impl Into<Value>) -> RowWriter<'_> {
         let selection = self.table(table).and_then(|(index, spec)| {
             let place = self.budget.check(data_column(spec, column))?;
-            // Stores differ in which JSON texts are equal.
-            let comparable = spec.data_columns()[place].column_type() != ColumnType::Json;
+            // Stores differ in which JSON texts are equal. Copies follow the changes of a batch and not their order.
+            let json = spec.data_columns()[place].column_type() == ColumnType::Json;
+            let comparable = !json && spec.copied_by(place).is_none();
             self.budget.check(comparable.then_some(()).ok_or_else(|| operation(spec, place, "update_where")))?;
             let value = self.budget.check(fit(spec, place, value.into()))?;
             Some((index, place, value))
@@ -132,7 +133,8 @@ impl<'a> Changes<'a> {
     }
 
     /// Makes `rows` the only rows whose key begins with `parent`, the values of the first key columns. Each row has the
-    /// values of the other key columns and then of all data columns, in the order of their declaration.
+    /// values of the other key columns and then of all data columns that are not
+    /// [copied](crate::Reference::copy_as), in the order of their declaration.
     pub fn replace_children<P: Into<Value>>(
         &mut self,
         table: &str,
@@ -156,14 +158,22 @@ impl<'a> Changes<'a> {
     /// The changes, in the order in which they were made.
     ///
     /// # Errors
-    /// The first mistake, or a change that may create a row without a required column.
+    /// The first mistake, or a change that may create a row without a required column, or that sets a reference in part.
     pub fn finish(self) -> Result<Vec<Change>, ChangeError> {
         if let Some(error) = self.budget.into_error() {
             return Err(error);
         }
         for change in &self.changes {
-            if let Change::Row { table, change: RowChange::Upsert(cells), .. } = change {
-                require_columns(&self.tables[*table], cells)?;
+            let table = &self.tables[change.table()];
+            match change {
+                Change::Row { change: RowChange::Upsert(cells), .. } => {
+                    require_columns(table, cells)?;
+                    complete_references(table, cells)?;
+                }
+                Change::Row { change: RowChange::Update(cells), .. } | Change::Where { cells, .. } => {
+                    complete_references(table, cells)?;
+                }
+                Change::Row { change: RowChange::Delete, .. } | Change::ReplaceChildren { .. } => {}
             }
         }
         Ok(self.changes)

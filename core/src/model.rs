@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::fold::{Key, Row, RowChange, Segment, remove_below};
-use crate::{Change, ChangeSet, TableSpec};
+use crate::{Change, ChangeSet, Column, Reference, TableSpec, Value};
 
 /// A number is out of its column's range. The field is the table's name.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -49,6 +49,7 @@ impl Model {
                 next.apply_segment(index, segment)?;
             }
         }
+        next.copy_references();
         *self = next;
         Ok(())
     }
@@ -58,6 +59,12 @@ impl Model {
     /// # Errors
     /// If a number is out of range. A change of several rows may then be applied in part.
     pub fn apply_change(&mut self, change: &Change) -> Result<(), OutOfRange> {
+        self.change(change)?;
+        self.copy_references();
+        Ok(())
+    }
+
+    fn change(&mut self, change: &Change) -> Result<(), OutOfRange> {
         match change {
             Change::Row { table, key, change } => self.change_row(*table, key, change),
             Change::Where { table, column, value, cells } => {
@@ -68,6 +75,28 @@ impl Model {
                 remove_below(&mut self.tables[*table], parent);
                 self.tables[*table].extend(rows.iter().cloned());
                 Ok(())
+            }
+        }
+    }
+
+    /// Makes every copied column equal to its source. A referenced table precedes the tables that refer to it, so one pass
+    /// is enough for chains.
+    fn copy_references(&mut self) {
+        for (index, spec) in self.specs.iter().enumerate() {
+            let (referenced, tables) = self.tables.split_at_mut(index);
+            for reference in spec.references() {
+                let Some(to) = self.specs[..index].iter().position(|other| other.name() == reference.table()) else {
+                    continue;
+                };
+                for (key, row) in &mut tables[0] {
+                    let found = referenced[to].get(&referenced_key(spec, reference, key, row));
+                    for (source, column) in reference.copies() {
+                        let source = self.specs[to].data_index(source).and_then(|source| found?.get(source));
+                        if let Some(place) = spec.data_index(column) {
+                            row[place] = source.cloned().unwrap_or(Value::Null);
+                        }
+                    }
+                }
             }
         }
     }
@@ -113,4 +142,12 @@ impl Model {
         self.tables[table].insert(key.clone(), row);
         Ok(())
     }
+}
+
+/// The key of the row to which this row refers. A key with NULL is that of no row.
+fn referenced_key(spec: &TableSpec, reference: &Reference, key: &Key, row: &Row) -> Key {
+    let names = || spec.columns().iter().map(Column::name);
+    let value =
+        |name: &String| key.iter().chain(row).zip(names()).find(|(_, other)| other == name).map(|(value, _)| value);
+    reference.columns().iter().filter_map(value).cloned().collect()
 }

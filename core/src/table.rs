@@ -4,6 +4,7 @@
 mod column;
 mod differences;
 pub(crate) mod names;
+pub(crate) mod reference;
 #[cfg(test)]
 mod tests;
 mod validate;
@@ -11,6 +12,7 @@ mod width;
 
 pub use column::{Column, ColumnType, Presence};
 pub use differences::differences;
+pub use reference::Reference;
 pub(crate) use validate::is_identifier;
 
 use std::fmt;
@@ -43,6 +45,9 @@ pub struct TableSpec {
     /// recorded since before these existed.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     storage: Vec<(String, String)>,
+    /// Omitted when empty, for the same reason.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    references: Vec<Reference>,
 }
 
 impl TableSpec {
@@ -69,6 +74,7 @@ impl TableSpec {
             indexes: Vec::new(),
             newer_by: None,
             storage: Vec::new(),
+            references: Vec::new(),
         }
     }
 

@@ -4,7 +4,7 @@
 
 use super::ChangeError;
 use crate::fold::{Cell, Cells, Key, Row};
-use crate::{Presence, TableSpec, Value};
+use crate::{Presence, Reference, TableSpec, Value};
 
 /// The index of the data column `name`.
 pub(super) fn data_column(spec: &TableSpec, name: &str) -> Result<usize, ChangeError> {
@@ -15,6 +15,40 @@ pub(super) fn data_column(spec: &TableSpec, name: &str) -> Result<usize, ChangeE
 /// The error for an operation that the column at `place` does not support.
 pub(super) fn operation(spec: &TableSpec, place: usize, operation: &'static str) -> ChangeError {
     ChangeError::Operation { table: spec.name().into(), column: spec.data_columns()[place].name().into(), operation }
+}
+
+/// Checks that a change may write the data column at `place` with `cell`.
+pub(super) fn writable(spec: &TableSpec, place: usize, cell: &Cell) -> Result<(), ChangeError> {
+    let column = spec.data_columns()[place].name();
+    if let Some(reference) = spec.copied_by(place) {
+        let from = reference.table().into();
+        return Err(ChangeError::Copied { table: spec.name().into(), column: column.into(), from });
+    }
+    let known = matches!(cell, Cell::Set(_) | Cell::Newer(_));
+    let refers = |reference: &&Reference| reference.columns().iter().any(|name| name == column);
+    match spec.references().iter().find(refers) {
+        Some(reference) if !known => Err(reference_error(spec, reference)),
+        _ => Ok(()),
+    }
+}
+
+/// Checks that a change sets all columns of a reference by the same operation, or none. The referenced row is then known
+/// from the change alone, or stays the same.
+pub(super) fn complete_references(spec: &TableSpec, cells: &Cells) -> Result<(), ChangeError> {
+    for reference in spec.references() {
+        let places = reference.columns().iter().filter_map(|name| spec.data_index(name));
+        let mut kinds = places.map(|place| cells.as_slice()[place].as_ref().map(std::mem::discriminant));
+        let first = kinds.next();
+        if kinds.any(|kind| Some(kind) != first) {
+            return Err(reference_error(spec, reference));
+        }
+    }
+    Ok(())
+}
+
+fn reference_error(spec: &TableSpec, reference: &Reference) -> ChangeError {
+    let columns = reference.columns().iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
+    ChangeError::Reference { table: spec.name().into(), to: reference.table().into(), columns }
 }
 
 /// `value` as the data column at `place` holds it.
@@ -36,9 +70,14 @@ pub(super) fn parent_key(spec: &TableSpec, parent: Vec<Value>) -> Result<Key, Ch
     fit_all(spec, parent)
 }
 
-/// The key and the data columns of a row that is given as one list of values.
+/// The key and the data columns of a row that is given as one list of values, without the copied columns.
 pub(super) fn full_row(spec: &TableSpec, mut values: Vec<Value>) -> Result<(Key, Row), ChangeError> {
-    check_length(spec, values.len() == spec.columns().len(), "a row of", spec.columns().len(), values.len())?;
+    let copied = |place: &usize| spec.copied_by(*place).is_some();
+    let expected = spec.columns().len() - (0..spec.data_columns().len()).filter(copied).count();
+    check_length(spec, values.len() == expected, "a row of", expected, values.len())?;
+    for place in (0..spec.data_columns().len()).filter(copied) {
+        values.insert(spec.key_columns().len() + place, Value::Null);
+    }
     values = fit_all(spec, values)?;
     let row = values.split_off(spec.key_columns().len());
     Ok((values, row))

@@ -60,4 +60,26 @@ pub enum ChangeError {
         /// The column's name.
         column: String,
     },
+    /// The column holds copies of a referenced row's values.
+    #[error("table `{table}`: column `{column}` is copied from table `{from}`: change the row there")]
+    Copied {
+        /// The table's name.
+        table: String,
+        /// The column's name.
+        column: String,
+        /// The referenced table's name.
+        from: String,
+    },
+    /// The columns of a reference must have a value that the change knows.
+    #[error(
+        "table `{table}`: `set` or `newer` changes the columns that refer to table `{to}`, all of them in one change: {columns}"
+    )]
+    Reference {
+        /// The table's name.
+        table: String,
+        /// The referenced table's name.
+        to: String,
+        /// The referencing columns.
+        columns: String,
+    },
 }

@@ -1,7 +1,7 @@
 //! The operations on the cells of one row.
 
 use super::budget::Budget;
-use super::checks::{data_column, fit, operation};
+use super::checks::{data_column, fit, operation, writable};
 use super::{Change, ChangeError};
 use crate::fold::{Cell, Cells, RowChange};
 use crate::{ColumnType, Json, TableSpec, Value};
@@ -115,7 +115,9 @@ impl<'a> RowWriter<'a> {
         if let Some((spec, cells)) = &mut self.row {
             let written = data_column(spec, column).and_then(|place| {
                 let conflict = || ChangeError::Conflict { table: spec.name().into(), column: column.into() };
-                cells.push(place, cell(spec, place)?).then_some(()).ok_or_else(conflict)
+                let cell = cell(spec, place)?;
+                writable(spec, place, &cell)?;
+                cells.push(place, cell).then_some(()).ok_or_else(conflict)
             });
             self.budget.check(written);
         }

@@ -10,7 +10,7 @@ use sha2::{Digest, Sha256};
 
 use super::{Projection, ProjectionError};
 use crate::change::{Change, Changes, OperationLimitExceeded};
-use crate::table::is_identifier;
+use crate::table::{is_identifier, reference};
 use crate::{Envelope, TableSpec};
 
 /// Why an event did not become changes. The record is poison for that projection.
@@ -128,6 +128,7 @@ impl Definition {
         let twice = names().enumerate().filter(|(place, table)| names().take(*place).any(|other| other == *table));
         problems.extend(twice.map(|(_, table)| format!("projection `{name}`: table `{table}` is declared twice")));
         problems.extend(self.tables.iter().filter_map(|table| table.validate().err()).flatten());
+        problems.extend(reference::problems_between(name, &self.tables));
         problems
     }
 }

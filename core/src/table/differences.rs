@@ -48,6 +48,9 @@ fn table_differences(old: &TableSpec, new: &TableSpec) -> Vec<String> {
     if old.storage != new.storage {
         add("its storage parameters changed".into());
     }
+    if old.references != new.references {
+        add("its references changed".into());
+    }
     if old.newer_by != new.newer_by {
         add("the columns that `newer` compares changed".into());
     }

@@ -1,7 +1,7 @@
 //! The rules for a declaration. A rule of one store holds for all: a projection must not depend on the store of its
 //! tables.
 
-use super::{Column, ColumnType, Presence, TableSpec, names, width};
+use super::{Column, ColumnType, Presence, TableSpec, names, reference, width};
 use crate::storage;
 
 impl TableSpec {
@@ -20,6 +20,7 @@ impl TableSpec {
         self.check_width(&mut problems);
         self.check_newer_by(&mut problems);
         self.check_storage(&mut problems);
+        reference::problems(self).into_iter().for_each(|sentence| problems.add(sentence));
         if problems.sentences.is_empty() { Ok(()) } else { Err(problems.sentences) }
     }
 

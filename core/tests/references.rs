@@ -1,0 +1,252 @@
+//! Columns that are copied from a row of another table: what a change may do, and that the copies follow the tables
+//! whatever the order.
+
+use proptest::collection::vec;
+use proptest::prelude::*;
+use readcast_core::{
+    Change, ChangeError, ChangeSet, Changes, ColumnType, Envelope, Model, Projection, ProjectionError, Reference,
+    Registry, TableSpec, Value,
+};
+
+/// Owners, their accounts, and the cards of these accounts: a chain of two.
+fn tables() -> Vec<TableSpec> {
+    vec![
+        TableSpec::new("owners").key("owner_id", ColumnType::I32).nullable("name", ColumnType::I32),
+        TableSpec::new("accounts")
+            .key("account_id", ColumnType::I32)
+            .nullable("owner_id", ColumnType::I32)
+            .nullable("owner_name", ColumnType::I32)
+            .with_default("balance", ColumnType::I32, 0)
+            .reference(Reference::new(["owner_id"], "owners").copy_as("name", "owner_name")),
+        TableSpec::new("cards")
+            .key("account_id", ColumnType::I32)
+            .key("card", ColumnType::I32)
+            .nullable("holder", ColumnType::I32)
+            .with_default("uses", ColumnType::I32, 0)
+            .reference(Reference::new(["account_id"], "accounts").copy_as("owner_name", "holder")),
+    ]
+}
+
+/// One event of a bank. Each kind changes its own table alone.
+#[derive(Clone, Debug)]
+enum Event {
+    Named(i32, Option<i32>),
+    Left(i32),
+    Opened(i32, Option<i32>),
+    Moved(i32),
+    Closed(i32),
+    Issued(i32, Vec<i32>),
+}
+
+impl Event {
+    fn changes(&self, tables: &[TableSpec]) -> Vec<Change> {
+        let mut changes = Changes::new(tables);
+        match self {
+            Event::Named(owner, name) => drop(changes.upsert("owners", [*owner]).set("name", *name)),
+            Event::Left(owner) => changes.delete("owners", [*owner]),
+            Event::Opened(account, owner) => drop(changes.upsert("accounts", [*account]).set("owner_id", *owner)),
+            Event::Moved(account) => drop(changes.upsert("accounts", [*account]).add("balance", 1)),
+            Event::Closed(account) => changes.delete("accounts", [*account]),
+            Event::Issued(account, cards) => {
+                changes.replace_children("cards", [*account], cards.iter().map(|card| vec![(*card).into(), 1.into()]));
+            }
+        }
+        changes.finish().expect("valid changes")
+    }
+
+    /// The topic, whose order is kept.
+    fn topic(&self) -> usize {
+        match self {
+            Event::Named(..) | Event::Left(_) => 0,
+            Event::Opened(..) | Event::Moved(_) | Event::Closed(_) => 1,
+            Event::Issued(..) => 2,
+        }
+    }
+}
+
+fn event() -> impl Strategy<Value = Event> {
+    let (id, name) = (0..4_i32, proptest::option::of(0..3_i32));
+    prop_oneof![
+        3 => (id.clone(), name).prop_map(|(owner, name)| Event::Named(owner, name)),
+        1 => id.clone().prop_map(Event::Left),
+        3 => (id.clone(), proptest::option::of(0..4_i32)).prop_map(|(account, owner)| Event::Opened(account, owner)),
+        1 => id.clone().prop_map(Event::Moved),
+        1 => id.clone().prop_map(Event::Closed),
+        2 => (id, vec(0..3_i32, 0..3)).prop_map(|(account, cards)| Event::Issued(account, cards)),
+    ]
+}
+
+/// The tables after these events, folded in batches of `size`.
+fn folded<'a>(events: impl IntoIterator<Item = &'a Event>, size: usize) -> Model {
+    let tables = tables();
+    let mut model = Model::new(tables.clone());
+    for batch in events.into_iter().collect::<Vec<_>>().chunks(size) {
+        let mut changes = ChangeSet::new();
+        batch.iter().flat_map(|event| event.changes(&tables)).for_each(|change| changes.push(change, &tables));
+        model.apply(&changes).expect("numbers in range");
+    }
+    model
+}
+
+/// The holder of each card, computed from the owners and the accounts alone.
+fn is_consistent(model: &Model) -> bool {
+    let name = |owner: &Value| model.rows(0).get(&vec![owner.clone()]).map_or(Value::Null, |row| row[0].clone());
+    let holder = |account: &Value| model.rows(1).get(&vec![account.clone()]).map_or(Value::Null, |row| name(&row[0]));
+    model.rows(1).values().all(|row| row[1] == name(&row[0]))
+        && model.rows(2).iter().all(|(key, row)| row[0] == holder(&key[0]))
+}
+
+proptest! {
+    #[test]
+    fn copies_follow_their_source_whatever_the_batches(events in vec(event(), 0..30), size in 1..8_usize) {
+        let model = folded(&events, size);
+        prop_assert!(is_consistent(&model), "{model:#?}");
+        prop_assert_eq!(model, folded(&events, 1));
+    }
+
+    #[test]
+    fn the_order_between_topics_does_not_matter(events in vec(event(), 0..30), size in 1..8_usize) {
+        let mut by_topic: Vec<&Event> = events.iter().collect();
+        by_topic.sort_by_key(|event| event.topic());
+        let backwards = (0..3).rev().flat_map(|topic| events.iter().filter(move |event| event.topic() == topic));
+        prop_assert_eq!(folded(by_topic, size), folded(&events, size));
+        prop_assert_eq!(folded(backwards, size), folded(&events, size));
+    }
+}
+
+#[test]
+fn a_change_of_a_copied_column_is_refused() {
+    let tables = tables();
+    let mut changes = Changes::new(&tables);
+    changes.upsert("accounts", [1]).set("owner_name", 2);
+    let error = changes.finish().expect_err("the column is copied");
+    assert_eq!(
+        error.to_string(),
+        "table `accounts`: column `owner_name` is copied from table `owners`: change the row there"
+    );
+    let mut changes = Changes::new(&tables);
+    changes.update_where("accounts", "owner_name", 2).set("balance", 0);
+    let error = changes.finish().expect_err("copies select no rows");
+    assert_eq!(error.to_string(), "table `accounts`: column `owner_name` does not support `update_where`");
+}
+
+#[test]
+fn a_reference_is_set_as_a_whole_and_by_a_known_value() {
+    let tables = [
+        TableSpec::new("branches")
+            .key("bank", ColumnType::I32)
+            .key("branch", ColumnType::I32)
+            .nullable("city", ColumnType::Text),
+        TableSpec::new("desks")
+            .key("desk", ColumnType::I32)
+            .nullable("bank", ColumnType::I32)
+            .nullable("branch", ColumnType::I32)
+            .nullable("city", ColumnType::Text)
+            .reference(Reference::new(["bank", "branch"], "branches").copy_as("city", "city")),
+    ];
+    let refused =
+        ChangeError::Reference { table: "desks".into(), to: "branches".into(), columns: "`bank`, `branch`".into() };
+    let mut changes = Changes::new(&tables);
+    changes.upsert("desks", [1]).set("bank", 2);
+    assert_eq!(changes.finish(), Err(refused.clone()));
+    let mut changes = Changes::new(&tables);
+    changes.upsert("desks", [1]).set("bank", 2).max("branch", 3);
+    assert_eq!(changes.finish(), Err(refused));
+    let mut changes = Changes::new(&tables);
+    changes.upsert("desks", [1]).set("bank", 2).set("branch", 3);
+    assert_eq!(changes.finish().map(|changes| changes.len()), Ok(1));
+}
+
+#[test]
+fn a_reference_is_indexed_unless_the_key_begins_with_it() {
+    let [_, accounts, cards] = tables().try_into().expect("three tables");
+    assert_eq!(accounts.indexes(), [["owner_id"]]);
+    assert!(cards.indexes().is_empty());
+}
+
+/// A projection of these tables that takes no notice of any event.
+struct Declared(Vec<TableSpec>);
+
+impl Projection for Declared {
+    fn name(&self) -> &str {
+        "bank"
+    }
+
+    fn topics(&self) -> &[&str] {
+        &["bank"]
+    }
+
+    fn event_types(&self) -> &[&str] {
+        &["Opened"]
+    }
+
+    fn tables(&self) -> Vec<TableSpec> {
+        self.0.clone()
+    }
+
+    fn project(&self, _: &Envelope<'_>, _: &mut Changes<'_>) -> Result<(), ProjectionError> {
+        Ok(())
+    }
+}
+
+fn problems(tables: Vec<TableSpec>) -> Vec<String> {
+    Registry::new().register(Declared(tables)).validate().err().map(|error| error.0).unwrap_or_default()
+}
+
+#[test]
+fn a_faulty_reference_is_refused_with_its_reason() {
+    let owners = || TableSpec::new("owners").key("id", ColumnType::I32).nullable("name", ColumnType::Text);
+    let accounts = |reference: Reference| {
+        TableSpec::new("accounts")
+            .key("account", ColumnType::I32)
+            .nullable("owner", ColumnType::I32)
+            .with_default("opened_by", ColumnType::I32, 0)
+            .nullable("owner_name", ColumnType::Text)
+            .nullable("owner_number", ColumnType::I64)
+            .reference(reference)
+    };
+    let to_owner = |source: &str, column: &str| Reference::new(["owner"], "owners").copy_as(source, column);
+    assert_eq!(problems(vec![owners(), accounts(to_owner("name", "owner_name"))]), [""; 0]);
+    for (tables, problem) in [
+        (
+            vec![accounts(to_owner("name", "owner_name"))],
+            "names no table of projection `bank`. A reference holds within",
+        ),
+        (vec![accounts(to_owner("name", "owner_name")), owners()], "to be declared before this one"),
+        (vec![owners(), accounts(to_owner("name", "owner_number"))], "`name` (text) to `owner_number` (i64)"),
+        (vec![owners(), accounts(to_owner("id", "owner_name"))], "copies `id`, which is not a data column there"),
+        (vec![owners(), accounts(to_owner("name", "opened_by"))], "`opened_by`, copied from `owners`, is not nullable"),
+        (
+            vec![owners(), accounts(to_owner("name", "owner"))],
+            "`owner`, copied from `owners`, refers to a table itself",
+        ),
+        (
+            vec![owners(), accounts(to_owner("name", "owner_name").copy_as("name", "owner_name"))],
+            "`owner_name`, copied from `owners`, is copied twice",
+        ),
+        (
+            vec![owners(), accounts(to_owner("name", "owner_name")).reference(to_owner("name", "owner_name"))],
+            "is copied by another reference already",
+        ),
+        (
+            vec![owners(), accounts(Reference::new(["account", "owner"], "owners").copy_as("name", "owner_name"))],
+            "has 2 columns, but its key has 1",
+        ),
+        (
+            vec![owners(), accounts(Reference::new(["owner_number"], "owners").copy_as("name", "owner_name"))],
+            "compares `owner_number` (i64) with `id` (i32)",
+        ),
+        (
+            vec![owners(), accounts(Reference::new(["opened_by"], "owners").copy_as("name", "owner_name"))],
+            "column `opened_by`, which refers to `owners`, has a default",
+        ),
+        (
+            vec![owners(), accounts(Reference::new(["nobody"], "owners").copy_as("name", "owner_name"))],
+            "names column `nobody`",
+        ),
+        (vec![owners(), accounts(Reference::new(["owner"], "owners"))], "copies no column"),
+    ] {
+        let found = problems(tables);
+        assert!(found.iter().any(|sentence| sentence.contains(problem)), "{problem}: {found:#?}");
+    }
+}
