@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::fold::{Key, Row, RowChange, Segment, remove_below};
-use crate::{Change, ChangeSet, Column, Reference, TableSpec, Value};
+use crate::{Change, ChangeSet, Link, TableSpec, Value};
 
 /// A number is out of its column's range. The field is the table's name.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -14,6 +14,7 @@ pub struct OutOfRange(pub String);
 #[derive(Clone, Debug, PartialEq)]
 pub struct Model {
     specs: Vec<TableSpec>,
+    links: Vec<Link>,
     tables: Vec<BTreeMap<Key, Row>>,
     missed: u64,
 }
@@ -22,7 +23,7 @@ impl Model {
     /// Empty tables, in the order of `specs`.
     pub fn new(specs: Vec<TableSpec>) -> Self {
         let tables = vec![BTreeMap::new(); specs.len()];
-        Self { specs, tables, missed: 0 }
+        Self { links: Link::between(&specs), specs, tables, missed: 0 }
     }
 
     /// The rows of the table at `index`, in the order of their keys.
@@ -82,20 +83,12 @@ impl Model {
     /// Makes every copied column equal to its source. A referenced table precedes the tables that refer to it, so one pass
     /// is enough for chains.
     fn copy_references(&mut self) {
-        for (index, spec) in self.specs.iter().enumerate() {
-            let (referenced, tables) = self.tables.split_at_mut(index);
-            for reference in spec.references() {
-                let Some(to) = self.specs[..index].iter().position(|other| other.name() == reference.table()) else {
-                    continue;
-                };
-                for (key, row) in &mut tables[0] {
-                    let found = referenced[to].get(&referenced_key(spec, reference, key, row));
-                    for (source, column) in reference.copies() {
-                        let source = self.specs[to].data_index(source).and_then(|source| found?.get(source));
-                        if let Some(place) = spec.data_index(column) {
-                            row[place] = source.cloned().unwrap_or(Value::Null);
-                        }
-                    }
+        for link in &self.links {
+            let (before, tables) = self.tables.split_at_mut(link.table);
+            for (key, row) in &mut tables[0] {
+                let referenced = before[link.referenced].get(&link.referenced_key(key, row));
+                for (source, column) in &link.copies {
+                    row[*column] = referenced.map_or(Value::Null, |referenced| referenced[*source].clone());
                 }
             }
         }
@@ -142,12 +135,4 @@ impl Model {
         self.tables[table].insert(key.clone(), row);
         Ok(())
     }
-}
-
-/// The key of the row to which this row refers. A key with NULL is that of no row.
-fn referenced_key(spec: &TableSpec, reference: &Reference, key: &Key, row: &Row) -> Key {
-    let names = || spec.columns().iter().map(Column::name);
-    let value =
-        |name: &String| key.iter().chain(row).zip(names()).find(|(_, other)| other == name).map(|(value, _)| value);
-    reference.columns().iter().filter_map(value).cloned().collect()
 }

@@ -12,7 +12,7 @@ mod width;
 
 pub use column::{Column, ColumnType, Presence};
 pub use differences::differences;
-pub use reference::Reference;
+pub use reference::{Link, Reference};
 pub(crate) use validate::is_identifier;
 
 use std::fmt;

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{Column, Presence, TableSpec};
+use crate::{Key, Value};
 
 /// A reference from the rows of one table to the rows of another table of the same projection, with the columns that
 /// are copied from there.
@@ -103,6 +104,45 @@ impl TableSpec {
     /// Whether the column named `column` refers to a row of another table.
     pub(crate) fn refers(&self, column: &str) -> bool {
         self.references.iter().any(|reference| reference.columns.iter().any(|name| name == column))
+    }
+}
+
+/// A [`Reference`] by indexes instead of names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Link {
+    /// The index of the table that refers, among the projection's tables.
+    pub table: usize,
+    /// The index of the referenced table. It is less than `table`.
+    pub referenced: usize,
+    /// The indexes of the referencing columns among all columns, in the order of the referenced table's key.
+    pub columns: Vec<usize>,
+    /// The index of each copied column among the data columns of the referenced table, and of this table.
+    pub copies: Vec<(usize, usize)>,
+}
+
+impl Link {
+    /// The references between the tables of a projection, in the order of their declaration. A reference that
+    /// [`Registry::validate`](crate::Registry::validate) refuses is left out.
+    pub fn between(tables: &[TableSpec]) -> Vec<Self> {
+        let of_table = |(place, table): (usize, &TableSpec)| -> Vec<Self> {
+            table.references.iter().filter_map(|reference| Self::of(tables, place, reference)).collect()
+        };
+        tables.iter().enumerate().flat_map(of_table).collect()
+    }
+
+    fn of(tables: &[TableSpec], place: usize, reference: &Reference) -> Option<Self> {
+        let table = &tables[place];
+        let referenced = tables[..place].iter().position(|other| other.name == reference.table)?;
+        let column = |name: &String| table.columns().iter().position(|column| column.name == *name);
+        let copied = |(source, column)| Some((tables[referenced].data_index(source)?, table.data_index(column)?));
+        let columns = reference.columns.iter().map(column).collect::<Option<_>>()?;
+        let copies = reference.copies().map(copied).collect::<Option<_>>()?;
+        Some(Self { table: place, referenced, columns, copies })
+    }
+
+    /// The key of the row to which a row refers. A key with NULL is that of no row.
+    pub fn referenced_key(&self, key: &[Value], row: &[Value]) -> Key {
+        self.columns.iter().map(|place| key.get(*place).unwrap_or_else(|| &row[place - key.len()]).clone()).collect()
     }
 }
 
