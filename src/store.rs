@@ -31,6 +31,7 @@ mod operation_store;
 mod parked;
 mod parking_store;
 mod priority;
+mod references;
 mod schema_store;
 mod session;
 mod status_store;

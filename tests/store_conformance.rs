@@ -18,6 +18,7 @@ mod names;
 mod notices;
 mod operations;
 mod postgres;
+mod references;
 mod sequences;
 mod sqlite;
 mod subject;
@@ -173,6 +174,10 @@ on_every_store! {
     wide::a_sample_names_keys_of_every_length,
     wide::the_largest_row_that_can_be_declared_is_stored,
     wide::a_row_of_as_many_doubles_as_fit_is_kept,
+    references::copies_equal_the_model_after_every_batch,
+    references::copies_equal_the_model_when_lanes_race,
+    references::a_load_fills_the_copies_and_commits_keep_them,
+    references::a_copy_of_the_live_rows_gets_the_copies_of_new_references,
     sequences::the_operations_do_what_they_say,
     sequences::random_batches_do_what_the_model_does,
     sequences::random_batches_of_extreme_numbers_equal_the_model,

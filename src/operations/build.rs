@@ -48,6 +48,8 @@ async fn load(
         LoadOutcome::Loaded => enter(step, status, Phase::Index).await,
         LoadOutcome::Impossible(reason) => {
             tracing::info!("the generation can't be loaded, so the log is replayed into its tables: {reason}");
+            // A replay finds rows by other columns than the key: those of a fan-out or of a reference.
+            step.lead.index(definition, status.generation).await?;
             enter(step, status, Phase::Replay).await
         }
         LoadOutcome::Interrupted => Ok(Next::Wait(POLL_INTERVAL)),

@@ -27,14 +27,14 @@ pub(super) async fn prepare(
         return Err(StoreError::Definition { projection: definition.name().into(), reason: taken.join("; ") });
     }
     let generation = generations::create(session, definition, None).await?;
+    let mut statements = sql::create_tables(definition.tables(), generation);
     for table in definition.tables() {
-        let mut statements = vec![sql::create_table(table, generation)];
-        statements.extend(sql::create_indexes(table, generation));
-        statements.push(views::create(table, generation, schema));
-        for statement in statements {
-            let doing = format!("creating table `{}`", table.name());
-            session.connection().execute(AssertSqlSafe(statement)).await.map_err(at(doing))?;
-        }
+        statements.extend(sql::create_indexes(table, generation).into_iter().map(|statement| (table, statement)));
+        statements.push((table, views::create(table, generation, schema)));
+    }
+    for (table, statement) in statements {
+        let doing = format!("creating table `{}`", table.name());
+        session.connection().execute(AssertSqlSafe(statement)).await.map_err(at(doing))?;
     }
     Ok(())
 }

@@ -11,6 +11,7 @@ use super::connection::{at, commit_transaction, execute, roll_back};
 use super::connections::{Lease, limited};
 use super::permits::Rank;
 use super::server::{Backend, Use};
+use super::tables::Tables;
 use super::{Postgres, compare, dependents, indexes, load, sql, swap};
 use crate::source::Extents;
 use crate::store::bookkeeping::{checkpoints, generations, holds, lifecycle, operations, settlement};
@@ -63,9 +64,10 @@ impl PostgresLeadership {
 
     /// Deletes readcast's own rows first: this fences a writer that does not know yet that the generation has ended,
     /// before the writer uses the read tables.
-    async fn drop_within(&mut self, ended: &GenerationStatus, tables: &[String]) -> Result<(), StoreError> {
+    async fn drop_within(&mut self, ended: &GenerationStatus) -> Result<(), StoreError> {
         lifecycle::forget(&mut self.connection.session(), ended).await?;
-        self.execute(lifecycle::DROPPING, format!("DROP TABLE IF EXISTS {}", tables.join(", "))).await
+        let all = sql::all_tables(&ended.tables, ended.generation).join(", ");
+        self.execute(lifecycle::DROPPING, format!("DROP TABLE IF EXISTS {all}")).await
     }
 
     async fn begin_within(
@@ -80,8 +82,8 @@ impl PostgresLeadership {
             return Ok(begun);
         }
         let generation = generations::create(&mut session, definition, Some(build)).await?;
-        for table in definition.tables() {
-            self.execute(&format!("creating table `{}`", table.name()), sql::create_table(table, generation)).await?;
+        for (table, statement) in sql::create_tables(definition.tables(), generation) {
+            self.execute(&format!("creating table `{}`", table.name()), statement).await?;
         }
         match &build.copy_from {
             Some(offsets) => self.copy(definition, generation, offsets).await?,
@@ -93,6 +95,18 @@ impl PostgresLeadership {
         }
         operations::builds(&mut self.connection.session(), operation, generation).await?;
         Ok(generation)
+    }
+
+    /// Creates the secondary indexes and gathers statistics.
+    async fn index_tables(&mut self, definition: &Definition, generation: Generation) -> Result<(), StoreError> {
+        for table in definition.tables() {
+            let mut statements = sql::create_indexes(table, generation);
+            statements.push(format!("ANALYZE {}", sql::physical(table, generation)));
+            for statement in statements {
+                self.execute(&format!("indexing table `{}`", table.name()), statement).await?;
+            }
+        }
+        Ok(())
     }
 
     /// Copies the live rows and their bookkeeping to a new generation, which continues from `offsets`.
@@ -114,6 +128,8 @@ impl PostgresLeadership {
                 self.execute(&format!("copying table `{}`", table.name()), copy).await?;
             }
         }
+        Tables::new(definition.tables(), generation).fill_copies(&mut self.connection).await?;
+        self.index_tables(definition, generation).await?;
         let session = &mut self.connection.session();
         checkpoints::copy(session, &self.projection, live.generation, generation, offsets).await?;
         settlement::copy(session, &self.projection, live.generation, generation).await
@@ -181,14 +197,7 @@ impl Leadership for PostgresLeadership {
     }
 
     async fn index(&mut self, definition: &Definition, generation: Generation) -> Result<(), StoreError> {
-        for table in definition.tables() {
-            let mut statements = sql::create_indexes(table, generation);
-            statements.push(format!("ANALYZE {}", sql::physical(table, generation)));
-            for statement in statements {
-                self.execute(&format!("indexing table `{}`", table.name()), statement).await?;
-            }
-        }
-        Ok(())
+        self.index_tables(definition, generation).await
     }
 
     async fn carry_indexes(
@@ -240,7 +249,7 @@ impl Leadership for PostgresLeadership {
         let tables: Vec<String> = ended.tables.iter().map(|table| sql::physical(table, ended.generation)).collect();
         let begin = "BEGIN; SET LOCAL lock_timeout = '100ms'";
         execute(&mut self.connection, begin).await.map_err(at(lifecycle::DROPPING))?;
-        let error = match self.drop_within(ended, &tables).await {
+        let error = match self.drop_within(ended).await {
             Ok(()) => {
                 commit_transaction(&mut self.connection).await?;
                 return Ok(DropOutcome::Done(Vec::new()));

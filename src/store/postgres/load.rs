@@ -1,7 +1,9 @@
 //! Loads a building generation in one transaction: truncates its tables, fills them by COPY in the order of their keys,
 //! and then creates the primary keys.
 
-use readcast_core::TableSpec;
+use std::collections::BTreeMap;
+
+use readcast_core::{Column, TableSpec};
 use sqlx::{AssertSqlSafe, Executor, PgConnection};
 
 use super::connection::{at, commit_transaction, execute, roll_back};
@@ -9,6 +11,7 @@ use super::copy::Copy;
 use super::hints::Hints;
 use super::session::PgSession;
 use super::sql;
+use super::tables::{Source, Table, Tables};
 use super::writer::{Passed, Reasons, pass};
 use crate::failpoint;
 use crate::store::{CommitOutcome, Encoding, Load, ParkedIn, RowPiece, StoreError, Written};
@@ -51,10 +54,14 @@ async fn within(
     }
     let mut written = Written::default();
     let mut piece = load.rows.next().await?;
-    for (index, table) in load.definition.tables().iter().enumerate() {
-        let physical = sql::physical(table, of.generation);
-        let key = without_key(connection, table, &physical).await?;
-        let mut copy = Copy::begin(connection, table, &physical).await?;
+    let tables = Tables::new(load.definition.tables(), of.generation);
+    for (index, Table { spec: table, physical, sources, .. }) in tables.iter().enumerate() {
+        let key = without_key(connection, table, physical).await?;
+        let staged = sql::staged(table, of.generation);
+        if !sources.is_empty() {
+            run(connection, table, format!("CREATE UNLOGGED TABLE {staged} (LIKE {physical})")).await?;
+        }
+        let mut copy = Copy::begin(connection, table, if sources.is_empty() { physical } else { &staged }).await?;
         while let Some((_, rows)) = piece.take_if(|(of, _)| *of == index) {
             for (key, row) in &rows {
                 copy.add(key.iter().chain(row)).await?;
@@ -66,10 +73,31 @@ async fn within(
             };
         }
         written.rows += copy.end().await?;
+        if !sources.is_empty() {
+            run(connection, table, with_copies(table, physical, sources, &staged)).await?;
+        }
         run(connection, table, key).await?;
     }
     none_left(piece)?;
     Ok(CommitOutcome::Applied(written))
+}
+
+/// The statements that move staged rows into their table, with the copies from the referenced rows. These are loaded
+/// already. Filling the copies in place would leave a dead version of each row.
+fn with_copies(table: &TableSpec, physical: &str, sources: &[Source], staged: &str) -> String {
+    let held = |column: &Column| format!("held.{}", sql::quoted(column.name()));
+    let mut values: BTreeMap<&str, String> =
+        table.columns().iter().map(|column| (column.name(), held(column))).collect();
+    let mut joins = String::new();
+    for (number, source) in sources.iter().enumerate() {
+        let alias = format!("source{number}");
+        let operands: Vec<String> = source.columns().iter().map(|place| held(&table.columns()[*place])).collect();
+        joins += &source.join(&alias, &operands);
+        values.extend(source.copies(table, &alias).map(|(column, value)| (column.name(), value)));
+    }
+    let selected: Vec<&str> = table.columns().iter().map(|column| values[column.name()].as_str()).collect();
+    let (columns, selected) = (sql::column_list(table.columns()), selected.join(", "));
+    format!("INSERT INTO {physical} ({columns}) SELECT {selected} FROM {staged} AS held{joins}; DROP TABLE {staged}")
 }
 
 /// Truncates a table and drops its primary key. Returns the statement that creates the key again.

@@ -1,6 +1,6 @@
 //! Names and types in SQL text.
 
-use readcast_core::{Column, ColumnType, Presence, TableSpec, Value};
+use readcast_core::{Column, ColumnType, Link, Presence, TableSpec, Value};
 
 use crate::store::Generation;
 
@@ -26,6 +26,36 @@ pub(super) fn physical(table: &TableSpec, generation: Generation) -> String {
     format!("{TABLES_SCHEMA}.{}", quoted(&physical_name(table, generation)))
 }
 
+/// The table of the locks on the keys of a referenced table, qualified by its schema and quoted.
+pub(super) fn key_locks(table: &TableSpec, generation: Generation) -> String {
+    format!("{TABLES_SCHEMA}.{}", quoted(&format!("{}_locks", physical_name(table, generation))))
+}
+
+/// The table of the rows that a load has not given their copies yet, qualified by its schema and quoted.
+pub(super) fn staged(table: &TableSpec, generation: Generation) -> String {
+    format!("{TABLES_SCHEMA}.{}", quoted(&format!("{}_load", physical_name(table, generation))))
+}
+
+/// The statements that create the tables of a generation, without secondary indexes, each with the table that it is for.
+pub(super) fn create_tables(tables: &[TableSpec], generation: Generation) -> Vec<(&TableSpec, String)> {
+    let links = Link::between(tables);
+    let referenced = (0..tables.len()).filter(|place| links.iter().any(|link| link.referenced == *place));
+    let locks = referenced.map(|place| (&tables[place], create_key_locks(&tables[place], generation)));
+    tables.iter().map(|table| (table, create_table(table, generation))).chain(locks).collect()
+}
+
+/// The names of all physical tables of a generation. Some of them may not exist.
+pub(super) fn all_tables(tables: &[TableSpec], generation: Generation) -> Vec<String> {
+    tables.iter().flat_map(|table| [physical(table, generation), key_locks(table, generation)]).collect()
+}
+
+fn create_key_locks(table: &TableSpec, generation: Generation) -> String {
+    let columns = table.key_columns().iter();
+    let columns: Vec<_> = columns.map(|column| format!("{} {}", quoted(column.name()), column_type(column))).collect();
+    let (locks, key) = (key_locks(table, generation), column_list(table.key_columns()));
+    format!("CREATE TABLE {locks} ({}, PRIMARY KEY ({key}))", columns.join(", "))
+}
+
 /// The view that readers use, qualified by its schema and quoted.
 pub(super) fn stable(schema: &str, table: &str) -> String {
     format!("{}.{}", quoted(schema), quoted(table))
@@ -48,7 +78,7 @@ pub(super) fn index_names(table: &TableSpec, generation: Generation) -> impl Ite
 }
 
 /// The statement that creates a generation's physical table, without secondary indexes.
-pub(super) fn create_table(table: &TableSpec, generation: Generation) -> String {
+fn create_table(table: &TableSpec, generation: Generation) -> String {
     let column = |column: &Column| {
         let rest = match column.presence() {
             Presence::Nullable => String::new(),

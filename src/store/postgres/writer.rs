@@ -3,8 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use async_trait::async_trait;
-use readcast_core::{ChangeSet, Definition, TopicPartition};
-use sqlx::PgConnection;
+use readcast_core::{Definition, TopicPartition};
 
 use super::connection::{at, commit_transaction, execute, roll_back};
 use super::connections::{Connections, Lease};
@@ -13,7 +12,8 @@ use super::hints::Hints;
 use super::permits::Rank;
 use super::server::Use;
 use super::session::PgSession;
-use super::{dead_letters, guard, rows, sql};
+use super::tables::Tables;
+use super::{dead_letters, guard};
 use crate::failpoint;
 use crate::source::Extent;
 use crate::store::bookkeeping::{checkpoints, settlement, state};
@@ -91,8 +91,9 @@ pub(super) struct PostgresWriter {
     /// Identifies the writer, so that it gets the connection on which its statements are prepared.
     number: u64,
     priority: SharedPriority,
-    definition: Definition,
+    projection: String,
     generation: Generation,
+    tables: Tables,
     hints: Hints,
 }
 
@@ -108,8 +109,9 @@ impl PostgresWriter {
             connections,
             number: WRITERS.fetch_add(1, Ordering::Relaxed),
             priority,
-            definition: definition.clone(),
+            projection: definition.name().to_owned(),
             generation,
+            tables: Tables::new(definition.tables(), generation),
             hints: Hints::default(),
         }
     }
@@ -142,22 +144,11 @@ impl PostgresWriter {
             Passed::No(refused) => return Ok(Transacted::Decided(refused)),
             Passed::ReasonsRefused => return Ok(Transacted::ReasonsRefused),
         }
-        let written = self.write(lease, &commit.changes).await?;
+        let written = self.tables.write(lease, &commit.changes).await?;
         failpoint::hit("after_rows");
         commit_transaction(lease).await?;
         failpoint::hit("after_commit");
         Ok(Transacted::Decided(CommitOutcome::Applied(written)))
-    }
-
-    async fn write(&self, connection: &mut PgConnection, changes: &ChangeSet) -> Result<Written, StoreError> {
-        let mut written = Written { rows: 0, missed: changes.missed() };
-        for (index, table) in self.definition.tables().iter().enumerate() {
-            let physical = sql::physical(table, self.generation);
-            for segment in changes.segments(index) {
-                rows::write(connection, table, &physical, segment, &mut written).await?;
-            }
-        }
-        Ok(written)
     }
 
     /// Settles parked records in one transaction. The guard is the parking epoch.
@@ -167,14 +158,14 @@ impl PostgresWriter {
             roll_back(lease).await?;
             return Ok(None);
         }
-        let written = self.write(lease, &settlement.changes).await?;
+        let written = self.tables.write(lease, &settlement.changes).await?;
         failpoint::hit("settle_before_commit");
         commit_transaction(lease).await?;
         Ok(Some(written))
     }
 
     fn parked_in(&self) -> ParkedIn<'_> {
-        ParkedIn { projection: self.definition.name(), generation: self.generation }
+        ParkedIn { projection: &self.projection, generation: self.generation }
     }
 }
 

@@ -4,7 +4,7 @@ use readcast_core::{Definition, TopicPartition};
 use sqlx::{AssertSqlSafe, Executor, SqliteConnection};
 
 use super::connection::at;
-use super::{refused, sql};
+use super::{refused, rows, sql};
 use crate::source::Extents;
 use crate::store::bookkeeping::generations::Live;
 use crate::store::bookkeeping::{checkpoints, generations, operations, settlement};
@@ -53,6 +53,13 @@ async fn copy(
     };
     for pair in pairs(&live.tables, definition.tables()) {
         copy_rows(connection, &pair, &live, generation).await?;
+    }
+    rows::Tables::new(definition.tables(), generation).fill_copies(connection).await?;
+    for table in definition.tables() {
+        for statement in sql::create_indexes(table, generation) {
+            let created = connection.execute(AssertSqlSafe(statement)).await;
+            created.map_err(at(format!("creating the indexes of table `{}`", table.name())))?;
+        }
     }
     checkpoints::copy(connection, definition.name(), live.generation, generation, offsets).await?;
     settlement::copy(connection, definition.name(), live.generation, generation).await

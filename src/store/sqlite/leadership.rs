@@ -102,10 +102,10 @@ impl Leadership for SqliteLeadership {
             Ok(turn) => turn,
             Err(refused) => return Ok(refused),
         };
-        let tables: Vec<rows::Table> =
-            load.definition.tables().iter().map(|table| rows::Table::new(table, load.generation)).collect();
+        let tables = rows::Tables::new(load.definition.tables(), load.generation);
+        let tables = tables.as_slice();
         let mut written = Written::default();
-        for table in &tables {
+        for table in tables {
             table.empty(&mut turn).await?;
         }
         while let Some((index, rows)) = load.rows.next().await? {

@@ -1,6 +1,6 @@
 //! The SQL of statements on read tables.
 
-use readcast_core::{Column, Presence, TableSpec};
+use readcast_core::{Column, Link, Presence, TableSpec};
 
 use super::values::{column_type, expression, literal};
 use crate::store::Generation;
@@ -88,16 +88,24 @@ pub(super) struct Statements {
 }
 
 impl Statements {
-    pub(super) fn new(table: &TableSpec, generation: Generation) -> Self {
+    /// The statements for the table at `place`. `links` are its references.
+    pub(super) fn new(tables: &[TableSpec], place: usize, links: &[&Link], generation: Generation) -> Self {
+        let table = &tables[place];
         let physical = quoted(&physical(table, generation));
         let empty = format!("DELETE FROM {physical}");
-        Self { read: read(table, &physical), write: write(table, &physical), empty, physical }
+        let write = write(tables, place, links, generation);
+        Self { read: read(table, &physical), write, empty, physical }
     }
 
     /// The statement that deletes the rows whose keys begin with the given values of the columns `prefix`.
     pub(super) fn delete(&self, prefix: &[Column]) -> String {
         let (names, given) = (names(prefix), expressions(prefix));
         format!("DELETE FROM {} WHERE ({names}) IN (SELECT {given} FROM jsonb_each(?1) AS given)", self.physical)
+    }
+
+    /// The statement that deletes as [`delete`](Self::delete) does, and returns the rows.
+    pub(super) fn take(&self, table: &TableSpec, prefix: &[Column]) -> String {
+        format!("{} RETURNING {}", self.delete(prefix), names(table.columns()))
     }
 
     /// The statement that reads the rows with the given value in `column`. IS also matches NULL.
@@ -119,17 +127,86 @@ fn read(table: &TableSpec, physical: &str) -> String {
     )
 }
 
-fn write(table: &TableSpec, physical: &str) -> String {
-    let (names_of_all, given) = (names(table.columns()), expressions(table.columns()));
+fn write(tables: &[TableSpec], place: usize, links: &[&Link], generation: Generation) -> String {
+    let table = &tables[place];
+    let mut given: Vec<String> = given(table.columns());
+    for link in links {
+        let operands: Vec<String> = link.columns.iter().map(|column| given[*column].clone()).collect();
+        for (column, value) in copies(tables, link, &operands, generation) {
+            given[table.key_columns().len() + column] = value;
+        }
+    }
     let sets = table.data_columns().iter().map(|column| quoted(column.name()));
     let sets: Vec<_> = sets.map(|name| format!("{name} = excluded.{name}")).collect();
     let action = if sets.is_empty() { "NOTHING".into() } else { format!("UPDATE SET {}", sets.join(", ")) };
     // Without WHERE, the parser would read ON as the condition of a join.
     format!(
-        "INSERT INTO {physical} ({names_of_all}) SELECT {given} FROM jsonb_each(?1) AS given WHERE true
-         ON CONFLICT ({}) DO {action}",
+        "INSERT INTO {} ({}) SELECT {} FROM jsonb_each(?1) AS given WHERE true ON CONFLICT ({}) DO {action}",
+        quoted(&physical(table, generation)),
+        names(table.columns()),
+        given.join(", "),
         names(table.key_columns())
     )
+}
+
+/// Which rows a statement refreshes.
+pub(super) enum Refreshed {
+    /// Those that name one of the given keys.
+    Named,
+    All,
+}
+
+/// The statement that makes the copies of `link` equal to the referenced rows.
+pub(super) fn refresh(tables: &[TableSpec], link: &Link, generation: Generation, refreshed: Refreshed) -> String {
+    let table = &tables[link.table];
+    let physical = quoted(&physical(table, generation));
+    let copies: Vec<(String, String)> = copies(tables, link, &referring_columns(table, link, &physical), generation)
+        .map(|(place, value)| (quoted(table.data_columns()[place].name()), value))
+        .collect();
+    let sets: Vec<String> = copies.iter().map(|(name, value)| format!("{name} = {value}")).collect();
+    let differ: Vec<String> = copies.iter().map(|(name, value)| format!("{name} IS NOT {value}")).collect();
+    let named = match refreshed {
+        Refreshed::Named => format!("{} AND ", names_a_key(tables, link, &physical)),
+        Refreshed::All => String::new(),
+    };
+    format!("UPDATE {physical} SET {} WHERE {named}({})", sets.join(", "), differ.join(" OR "))
+}
+
+/// The statement that reads the rows which name one of the given keys.
+pub(super) fn referring(tables: &[TableSpec], link: &Link, generation: Generation) -> String {
+    let table = &tables[link.table];
+    let physical = quoted(&physical(table, generation));
+    format!("SELECT {} FROM {physical} WHERE {}", names(table.columns()), names_a_key(tables, link, &physical))
+}
+
+/// SQL condition that a row of `physical` names one of the given keys.
+fn names_a_key(tables: &[TableSpec], link: &Link, physical: &str) -> String {
+    let columns = referring_columns(&tables[link.table], link, physical).join(", ");
+    let key = expressions(tables[link.referenced].key_columns());
+    format!("({columns}) IN (SELECT {key} FROM jsonb_each(?1) AS given)")
+}
+
+/// SQL for the referencing columns of a row of `physical`.
+fn referring_columns(table: &TableSpec, link: &Link, physical: &str) -> Vec<String> {
+    let column = |place: &usize| format!("{physical}.{}", quoted(table.columns()[*place].name()));
+    link.columns.iter().map(column).collect()
+}
+
+/// The index of each copied data column, with SQL for its value in the referenced row. `operands` are the SQL of the
+/// referencing columns' values.
+fn copies<'a>(
+    tables: &'a [TableSpec],
+    link: &'a Link,
+    operands: &[String],
+    generation: Generation,
+) -> impl Iterator<Item = (usize, String)> {
+    let referenced = &tables[link.referenced];
+    let key = referenced.key_columns().iter().zip(operands);
+    let on: Vec<_> = key.map(|(column, operand)| format!("source.{} = {operand}", quoted(column.name()))).collect();
+    let from = format!("FROM {} AS source WHERE {}", quoted(&physical(referenced, generation)), on.join(" AND "));
+    link.copies.iter().map(move |(source, own)| {
+        (*own, format!("(SELECT source.{} {from})", quoted(referenced.data_columns()[*source].name())))
+    })
 }
 
 /// The column names, quoted, separated by commas.
@@ -138,6 +215,11 @@ pub(super) fn names(columns: &[Column]) -> String {
 }
 
 fn expressions(columns: &[Column]) -> String {
+    given(columns).join(", ")
+}
+
+/// SQL for the given value of each column.
+fn given(columns: &[Column]) -> Vec<String> {
     let places = columns.iter().enumerate();
-    places.map(|(place, column)| expression(column, "given.value", place)).collect::<Vec<_>>().join(", ")
+    places.map(|(place, column)| expression(column, "given.value", place)).collect()
 }

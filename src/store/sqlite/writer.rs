@@ -3,8 +3,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use readcast_core::{ChangeSet, Definition, TopicPartition};
-use sqlx::SqliteConnection;
+use readcast_core::{Definition, TopicPartition};
 
 use super::connection::{Connection, Turn};
 use super::store::within;
@@ -46,27 +45,17 @@ pub(super) struct SqliteWriter {
     writes: Arc<Writes>,
     projection: String,
     generation: Generation,
-    tables: Vec<rows::Table>,
+    tables: rows::Tables,
 }
 
 impl SqliteWriter {
     pub(super) fn new(writes: Arc<Writes>, definition: &Definition, generation: Generation) -> Self {
-        let tables = definition.tables().iter().map(|table| rows::Table::new(table, generation)).collect();
+        let tables = rows::Tables::new(definition.tables(), generation);
         Self { writes, projection: definition.name().to_owned(), generation, tables }
     }
 
     fn parked_in(&self) -> ParkedIn<'_> {
         ParkedIn { projection: &self.projection, generation: self.generation }
-    }
-
-    async fn write(&self, connection: &mut SqliteConnection, changes: &ChangeSet) -> Result<Written, StoreError> {
-        let mut written = Written { rows: 0, missed: changes.missed() };
-        for (index, table) in self.tables.iter().enumerate() {
-            for segment in changes.segments(index) {
-                table.write(connection, segment, &mut written).await?;
-            }
-        }
-        Ok(written)
     }
 }
 
@@ -100,7 +89,7 @@ impl Writer for SqliteWriter {
             Ok(turn) => turn,
             Err(outcome) => return Ok(outcome),
         };
-        let written = self.write(&mut turn, &commit.changes).await?;
+        let written = self.tables.write(&mut turn, &commit.changes).await?;
         failpoint::hit("after_rows");
         turn.commit().await?;
         failpoint::hit("after_commit");
@@ -114,7 +103,7 @@ impl Writer for SqliteWriter {
             turn.roll_back().await?;
             return Ok(None);
         }
-        let written = self.write(&mut turn, &settlement.changes).await?;
+        let written = self.tables.write(&mut turn, &settlement.changes).await?;
         failpoint::hit("settle_before_commit");
         turn.commit().await?;
         Ok(Some(written))

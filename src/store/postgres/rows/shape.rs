@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use readcast_core::{Cell, Cells, Column, Decimal, Json, Key, Presence, RowChange, TableSpec, Value};
 
-use super::statement::{collated, typed};
+use crate::store::postgres::statement::{collated, typed};
 
 /// The operations that all rows of one statement share.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -82,6 +82,7 @@ pub(super) type ChangedRow<'a> = (&'a Key, &'a Cells);
 pub(super) fn by_shape<'a>(
     rows: &[(&'a Key, &'a RowChange)],
     table: &TableSpec,
+    copied: &[bool],
 ) -> BTreeMap<Shape, Vec<ChangedRow<'a>>> {
     let changed = rows.iter().filter_map(|(key, change)| match change {
         RowChange::Upsert(cells) => Some((false, *key, cells)),
@@ -92,10 +93,10 @@ pub(super) fn by_shape<'a>(
     // There are few shapes and many rows, so a shape is created only for the first row that has it.
     let mut groups = Vec::<(Shape, Vec<ChangedRow<'a>>)>::new();
     for (existing_only, key, cells) in changed {
-        let matches = |shape: &Shape| shape.existing_only == existing_only && shape.fits(cells, &shared);
+        let matches = |shape: &Shape| shape.existing_only == existing_only && shape.fits(cells, &shared, copied);
         match groups.iter_mut().find(|(shape, _)| matches(shape)) {
             Some((_, rows)) => rows.push((key, cells)),
-            None => groups.push((Shape { existing_only, ..shape_of(cells, &shared) }, vec![(key, cells)])),
+            None => groups.push((Shape { existing_only, ..shape_of(cells, &shared, copied) }, vec![(key, cells)])),
         }
     }
     groups.into_iter().collect()
@@ -127,18 +128,26 @@ fn shared_operations<'a>(rows: impl Iterator<Item = &'a Cells>, table: &TableSpe
     seen.into_iter().map(shared).collect()
 }
 
-pub(super) fn shape_of(cells: &Cells, shared: &[Option<Operation>]) -> Shape {
-    Shape { existing_only: true, operations: operations_of(cells, shared).collect() }
+/// The shape of these cells. Data columns that are `copied` have no operation: their values follow from the reference.
+pub(super) fn shape_of(cells: &Cells, shared: &[Option<Operation>], copied: &[bool]) -> Shape {
+    Shape { existing_only: true, operations: operations_of(cells, shared, copied).collect() }
 }
 
-fn operations_of(cells: &Cells, shared: &[Option<Operation>]) -> impl Iterator<Item = Option<Operation>> {
-    let operations = cells.as_slice().iter().enumerate();
-    operations.map(|(place, cell)| cell.as_ref().map(Operation::of).or_else(|| shared.get(place).copied().flatten()))
+fn operations_of(
+    cells: &Cells,
+    shared: &[Option<Operation>],
+    copied: &[bool],
+) -> impl Iterator<Item = Option<Operation>> {
+    let operation = |(place, cell): (usize, &Option<Cell>)| {
+        let operation = cell.as_ref().map(Operation::of).or_else(|| shared.get(place).copied().flatten());
+        operation.filter(|_| !copied.get(place).copied().unwrap_or(false))
+    };
+    cells.as_slice().iter().enumerate().map(operation)
 }
 
 impl Shape {
-    fn fits(&self, cells: &Cells, shared: &[Option<Operation>]) -> bool {
-        operations_of(cells, shared).eq(self.operations.iter().copied())
+    fn fits(&self, cells: &Cells, shared: &[Option<Operation>], copied: &[bool]) -> bool {
+        operations_of(cells, shared, copied).eq(self.operations.iter().copied())
     }
 }
 

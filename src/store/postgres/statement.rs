@@ -3,13 +3,13 @@
 use std::borrow::Cow;
 use std::collections::BTreeSet;
 
-use readcast_core::{Column, ColumnType, TableSpec, Value};
-use sqlx::postgres::PgArguments;
+use readcast_core::{Column, ColumnType, Decimal, Key, TableSpec, Timestamp, Value};
+use sqlx::postgres::{PgArguments, PgRow};
 use sqlx::query::Query;
 use sqlx::{AssertSqlSafe, PgConnection, Row as _};
 
-use super::super::connection::at_rows;
-use super::super::sql::quoted;
+use super::connection::at_rows;
+use super::sql::quoted;
 use crate::store::StoreError;
 
 /// A statement with its parameters.
@@ -35,6 +35,62 @@ impl Statement<'_> {
         let places = rows.and_then(|rows| rows.iter().map(|row| row.try_get(0)).collect());
         places.map_err(at_rows(table))
     }
+
+    /// Executes the statement, which returns rows of `table`. Returns their keys. With `held` as the name of the table,
+    /// the rows are `RETURNING` [`held_key`].
+    pub(super) async fn run_for_keys(
+        self,
+        connection: &mut PgConnection,
+        table: &TableSpec,
+    ) -> Result<Vec<Key>, StoreError> {
+        let rows = bound(self.text, &self.arrays).fetch_all(connection).await.map_err(at_rows(table))?;
+        rows.iter().map(|row| key(row, table)).collect::<sqlx::Result<_>>().map_err(at_rows(table))
+    }
+}
+
+/// SQL for the key of a row `held`.
+pub(super) fn held_key(table: &TableSpec) -> String {
+    let columns = table.key_columns().iter().map(|column| format!("held.{}", quoted(column.name())));
+    columns.collect::<Vec<_>>().join(", ")
+}
+
+/// SQL for the key of the rows `relation`, by which they sort as [`Key`]s do.
+pub(super) fn key_order(table: &TableSpec, relation: &str) -> String {
+    let columns = table.key_columns().iter();
+    let ordered = columns.map(|column| collated(column, &format!("{relation}.{}", quoted(column.name()))));
+    ordered.collect::<Vec<_>>().join(", ")
+}
+
+/// The keys as arrays, one for each of the first key columns. All keys have the same length.
+pub(super) fn key_arrays<'a>(table: &'a TableSpec, keys: &[&'a Key]) -> Vec<Array<'a>> {
+    let length = keys.first().map_or(0, |key| key.len());
+    let columns = table.key_columns()[..length].iter().enumerate();
+    columns
+        .map(|(place, column)| Array { column, values: keys.iter().map(|key| Cow::Borrowed(&key[place])).collect() })
+        .collect()
+}
+
+/// The key that a result row begins with.
+fn key(row: &PgRow, table: &TableSpec) -> sqlx::Result<Key> {
+    let value = |(place, column): (usize, &Column)| -> sqlx::Result<Value> {
+        Ok(match column.column_type() {
+            ColumnType::Text => row.try_get::<String, _>(place)?.into(),
+            ColumnType::Bool => row.try_get::<bool, _>(place)?.into(),
+            ColumnType::I32 => row.try_get::<i32, _>(place)?.into(),
+            ColumnType::I64 => row.try_get::<i64, _>(place)?.into(),
+            ColumnType::Decimal { .. } => Decimal::from(row.try_get::<rust_decimal::Decimal, _>(place)?).into(),
+            ColumnType::Timestamp => {
+                let time = row.try_get::<chrono::DateTime<chrono::Utc>, _>(place)?;
+                Timestamp::from_micros(time.timestamp_micros()).into()
+            }
+            ColumnType::Date => row.try_get::<readcast_core::Date, _>(place)?.into(),
+            ColumnType::Uuid => row.try_get::<readcast_core::Uuid, _>(place)?.into(),
+            ColumnType::Bytes => row.try_get::<Vec<u8>, _>(place)?.into(),
+            // No key has such a column.
+            ColumnType::F64 | ColumnType::Json => Value::Null,
+        })
+    };
+    table.key_columns().iter().enumerate().map(value).collect()
 }
 
 fn bound<'q>(text: String, arrays: &'q [Array<'_>]) -> PgQuery<'q> {
@@ -43,7 +99,12 @@ fn bound<'q>(text: String, arrays: &'q [Array<'_>]) -> PgQuery<'q> {
 
 /// SQL for the arrays as a relation `new` with the columns `i0`, `i1`, … and the number `place` of each row, from 1.
 pub(super) fn incoming(arrays: &[Array<'_>]) -> String {
-    let parameters = arrays.iter().enumerate().map(|(place, array)| format!("${}::{}", place + 1, array.sql_type()));
+    incoming_from(0, arrays)
+}
+
+/// As [`incoming`], for arrays that follow `before` others among the parameters.
+pub(super) fn incoming_from(before: usize, arrays: &[Array<'_>]) -> String {
+    let parameters = arrays.iter().zip(before + 1..).map(|(array, number)| format!("${number}::{}", array.sql_type()));
     let names = (0..arrays.len()).map(|place| format!("i{place}"));
     format!(
         "unnest({}) WITH ORDINALITY AS new({}, place)",
@@ -68,7 +129,12 @@ pub(super) struct Array<'a> {
     pub(super) values: Vec<Cow<'a, Value>>,
 }
 
-impl Array<'_> {
+impl<'a> Array<'a> {
+    /// A single value.
+    pub(super) fn of_one(column: &'a Column, value: &'a Value) -> Self {
+        Self { column, values: vec![Cow::Borrowed(value)] }
+    }
+
     fn sql_type(&self) -> &'static str {
         match self.column.column_type() {
             ColumnType::Text | ColumnType::Json => "text[]",

@@ -1,0 +1,125 @@
+//! Locks the rows of a table in the order of their keys, before several statements write them.
+
+use std::collections::BTreeSet;
+
+use readcast_core::{Key, TableSpec};
+use sqlx::PgConnection;
+
+use super::shape::ChangedRow;
+use super::target::Target;
+use super::{Part, Rows};
+use crate::store::postgres::sql::{column_list, quoted};
+use crate::store::postgres::statement::{Array, Statement, held_key, incoming_from, key_arrays, key_order, matches};
+use crate::store::postgres::tables::Table;
+use crate::store::references::Changed;
+use crate::store::{StoreError, Written};
+
+/// Locks every row that the parts and the copies of `referenced` rows change, and creates the missing rows of the first
+/// part. Rows that this creates are complete, and are removed from the part.
+///
+/// One INSERT does both in the order of the keys. A row that exists is a conflict, which locks it and, because the
+/// condition is false, leaves it as it is.
+pub(super) async fn reserve(
+    connection: &mut PgConnection,
+    table: &Table,
+    parts: &mut [Part<'_>],
+    referenced: &[Changed],
+    written: &mut Written,
+) -> Result<(), StoreError> {
+    let spec = &table.spec;
+    let creatable = creatable(parts);
+    let created: BTreeSet<&Key> = creatable.iter().map(|(key, _)| *key).collect();
+    let (mut selects, mut arrays) = (Vec::new(), Vec::new());
+    if !creatable.is_empty() {
+        let (select, of_rows) = Target::of(table).new_rows(&creatable)?;
+        selects.push(format!("({select})"));
+        arrays = of_rows;
+    }
+    let existing: Vec<Vec<Array<'_>>> = existing(table, parts, referenced, &created);
+    for found_by in existing.into_iter().filter(|arrays| !arrays.is_empty()) {
+        let (first, condition) = (arrays.len(), matches(&found_by));
+        let columns = spec.columns().iter().map(|column| format!("held.{}", quoted(column.name())));
+        selects.push(format!(
+            "SELECT {} FROM {}, {} AS held WHERE {condition}",
+            columns.collect::<Vec<_>>().join(", "),
+            incoming_from(first, &found_by),
+            table.physical
+        ));
+        arrays.extend(found_by);
+    }
+    if selects.is_empty() {
+        return Ok(());
+    }
+    let (columns, key) = (column_list(spec.columns()), column_list(spec.key_columns()));
+    let order = key_order(spec, "row");
+    let first_key = quoted(spec.key_columns()[0].name());
+    let text = format!(
+        "INSERT INTO {} AS held ({columns}) SELECT DISTINCT ON ({order}) {columns} FROM ({}) AS row({columns})
+         ORDER BY {order} ON CONFLICT ({key}) DO UPDATE SET {first_key} = held.{first_key} WHERE false RETURNING {}",
+        table.physical,
+        selects.join(" UNION ALL "),
+        held_key(spec),
+    );
+    let inserted = Statement { text, arrays }.run_for_keys(connection, spec).await?;
+    let (done, revived): (Vec<&Key>, Vec<&Key>) = inserted.iter().partition(|key| created.contains(key));
+    written.rows += done.len() as u64;
+    delete_revived(connection, table, &revived).await?;
+    let done: BTreeSet<Key> = done.into_iter().cloned().collect();
+    if let Some(Part::Rows(rows)) = parts.first_mut() {
+        rows.changed.values_mut().for_each(|rows| rows.retain(|(key, _)| !done.contains(*key)));
+        rows.changed.retain(|_, rows| !rows.is_empty());
+    }
+    Ok(())
+}
+
+/// Another transaction deleted these rows after this one had read them, so the INSERT has brought them back.
+async fn delete_revived(connection: &mut PgConnection, table: &Table, revived: &[&Key]) -> Result<(), StoreError> {
+    if revived.is_empty() {
+        return Ok(());
+    }
+    Target::of(table).delete(revived).run(connection, &table.spec).await.map(drop)
+}
+
+/// The rows that the first part creates where they are missing, in the order of their keys. Later parts may depend on the
+/// ones before them.
+fn creatable<'a>(parts: &[Part<'a>]) -> Vec<ChangedRow<'a>> {
+    let Some(Part::Rows(rows)) = parts.first() else { return Vec::new() };
+    let creating = rows.changed.iter().filter(|(shape, _)| !shape.existing_only);
+    let mut creatable: Vec<ChangedRow<'a>> = creating.flat_map(|(_, rows)| rows.iter().copied()).collect();
+    creatable.sort_by_key(|(key, _)| *key);
+    creatable
+}
+
+/// What finds the other rows: values of columns that such a row has.
+fn existing<'a>(
+    table: &'a Table,
+    parts: &[Part<'a>],
+    referenced: &'a [Changed],
+    created: &BTreeSet<&Key>,
+) -> Vec<Vec<Array<'a>>> {
+    let spec: &TableSpec = &table.spec;
+    let mut found_by = Vec::new();
+    let mut keys = BTreeSet::new();
+    for part in parts {
+        match part {
+            Part::Rows(rows) => {
+                keys.extend(keys_of(rows).filter(|key| !created.contains(key)));
+                found_by.extend(rows.cleared.iter().map(|parents| key_arrays(spec, parents)));
+            }
+            Part::Where { column, value, .. } => {
+                found_by.push(vec![Array::of_one(&spec.data_columns()[*column], value)])
+            }
+        }
+    }
+    found_by.push(key_arrays(spec, &keys.into_iter().collect::<Vec<_>>()));
+    let refreshing = table.sources.iter().map(|source| (source, &referenced[source.referenced()]));
+    found_by.extend(
+        refreshing.filter(|(_, changed)| !changed.keys.is_empty()).map(|(source, changed)| source.named(spec, changed)),
+    );
+    found_by
+}
+
+fn keys_of<'a>(rows: &Rows<'a>) -> impl Iterator<Item = &'a Key> {
+    let changed = rows.changed.values().flatten().map(|(key, _)| *key);
+    rows.deleted.iter().copied().chain(changed).collect::<Vec<_>>().into_iter()
+}
