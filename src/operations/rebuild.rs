@@ -98,6 +98,10 @@ async fn begin(step: &mut OperationStep<'_>, rebuild: &Rebuild, definition: &Def
     let options = BuildOptions { scratch: false, load: copy_from.is_none(), copy_from };
     let generation = step.lead.begin(step.operation.id, definition, &options, &extents).await?;
     failpoint::hit("rebuild_begun");
+    if options.copy_from.is_some() {
+        // What follows finds rows by other columns than the key: those of a fan-out or of a reference.
+        step.lead.index(definition, generation).await?;
+    }
     tracing::Span::current().record("generation", generation.0);
     tracing::info!("rebuild begun");
     Ok(Next::Step)

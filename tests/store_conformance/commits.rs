@@ -191,6 +191,45 @@ pub(super) async fn two_writers_of_the_same_rows_in_opposite_order_both_succeed(
     assert_eq!(subject.positions().await, [(0, ROUNDS), (1, ROUNDS)]);
 }
 
+/// Changes of the same rows that take several statements, others for each lane and round.
+fn varied(tables: &[TableSpec], lane: usize, round: usize) -> ChangeSet {
+    changes(tables, |changes| {
+        for number in 0..8_i64 {
+            match (number as usize + round + 3 * lane) % 5 {
+                0 => drop(changes.upsert("pages", [number]).add("visits", 1)),
+                1 => drop(changes.upsert("pages", [number]).set("note", "seen")),
+                2 => drop(changes.update("pages", [number]).set("note", "known")),
+                3 => changes.delete("pages", [number]),
+                _ => drop(changes.upsert("pages", [number]).max("longest", number)),
+            }
+        }
+        if round.is_multiple_of(3) {
+            changes.update_where("pages", "note", "known").add("visits", 1);
+        }
+    })
+}
+
+pub(super) async fn writers_of_the_same_rows_in_several_statements_never_deadlock(subject: &Subject) {
+    let tables = [TableSpec::new("pages")
+        .key("id", ColumnType::I64)
+        .with_default("visits", ColumnType::I64, 0)
+        .with_default("longest", ColumnType::I64, 3)
+        .nullable("note", ColumnType::Text)
+        .index(["note"])];
+    let definition = definition(tables.clone());
+    let mut lanes = Vec::new();
+    for partition in 0..4 {
+        lanes.push(Lane::claim_partition(subject, &definition, partition).await);
+    }
+    let racing = lanes.iter_mut().enumerate().map(async |(number, lane)| {
+        for round in 0..60 {
+            let committed = lane.commit(varied(&tables, number, round)).await;
+            assert!(matches!(committed, Ok(CommitOutcome::Applied(_))), "lane {number}, round {round}: {committed:?}");
+        }
+    });
+    futures_util::future::join_all(racing).await;
+}
+
 pub(super) async fn two_owners_of_one_partition_never_both_write(subject: &Subject) {
     let definition = definition(counters());
     let mut lanes = [Lane::claim(subject, &definition).await, Lane::claim(subject, &definition).await];

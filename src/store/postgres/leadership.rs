@@ -97,18 +97,6 @@ impl PostgresLeadership {
         Ok(generation)
     }
 
-    /// Creates the secondary indexes and gathers statistics.
-    async fn index_tables(&mut self, definition: &Definition, generation: Generation) -> Result<(), StoreError> {
-        for table in definition.tables() {
-            let mut statements = sql::create_indexes(table, generation);
-            statements.push(format!("ANALYZE {}", sql::physical(table, generation)));
-            for statement in statements {
-                self.execute(&format!("indexing table `{}`", table.name()), statement).await?;
-            }
-        }
-        Ok(())
-    }
-
     /// Copies the live rows and their bookkeeping to a new generation, which continues from `offsets`.
     async fn copy(
         &mut self,
@@ -129,7 +117,6 @@ impl PostgresLeadership {
             }
         }
         Tables::new(definition.tables(), generation).fill_copies(&mut self.connection).await?;
-        self.index_tables(definition, generation).await?;
         let session = &mut self.connection.session();
         checkpoints::copy(session, &self.projection, live.generation, generation, offsets).await?;
         settlement::copy(session, &self.projection, live.generation, generation).await
@@ -197,7 +184,14 @@ impl Leadership for PostgresLeadership {
     }
 
     async fn index(&mut self, definition: &Definition, generation: Generation) -> Result<(), StoreError> {
-        self.index_tables(definition, generation).await
+        for table in definition.tables() {
+            let mut statements = sql::create_indexes(table, generation);
+            statements.push(format!("ANALYZE {}", sql::physical(table, generation)));
+            for statement in statements {
+                self.execute(&format!("indexing table `{}`", table.name()), statement).await?;
+            }
+        }
+        Ok(())
     }
 
     async fn carry_indexes(

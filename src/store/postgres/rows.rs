@@ -36,17 +36,20 @@ pub(super) async fn write(
         [Part::Rows(rows)] => rows.statements() <= 1,
         _ => false,
     };
+    let mut reserved = None;
     if !one_statement || table.is_refreshed(referenced) {
-        order::reserve(connection, table, &mut parts, referenced, written).await?;
+        reserved = Some(order::reserve(connection, table, &mut parts, referenced, written).await?);
     }
+    let reserved: Vec<&Key> = reserved.iter().flatten().collect();
     let mut write = Write { connection, table, own, written };
     for part in parts {
         match part {
             Part::Rows(rows) => write.rows(rows).await?,
+            Part::Where { .. } if reserved.is_empty() => {}
             Part::Where { column, value, cells } => {
                 let found = Array::of_one(&table.spec.data_columns()[column], value);
                 let shape = shape_of(cells, &[], &table.copied);
-                write.run(Target::of(table).update(&shape, Found::Where(found), &[cells])).await?;
+                write.run(Target::of(table).update(&shape, Found::Where(found, &reserved), &[cells])).await?;
             }
         }
     }
@@ -59,7 +62,7 @@ enum Part<'a> {
     Where { column: usize, value: &'a Value, cells: &'a Cells },
 }
 
-/// Keyed changes.
+/// The changes of rows by their keys.
 struct Rows<'a> {
     /// The first columns of the keys of rows to delete, by their number.
     cleared: Vec<Vec<&'a Key>>,
@@ -92,6 +95,19 @@ impl<'a> Rows<'a> {
         }
         let changed = by_shape(&changed, &table.spec, &table.copied);
         Self { cleared: by_length(cleared), deleted, new, changed }
+    }
+
+    /// Removes the changes of rows that are complete or do not exist. Returns the number of updates of the latter.
+    fn keep(&mut self, existing: &BTreeSet<Key>, complete: &BTreeSet<Key>) -> u64 {
+        self.deleted.retain(|key| existing.contains(*key));
+        let mut missed = 0;
+        for (shape, rows) in &mut self.changed {
+            let before = rows.len();
+            rows.retain(|(key, _)| existing.contains(*key) && !complete.contains(*key));
+            missed += if shape.existing_only { (before - rows.len()) as u64 } else { 0 };
+        }
+        self.changed.retain(|_, rows| !rows.is_empty());
+        missed
     }
 
     /// The number of statements that write these rows.

@@ -43,8 +43,18 @@ impl Statement<'_> {
         connection: &mut PgConnection,
         table: &TableSpec,
     ) -> Result<Vec<Key>, StoreError> {
+        Ok(self.run_for_flagged_keys(connection, table).await?.into_iter().map(|(key, _)| key).collect())
+    }
+
+    /// As [`run_for_keys`](Self::run_for_keys), for rows that have a flag behind the key. Without one, it is `false`.
+    pub(super) async fn run_for_flagged_keys(
+        self,
+        connection: &mut PgConnection,
+        table: &TableSpec,
+    ) -> Result<Vec<(Key, bool)>, StoreError> {
         let rows = bound(self.text, &self.arrays).fetch_all(connection).await.map_err(at_rows(table))?;
-        rows.iter().map(|row| key(row, table)).collect::<sqlx::Result<_>>().map_err(at_rows(table))
+        let flag = |row: &PgRow| row.try_get(table.key_columns().len()).unwrap_or(false);
+        rows.iter().map(|row| Ok((key(row, table)?, flag(row)))).collect::<sqlx::Result<_>>().map_err(at_rows(table))
     }
 }
 

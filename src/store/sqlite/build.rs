@@ -55,12 +55,6 @@ async fn copy(
         copy_rows(connection, &pair, &live, generation).await?;
     }
     rows::Tables::new(definition.tables(), generation).fill_copies(connection).await?;
-    for table in definition.tables() {
-        for statement in sql::create_indexes(table, generation) {
-            let created = connection.execute(AssertSqlSafe(statement)).await;
-            created.map_err(at(format!("creating the indexes of table `{}`", table.name())))?;
-        }
-    }
     checkpoints::copy(connection, definition.name(), live.generation, generation, offsets).await?;
     settlement::copy(connection, definition.name(), live.generation, generation).await
 }

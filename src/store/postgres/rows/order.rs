@@ -14,8 +14,12 @@ use crate::store::postgres::tables::Table;
 use crate::store::references::Changed;
 use crate::store::{StoreError, Written};
 
+/// The keys of the rows that a commit has locked, and of those that it creates later.
+pub(super) type Reserved = BTreeSet<Key>;
+
 /// Locks every row that the parts and the copies of `referenced` rows change, and creates the missing rows of the first
-/// part. Rows that this creates are complete, and are removed from the part.
+/// part. Rows that this creates are complete, and are removed from the part. So are changes of rows that do not exist: if
+/// another transaction creates them from now on, that comes after this one.
 ///
 /// One INSERT does both in the order of the keys. A row that exists is a conflict, which locks it and, because the
 /// condition is false, leaves it as it is.
@@ -25,17 +29,17 @@ pub(super) async fn reserve(
     parts: &mut [Part<'_>],
     referenced: &[Changed],
     written: &mut Written,
-) -> Result<(), StoreError> {
+) -> Result<Reserved, StoreError> {
     let spec = &table.spec;
     let creatable = creatable(parts);
-    let created: BTreeSet<&Key> = creatable.iter().map(|(key, _)| *key).collect();
+    let creatable_keys: BTreeSet<&Key> = creatable.iter().map(|(key, _)| *key).collect();
     let (mut selects, mut arrays) = (Vec::new(), Vec::new());
     if !creatable.is_empty() {
         let (select, of_rows) = Target::of(table).new_rows(&creatable)?;
         selects.push(format!("({select})"));
         arrays = of_rows;
     }
-    let existing: Vec<Vec<Array<'_>>> = existing(table, parts, referenced, &created);
+    let existing = existing(table, parts, referenced, &creatable_keys);
     for found_by in existing.into_iter().filter(|arrays| !arrays.is_empty()) {
         let (first, condition) = (arrays.len(), matches(&found_by));
         let columns = spec.columns().iter().map(|column| format!("held.{}", quoted(column.name())));
@@ -47,37 +51,47 @@ pub(super) async fn reserve(
         ));
         arrays.extend(found_by);
     }
-    if selects.is_empty() {
-        return Ok(());
-    }
-    let (columns, key) = (column_list(spec.columns()), column_list(spec.key_columns()));
-    let order = key_order(spec, "row");
-    let first_key = quoted(spec.key_columns()[0].name());
-    let text = format!(
-        "INSERT INTO {} AS held ({columns}) SELECT DISTINCT ON ({order}) {columns} FROM ({}) AS row({columns})
-         ORDER BY {order} ON CONFLICT ({key}) DO UPDATE SET {first_key} = held.{first_key} WHERE false RETURNING {}",
-        table.physical,
-        selects.join(" UNION ALL "),
-        held_key(spec),
-    );
-    let inserted = Statement { text, arrays }.run_for_keys(connection, spec).await?;
-    let (done, revived): (Vec<&Key>, Vec<&Key>) = inserted.iter().partition(|key| created.contains(key));
-    written.rows += done.len() as u64;
+    let text = statement(table, &selects.join(" UNION ALL "));
+    let keys = Statement { text, arrays }.run_for_flagged_keys(connection, spec).await?;
+    let (inserted, reserved): (Vec<_>, Vec<_>) = keys.into_iter().partition(|(_, is_inserted)| *is_inserted);
+    let (created, revived): (Reserved, Reserved) =
+        inserted.into_iter().map(|(key, _)| key).partition(|key| creatable_keys.contains(key));
+    let mut reserved: Reserved = reserved.into_iter().map(|(key, _)| key).collect();
+    reserved.retain(|key| !revived.contains(key));
+    written.rows += created.len() as u64;
     delete_revived(connection, table, &revived).await?;
-    let done: BTreeSet<Key> = done.into_iter().cloned().collect();
     if let Some(Part::Rows(rows)) = parts.first_mut() {
-        rows.changed.values_mut().for_each(|rows| rows.retain(|(key, _)| !done.contains(*key)));
-        rows.changed.retain(|_, rows| !rows.is_empty());
+        written.missed += rows.keep(&reserved, &created);
     }
-    Ok(())
+    reserved.extend(parts.iter().flat_map(created_later).cloned());
+    Ok(reserved)
 }
 
-/// Another transaction deleted these rows after this one had read them, so the INSERT has brought them back.
-async fn delete_revived(connection: &mut PgConnection, table: &Table, revived: &[&Key]) -> Result<(), StoreError> {
+/// The INSERT of the rows that `selects` returns. It returns each key, and once more with `true` if it was inserted.
+fn statement(table: &Table, selects: &str) -> String {
+    let spec = &table.spec;
+    let (columns, key) = (column_list(spec.columns()), column_list(spec.key_columns()));
+    let order = key_order(spec, "found");
+    let first_key = quoted(spec.key_columns()[0].name());
+    format!(
+        "WITH reserved AS MATERIALIZED (
+             SELECT DISTINCT ON ({order}) {columns} FROM ({selects}) AS found({columns}) ORDER BY {order}),
+         inserted AS (
+             INSERT INTO {} AS held ({columns}) SELECT {columns} FROM reserved
+             ON CONFLICT ({key}) DO UPDATE SET {first_key} = held.{first_key} WHERE false RETURNING {})
+         SELECT {key}, false FROM reserved UNION ALL SELECT {key}, true FROM inserted",
+        table.physical,
+        held_key(spec),
+    )
+}
+
+/// Another transaction deleted these rows after the statement had read them, so the INSERT has brought them back.
+async fn delete_revived(connection: &mut PgConnection, table: &Table, revived: &Reserved) -> Result<(), StoreError> {
     if revived.is_empty() {
         return Ok(());
     }
-    Target::of(table).delete(revived).run(connection, &table.spec).await.map(drop)
+    let keys: Vec<&Key> = revived.iter().collect();
+    Target::of(table).delete(&keys).run(connection, &table.spec).await.map(drop)
 }
 
 /// The rows that the first part creates where they are missing, in the order of their keys. Later parts may depend on the
@@ -117,6 +131,13 @@ fn existing<'a>(
         refreshing.filter(|(_, changed)| !changed.keys.is_empty()).map(|(source, changed)| source.named(spec, changed)),
     );
     found_by
+}
+
+/// The keys of the rows that a part may create after the locks were taken.
+fn created_later<'a>(part: &Part<'a>) -> Vec<&'a Key> {
+    let Part::Rows(rows) = part else { return Vec::new() };
+    let creating = rows.changed.iter().filter(|(shape, _)| !shape.existing_only).flat_map(|(_, rows)| rows);
+    rows.new.iter().chain(creating).map(|(key, _)| *key).collect()
 }
 
 fn keys_of<'a>(rows: &Rows<'a>) -> impl Iterator<Item = &'a Key> {

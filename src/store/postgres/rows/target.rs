@@ -9,7 +9,9 @@ use super::shape::{ChangedRow, Operation, Shape};
 use crate::store::StoreError;
 use crate::store::postgres::connection::writing;
 use crate::store::postgres::sql::{column_list, initial, quoted};
-use crate::store::postgres::statement::{Array, Statement, collated, incoming, key_arrays, matches, typed};
+use crate::store::postgres::statement::{
+    Array, Statement, collated, held_key, incoming, incoming_from, key_arrays, matches, typed,
+};
 use crate::store::postgres::tables::{Source, Table};
 
 /// The physical table to write.
@@ -24,8 +26,8 @@ pub(super) struct Target<'a> {
 pub(super) enum Found<'a> {
     /// By their keys, an array for each key column.
     ByKey(Vec<Array<'a>>),
-    /// By the value of a data column.
-    Where(Array<'a>),
+    /// By the value of a data column, among the rows with these keys.
+    Where(Array<'a>, &'a [&'a Key]),
 }
 
 /// An operation on a column, in a statement.
@@ -132,14 +134,14 @@ impl<'a> Target<'a> {
 
     /// The statement that changes rows.
     pub(super) fn update(self, shape: &Shape, found: Found<'a>, cells: &[&'a Cells]) -> Statement<'a> {
-        let (mut arrays, keys) = match found {
+        let (mut arrays, keys, among) = match found {
             Found::ByKey(arrays) => {
                 let keys = arrays.len();
-                (arrays, keys)
+                (arrays, keys, None)
             }
-            Found::Where(array) => (vec![array], 0),
+            Found::Where(array, among) => (vec![array], 0, Some(key_arrays(self.table, among))),
         };
-        let condition = matches(&arrays);
+        let mut condition = matches(&arrays);
         let assignments = self.assignments(shape, keys, arrays.len(), false);
         let changes = self.changes(&assignments, |assignment| assignment.operand.clone());
         arrays.extend(self.operand_arrays(shape, cells));
@@ -147,6 +149,13 @@ impl<'a> Target<'a> {
         // A statement that changes no column is still needed to count the existing rows.
         let changes = if changes.is_empty() { format!("{first_key} = held.{first_key}") } else { changes.join(", ") };
         let from = incoming(&arrays) + &assignments.joins;
+        if let Some(among) = among {
+            let relation = incoming_from(arrays.len(), &among);
+            let key: Vec<String> = (0..among.len()).map(|place| format!("new.i{place}")).collect();
+            let held = held_key(self.table);
+            condition += &format!(" AND ({held}) IN (SELECT {} FROM {relation})", key.join(", "));
+            arrays.extend(among);
+        }
         let text = format!("UPDATE {} AS held SET {changes} FROM {from} WHERE {condition}", self.physical);
         Statement { text, arrays }
     }
