@@ -4,6 +4,7 @@
 
 mod support;
 
+mod bank;
 mod book;
 mod cases;
 mod cli;

@@ -141,16 +141,16 @@ pub(crate) fn sorted(mut rows: Vec<String>) -> Vec<String> {
     rows
 }
 
-fn text(value: &Value) -> String {
+pub(crate) fn text(value: &Value) -> String {
     value.as_str().expect("a text").to_owned()
 }
 
 /// The amount in cents. Exact: the error of a 64-bit float is far below half a cent for all amounts of the tests.
-fn cents(value: &Value) -> i64 {
+pub(crate) fn cents(value: &Value) -> i64 {
     (value.as_f64().expect("a number") * 100.0).round() as i64
 }
 
-fn money(cents: i64) -> String {
+pub(crate) fn money(cents: i64) -> String {
     format!("{}{}.{:02}", if cents < 0 { "-" } else { "" }, cents.abs() / 100, cents.abs() % 100)
 }
 

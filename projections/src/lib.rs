@@ -1,5 +1,7 @@
-//! The read models of the example shop. A team replaces them with its own.
+//! The read models of two examples: a shop, whose projections the service runs, and a [`bank`]. A team replaces them with
+//! its own.
 
+pub mod bank;
 mod customer_orders;
 mod order;
 mod order_summary;
@@ -21,5 +23,6 @@ mod tests {
     #[test]
     fn every_declaration_is_valid() {
         assert_eq!(super::registry().validate(), Ok(()));
+        assert_eq!(super::bank::registry().validate(), Ok(()));
     }
 }

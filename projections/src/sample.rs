@@ -1,7 +1,7 @@
 //! Order events of a plausible shop, for demonstrations, tests and benchmarks. A seed gives the same events on every
 //! machine.
 
-mod split_mix;
+pub(crate) mod split_mix;
 
 use std::fmt::Write as _;
 

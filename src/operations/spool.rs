@@ -33,10 +33,14 @@ const MOST_FILES: usize = 64;
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum SpoolError {
     /// A change selects rows by a column, which needs the table.
-    #[error("rows of table `{table}` are selected by a column outside of its key, which needs the table's rows")]
+    #[error("a change selects rows of table `{table}` by column `{column}`, which needs the table's rows{advice}")]
     FanOut {
         /// The table's name.
         table: String,
+        /// The column's name.
+        column: String,
+        /// What makes the replay faster, if anything does.
+        advice: &'static str,
     },
     /// A number is out of the range of its column.
     #[error("table `{table}`: a number is out of its column's range")]
@@ -99,6 +103,14 @@ struct Disk {
     block_bytes: usize,
 }
 
+/// The error for a change that selects rows of `table` by `column`.
+fn fan_out(table: &TableSpec, column: &str) -> SpoolError {
+    let is_indexed = table.indexes().iter().any(|index| index[0] == column);
+    let advice =
+        if is_indexed { "" } else { ", and reads all of them: declare an index on the column (`TableSpec::index`)" };
+    SpoolError::FanOut { table: table.name().to_owned(), column: column.to_owned(), advice }
+}
+
 impl Spool {
     /// An empty spool. It uses up to `budget` bytes of memory, beside the change set that is being added, and files in
     /// `folder` for the rest; the blocks of many files exceed a budget of less than 256 KiB. `folder` is not accessed
@@ -151,12 +163,16 @@ impl Spool {
     }
 
     fn refuse_fan_outs(&self, added: &[Vec<Segment>]) -> Result<(), SpoolError> {
-        let fans_out = |segments: &[Segment]| segments.iter().any(|segment| matches!(segment, Segment::Where { .. }));
-        let mut tables = self.tables.iter().zip(added);
-        match tables.find(|(_, segments)| fans_out(segments)) {
-            Some((table, _)) => Err(SpoolError::FanOut { table: table.spec.name().to_owned() }),
-            None => Ok(()),
+        for (table, segments) in self.tables.iter().zip(added) {
+            let column = segments.iter().find_map(|segment| match segment {
+                Segment::Where { column, .. } => Some(table.spec.data_columns()[*column].name()),
+                Segment::Rows { .. } => None,
+            });
+            if let Some(column) = column {
+                return Err(fan_out(&table.spec, column));
+            }
         }
+        Ok(())
     }
 
     /// Merges the runs in memory into one more file for each table.

@@ -3,10 +3,10 @@
 
 /// A pseudorandom number generator. The numbers are a pure function of the seed.
 #[derive(Clone, Debug)]
-pub(super) struct SplitMix64(u64);
+pub(crate) struct SplitMix64(u64);
 
 impl SplitMix64 {
-    pub(super) fn new(seed: u64) -> Self {
+    pub(crate) fn new(seed: u64) -> Self {
         Self(seed)
     }
 
@@ -18,7 +18,7 @@ impl SplitMix64 {
     }
 
     /// A number from 0 to `limit - 1`. `limit` has at most 32 bits.
-    pub(super) fn below(&mut self, limit: u64) -> u64 {
+    pub(crate) fn below(&mut self, limit: u64) -> u64 {
         // Scales the high half instead of dividing. The bias is less than one in a million for limits up to 4,000.
         ((self.next() >> 32) * limit) >> 32
     }

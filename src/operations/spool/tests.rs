@@ -262,7 +262,7 @@ fn a_fan_out_is_refused_and_nothing_of_its_batch_is_kept() {
         changes.upsert("wide", ["b"]).set("label", "b");
         changes.update_where("lines", "units", 1).set("units", 2);
     });
-    assert!(matches!(spool.add(fan_out), Err(SpoolError::FanOut { table }) if table == "lines"));
+    assert!(matches!(spool.add(fan_out), Err(SpoolError::FanOut { table, .. }) if table == "lines"));
     assert_eq!(spool.size(), before);
 }
 
