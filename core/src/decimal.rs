@@ -1,17 +1,20 @@
 //! Exact decimals, from the digits of a JSON text to a database column. No step converts to a float, and no operation
 //! rounds: a result that does not fit is an error.
 
+mod deserialize;
+
 use std::fmt;
 use std::ops::Neg;
 use std::str::FromStr;
 
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
-use serde_json::value::RawValue;
+pub(crate) use deserialize::{noticing_floats, too_many_digits};
+use serde::{Serialize, Serializer};
 
 /// An exact decimal of at most 28 significant digits, at most 28 of them after the decimal point.
 ///
-/// `Deserialize` reads the digits of the JSON text, a number or a string that holds one. Therefore it works only with
-/// `serde_json`, and not inside `#[serde(flatten)]` or `#[serde(untagged)]`, which buffer numbers as floats.
+/// `Deserialize` reads the digits of the JSON text, a number or a string that holds one. Inside `#[serde(flatten)]`,
+/// `#[serde(untagged)]` and internally tagged enums serde buffers a number with a fraction as a float; its digits are
+/// recovered if it has at most 15, which a float keeps, and refused otherwise. Strings are exact everywhere.
 ///
 /// ```
 /// use readcast_core::Decimal;
@@ -87,6 +90,11 @@ impl Decimal {
     pub fn rescale(self, scale: u8) -> Result<Self, DecimalError> {
         let digits = self.digits_at(scale.into());
         Self::checked(digits, scale.into()).ok_or(DecimalError::Inexact("the number"))
+    }
+
+    /// The number of digits after the decimal point, without zeros at the end.
+    pub(crate) fn decimals(self) -> u32 {
+        self.0.normalize().scale()
     }
 
     /// The number in units of 10^-`scale`. `None` if it is not a multiple of the unit.
@@ -170,14 +178,6 @@ impl fmt::Display for Decimal {
 impl Serialize for Decimal {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(self)
-    }
-}
-
-impl<'de> Deserialize<'de> for Decimal {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let raw = <&RawValue>::deserialize(deserializer)?.get();
-        let digits = raw.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).unwrap_or(raw);
-        digits.parse().map_err(serde::de::Error::custom)
     }
 }
 

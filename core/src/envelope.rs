@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use crate::{Position, Timestamp};
+use crate::{Position, Timestamp, decimal};
 
 /// A decoded event with its position in the log. It borrows from the record's bytes; only texts with escapes are
 /// copied.
@@ -120,7 +120,11 @@ impl<'a> Envelope<'a> {
     /// # Errors
     /// If the data does not have the form of `T`. The message names the field.
     pub fn data<'s, T: Deserialize<'s>>(&'s self) -> Result<T, serde_json::Error> {
-        serde_json::from_str(self.data.get())
+        let json = self.data.get();
+        match decimal::noticing_floats(json, || serde_json::from_str(json)) {
+            (Ok(_), Some(number)) => Err(serde::de::Error::custom(decimal::too_many_digits(number))),
+            (data, _) => data,
+        }
     }
 }
 
@@ -156,5 +160,28 @@ mod tests {
         assert_eq!(price("[49.9]").expect("JSON"), 49.9);
         assert_eq!(price(String::from("[1]")).expect("JSON"), 1.0);
         assert!(price("[1").is_err() && price(String::from("[1] 2")).is_err());
+    }
+
+    #[test]
+    fn a_number_that_would_lose_a_digit_in_the_type_is_refused() {
+        #[derive(Deserialize)]
+        struct Priced {
+            price: crate::Decimal,
+        }
+        #[derive(Deserialize)]
+        struct Flat {
+            #[serde(flatten)]
+            priced: Priced,
+        }
+        let position = TopicPartition::new("orders", 0).at(7);
+        let timestamp = Timestamp::from_micros(0).expect("a time");
+        let event =
+            |data: &'static str| Envelope::new(position.clone(), None, "e1", "T", timestamp, data).expect("JSON");
+        let long = event(r#"{"price":0.1000000000000000055}"#);
+        assert!(long.data::<Priced>().is_ok_and(|read| read.price.to_string() == "0.1000000000000000055"));
+        let refused = long.data::<Flat>().err().map(|error| error.to_string()).unwrap_or_default();
+        assert!(refused.starts_with("0.1000000000000000055 has more than 15 digits"), "{refused}");
+        let short = event(r#"{"price":12.10,"note":"0.1000000000000000055"}"#);
+        assert!(short.data::<Flat>().is_ok_and(|read| read.priced.price.to_string() == "12.1"));
     }
 }

@@ -5,7 +5,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Column, ColumnType, Date, Decimal, DecimalError, Json, Presence, Timestamp, Uuid};
+use crate::{Column, ColumnType, Date, Decimal, Json, Presence, Timestamp, Uuid};
 
 /// The value of one cell.
 ///
@@ -67,13 +67,25 @@ pub enum ValueError {
     /// The number is infinite or NaN.
     #[error("the number for column `{0}` is not finite")]
     NotFinite(String),
-    /// The number has more digits than the column holds.
-    #[error("column `{column}`: {source}")]
-    Decimal {
+    /// The number has more digits after the decimal point than the column holds. Nothing is rounded.
+    #[error("{number} has {} decimals; `{column}` holds {scale}", .number.decimals())]
+    Decimals {
         /// The column's name.
         column: String,
-        /// Why the number does not fit.
-        source: DecimalError,
+        /// The number.
+        number: Decimal,
+        /// The number of digits after the decimal point that the column holds.
+        scale: u8,
+    },
+    /// With the column's digits after the decimal point, the number has more than 28 digits.
+    #[error("{number} has more than 28 digits with the {scale} decimals of `{column}`")]
+    Digits {
+        /// The column's name.
+        column: String,
+        /// The number.
+        number: Decimal,
+        /// The number of digits after the decimal point that the column holds.
+        scale: u8,
     },
 }
 
@@ -86,8 +98,13 @@ impl Value {
     pub fn fit(self, column: &Column) -> Result<Self, ValueError> {
         let name = || column.name().to_owned();
         let decimal = |number: Decimal, scale| {
-            let fitted = number.rescale(scale).map(Value::Decimal);
-            fitted.map_err(|source| ValueError::Decimal { column: name(), source })
+            number.rescale(scale).map(Value::Decimal).map_err(|_| {
+                if number.decimals() > u32::from(scale) {
+                    ValueError::Decimals { column: name(), number, scale }
+                } else {
+                    ValueError::Digits { column: name(), number, scale }
+                }
+            })
         };
         match (column.column_type(), self) {
             (_, Value::Null) if *column.presence() == Presence::Nullable => Ok(Value::Null),
