@@ -25,26 +25,52 @@
 //! );
 //! ```
 //!
-//! The events take the same path as in the service: they are decoded, projected and folded. The changes are applied
-//! once as one batch and once event by event. Both must give the same rows.
+//! The events take the same path as in the service: they are decoded, projected and folded.
+//!
+//! **Every order that the log allows.** The events of one record key are in one partition, and their order is kept. Events
+//! with different keys, or of different topics, may arrive in any order, and batches may be cut anywhere. [`given`] tries
+//! these orders, and fails if one of them gives other rows. Give each event the key that its record has:
+//!
+//! ```
+//! # use readcast_core::{Changes, ColumnType, Envelope, Projection, ProjectionError, TableSpec};
+//! use readcast_core::testing::{event, given};
+//! # struct Visits;
+//! # impl Projection for Visits {
+//! #     fn name(&self) -> &str { "visits" }
+//! #     fn topics(&self) -> &[&str] { &["site"] }
+//! #     fn event_types(&self) -> &[&str] { &["VISITED"] }
+//! #     fn tables(&self) -> Vec<TableSpec> {
+//! #         vec![TableSpec::new("visits").key("page", ColumnType::Text).with_default("count", ColumnType::I64, 0)]
+//! #     }
+//! #     fn project(&self, event: &Envelope<'_>, changes: &mut Changes<'_>) -> Result<(), ProjectionError> {
+//! #         let page: String = event.data()?;
+//! #         changes.upsert("visits", [page]).add("count", 1);
+//! #         Ok(())
+//! #     }
+//! # }
+//!
+//! let visit = |visitor| event("VISITED", r#""/home""#).key(visitor);
+//! given(Visits, [visit("ada"), visit("bo"), visit("ada")]).then("visits", "page | count\n /home | 3");
+//! ```
 
-use crate::{ChangeSet, Definition, Envelope, Model, Projection, Registry, Row, TableSpec, TopicPartition, Value};
+mod event;
+mod orders;
+mod placed;
 
-/// The JSON text of an event in the plain form with this `data`, a JSON text. [`given`] fills in id and timestamp from
-/// the event's index: `evt_0` at 2024-01-01T00:00:00Z, `evt_1` one second later, and so on.
-pub fn event(event_type: &str, data: &str) -> String {
-    format!(r#"{{"event_id":"evt_{PLACE}","type":"{event_type}","timestamp":"{TIME}","data":{data}}}"#)
-}
+pub use event::{TestEvent, event};
 
-const PLACE: &str = "{place}";
-const TIME: &str = "{time}";
+use orders::check_orders;
+use placed::PlacedEvent;
 
-/// The tables of `projection` after these events, each the JSON text of one event. They come from one partition of the
-/// projection's first topic. Events of types to which the projection does not subscribe are ignored.
+use crate::{Definition, Model, Projection, Registry, Row, TableSpec, Value};
+
+/// The tables of `projection` after these events: [`TestEvent`]s, or the JSON texts of events. Events of types to which
+/// the projection does not subscribe are ignored.
 ///
 /// # Panics
-/// If the declaration is faulty, an event can't be decoded or projected, or the fold changes the result.
-pub fn given<P: Projection, E: AsRef<str>>(projection: P, events: impl IntoIterator<Item = E>) -> Given {
+/// If the declaration is faulty, an event can't be decoded or projected, or the rows depend on the order of events of
+/// different partitions or on the batches. The message names the row, the events and their operations.
+pub fn given<P: Projection, E: Into<TestEvent>>(projection: P, events: impl IntoIterator<Item = E>) -> Given {
     match try_given(projection, events) {
         Ok(given) => given,
         Err(error) => panic!("{error}"),
@@ -57,49 +83,23 @@ pub fn given<P: Projection, E: AsRef<str>>(projection: P, events: impl IntoItera
 /// A text that names the event by its index and says what is wrong.
 ///
 /// # Panics
-/// If the fold changes the result.
-pub fn try_given<P: Projection, E: AsRef<str>>(
+/// If the rows depend on the order of events of different partitions or on the batches.
+pub fn try_given<P: Projection, E: Into<TestEvent>>(
     projection: P,
     events: impl IntoIterator<Item = E>,
 ) -> Result<Given, String> {
     let registry = Registry::new().register(projection);
     registry.validate().map_err(|error| error.to_string())?;
     let definition = &registry.definitions()[0];
-    let partition = TopicPartition::new(definition.topics()[0], 0);
-    let mut folded = ChangeSet::new();
-    let mut one_by_one = Model::new(definition.tables().to_vec());
-    for (place, json) in events.into_iter().enumerate() {
-        let json = filled_in(place, json.as_ref());
-        let position = partition.at(i64::try_from(place).expect("an offset has room for the number of events"));
-        let event = Envelope::from_plain_json(position, None, json.as_bytes());
-        let event = event.map_err(|error| format!("event {place}: {error}"))?;
-        if definition.subscribes(&event.event_type) {
-            let changes = definition.project(&event).map_err(|error| format!("event {place}: {error}"))?;
-            for change in changes {
-                one_by_one.apply_change(&change).map_err(|error| format!("event {place}: {error}"))?;
-                folded.push(change, definition.tables());
-            }
+    let events = placed::project(definition, events.into_iter().map(Into::into).collect())?;
+    let mut model = Model::new(definition.tables().to_vec());
+    for PlacedEvent { index, changes, .. } in &events {
+        for change in changes {
+            model.apply_change(change).map_err(|error| format!("event {index}: {error}"))?;
         }
     }
-    let mut model = Model::new(definition.tables().to_vec());
-    model.apply(&folded).map_err(|error| error.to_string())?;
-    for (table, spec) in definition.tables().iter().enumerate() {
-        let (together, alone) = (model.rows(table), one_by_one.rows(table));
-        assert_eq!(
-            together,
-            alone,
-            "table `{}`: the folded batch and the events one by one give different rows",
-            spec.name()
-        );
-    }
+    check_orders(definition, &events, &model);
     Ok(Given { definition: definition.clone(), model })
-}
-
-/// The text of an event with the id and the timestamp of its index.
-fn filled_in(place: usize, json: &str) -> String {
-    let (minutes, seconds) = (place / 60, place % 60);
-    let time = format!("2024-01-01T{:02}:{:02}:{seconds:02}Z", minutes / 60, minutes % 60);
-    json.replace(PLACE, &place.to_string()).replace(TIME, &time)
 }
 
 /// The tables of a projection after some events.
@@ -180,37 +180,4 @@ fn aligned(header: &[String], rows: &[Vec<String>]) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::{Changes, ColumnType, ProjectionError};
-
-    struct Notes;
-
-    impl Projection for Notes {
-        fn name(&self) -> &str {
-            "notes"
-        }
-
-        fn topics(&self) -> &[&str] {
-            &["notes"]
-        }
-
-        fn event_types(&self) -> &[&str] {
-            &["NOTED"]
-        }
-
-        fn tables(&self) -> Vec<TableSpec> {
-            vec![TableSpec::new("notes").key("id", ColumnType::Text).nullable("note", ColumnType::Text)]
-        }
-
-        fn project(&self, _: &Envelope<'_>, changes: &mut Changes<'_>) -> Result<(), ProjectionError> {
-            changes.update("notes", ["a"]).set("note", "x");
-            Ok(())
-        }
-    }
-
-    #[test]
-    fn two_updates_of_a_missing_row_change_nothing() {
-        given(Notes, [event("NOTED", "{}"), event("NOTED", "{}")]).then_empty("notes");
-    }
-}
+mod tests;

@@ -33,6 +33,18 @@ impl Cell {
         }
     }
 
+    /// The name of the operation, as [`RowWriter`](crate::RowWriter) has it.
+    pub(crate) fn operation(&self) -> &'static str {
+        match self {
+            Cell::Set(_) => "set",
+            Cell::Add(_) => "add",
+            Cell::Max(_) => "max",
+            Cell::Min(_) => "min",
+            Cell::Append(_) => "append",
+            Cell::Newer(_) => "newer",
+        }
+    }
+
     /// The one operation that does what this one and then `next` do, if there is one.
     pub(super) fn then(&self, next: &Cell) -> Option<Cell> {
         use Cell::{Add, Append, Max, Min, Newer, Set};
