@@ -1,7 +1,7 @@
 //! The bank as a service: readcast over projections whose tables refer to each other.
 //!
 //! ```sh
-//! cargo run --release --example bank -- run --source file:events --store sqlite:bank.db
+//! cargo run --release --bin bank -- run --source file:events --store sqlite:bank.db
 //! ```
 
 use std::process::ExitCode;

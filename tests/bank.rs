@@ -2,6 +2,7 @@
 
 mod interleavings;
 mod model;
+mod service;
 
 use readcast_projections::bank::sample::{BankEvent, BankEvents};
 

@@ -67,7 +67,17 @@ impl Readcast {
         args: impl IntoIterator<Item = A>,
         envs: &[(&str, &str)],
     ) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_readcast"));
+        Readcast::command_of(env!("CARGO_BIN_EXE_readcast"), dir, args, envs)
+    }
+
+    /// The command that runs a program built with readcast.
+    fn command_of<A: AsRef<OsStr>>(
+        program: &str,
+        dir: &Path,
+        args: impl IntoIterator<Item = A>,
+        envs: &[(&str, &str)],
+    ) -> Command {
+        let mut command = Command::new(program);
         for name in configuration() {
             command.env_remove(name);
         }
@@ -82,7 +92,20 @@ impl Readcast {
         args: impl IntoIterator<Item = A>,
         envs: &[(&str, &str)],
     ) -> Readcast {
-        let mut child = Readcast::command(dir, args, envs).spawn().expect("cargo has built readcast");
+        Readcast::spawn(Readcast::command(dir, args, envs))
+    }
+
+    /// Starts the example bank in a new empty directory.
+    pub(crate) fn start_bank<A: AsRef<OsStr>>(args: impl IntoIterator<Item = A>, envs: &[(&str, &str)]) -> Readcast {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let command = Readcast::command_of(env!("CARGO_BIN_EXE_bank"), dir.path(), args, envs);
+        let mut bank = Readcast::spawn(command);
+        bank._dir = Some(dir);
+        bank
+    }
+
+    fn spawn(mut command: Command) -> Readcast {
+        let mut child = command.spawn().expect("cargo has built the program");
         let (writer, transcript) = watch::channel(Transcript::default());
         collect(Stream::Stdout, child.stdout.take().expect("it is a pipe"), writer.clone());
         collect(Stream::Stderr, child.stderr.take().expect("it is a pipe"), writer);

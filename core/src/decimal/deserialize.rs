@@ -22,7 +22,7 @@ thread_local! {
 
 /// The result of `deserialize` from the JSON text `json`, and a number in `json` that a float does not keep, if decimals
 /// were recovered from floats meanwhile.
-pub(crate) fn noticing_floats<'j, T>(json: &'j str, deserialize: impl FnOnce() -> T) -> (T, Option<&'j str>) {
+pub(crate) fn noticing_floats<T>(json: &str, deserialize: impl FnOnce() -> T) -> (T, Option<&str>) {
     let before = FROM_FLOAT.replace(false);
     let deserialized = deserialize();
     let is_from_float = FROM_FLOAT.replace(before);

@@ -1,0 +1,102 @@
+//! The bank as a service: instances of the program, killed and started at random while they project.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use readcast_projections::bank;
+use readcast_projections::bank::sample::BankEvent;
+use tempfile::TempDir;
+
+use super::interleavings::{postgres_tables, sqlite_tables};
+use super::{PARTITIONS, events, expected, partition};
+use crate::files_to_sqlite::seed;
+use crate::oracle::assert_same;
+use crate::support::kafka::{Kafka, unique};
+use crate::support::postgres::Database;
+use crate::support::process::Readcast;
+
+const EVENTS: usize = 50_000;
+const KILLS: usize = 6;
+const TOPICS: [&str; 3] = [bank::OWNERS, bank::ACCOUNTS, bank::TRANSFERS];
+
+/// A log with the events of a bank.
+struct KafkaBank {
+    kafka: Arc<Kafka>,
+    app: String,
+    prefix: String,
+}
+
+impl KafkaBank {
+    async fn new() -> Self {
+        let bank = Self { kafka: Kafka::shared().await, app: unique("bank"), prefix: unique("bank") + "." };
+        for topic in TOPICS {
+            bank.kafka.create_topic(&format!("{}{topic}", bank.prefix), PARTITIONS).await;
+        }
+        bank
+    }
+
+    fn produce(&self, events: &[BankEvent]) {
+        for topic in TOPICS {
+            let of_topic = events.iter().filter(|event| event.topic == topic);
+            let records = of_topic.map(|event| {
+                let number = i32::try_from(partition(&event.key)).unwrap();
+                (Some(number), event.key.clone(), event.json.clone())
+            });
+            self.kafka.produce(&format!("{}{topic}", self.prefix), records);
+        }
+    }
+
+    fn start(&self, arguments: &[&str], store: &str) -> Readcast {
+        let settings = [
+            ("READCAST_KAFKA_BOOTSTRAP_SERVERS", self.kafka.bootstrap()),
+            ("READCAST_SOURCE_TOPIC_PREFIX", &self.prefix),
+            ("READCAST_APP", &self.app),
+            ("READCAST_STORE_URL", store),
+            ("READCAST_ADMIN_LISTEN", "127.0.0.1:0"),
+            ("READCAST_LANES", "4"),
+            ("READCAST_BATCH_RECORDS", "200"),
+            ("READCAST_KAFKA_SESSION_TIMEOUT_MS", "1000"),
+            ("READCAST_KAFKA_HEARTBEAT_INTERVAL_MS", "200"),
+        ];
+        Readcast::start_bank(arguments, &settings)
+    }
+
+    /// Projects the events with so many instances at a time, of which one after the other is killed and replaced.
+    async fn project(&self, store: &str, instances: usize, events: &[BankEvent], random: &mut fastrand::Rng) {
+        let mut running: Vec<Readcast> = (0..instances).map(|_| self.start(&["run"], store)).collect();
+        for events in events.chunks(EVENTS / KILLS + 1) {
+            self.produce(events);
+            // When the next one strikes is a part of the schedule.
+            tokio::time::sleep(Duration::from_millis(random.u64(200..1_500))).await;
+            let place = random.usize(..running.len());
+            running.swap_remove(place).kill9();
+            running.push(self.start(&["run"], store));
+        }
+        for instance in &running {
+            let log = instance.stderr();
+            assert!(!log.contains("40P01") && !log.contains("55P03"), "lanes waited for each other:\n{log}");
+        }
+        drop(running);
+        let mut last = self.start(&["run", "--until-end"], store);
+        let status = last.wait().await;
+        assert!(status.success(), "{status}\n{}", last.stderr());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_bank_adds_up_in_postgres_whoever_is_killed() {
+    let seed = seed();
+    let (bank, database, events) = (KafkaBank::new().await, Database::create().await, events(seed, EVENTS));
+    bank.project(database.url(), 2, &events, &mut fastrand::Rng::with_seed(seed)).await;
+    assert_same(&postgres_tables(&database).await, &expected(&events));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_bank_adds_up_in_sqlite_whoever_is_killed() {
+    let seed = seed();
+    let (bank, dir, events) = (KafkaBank::new().await, TempDir::new().unwrap(), events(seed, EVENTS));
+    let path = dir.path().join("read.db");
+    let store = format!("sqlite:{}", path.display());
+    bank.project(&store, 1, &events, &mut fastrand::Rng::with_seed(seed)).await;
+    assert_same(&sqlite_tables(&path).await, &expected(&events));
+}
