@@ -140,6 +140,10 @@ mod book {
     mod own_service {}
     #[doc = include_str!("../docs/src/concepts/changes.md")]
     mod changes {}
+    #[doc = include_str!("../docs/src/concepts/references.md")]
+    mod references {}
+    #[doc = include_str!("../docs/src/guides/test.md")]
+    mod test {}
     #[doc = include_str!("../docs/src/reference/change-operations.md")]
     mod change_operations {}
 }

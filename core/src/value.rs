@@ -72,7 +72,7 @@ pub enum ValueError {
     Decimals {
         /// The column's name.
         column: String,
-        /// The number.
+        /// The number, which is not rounded.
         number: Decimal,
         /// The number of digits after the decimal point that the column holds.
         scale: u8,
@@ -82,7 +82,7 @@ pub enum ValueError {
     Digits {
         /// The column's name.
         column: String,
-        /// The number.
+        /// The number, which is not rounded.
         number: Decimal,
         /// The number of digits after the decimal point that the column holds.
         scale: u8,

@@ -13,7 +13,7 @@ const MICROS_PER_EVENT: i64 = 20_000_000;
 /// An event with its topic and its record key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BankEvent {
-    /// The topic.
+    /// The topic of the record.
     pub topic: &'static str,
     /// The record key: the id of the owner, the account or the transfer.
     pub key: String,
