@@ -73,6 +73,8 @@ pub(crate) enum Projections {
     All,
     /// This number of projections that each count the sales of every product, in separate tables.
     Clones(usize),
+    /// Orders with a column of their customer, copied by a reference or left out.
+    Mailing { copies: bool },
 }
 
 /// The result of a job.
@@ -125,6 +127,7 @@ impl Projections {
             Projections::One(name) => readcast_projections::registry().only(std::slice::from_ref(name)),
             Projections::All => readcast_projections::registry(),
             Projections::Clones(count) => clones::registry(*count),
+            Projections::Mailing { copies } => crate::references::registry(*copies),
         }
     }
 }

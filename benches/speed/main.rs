@@ -31,6 +31,7 @@ mod memory;
 mod order;
 mod peers;
 mod plots;
+mod references;
 mod report;
 mod row;
 mod settings;
@@ -42,7 +43,7 @@ mod throughput;
 use self::settings::Settings;
 
 /// The groups of measurements, in order.
-const GROUPS: [&str; 6] = ["throughput", "by_hand", "latency", "memory", "growth", "peers"];
+const GROUPS: [&str; 7] = ["throughput", "by_hand", "references", "latency", "memory", "growth", "peers"];
 
 /// The same allocator as in the program.
 #[global_allocator]
@@ -69,6 +70,7 @@ async fn main() {
 async fn measure(settings: &Settings) {
     let top = throughput::run(settings).await;
     by_hand::run(settings).await;
+    references::run(settings).await;
     latency::run(settings, top).await;
     memory::run(settings).await;
     growth::run(settings).await;

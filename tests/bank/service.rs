@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use readcast_projections::bank;
-use readcast_projections::bank::sample::BankEvent;
+use readcast_projections::bank::sample::{BankEvent, BankEvents};
 use tempfile::TempDir;
 
 use super::interleavings::{postgres_tables, sqlite_tables};
@@ -81,6 +81,25 @@ impl KafkaBank {
         let status = last.wait().await;
         assert!(status.success(), "{status}\n{}", last.stderr());
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn lanes_of_two_instances_that_name_the_same_few_owners_never_wait_in_a_circle() {
+    const OWNERS: u32 = 10;
+    const ACCOUNTS: u32 = 10_000;
+    let (bank, database) = (KafkaBank::new().await, Database::create().await);
+    let events: Vec<BankEvent> = BankEvents::new(1).with(OWNERS, ACCOUNTS).take(EVENTS).collect();
+    bank.produce(&events);
+    let mut running: Vec<Readcast> = (0..2).map(|_| bank.start(&["run", "--until-end"], database.url())).collect();
+    for instance in &mut running {
+        let status = instance.wait().await;
+        let log = instance.stderr();
+        assert!(status.success(), "{status}\n{log}");
+        assert!(!log.contains("40P01") && !log.contains("55P03"), "lanes waited for each other:\n{log}");
+    }
+    let deadlocks = "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()";
+    assert_eq!(database.value(deadlocks).await, "0");
+    assert_same(&postgres_tables(&database).await, &expected(&events));
 }
 
 #[tokio::test(flavor = "multi_thread")]
