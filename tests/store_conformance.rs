@@ -63,6 +63,7 @@ on_every_store! {
     commits::a_checkpoint_keeps_the_first_known_log_id,
     commits::two_writers_of_the_same_rows_in_opposite_order_both_succeed,
     commits::writers_of_the_same_rows_in_several_statements_never_deadlock,
+    commits::a_row_that_exists_is_not_refused_for_what_a_new_one_would_hold,
     commits::two_owners_of_one_partition_never_both_write,
     deployments::a_database_belongs_to_the_first_deployment,
     deployments::a_cluster_is_learnt_and_another_one_refused,

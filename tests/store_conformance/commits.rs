@@ -230,6 +230,28 @@ pub(super) async fn writers_of_the_same_rows_in_several_statements_never_deadloc
     futures_util::future::join_all(racing).await;
 }
 
+pub(super) async fn a_row_that_exists_is_not_refused_for_what_a_new_one_would_hold(subject: &Subject) {
+    let tables = [TableSpec::new("limits")
+        .key("id", ColumnType::Text)
+        .with_default("left", ColumnType::I64, i64::MAX)
+        .with_default("most", ColumnType::I64, 3)];
+    let mut lane = Lane::claim(subject, &definition(tables.clone())).await;
+    let set = changes(&tables, |changes| drop(changes.upsert("limits", ["a"]).set("left", 1)));
+    assert!(matches!(lane.commit(set).await, Ok(CommitOutcome::Applied(_))));
+    let in_several_statements = |id| {
+        changes(&tables, |changes| {
+            changes.upsert("limits", [id]).add("left", 1);
+            changes.upsert("limits", ["b"]).max("most", 9);
+        })
+    };
+    let added = lane.commit(in_several_statements("a")).await;
+    assert!(matches!(added, Ok(CommitOutcome::Applied(_))), "{added:?}");
+    let rows: Vec<_> = subject.rows(&tables[0]).await.into_iter().collect();
+    assert_eq!(rows, [("a".to_owned(), "2 | 3".to_owned()), ("b".to_owned(), format!("{} | 9", i64::MAX))]);
+    let refused = lane.commit(in_several_statements("c")).await;
+    assert!(matches!(refused, Err(StoreError::Unstorable { .. })), "{refused:?}");
+}
+
 pub(super) async fn two_owners_of_one_partition_never_both_write(subject: &Subject) {
     let definition = definition(counters());
     let mut lanes = [Lane::claim(subject, &definition).await, Lane::claim(subject, &definition).await];

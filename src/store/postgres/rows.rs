@@ -97,14 +97,19 @@ impl<'a> Rows<'a> {
         Self { cleared: by_length(cleared), deleted, new, changed }
     }
 
-    /// Removes the changes of rows that are complete or do not exist. Returns the number of updates of the latter.
+    /// Removes the changes of rows that are complete, and changes of missing rows that create none. Returns the number of
+    /// updates among the latter.
     fn keep(&mut self, existing: &BTreeSet<Key>, complete: &BTreeSet<Key>) -> u64 {
         self.deleted.retain(|key| existing.contains(*key));
         let mut missed = 0;
         for (shape, rows) in &mut self.changed {
             let before = rows.len();
-            rows.retain(|(key, _)| existing.contains(*key) && !complete.contains(*key));
-            missed += if shape.existing_only { (before - rows.len()) as u64 } else { 0 };
+            if shape.existing_only {
+                rows.retain(|(key, _)| existing.contains(*key));
+                missed += (before - rows.len()) as u64;
+            } else {
+                rows.retain(|(key, _)| !complete.contains(*key));
+            }
         }
         self.changed.retain(|_, rows| !rows.is_empty());
         missed

@@ -31,25 +31,22 @@ pub(super) async fn reserve(
     written: &mut Written,
 ) -> Result<Reserved, StoreError> {
     let spec = &table.spec;
-    let creatable = creatable(parts);
+    let creatable = creatable(spec, parts);
     let creatable_keys: BTreeSet<&Key> = creatable.iter().map(|(key, _)| *key).collect();
     let (mut selects, mut arrays) = (Vec::new(), Vec::new());
     if !creatable.is_empty() {
         let (select, of_rows) = Target::of(table).new_rows(&creatable)?;
-        selects.push(format!("({select})"));
+        selects.push(format!("SELECT *, 0 FROM ({select}) AS created"));
         arrays = of_rows;
     }
     let existing = existing(table, parts, referenced, &creatable_keys);
-    for found_by in existing.into_iter().filter(|arrays| !arrays.is_empty()) {
-        let (first, condition) = (arrays.len(), matches(&found_by));
+    for FoundBy { values, joins, condition } in existing.into_iter().filter(|found_by| !found_by.values.is_empty()) {
+        let (new, found) = (incoming_from(arrays.len(), &values), matches(&values));
         let columns = spec.columns().iter().map(|column| format!("held.{}", quoted(column.name())));
-        selects.push(format!(
-            "SELECT {} FROM {}, {} AS held WHERE {condition}",
-            columns.collect::<Vec<_>>().join(", "),
-            incoming_from(first, &found_by),
-            table.physical
-        ));
-        arrays.extend(found_by);
+        let columns = columns.collect::<Vec<_>>().join(", ");
+        let held = &table.physical;
+        selects.push(format!("SELECT {columns}, 1 FROM {new}{joins}, {held} AS held WHERE {found}{condition}"));
+        arrays.extend(values);
     }
     let text = statement(table, &selects.join(" UNION ALL "));
     let keys = Statement { text, arrays }.run_for_flagged_keys(connection, spec).await?;
@@ -71,11 +68,14 @@ pub(super) async fn reserve(
 fn statement(table: &Table, selects: &str) -> String {
     let spec = &table.spec;
     let (columns, key) = (column_list(spec.columns()), column_list(spec.key_columns()));
+    // No column has a name like this one. A row to create comes before the same row as it is.
+    const RANK: &str = "\"0\"";
     let order = key_order(spec, "found");
     let first_key = quoted(spec.key_columns()[0].name());
     format!(
         "WITH reserved AS MATERIALIZED (
-             SELECT DISTINCT ON ({order}) {columns} FROM ({selects}) AS found({columns}) ORDER BY {order}),
+             SELECT DISTINCT ON ({order}) {columns} FROM ({selects}) AS found({columns}, {RANK})
+             ORDER BY {order}, found.{RANK}),
          inserted AS (
              INSERT INTO {} AS held ({columns}) SELECT {columns} FROM reserved
              ON CONFLICT ({key}) DO UPDATE SET {first_key} = held.{first_key} WHERE false RETURNING {})
@@ -95,22 +95,37 @@ async fn delete_revived(connection: &mut PgConnection, table: &Table, revived: &
 }
 
 /// The rows that the first part creates where they are missing, in the order of their keys. Later parts may depend on the
-/// ones before them.
-fn creatable<'a>(parts: &[Part<'a>]) -> Vec<ChangedRow<'a>> {
+/// ones before them. A change that can't create a row, because a number is out of range, may still apply to one.
+fn creatable<'a>(table: &TableSpec, parts: &[Part<'a>]) -> Vec<ChangedRow<'a>> {
     let Some(Part::Rows(rows)) = parts.first() else { return Vec::new() };
     let creating = rows.changed.iter().filter(|(shape, _)| !shape.existing_only);
-    let mut creatable: Vec<ChangedRow<'a>> = creating.flat_map(|(_, rows)| rows.iter().copied()).collect();
+    let creates = |(_, cells): &ChangedRow<'a>| cells.full_row().is_some() || cells.create(table).is_some();
+    let mut creatable: Vec<ChangedRow<'a>> =
+        creating.flat_map(|(_, rows)| rows.iter().copied().filter(creates)).collect();
     creatable.sort_by_key(|(key, _)| *key);
     creatable
 }
 
-/// What finds the other rows: values of columns that such a row has.
+/// What finds rows: values of columns that such a row has, and a condition on the row and on what is joined.
+struct FoundBy<'a> {
+    values: Vec<Array<'a>>,
+    joins: String,
+    condition: String,
+}
+
+impl<'a> FoundBy<'a> {
+    fn values(values: Vec<Array<'a>>) -> Self {
+        Self { values, joins: String::new(), condition: String::new() }
+    }
+}
+
+/// What finds the other rows.
 fn existing<'a>(
     table: &'a Table,
     parts: &[Part<'a>],
     referenced: &'a [Changed],
     created: &BTreeSet<&Key>,
-) -> Vec<Vec<Array<'a>>> {
+) -> Vec<FoundBy<'a>> {
     let spec: &TableSpec = &table.spec;
     let mut found_by = Vec::new();
     let mut keys = BTreeSet::new();
@@ -118,18 +133,19 @@ fn existing<'a>(
         match part {
             Part::Rows(rows) => {
                 keys.extend(keys_of(rows).filter(|key| !created.contains(key)));
-                found_by.extend(rows.cleared.iter().map(|parents| key_arrays(spec, parents)));
+                found_by.extend(rows.cleared.iter().map(|parents| FoundBy::values(key_arrays(spec, parents))));
             }
             Part::Where { column, value, .. } => {
-                found_by.push(vec![Array::of_one(&spec.data_columns()[*column], value)])
+                found_by.push(FoundBy::values(vec![Array::of_one(&spec.data_columns()[*column], value)]));
             }
         }
     }
-    found_by.push(key_arrays(spec, &keys.into_iter().collect::<Vec<_>>()));
+    found_by.push(FoundBy::values(key_arrays(spec, &keys.into_iter().collect::<Vec<_>>())));
     let refreshing = table.sources.iter().map(|source| (source, &referenced[source.referenced()]));
-    found_by.extend(
-        refreshing.filter(|(_, changed)| !changed.keys.is_empty()).map(|(source, changed)| source.named(spec, changed)),
-    );
+    found_by.extend(refreshing.filter(|(_, changed)| !changed.keys.is_empty()).map(|(source, changed)| {
+        let (joins, differ) = source.refreshing(spec);
+        FoundBy { values: source.named(spec, changed), joins, condition: format!(" AND ({differ})") }
+    }));
     found_by
 }
 

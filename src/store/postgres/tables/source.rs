@@ -88,16 +88,22 @@ impl Source {
         }
         let arrays = self.named(&table.spec, changed);
         let found = matches(&arrays);
-        let operands: Vec<String> = (0..arrays.len()).map(|place| format!("new.i{place}")).collect();
-        let (sets, differ) = self.copying(&table.spec);
+        let (sets, _) = self.copying(&table.spec);
+        let (joins, differ) = self.refreshing(&table.spec);
         let text = format!(
-            "UPDATE {} AS held SET {sets} FROM {}{} WHERE {found} AND ({differ}) RETURNING {}",
+            "UPDATE {} AS held SET {sets} FROM {}{joins} WHERE {found} AND ({differ}) RETURNING {}",
             table.physical,
             incoming(&arrays),
-            self.join("source", &operands),
             held_key(&table.spec),
         );
         Statement { text, arrays }.run_for_keys(connection, &table.spec).await
+    }
+
+    /// SQL that joins the referenced rows whose keys are `new`, and the condition that a row `held` differs from its own.
+    pub(in super::super) fn refreshing(&self, table: &TableSpec) -> (String, String) {
+        let operands: Vec<String> = (0..self.link.columns.len()).map(|place| format!("new.i{place}")).collect();
+        let (_, differ) = self.copying(table);
+        (self.join("source", &operands), differ)
     }
 
     /// Makes the copies in all rows equal to the referenced rows.
