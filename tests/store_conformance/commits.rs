@@ -236,7 +236,9 @@ pub(super) async fn a_row_that_exists_is_not_refused_for_what_a_new_one_would_ho
         .with_default("left", ColumnType::I64, i64::MAX)
         .with_default("most", ColumnType::I64, 3)];
     let mut lane = Lane::claim(subject, &definition(tables.clone())).await;
-    let set = changes(&tables, |changes| drop(changes.upsert("limits", ["a"]).set("left", 1)));
+    let set = changes(&tables, |changes| {
+        changes.upsert("limits", ["a"]).set("left", 1);
+    });
     assert!(matches!(lane.commit(set).await, Ok(CommitOutcome::Applied(_))));
     let in_several_statements = |id| {
         changes(&tables, |changes| {
