@@ -56,8 +56,10 @@
 mod event;
 mod orders;
 mod placed;
+mod split_mix;
 
 pub use event::{TestEvent, event};
+pub use split_mix::SplitMix64;
 
 use orders::check_orders;
 use placed::PlacedEvent;

@@ -1,15 +1,13 @@
 //! Order events of a plausible shop, for demonstrations, tests and benchmarks. A seed gives the same events on every
 //! machine.
 
-pub(crate) mod split_mix;
-
 use std::fmt::Write as _;
 
 use readcast_core::Timestamp;
+use readcast_core::testing::SplitMix64;
 
 pub use crate::order::TOPIC;
 use crate::order::{CANCELLED, PAID, PLACED, REFUNDED, SHIPPED};
-use split_mix::SplitMix64;
 
 const CUSTOMERS: u64 = 1_000;
 const PRODUCTS: u64 = 200;

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::SplitMix64;
 use super::placed::PlacedEvent;
 use crate::{Cell, Cells, Change, ChangeSet, Definition, Key, Model, RowChange, TableSpec, TopicPartition};
 
@@ -17,12 +18,12 @@ type Order = Vec<usize>;
 /// If one does not.
 pub(super) fn check_orders(definition: &Definition, events: &[PlacedEvent], expected: &Model) {
     let seed = seed(events);
-    let mut random = Random(seed);
+    let mut random = SplitMix64::new(seed);
     let given: Order = (0..events.len()).collect();
     let partitions = partitions(events);
     let orders = match number_of_orders(&partitions) {
         Some(few) => all_orders(partitions, few),
-        None => (0..MAX_ORDERS).map(|_| random.order(partitions.clone())).collect(),
+        None => (0..MAX_ORDERS).map(|_| random_order(partitions.clone(), &mut random)).collect(),
     };
     for (number, order) in orders.iter().enumerate() {
         let model = one_by_one(definition, events, order);
@@ -30,7 +31,7 @@ pub(super) fn check_orders(definition: &Definition, events: &[PlacedEvent], expe
             panic!("{}", explain(definition, events, &given, order, difference.table));
         }
         // One order as a whole, the others cut at random.
-        let cut = |rest: usize| if number == 0 { rest } else { 1 + random.below(rest) };
+        let cut = |rest: usize| if number == 0 { rest } else { 1 + below(&mut random, rest) };
         let in_batches = in_batches(definition, events, order, cut);
         if let Some(Difference { table, .. }) = self::difference(definition, &in_batches, expected) {
             let name = definition.tables()[table].name();
@@ -234,26 +235,19 @@ fn seed(events: &[PlacedEvent]) -> u64 {
     })
 }
 
-/// SplitMix64 (Steele, Lea and Flood, 2014).
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, limit: usize) -> usize {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        ((mixed ^ (mixed >> 31)) % limit.max(1) as u64) as usize
-    }
-
-    fn order(&mut self, mut partitions: Vec<Order>) -> Order {
-        let mut order = Order::new();
-        loop {
-            partitions.retain(|rest| !rest.is_empty());
-            if partitions.is_empty() {
-                return order;
-            }
-            let partition = self.below(partitions.len());
-            order.extend(partitions[partition].pop());
+/// A random order.
+fn random_order(mut partitions: Vec<Order>, random: &mut SplitMix64) -> Order {
+    let mut order = Order::new();
+    loop {
+        partitions.retain(|rest| !rest.is_empty());
+        if partitions.is_empty() {
+            return order;
         }
+        let partition = below(random, partitions.len());
+        order.extend(partitions[partition].pop());
     }
+}
+
+fn below(random: &mut SplitMix64, limit: usize) -> usize {
+    random.below(limit as u64) as usize
 }

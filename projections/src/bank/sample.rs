@@ -1,9 +1,9 @@
 //! Events of a plausible bank, for demonstrations, tests and benchmarks. A seed gives the same events on every machine.
 
 use readcast_core::Timestamp;
+use readcast_core::testing::SplitMix64;
 
 use super::{ACCOUNTS, ASSIGNED, BOOKED, OPENED, OWNERS, REGISTERED, RENAMED, TRANSFERS};
-use crate::sample::split_mix::SplitMix64;
 
 /// The time of the first event: 2024-05-20T00:00:00Z in microseconds.
 const FIRST_EVENT_MICROS: i64 = 1_716_163_200_000_000;

@@ -1,12 +1,13 @@
 //! SplitMix64 (Steele, Lea and Flood, "Fast Splittable Pseudorandom Number Generators", OOPSLA 2014), after Sebastiano
 //! Vigna's public-domain <https://prng.di.unimi.it/splitmix64.c>: ten lines instead of a dependency.
 
-/// A pseudorandom number generator. The numbers are a pure function of the seed.
+/// A pseudorandom number generator for samples and tests. The numbers are a pure function of the seed.
 #[derive(Clone, Debug)]
-pub(crate) struct SplitMix64(u64);
+pub struct SplitMix64(u64);
 
 impl SplitMix64 {
-    pub(crate) fn new(seed: u64) -> Self {
+    /// The sequence of this seed.
+    pub fn new(seed: u64) -> Self {
         Self(seed)
     }
 
@@ -18,7 +19,7 @@ impl SplitMix64 {
     }
 
     /// A number from 0 to `limit - 1`. `limit` has at most 32 bits.
-    pub(crate) fn below(&mut self, limit: u64) -> u64 {
+    pub fn below(&mut self, limit: u64) -> u64 {
         // Scales the high half instead of dividing. The bias is less than one in a million for limits up to 4,000.
         ((self.next() >> 32) * limit) >> 32
     }
