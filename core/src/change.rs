@@ -12,7 +12,10 @@ pub use row_writer::RowWriter;
 use crate::fold::{Cells, Key, Row, RowChange};
 use crate::{ColumnType, TableSpec, Value};
 use budget::Budget;
-use checks::{complete_references, data_column, fit, full_key, full_row, operation, parent_key, require_columns};
+use checks::{
+    complete_references, data_column, fit, full_key, full_row, operation, parent_key, references_without_key,
+    require_columns,
+};
 
 /// One change to one table. [`ChangeSet::push`](crate::ChangeSet::push) composes changes.
 #[derive(Clone, Debug, PartialEq)]
@@ -170,8 +173,10 @@ impl<'a> Changes<'a> {
                     require_columns(table, cells)?;
                     complete_references(table, cells)?;
                 }
-                Change::Row { change: RowChange::Update(cells), .. } | Change::Where { cells, .. } => {
+                Change::Row { change: RowChange::Update(cells), .. } => complete_references(table, cells)?,
+                Change::Where { cells, .. } => {
                     complete_references(table, cells)?;
+                    references_without_key(table, cells)?;
                 }
                 Change::Row { change: RowChange::Delete, .. } | Change::ReplaceChildren { .. } => {}
             }

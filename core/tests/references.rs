@@ -96,6 +96,29 @@ fn a_reference_is_set_as_a_whole_and_by_a_known_value() {
 }
 
 #[test]
+fn a_fan_out_changes_no_reference_that_the_key_is_a_part_of() {
+    let tables = [
+        TableSpec::new("branches")
+            .key("bank", ColumnType::I32)
+            .key("branch", ColumnType::I32)
+            .nullable("city", ColumnType::Text),
+        TableSpec::new("desks")
+            .key("bank", ColumnType::I32)
+            .key("desk", ColumnType::I32)
+            .nullable("branch", ColumnType::I32)
+            .nullable("city", ColumnType::Text)
+            .reference(Reference::new(["bank", "branch"], "branches").copy_as("city", "city")),
+    ];
+    let mut changes = Changes::new(&tables);
+    changes.update_where("desks", "branch", 1).set("branch", 2);
+    let refused = changes.finish().expect_err("each row would refer to another bank's branch");
+    assert!(matches!(refused, ChangeError::Reference { .. }), "{refused}");
+    let mut changes = Changes::new(&tables);
+    changes.update("desks", [1, 1]).set("branch", 2);
+    assert_eq!(changes.finish().map(|changes| changes.len()), Ok(1));
+}
+
+#[test]
 fn a_reference_is_indexed_unless_the_key_begins_with_it() {
     let [_, accounts, cards] = tables().try_into().expect("three tables");
     assert_eq!(accounts.indexes(), [["owner_id"]]);

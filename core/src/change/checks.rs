@@ -32,6 +32,15 @@ pub(super) fn writable(spec: &TableSpec, place: usize, cell: &Cell) -> Result<()
     }
 }
 
+/// Checks that a fan-out sets no reference that a key column is a part of: each row would refer to another row.
+pub(super) fn references_without_key(spec: &TableSpec, cells: &Cells) -> Result<(), ChangeError> {
+    let is_set = |name: &String| spec.data_index(name).is_some_and(|place| cells.as_slice()[place].is_some());
+    let is_key = |name: &String| spec.data_index(name).is_none();
+    let depends =
+        |reference: &&Reference| reference.columns().iter().any(is_set) && reference.columns().iter().any(is_key);
+    spec.references().iter().find(depends).map_or(Ok(()), |reference| Err(reference_error(spec, reference)))
+}
+
 /// Checks that a change sets all columns of a reference by the same operation, or none. The referenced row is then known
 /// from the change alone, or stays the same.
 pub(super) fn complete_references(spec: &TableSpec, cells: &Cells) -> Result<(), ChangeError> {

@@ -70,9 +70,10 @@ pub enum ChangeError {
         /// The referenced table's name.
         from: String,
     },
-    /// The columns of a reference must have a value that the change knows.
+    /// A change sets a part of a reference, or by an operation whose result depends on the row.
     #[error(
-        "table `{table}`: `set` or `newer` changes the columns that refer to table `{to}`, all of them in one change: {columns}"
+        "table `{table}`: {columns} refer to table `{to}`: a change of one key sets all of them that are data columns, by `set` \
+         or by `newer`"
     )]
     Reference {
         /// The table's name.

@@ -16,14 +16,12 @@ use crate::{Key, Value};
 /// ```
 /// use readcast_core::{ColumnType, Reference, TableSpec};
 ///
-/// let owners = TableSpec::new("owners").key("owner_id", ColumnType::Text).nullable("name", ColumnType::Text);
 /// let accounts = TableSpec::new("accounts")
 ///     .key("account_id", ColumnType::Text)
 ///     .nullable("owner_id", ColumnType::Text)
 ///     .nullable("owner_name", ColumnType::Text)
 ///     .reference(Reference::new(["owner_id"], "owners").copy_as("name", "owner_name"));
 /// assert_eq!(accounts.validate(), Ok(()));
-/// # let _ = owners;
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Reference {
