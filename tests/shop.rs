@@ -123,13 +123,7 @@ impl FileShop {
     }
 
     pub(crate) async fn rows(&self, sql: &str) -> sqlx::Result<Vec<String>> {
-        let mut connection = self.connect().await?;
-        let rows = sqlx::query(sqlx::AssertSqlSafe(sql)).fetch_all(&mut connection).await?;
-        let text = |row: &sqlx::sqlite::SqliteRow, place| match row.try_get_unchecked::<Option<String>, _>(place) {
-            Ok(value) => value.unwrap_or_else(|| "null".into()),
-            Err(error) => panic!("{error}"),
-        };
-        Ok(rows.iter().map(|row| (0..row.len()).map(|place| text(row, place)).collect::<Vec<_>>().join("|")).collect())
+        sqlite_rows(&mut self.connect().await?, sql).await
     }
 
     pub(crate) async fn tables(&self) -> Tables {
@@ -145,6 +139,16 @@ impl FileShop {
         let sum = self.rows("SELECT coalesce(sum(next_offset), 0) FROM readcast_checkpoints").await;
         sum.map_or(0, |rows| rows[0].parse().unwrap())
     }
+}
+
+/// The rows of a query as texts, columns separated by `|`. NULL is `null`.
+pub(crate) async fn sqlite_rows(connection: &mut SqliteConnection, sql: &str) -> sqlx::Result<Vec<String>> {
+    let rows = sqlx::query(sqlx::AssertSqlSafe(sql)).fetch_all(connection).await?;
+    let text = |row: &sqlx::sqlite::SqliteRow, place| match row.try_get_unchecked::<Option<String>, _>(place) {
+        Ok(value) => value.unwrap_or_else(|| "null".into()),
+        Err(error) => panic!("{error}"),
+    };
+    Ok(rows.iter().map(|row| (0..row.len()).map(|place| text(row, place)).collect::<Vec<_>>().join("|")).collect())
 }
 
 pub(crate) fn append(path: &Path, text: &str) {

@@ -15,13 +15,14 @@ use readcast::store::{Advance, Commit, CommitOutcome, Generation, Priority, Stor
 use readcast_core::{ChangeSet, Definition, Envelope, TopicPartition};
 use readcast_projections::bank;
 use readcast_projections::bank::sample::BankEvent;
-use sqlx::sqlite::{SqliteConnectOptions, SqliteRow};
-use sqlx::{AssertSqlSafe, ConnectOptions, Row};
+use sqlx::ConnectOptions;
+use sqlx::sqlite::SqliteConnectOptions;
 use tokio::task::JoinSet;
 
 use super::{PARTITIONS, events, expected, partition, queries};
 use crate::files_to_sqlite::seed;
 use crate::oracle::{Tables, assert_same, sorted};
+use crate::shop::sqlite_rows;
 use crate::support::postgres::Database;
 
 const LANES: u64 = 4;
@@ -216,13 +217,7 @@ pub(super) async fn sqlite_tables(path: &std::path::Path) -> Tables {
     let mut client = SqliteConnectOptions::new().filename(path).connect().await.unwrap();
     let mut tables = Tables::new();
     for (table, query) in queries("booked_at", "day", |table| format!("{table}_g1")) {
-        let rows = sqlx::query(AssertSqlSafe(query)).fetch_all(&mut client).await.unwrap();
-        let text = |row: &SqliteRow, place: usize| {
-            let text = row.try_get_unchecked::<Option<String>, _>(place).unwrap();
-            text.unwrap_or_else(|| "null".into())
-        };
-        let line = |row: &SqliteRow| (0..row.len()).map(|place| text(row, place)).collect::<Vec<_>>().join("|");
-        tables.insert(table, sorted(rows.iter().map(line).collect()));
+        tables.insert(table, sorted(sqlite_rows(&mut client, &query).await.unwrap()));
     }
     tables
 }

@@ -26,7 +26,7 @@ pub(super) struct Table {
     pub(super) physical: String,
     /// The references of its rows to other tables.
     pub(super) sources: Vec<Source>,
-    /// Whether each data column is copied from another table. Empty if none is.
+    /// Whether each data column is copied from another table.
     pub(super) copied: Vec<bool>,
     /// The locks of its keys. `None` if no table refers to it.
     key_locks: Option<KeyLocks>,
@@ -47,7 +47,7 @@ impl Tables {
             let sources: Vec<_> = own.map(|link| Source::new(link, specs, generation)).collect();
             Table {
                 physical: sql::physical(spec, generation),
-                copied: source::copied(spec, &sources),
+                copied: (0..spec.data_columns().len()).map(|place| spec.copied_by(place).is_some()).collect(),
                 sources,
                 key_locks: KeyLocks::new(place, specs, &links, generation),
                 spec: spec.clone(),

@@ -5,8 +5,7 @@ use std::collections::BTreeSet;
 use readcast_core::{Key, TableSpec};
 use sqlx::PgConnection;
 
-use super::shape::ChangedRow;
-use super::target::Target;
+use super::target::{NewRow, Target};
 use super::{Part, Rows};
 use crate::store::postgres::sql::{column_list, quoted};
 use crate::store::postgres::statement::{Array, Statement, held_key, incoming_from, key_arrays, key_order, matches};
@@ -31,11 +30,11 @@ pub(super) async fn reserve(
     written: &mut Written,
 ) -> Result<Reserved, StoreError> {
     let spec = &table.spec;
-    let creatable = creatable(spec, parts);
+    let creatable = creatable(table, parts);
     let creatable_keys: BTreeSet<&Key> = creatable.iter().map(|(key, _)| *key).collect();
     let (mut selects, mut arrays) = (Vec::new(), Vec::new());
     if !creatable.is_empty() {
-        let (select, of_rows) = Target::of(table).new_rows(&creatable)?;
+        let (select, of_rows) = Target::of(table).new_rows(&creatable);
         selects.push(format!("SELECT *, 0 FROM ({select}) AS created"));
         arrays = of_rows;
     }
@@ -96,12 +95,12 @@ async fn delete_revived(connection: &mut PgConnection, table: &Table, revived: &
 
 /// The rows that the first part creates where they are missing, in the order of their keys. Later parts may depend on the
 /// ones before them. A change that can't create a row, because a number is out of range, may still apply to one.
-fn creatable<'a>(table: &TableSpec, parts: &[Part<'a>]) -> Vec<ChangedRow<'a>> {
+fn creatable<'a>(table: &'a Table, parts: &[Part<'a>]) -> Vec<NewRow<'a>> {
     let Some(Part::Rows(rows)) = parts.first() else { return Vec::new() };
     let creating = rows.changed.iter().filter(|(shape, _)| !shape.existing_only);
-    let creates = |(_, cells): &ChangedRow<'a>| cells.full_row().is_some() || cells.create(table).is_some();
-    let mut creatable: Vec<ChangedRow<'a>> =
-        creating.flat_map(|(_, rows)| rows.iter().copied().filter(creates)).collect();
+    let target = Target::of(table);
+    let mut creatable: Vec<NewRow<'a>> =
+        creating.flat_map(|(_, rows)| rows.iter().filter_map(|row| target.created(*row))).collect();
     creatable.sort_by_key(|(key, _)| *key);
     creatable
 }

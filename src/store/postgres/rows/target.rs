@@ -22,6 +22,9 @@ pub(super) struct Target<'a> {
     sources: &'a [Source],
 }
 
+/// The key and the data columns of a row to create.
+pub(super) type NewRow<'a> = (&'a Key, Vec<Cow<'a, Value>>);
+
 /// How the rows of an update are found.
 pub(super) enum Found<'a> {
     /// By their keys, an array for each key column.
@@ -92,25 +95,25 @@ impl<'a> Target<'a> {
             return Ok(0);
         }
         let this = Target { table: self.table, physical: self.physical, sources: self.sources };
-        let (select, arrays) = this.new_rows(rows)?;
+        let created: Option<Vec<_>> = rows.iter().map(|row| this.created(*row)).collect();
+        let created = created.ok_or_else(|| StoreError::Unstorable {
+            doing: writing(self.table),
+            reason: "a number is out of its column's range".into(),
+        })?;
+        let (select, arrays) = this.new_rows(&created);
         let columns = column_list(self.table.columns());
         let text = format!("INSERT INTO {} ({columns}) {select}", self.physical);
         Statement { text, arrays }.run(connection, self.table).await
     }
 
-    /// The SELECT of the complete rows that these changes create where none exists, with its arrays.
-    pub(super) fn new_rows(self, rows: &[ChangedRow<'a>]) -> Result<(String, Vec<Array<'a>>), StoreError> {
-        let created: Option<Vec<Vec<Cow<'_, Value>>>> = rows.iter().map(|(_, cells)| self.created(cells)).collect();
-        let created = created.ok_or_else(|| StoreError::Unstorable {
-            doing: writing(self.table),
-            reason: "a number is out of its column's range".into(),
-        })?;
+    /// The SELECT of these rows with their copies, and its arrays.
+    pub(super) fn new_rows(self, rows: &[NewRow<'a>]) -> (String, Vec<Array<'a>>) {
         let keys: Vec<&Key> = rows.iter().map(|(key, _)| *key).collect();
         let mut arrays = key_arrays(self.table, &keys);
         arrays.extend(
             self.table.data_columns().iter().enumerate().map(|(place, column)| Array {
                 column,
-                values: created.iter().map(|row| row[place].clone()).collect(),
+                values: rows.iter().map(|(_, row)| row[place].clone()).collect(),
             }),
         );
         let given = |place: usize| typed(arrays[place].column, &format!("new.i{place}"));
@@ -121,15 +124,16 @@ impl<'a> Target<'a> {
         });
         let values = values.collect::<Vec<_>>().join(", ");
         let select = format!("SELECT {values} FROM {}{}", incoming(&arrays), copied.joins);
-        Ok((select, arrays))
+        (select, arrays)
     }
 
-    /// The data columns of the row that `cells` create. `None` if a number is out of range.
-    fn created(self, cells: &'a Cells) -> Option<Vec<Cow<'a, Value>>> {
-        match cells.full_row() {
-            Some(values) => Some(values.map(Cow::Borrowed).collect()),
-            None => Some(cells.create(self.table)?.into_iter().map(Cow::Owned).collect()),
-        }
+    /// The row that the change creates where none exists. `None` if a number is out of range.
+    pub(super) fn created(self, (key, cells): ChangedRow<'a>) -> Option<NewRow<'a>> {
+        let row = match cells.full_row() {
+            Some(values) => values.map(Cow::Borrowed).collect(),
+            None => cells.create(self.table)?.into_iter().map(Cow::Owned).collect(),
+        };
+        Some((key, row))
     }
 
     /// The statement that changes rows.

@@ -67,11 +67,8 @@ impl Source {
         table: &Table,
         changed: &Changed,
     ) -> Result<Vec<Key>, StoreError> {
-        if changed.keys.is_empty() {
-            return Ok(Vec::new());
-        }
-        let arrays = self.named(&table.spec, changed);
-        let (key, found) = (held_key(&table.spec), matches(&arrays));
+        let Some((arrays, found)) = self.naming(&table.spec, changed) else { return Ok(Vec::new()) };
+        let key = held_key(&table.spec);
         let text = format!("SELECT {key} FROM {}, {} AS held WHERE {found}", incoming(&arrays), table.physical);
         Statement { text, arrays }.run_for_keys(connection, &table.spec).await
     }
@@ -83,11 +80,7 @@ impl Source {
         table: &Table,
         changed: &Changed,
     ) -> Result<Vec<Key>, StoreError> {
-        if changed.keys.is_empty() {
-            return Ok(Vec::new());
-        }
-        let arrays = self.named(&table.spec, changed);
-        let found = matches(&arrays);
+        let Some((arrays, found)) = self.naming(&table.spec, changed) else { return Ok(Vec::new()) };
         let (sets, _) = self.copying(&table.spec);
         let (joins, differ) = self.refreshing(&table.spec);
         let text = format!(
@@ -129,6 +122,14 @@ impl Source {
         (sets.join(", "), differ.join(" OR "))
     }
 
+    /// The changed keys as values of the referencing columns, with the condition that a row `held` names one of them. `None`
+    /// if no row changes.
+    fn naming<'a>(&self, table: &'a TableSpec, changed: &'a Changed) -> Option<(Vec<Array<'a>>, String)> {
+        let arrays = (!changed.keys.is_empty()).then(|| self.named(table, changed))?;
+        let found = matches(&arrays);
+        Some((arrays, found))
+    }
+
     /// The changed keys as values of the referencing columns.
     pub(in super::super) fn named<'a>(&self, table: &'a TableSpec, changed: &'a Changed) -> Vec<Array<'a>> {
         let keys: Vec<&Key> = changed.keys.iter().collect();
@@ -139,14 +140,4 @@ impl Source {
         };
         columns.map(array).collect()
     }
-}
-
-/// Whether each data column is copied from one of the sources. Empty if none is.
-pub(super) fn copied(table: &TableSpec, sources: &[Source]) -> Vec<bool> {
-    let mut copied = Vec::new();
-    for (_, own) in sources.iter().flat_map(|source| &source.link.copies) {
-        copied.resize(table.data_columns().len(), false);
-        copied[*own] = true;
-    }
-    copied
 }
