@@ -33,17 +33,19 @@ pub(crate) const PROJECTIONS: [&str; 3] = ["order_summary", "customer_orders", "
 const UNTIL_CURRENT: Duration = PATIENCE.saturating_mul(2);
 
 /// The query of each table, with columns in the form of the oracle.
-fn queries(time: impl Fn(&str) -> String) -> [(&'static str, String); 4] {
+fn queries(time: impl Fn(&str) -> String, money: impl Fn(&str) -> String) -> [(&'static str, String); 4] {
     let (placed, updated, last) = (time("placed_at"), time("updated_at"), time("last_order_at"));
+    let [total, refunded, price, spent, revenue] =
+        ["total_amount", "refunded_amount", "price", "spent", "revenue"].map(money);
     let summary = format!(
-        "SELECT order_id, customer_id, customer_email, status, item_count, total_amount, refunded_amount, {placed}, {updated}
+        "SELECT order_id, customer_id, customer_email, status, item_count, {total}, {refunded}, {placed}, {updated}
          FROM order_summary"
     );
     [
         ("order_summary", summary),
-        ("order_lines", "SELECT order_id, line_no, sku, quantity, price FROM order_lines".into()),
-        ("customer_orders", format!("SELECT customer_id, orders, cancelled, spent, {last} FROM customer_orders")),
-        ("product_sales", "SELECT sku, units, revenue FROM product_sales".into()),
+        ("order_lines", format!("SELECT order_id, line_no, sku, quantity, {price} FROM order_lines")),
+        ("customer_orders", format!("SELECT customer_id, orders, cancelled, {spent}, {last} FROM customer_orders")),
+        ("product_sales", format!("SELECT sku, units, {revenue} FROM product_sales")),
     ]
 }
 
@@ -51,7 +53,7 @@ fn queries(time: impl Fn(&str) -> String) -> [(&'static str, String); 4] {
 pub(crate) async fn postgres_tables(database: &Database) -> Tables {
     const TIME: &str = r#"'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'"#;
     let mut tables = Tables::new();
-    for (table, query) in queries(|column| format!("to_char({column} AT TIME ZONE 'UTC', {TIME})")) {
+    for (table, query) in queries(|column| format!("to_char({column} AT TIME ZONE 'UTC', {TIME})"), str::to_owned) {
         tables.insert(table, sorted(database.rows(&query).await));
     }
     tables
@@ -128,7 +130,7 @@ impl FileShop {
 
     pub(crate) async fn tables(&self) -> Tables {
         let mut tables = Tables::new();
-        for (table, query) in queries(str::to_owned) {
+        for (table, query) in queries(str::to_owned, |column| format!("printf('%.2f', {column})")) {
             tables.insert(table, sorted(self.rows(&query).await.unwrap()));
         }
         tables

@@ -8,8 +8,8 @@ use readcast::store::{
     Command, Commit, CommitOutcome, CommitStore, Generation, OperationStore, Priority, SchemaStore, StatusStore,
     StoreError,
 };
-use readcast_core::{ColumnType, Definition, TableSpec};
-use sqlx::Connection;
+use readcast_core::{ColumnType, Decimal, Definition, TableSpec};
+use sqlx::{Connection, Row};
 
 use super::lane::{Lane, PROJECTION, changes, definition};
 use super::lifecycle::{begin, copied};
@@ -236,4 +236,118 @@ async fn given_up_after<T>(polls: i64, future: impl Future<Output = T>) -> Optio
         }
     })
     .await
+}
+
+fn accounts() -> TableSpec {
+    TableSpec::new("accounts")
+        .key("id", ColumnType::I64)
+        .column("balance", ColumnType::Decimal { scale: 2 })
+        .nullable("limit", ColumnType::Decimal { scale: 0 })
+        .index(["balance"])
+}
+
+/// A store with an account for each balance, numbered from 0, and a client of a reader.
+async fn with_balances(balances: &[String]) -> (Subject, sqlx::SqliteConnection) {
+    let subject = Subject::sqlite().await;
+    let definition = definition([accounts()]);
+    let mut lane = Lane::claim(&subject, &definition).await;
+    let rows = changes(definition.tables(), |changes| {
+        for (id, balance) in (0_i64..).zip(balances) {
+            changes.upsert("accounts", [id]).set("balance", balance.parse::<Decimal>().unwrap());
+        }
+    });
+    lane.commit(rows).await.expect("rows");
+    let client = subject.sqlite_client().await;
+    (subject, client)
+}
+
+async fn answer<T>(client: &mut sqlx::SqliteConnection, query: &'static str) -> T
+where
+    T: for<'r> sqlx::Decode<'r, sqlx::Sqlite> + sqlx::Type<sqlx::Sqlite> + Send + Unpin,
+    (T,): for<'r> sqlx::FromRow<'r, sqlx::sqlite::SqliteRow>,
+{
+    sqlx::query_scalar(query).fetch_one(client).await.unwrap_or_else(|error| panic!("{query}: {error}"))
+}
+
+#[tokio::test]
+async fn decimals_are_numbers_to_readers_and_exact_texts_underneath() {
+    let balances = ["9", "10.5", "99.99", "1200", "-3.10", "0", "99999999999999999999999999.99"];
+    let (subject, mut client) = with_balances(&balances.map(str::to_owned)).await;
+    let all = "SELECT group_concat(id, ' ') FROM (SELECT id FROM accounts ORDER BY balance)";
+    assert_eq!(answer::<String>(&mut client, all).await, "4 5 0 1 2 3 6");
+    assert_eq!(answer::<i64>(&mut client, "SELECT count(*) FROM accounts WHERE balance > 50").await, 3);
+    assert_eq!(answer::<i64>(&mut client, "SELECT count(*) FROM accounts WHERE balance = '10.50'").await, 1);
+    assert_eq!(answer::<i64>(&mut client, "SELECT count(*) FROM accounts WHERE balance BETWEEN -4 AND 0").await, 2);
+    let few = "SELECT max(balance) || '|' || sum(balance) FROM accounts WHERE id < 5";
+    assert_eq!(answer::<String>(&mut client, few).await, "1200|1316.39");
+    let exact = "SELECT balance FROM accounts_g1 WHERE id = 6";
+    assert_eq!(answer::<String>(&mut client, exact).await, balances[6]);
+    assert_eq!(subject.rows(&accounts()).await.len(), balances.len());
+    let peek = subject.store.peek(&accounts(), 2).await.expect("rows");
+    assert_eq!(peek.rows[1][1].as_deref(), Some("10.50"), "{peek:?}");
+}
+
+/// A reader who binds a float finds the row, so the number must be the float that is nearest to the decimal.
+#[tokio::test]
+async fn a_decimal_of_money_is_the_nearest_float() {
+    let balances: Vec<String> =
+        (0..20_000_i64).map(|n| format!("{}.{:02}", n * n * 7 / 100, n * n * 7 % 100)).collect();
+    let (_subject, mut client) = with_balances(&balances).await;
+    let numbers: Vec<f64> = sqlx::query_scalar("SELECT CAST(balance AS REAL) FROM accounts ORDER BY id")
+        .fetch_all(&mut client)
+        .await
+        .expect("numbers");
+    assert_eq!(numbers.len(), balances.len());
+    for (number, balance) in numbers.iter().zip(&balances) {
+        assert_eq!(*number, balance.parse::<f64>().unwrap(), "{balance}");
+    }
+}
+
+#[tokio::test]
+async fn an_index_on_a_decimal_serves_readers_and_a_fan_out() {
+    let (_subject, mut client) = with_balances(&["1".to_owned(), "2".to_owned()]).await;
+    for query in [
+        "EXPLAIN QUERY PLAN SELECT id FROM accounts WHERE balance > 500",
+        "EXPLAIN QUERY PLAN SELECT id FROM accounts_g1 WHERE balance IS '1.00' AND CAST(\"balance\" AS NUMERIC) IS CAST('1.00' AS NUMERIC)",
+    ] {
+        let plan: String = sqlx::query(query).fetch_one(&mut client).await.expect("a plan").get("detail");
+        assert!(plan.contains("accounts_g1_ix1"), "{query}: {plan}");
+    }
+}
+
+#[tokio::test]
+async fn rows_are_found_by_a_decimal() {
+    let (subject, _client) = with_balances(&["1".to_owned(), "2.5".to_owned(), "1".to_owned()]).await;
+    let definition = definition([accounts()]);
+    let mut lane = Lane::claim(&subject, &definition).await;
+    let change = changes(definition.tables(), |changes| {
+        let one: Decimal = "1".parse().unwrap();
+        changes.update_where("accounts", "balance", one).set("limit", one);
+    });
+    lane.commit(change).await.expect("a change");
+    let limited: i64 =
+        answer(&mut subject.sqlite_client().await, "SELECT count(*) FROM accounts WHERE \"limit\" = 1").await;
+    assert_eq!(limited, 2);
+}
+
+#[tokio::test]
+async fn a_view_of_texts_of_an_earlier_version_is_replaced_when_a_writer_starts() {
+    let (subject, mut client) = with_balances(&["9".to_owned(), "10".to_owned()]).await;
+    for statement in [
+        "DROP VIEW accounts",
+        r#"CREATE VIEW "accounts" ("id", "balance", "limit") AS SELECT "id", "balance", "limit" FROM "accounts_g1""#,
+        "DROP INDEX accounts_g1_ix1",
+        r#"CREATE INDEX "accounts_g1_ix1" ON "accounts_g1" ("balance")"#,
+    ] {
+        sqlx::query(statement).execute(&mut client).await.expect(statement);
+    }
+    let definition = definition([accounts()]);
+    let found = subject.store.alterations(&definition, Generation(1)).await.expect("a comparison");
+    assert_eq!(found, Vec::<String>::new(), "the view of texts is readcast's own");
+    for _ in 0..2 {
+        subject.store.prepare(&definition).await.expect("a start");
+        assert_eq!(answer::<i64>(&mut client, "SELECT max(balance) FROM accounts").await, 10);
+        let index = "SELECT sql FROM sqlite_schema WHERE name = 'accounts_g1_ix1'";
+        assert!(answer::<String>(&mut client, index).await.contains("NUMERIC"));
+    }
 }

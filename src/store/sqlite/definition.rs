@@ -4,14 +4,15 @@ use readcast_core::{Definition, Presence, TableSpec, Value};
 use sqlx::{AssertSqlSafe, Executor, Row, SqliteConnection};
 
 use super::connection::at;
-use super::{sql, values};
-use crate::store::bookkeeping::generations;
-use crate::store::{Generation, Peek, StoreError, altered, owned};
+use super::sql::{self, quoted};
+use super::values;
+use crate::store::bookkeeping::generations::{self, Live};
+use crate::store::{Generation, GenerationState, Peek, StoreError, altered, owned};
 
 /// Creates the projection's live generation if there is none. Runs within a transaction.
 pub(super) async fn prepare(connection: &mut SqliteConnection, definition: &Definition) -> Result<(), StoreError> {
-    if generations::live(connection, definition.name()).await?.is_some() {
-        return Ok(());
+    if let Some(live) = generations::live(connection, definition.name()).await? {
+        return number_texts(connection, &live).await;
     }
     let taken = name_conflicts(connection, definition).await?;
     if !taken.is_empty() {
@@ -22,6 +23,28 @@ pub(super) async fn prepare(connection: &mut SqliteConnection, definition: &Defi
         for statement in sql::create(table, generation) {
             let created = connection.execute(AssertSqlSafe(statement)).await;
             created.map_err(at(format!("creating table `{}`", table.name())))?;
+        }
+    }
+    Ok(())
+}
+
+/// Replaces the views of version 0.1.0, which gave decimals as texts, and the indexes which serve them.
+async fn number_texts(connection: &mut SqliteConnection, live: &Live) -> Result<(), StoreError> {
+    for table in &live.tables {
+        let outdated = sql::create_view_of_texts(table, live.generation);
+        let current = sql::create_view(table, live.generation);
+        let found = object(connection, table.name()).await?;
+        if outdated == current || found.is_none_or(|(_, sql)| sql != outdated) {
+            continue;
+        }
+        let dropped =
+            sql::index_names(table, live.generation).map(|name| format!("DROP INDEX IF EXISTS {}", quoted(&name)));
+        let mut statements = vec![format!("DROP VIEW {}", quoted(table.name())), current];
+        statements.extend(dropped);
+        statements.extend(sql::create_indexes(table, live.generation));
+        for statement in statements {
+            let done = connection.execute(AssertSqlSafe(statement)).await;
+            done.map_err(at(format!("giving readers of `{}` numbers instead of texts", table.name())))?;
         }
     }
     Ok(())
@@ -75,14 +98,14 @@ pub(super) async fn taken_name(connection: &mut SqliteConnection, name: &str) ->
     Ok(taken.map(rename))
 }
 
-/// Whether the stable name is the view of this generation, exactly as readcast created it.
+/// Whether the stable name is the view of this generation, exactly as readcast creates it or version 0.1.0 did.
 pub(super) async fn is_view(
     connection: &mut SqliteConnection,
     table: &TableSpec,
     generation: Generation,
 ) -> Result<bool, StoreError> {
-    let found = object(connection, table.name()).await?;
-    Ok(found.is_some_and(|(_, sql)| sql == sql::create_view(table, generation)))
+    let ours = [sql::create_view(table, generation), sql::create_view_of_texts(table, generation)];
+    Ok(object(connection, table.name()).await?.is_some_and(|(_, sql)| ours.contains(&sql)))
 }
 
 /// The differences between the physical table and its declaration, if the table was altered.
@@ -132,7 +155,12 @@ pub(super) async fn peek(
     rows: usize,
 ) -> Result<Peek, StoreError> {
     let doing = || at(format!("reading table `{}`", table.name()));
-    let stable = sql::quoted(table.name());
+    let live = generations::all(connection).await?.into_iter().find(|generation| {
+        generation.state == GenerationState::Live && generation.tables.iter().any(|live| live.name() == table.name())
+    });
+    // The view would give decimals as floats.
+    let stable = live.map_or(table.name().to_owned(), |live| sql::physical(table, live.generation));
+    let stable = quoted(&stable);
     let count = sqlx::query(AssertSqlSafe(format!("SELECT count(*) AS count FROM {stable}")));
     let count: i64 = count.fetch_one(&mut *connection).await.and_then(|row| row.try_get("count")).map_err(doing())?;
     let [columns, key] = [table.columns(), table.key_columns()].map(sql::names);

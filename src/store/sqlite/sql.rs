@@ -1,6 +1,6 @@
 //! The SQL of statements on read tables.
 
-use readcast_core::{Column, Link, Presence, TableSpec};
+use readcast_core::{Column, ColumnType, Link, Presence, TableSpec};
 
 use super::values::{column_type, expression, literal};
 use crate::store::Generation;
@@ -41,11 +41,13 @@ pub(super) fn create_table(table: &TableSpec, generation: Generation) -> String 
     format!("CREATE TABLE {} ({}, PRIMARY KEY ({key})) STRICT, WITHOUT ROWID", quoted(&physical), columns.join(", "))
 }
 
-/// The statements that create the missing secondary indexes of the physical table.
+/// The statements that create the missing secondary indexes of the physical table. They index what readers see, because
+/// SQLite uses an index on an expression only where a query has the same expression.
 pub(super) fn create_indexes(table: &TableSpec, generation: Generation) -> impl Iterator<Item = String> {
     let physical = quoted(&physical(table, generation));
     index_names(table, generation).zip(table.indexes()).map(move |(name, columns)| {
-        let columns: Vec<_> = columns.iter().map(|column| quoted(column)).collect();
+        let column = |name: &String| table.columns().iter().find(|column| column.name() == name);
+        let columns: Vec<_> = columns.iter().filter_map(column).map(readable).collect();
         format!("CREATE INDEX IF NOT EXISTS {} ON {physical} ({})", quoted(&name), columns.join(", "))
     })
 }
@@ -71,9 +73,29 @@ pub(super) fn copy(table: &TableSpec, from: Generation, to: Generation, columns:
 
 /// The statement that creates the view for readers. A view with any other text counts as a user's.
 pub(super) fn create_view(table: &TableSpec, generation: Generation) -> String {
+    let shown: Vec<_> = table.columns().iter().map(readable).collect();
+    create_view_of(table, generation, &shown.join(", "))
+}
+
+/// The statement with which version 0.1.0 created the view. It gave decimals as texts.
+pub(super) fn create_view_of_texts(table: &TableSpec, generation: Generation) -> String {
+    create_view_of(table, generation, &names(table.columns()))
+}
+
+fn create_view_of(table: &TableSpec, generation: Generation, shown: &str) -> String {
     let (stable, physical) = (quoted(table.name()), quoted(&physical(table, generation)));
-    let columns = names(table.columns());
-    format!("CREATE VIEW {stable} ({columns}) AS SELECT {columns} FROM {physical}")
+    format!("CREATE VIEW {stable} ({}) AS SELECT {shown} FROM {physical}", names(table.columns()))
+}
+
+/// SQL for what readers see of a column. A decimal becomes a number, which compares, sorts and adds up. Its exact text
+/// stays in the physical table.
+fn readable(column: &Column) -> String {
+    as_number(column, &quoted(column.name())).unwrap_or_else(|| quoted(column.name()))
+}
+
+/// SQL for the number that the text of a decimal stands for. `None` for a column of another type.
+fn as_number(column: &Column, text: &str) -> Option<String> {
+    matches!(column.column_type(), ColumnType::Decimal { .. }).then(|| format!("CAST({text} AS NUMERIC)"))
 }
 
 /// The statements for one physical table. Each has one JSON parameter, which `values` creates.
@@ -111,7 +133,10 @@ impl Statements {
     /// The statement that reads the rows with the given value in `column`. IS also matches NULL.
     pub(super) fn find(&self, table: &TableSpec, column: &Column) -> String {
         let (names, value) = (names(table.columns()), expression(column, "?1", 0));
-        format!("SELECT {names} FROM {} WHERE {} IS {value}", self.physical, quoted(column.name()))
+        // An index has the number, and different texts may be the same number.
+        let number = as_number(column, &value).map(|number| format!(" AND {} IS {number}", readable(column)));
+        let number = number.unwrap_or_default();
+        format!("SELECT {names} FROM {} WHERE {} IS {value}{number}", self.physical, quoted(column.name()))
     }
 }
 
