@@ -26,6 +26,14 @@ pub enum Failure {
         /// The limit that is reached, as text.
         limit: String,
     },
+    /// None of the first records of a topic can be projected. Nothing was parked.
+    #[error("none of {tried} records of topic `{topic}` can be projected, nothing was parked; the first is {poison}", topic = .poison.position.topic)]
+    Unreadable {
+        /// How many records were tried: the first ones of the topic, and the last ones.
+        tried: usize,
+        /// The first record with its error.
+        poison: Poison,
+    },
     /// Another instance has claimed the partitions, or an operator moved their checkpoints. Nothing was written.
     #[error("fenced: another instance has claimed {}, or its checkpoint was moved", names(.0))]
     Fenced(Vec<TopicPartition>),
@@ -52,6 +60,10 @@ pub enum Disposition {
 }
 
 impl Failure {
+    /// What to do about a topic of which no record can be projected.
+    pub(crate) const UNREADABLE_ADVICE: &str = "look at what its records are with `readcast check`; set `format` in \
+        `[topics.NAME]`, or correct the name of the topic or the code of the projection; then restart";
+
     /// What is done about it, and what an operator can do.
     pub fn disposition(&self) -> (Disposition, &'static str) {
         use Disposition::{DeadLetter, Halt, Retry};
@@ -90,6 +102,7 @@ impl Failure {
                 "look at what is parked (`readcast dead-letters list`), deploy code that can project it and retry it, or raise \
                  `max_parked`; then restart",
             ),
+            Failure::Unreadable { .. } => (Halt, Self::UNREADABLE_ADVICE),
             Failure::Fenced(_) | Failure::OutOfStep(_) => {
                 (Retry, "nothing to do: the partitions are claimed again, and read from their checkpoints")
             }
@@ -113,6 +126,7 @@ impl Failure {
             Failure::Store(StoreError::Definition { .. }) => "docs/src/runbook/failures.md#definition-changed",
             Failure::Poison(_) => "docs/src/runbook/failures.md#poison",
             Failure::Full { .. } => "docs/src/runbook/failures.md#parking-limit-reached",
+            Failure::Unreadable { .. } => "docs/src/runbook/failures.md#no-record-can-be-projected",
             Failure::Fenced(_) => "docs/src/runbook/failures.md#fenced",
             Failure::OutOfStep(_) => "docs/src/runbook/failures.md#out-of-step",
             Failure::Stalled(_) => "docs/src/runbook/failures.md#stalled",
@@ -123,7 +137,9 @@ impl Failure {
     /// The correlation id of the event that the failure is about, where it is about one that can be decoded.
     pub fn correlation_id(&self) -> Option<&str> {
         match self {
-            Failure::Poison(poison) | Failure::Full { poison, .. } => poison.correlation_id.as_deref(),
+            Failure::Poison(poison) | Failure::Full { poison, .. } | Failure::Unreadable { poison, .. } => {
+                poison.correlation_id.as_deref()
+            }
             _ => None,
         }
     }
@@ -132,6 +148,7 @@ impl Failure {
     pub fn in_full(&self) -> String {
         match self {
             Failure::Poison(poison) => poison.in_full(),
+            Failure::Unreadable { poison, .. } => format!("{self}: {}", poison.cause.reason),
             Failure::Full { poison, limit } => format!("{}; no more records may be parked: {limit}", poison.in_full()),
             other => other.to_string(),
         }
@@ -205,6 +222,7 @@ mod tests {
             (poison(PoisonClass::ConflictingDuplicate).into(), Disposition::DeadLetter),
             (poison(PoisonClass::Unrepeatable).into(), Disposition::Halt),
             (Failure::Full { poison: poison(PoisonClass::Undecodable), limit: text() }, Disposition::Halt),
+            (Failure::Unreadable { tried: 20, poison: poison(PoisonClass::Undecodable) }, Disposition::Halt),
             (Failure::Stalled(text()), Disposition::Retry),
             (Failure::Fenced(vec![partition.clone()]), Disposition::Retry),
             (OutOfStep { partition, expected: 1, found: 2 }.into(), Disposition::Retry),

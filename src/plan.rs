@@ -3,7 +3,9 @@
 mod current_record;
 mod identity;
 mod partition_plan;
+mod record_policy;
 mod replay;
+mod unhandled;
 
 use std::collections::BTreeMap;
 use std::ops::AddAssign;
@@ -14,15 +16,14 @@ pub use self::current_record::CurrentRecord;
 use self::identity::DuplicateClass;
 pub use self::identity::Identity;
 use self::partition_plan::PartitionPlan;
+pub use self::record_policy::RecordPolicy;
 pub use self::replay::{Replay, replay};
-use crate::decode::{self, Decoder, Decoders};
+pub use self::unhandled::{UnhandledTypes, is_handled_by_now};
+use crate::decode::{self, Decoder};
 use crate::source::{Batch, Record};
 use crate::store::{
     Amendment, Commit, DeadLetter, ParkingLimits, PartitionState, PoisonCause, PoisonClass, SequenceId,
 };
-
-/// How many characters of a correlation id are logged. Producers choose it, and a log line should stay one.
-const MAX_CORRELATION_ID: usize = 128;
 
 /// What records become: a commit, and the record at which planning had to stop, if any.
 #[derive(Debug, Default)]
@@ -39,6 +40,8 @@ pub struct Plan {
     pub cut: bool,
     /// The last record whose changes are in the commit.
     pub last_applied: Option<Position>,
+    /// Events of types that no projection handles.
+    pub unhandled: UnhandledTypes,
 }
 
 /// Every record that was read ends as exactly one of these, or as the poison at which planning stopped.
@@ -119,44 +122,6 @@ pub enum AllowedChanges {
     Repeatable,
 }
 
-/// How records are read, and what is done about those that can't be projected.
-#[derive(Clone, Debug)]
-pub struct RecordPolicy {
-    /// The decoder of each topic.
-    pub decoders: Decoders,
-    /// How an event is recognised that was written twice.
-    pub identity: Identity,
-    /// Over how many offsets an event is remembered; 0 for not at all.
-    pub duplicate_window: i64,
-    /// The most that a record may take in memory, in bytes.
-    pub max_record_bytes: usize,
-    /// How long a projection may take over one record, in milliseconds.
-    pub longest_projection_ms: u64,
-    /// How much may be parked.
-    pub parking: ParkingLimits,
-}
-
-impl Default for RecordPolicy {
-    fn default() -> Self {
-        Self {
-            decoders: Decoders::default(),
-            identity: Identity::default(),
-            duplicate_window: 0,
-            max_record_bytes: 16 << 20,
-            longest_projection_ms: 10_000,
-            parking: ParkingLimits::default(),
-        }
-    }
-}
-
-impl RecordPolicy {
-    /// The correlation id of the event in `record`, where that can be decoded: at most its first characters, for a log line.
-    pub fn correlation_id(&self, position: &Position, record: &Record) -> Option<String> {
-        let event = decode::decode(self.decoders.of(&position.topic), position, record).ok()?;
-        Some(event.correlation_id?.chars().take(MAX_CORRELATION_ID).collect())
-    }
-}
-
 /// What decides about every record, the same for all.
 #[derive(Clone, Copy, Debug)]
 pub struct Rules<'a> {
@@ -228,7 +193,8 @@ pub fn plan<'a>(
 /// What becomes of one record.
 enum RecordOutcome {
     Applied(Vec<Change>),
-    NotSubscribed,
+    /// With its type, if no projection handles it.
+    NotSubscribed(Option<String>),
     Duplicate,
     Discarded,
     /// With what is wrong with it, or nothing when it waits for an earlier one.
@@ -266,7 +232,10 @@ impl Plan {
                 self.tally.applied += 1;
                 self.last_applied = Some(position);
             }
-            RecordOutcome::NotSubscribed => self.tally.not_subscribed += 1,
+            RecordOutcome::NotSubscribed(unhandled) => {
+                self.tally.not_subscribed += 1;
+                self.unhandled.extend(unhandled.map(|event_type| (event_type, position)));
+            }
             RecordOutcome::Duplicate => self.tally.duplicates += 1,
             RecordOutcome::Discarded => self.tally.discarded += 1,
             RecordOutcome::Parked(cause) => {
@@ -317,7 +286,9 @@ impl Rules<'_> {
             tally.unidentified += 1;
         }
         match (&decoded, occurrence) {
-            (Ok(event), _) if !subscribed(event) => RecordOutcome::NotSubscribed,
+            (Ok(event), _) if !subscribed(event) => {
+                RecordOutcome::NotSubscribed(self.policy.unhandled_type(self.definition, event))
+            }
             (_, Some(DuplicateClass::Duplicate)) => RecordOutcome::Duplicate,
             _ if draft.is_behind_parked(record) => RecordOutcome::Parked(None),
             (_, Some(DuplicateClass::Conflict)) if amendment.is_none() => {

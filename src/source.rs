@@ -8,6 +8,7 @@ mod dead_letter_sink;
 pub(crate) mod file;
 pub(crate) mod kafka;
 pub(crate) mod memory;
+mod sample;
 mod verdict;
 
 use std::collections::BTreeMap;
@@ -19,6 +20,7 @@ use bytes::Bytes;
 use readcast_core::{Timestamp, TopicPartition};
 
 pub use self::dead_letter_sink::{CopyOutcome, DeadLetterCopy, DeadLetterSink};
+pub use self::sample::{Sampled, sample};
 pub use self::verdict::{ReadPosition, Verdict, new_partitions, verify, verify_all};
 
 /// A log of records in partitioned topics.

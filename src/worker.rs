@@ -5,12 +5,12 @@
 
 mod activity;
 mod bisection;
+mod findings;
 mod partitions;
 mod planning;
 mod poison;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use readcast_core::{Definition, Position, TopicPartition};
@@ -20,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
 pub use self::activity::LaneActivity;
+pub use self::findings::{EventFindings, Found};
 use self::partitions::LanePartitions;
 use self::planning::MAX_ABANDONED_THREADS;
 pub(crate) use self::planning::Task;
@@ -85,8 +86,8 @@ pub struct Lane {
     pub backoff: Backoff,
     /// The counters of its projection.
     pub metrics: ProjectionMetrics,
-    /// Its count of events without an identity, which the feed reports.
-    pub unidentified: Arc<AtomicU64>,
+    /// What it finds in events, which the feed reports.
+    pub findings: Arc<EventFindings>,
     /// Where it reports the generation's state.
     pub reporter: HealthReporter,
     /// What it does at this moment.
@@ -267,14 +268,14 @@ impl Lane {
 
     fn applied(
         &mut self,
-        plan: Plan,
+        mut plan: Plan,
         written: Written,
         partitions: &mut LanePartitions,
         poison: &mut PoisonState,
     ) -> Result<(), Failure> {
         tracing::trace!(?written, "committed");
         self.metrics.recorded(&plan.tally);
-        self.unidentified.fetch_add(plan.tally.unidentified, Ordering::Relaxed);
+        self.findings.add(&mut plan);
         log_parked(&self.policy, &plan.commit);
         poison.bisection.passed(plan.tally.applied);
         partitions.advance(&plan.commit);

@@ -324,3 +324,81 @@ async fn a_topic_of_kcat_with_json_keys_is_projected_and_a_line_of_another_form_
     let checked = shop.run(&["check", "--output", "json"]).await.stdout;
     assert!(checked.contains(&format!("{folder}: key, tab, value")), "{checked}");
 }
+
+/// Lines of another format than the configured one.
+fn strangers(count: usize) -> String {
+    (0..count).map(|n| format!("k{n}\t{{\"order\":{n}}}\n")).collect()
+}
+
+async fn parked(shop: &FileShop) -> String {
+    shop.rows("SELECT count(*) FROM readcast_dead_letters WHERE projection = 'order_summary'").await.unwrap().remove(0)
+}
+
+#[tokio::test]
+async fn a_topic_in_another_format_halts_before_anything_is_parked_and_check_says_why() {
+    let shop = FileShop::new();
+    shop.write(2, events(0));
+    append(&shop.partition(0), &strangers(30));
+    append(&shop.partition(1), &strangers(15));
+    assert!(shop.run(&["migrate"]).await.status.success());
+    let checked = shop.run(&["check"]).await;
+    let finding = "records of `orders` are no events in the configured form";
+    assert!(!checked.status.success() && checked.stdout.contains(finding), "{}", checked.stdout);
+    assert!(checked.stdout.contains("missing field `event_id`"), "{}", checked.stdout);
+    assert!(checked.stdout.contains("first at orders/0@0"), "{}", checked.stdout);
+    assert_eq!(checked.stdout.matches(finding).count(), 1, "once for all projections: {}", checked.stdout);
+    let halted = shop.run(&["run", "--until-end"]).await;
+    assert!(!halted.status.success(), "{}", halted.stdout);
+    let why = " records of topic `orders` can be projected, nothing was parked; the first is poison at orders/0@0";
+    assert!(halted.stderr.contains(why) && halted.stderr.contains("set `format`"), "{}", halted.stderr);
+    assert_eq!(parked(&shop).await, "0");
+    let status = shop.run(&["status"]).await.stdout;
+    assert!(status.contains(why) && status.contains("missing field `event_id`"), "{status}");
+}
+
+#[tokio::test]
+async fn strangers_before_events_are_parked_and_so_are_a_few_of_them() {
+    let shop = FileShop::new();
+    shop.write(1, events(0));
+    append(&shop.partition(0), &strangers(30));
+    shop.write(1, events(10));
+    assert!(shop.run(&["migrate"]).await.status.success());
+    let checked = shop.run(&["check"]).await;
+    assert!(checked.status.success(), "{}", checked.stdout);
+    assert!(checked.stdout.contains("1 of 2 records read at both ends are no events"), "{}", checked.stdout);
+    assert!(checked.stdout.contains("The others: `ORDER_"), "{}", checked.stdout);
+    let finished = shop.run(&["run", "--until-end"]).await;
+    assert!(finished.status.success(), "{}", finished.stderr);
+    assert_eq!(parked(&shop).await, "30");
+    assert_same(&shop.tables().await, &expected(10));
+    // So few records may be an exception.
+    let shop = FileShop::new();
+    shop.write(1, events(0));
+    append(&shop.partition(0), &strangers(5));
+    let finished = shop.run(&["run", "--until-end"]).await;
+    assert!(finished.status.success(), "{}", finished.stderr);
+    assert!(
+        finished.stderr.contains("none of the 5 records of topic `orders` can be projected"),
+        "{}",
+        finished.stderr
+    );
+    assert_eq!(parked(&shop).await, "5");
+}
+
+#[tokio::test]
+async fn a_type_that_no_projection_takes_is_warned_about_once_and_shown_by_status() {
+    let shop = FileShop::new();
+    shop.write(1, events(10));
+    let misspelt = |n| {
+        format!(
+            "k\t{{\"event_id\":\"m{n}\",\"type\":\"ORDER_PAYED\",\"timestamp\":\"2024-05-20T14:30:00Z\",\"data\":{{}}}}\n"
+        )
+    };
+    append(&shop.partition(0), &(0..3).map(misspelt).collect::<String>());
+    let finished = shop.run(&["run", "--until-end"]).await;
+    assert!(finished.status.success(), "{}", finished.stderr);
+    let told = "no projection takes events of type `ORDER_PAYED` from topic `orders`; the first is at orders/0@10";
+    assert_eq!(finished.stderr.matches(told).count(), 1, "by one of three projections: {}", finished.stderr);
+    let status = shop.run(&["status"]).await.stdout;
+    assert!(status.contains(told) && status.contains("(3 since"), "{status}");
+}

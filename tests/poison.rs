@@ -6,6 +6,7 @@ mod inputs;
 mod parking;
 mod racing;
 mod topic;
+mod unhandled;
 
 /// Runs the tests of a module on both stores.
 macro_rules! on_both_stores {

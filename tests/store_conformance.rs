@@ -143,6 +143,7 @@ on_every_store! {
     dead_letters::a_poison_class_that_is_not_known_is_named_and_never_left_out,
     notices::a_notice_keeps_its_beginning_and_goes_when_it_is_withdrawn,
     notices::counts_of_events_add_up_and_others_are_replaced,
+    notices::notices_of_a_kind_are_told_apart_by_their_subjects,
     notices::notices_go_with_their_projection_to_another_name,
     notices::what_an_instance_that_runs_has_recorded_is_for_that_one_to_take_back,
     notices::a_halt_outranks_what_another_instance_tries_again,

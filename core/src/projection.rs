@@ -69,6 +69,13 @@ pub trait Projection: Send + Sync + 'static {
     /// subscribed and never reach `project`.
     fn event_types(&self) -> &[&str];
 
+    /// Event types of its topics that the projection knows and leaves out on purpose, or `*` for all others. Types that no
+    /// projection of a service subscribes to or ignores are counted and reported, because one of them may be misspelt in
+    /// [`event_types`](Self::event_types).
+    fn ignored_types(&self) -> &[&str] {
+        &[]
+    }
+
     /// The tables that the projection owns, at least one. No other projection writes them.
     fn tables(&self) -> Vec<TableSpec>;
 

@@ -197,6 +197,7 @@ pub(super) fn record_policy(context: &Context, options: &ProjectionOptions) -> R
         duplicate_window: i64::try_from(options.duplicate_window).unwrap_or(i64::MAX),
         max_record_bytes: options.max_record_bytes,
         longest_projection_ms: u64::try_from(options.longest_projection.as_millis()).unwrap_or(u64::MAX),
+        registry: context.app.registry.clone(),
         parking: ParkingLimits { records: options.max_parked as u64, of_one_key: options.max_parked_per_key as u64 },
     }
 }

@@ -1,8 +1,10 @@
 //! Everything that would be refused at start, found beforehand. Changes nothing.
 
 mod record_policy;
+mod records;
 mod tables;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use readcast_core::{Definition, Registry};
@@ -58,7 +60,7 @@ pub struct CheckInputs<'a> {
 
 /// Checks deployment, connections, declarations, tables, and positions against the log.
 pub async fn run_checks(inputs: CheckInputs<'_>) -> Vec<Check> {
-    let mut checks = Checks { inputs: &inputs, found: Vec::new(), store_is_silent: false };
+    let mut checks = Checks { inputs: &inputs, found: Vec::new(), sampled: BTreeSet::new(), store_is_silent: false };
     match &inputs.store {
         Ok(store) => checks.store(&**store).await,
         Err(problem) => checks.add("store", Err(problem.clone())),
@@ -73,6 +75,8 @@ pub async fn run_checks(inputs: CheckInputs<'_>) -> Vec<Check> {
 struct Checks<'a> {
     inputs: &'a CheckInputs<'a>,
     found: Vec<Check>,
+    /// The topics of which records were read.
+    sampled: BTreeSet<String>,
     /// The store has not answered. It would not answer the next question either, and each takes until its time-out.
     store_is_silent: bool,
 }
@@ -146,6 +150,7 @@ impl<'a> Checks<'a> {
             None => None,
         };
         let extents = self.log(definition).await;
+        self.records(definition, &options.group, &options.record_policy, &extents).await;
         match (self.answering_store(), generations) {
             (Some(store), Some(generations)) => {
                 self.tables(store, definition, &options.policy, generations, &extents).await;

@@ -38,7 +38,7 @@ impl ChoreContext {
     }
 
     async fn withdraw(&self, generation: Generation, kind: NoticeKind) -> Result<(), StoreError> {
-        self.store.clear_notice(&self.projection, generation, kind).await
+        self.store.clear_notice(&self.projection, generation, kind, "").await
     }
 
     /// The lock of a chore. `None` while another instance has it.

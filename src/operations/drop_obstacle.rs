@@ -43,7 +43,7 @@ impl DropObstacle {
 
     pub(super) fn notice(&self, projection: &str) -> Notice {
         let (text, next) = (self.text(), self.next(projection));
-        Notice { kind: NoticeKind::TablesNotDropped, text, next, count: 0 }
+        Notice { kind: NoticeKind::TablesNotDropped, subject: String::new(), text, next, count: 0 }
     }
 
     fn text(&self) -> String {
@@ -59,6 +59,7 @@ impl DropObstacle {
 pub(super) fn broken_notice(broken: &[Dependent]) -> Notice {
     Notice {
         kind: NoticeKind::BrokenDependents,
+        subject: String::new(),
         text: format!("its tables are dropped, and these objects that read them are broken: {}", names(broken)),
         next: format!("{}, then create them again on the stable names", removal(broken)),
         count: 0,

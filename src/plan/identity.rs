@@ -59,6 +59,7 @@ impl Identity {
         };
         Notice {
             kind: NoticeKind::EventsWithoutIdentity,
+            subject: String::new(),
             text: format!("events without an identity are projected, and so are duplicates of them: {what}"),
             next: format!(
                 "let the producer {cure}, or correct `duplicate_id`; this notice ends after a day without another such event"

@@ -21,17 +21,23 @@ pub(super) mod swap;
 use readcast_core::TopicPartition;
 
 use super::StoreError;
-use super::session::{Row, Session};
+use super::session::{Row, Session, values};
+
+/// The version of the last migration of both engines.
+pub(super) const LAST_MIGRATION: i64 = 8;
 
 /// Whether readcast's own tables exist. Refuses tables that an earlier version created: they lack columns that the
 /// statements here use.
 pub(super) async fn is_migrated(session: &mut dyn Session) -> Result<bool, StoreError> {
     const LOOKING: &str = "looking for readcast's own tables";
-    const FIRST_AND_LAST: &str = "
-        SELECT table_exists(readcast.generations) AS first, table_exists(readcast.notices) AS last";
+    const EXIST: &str = "
+        SELECT table_exists(readcast.generations) AS first, table_exists(readcast.migrations) AS numbered";
+    const LAST: &str = "SELECT EXISTS (SELECT 1 FROM readcast.migrations WHERE version = $1) AS last";
     const IS_USED: &str = "SELECT EXISTS (SELECT 1 FROM readcast.generations) AS is_used";
-    let found = session.fetch_one(LOOKING, FIRST_AND_LAST, vec![]).await?;
-    match (found.get("first")?, found.get("last")?) {
+    let exist = session.fetch_one(LOOKING, EXIST, vec![]).await?;
+    let (first, numbered) = (exist.get("first")?, exist.get::<bool>("numbered")?);
+    let last = numbered && session.fetch_one(LOOKING, LAST, values![LAST_MIGRATION]).await?.get("last")?;
+    match (first, last) {
         (false, _) => Ok(false),
         (true, true) => Ok(true),
         // Some tables exist already while the first instance creates the others.

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::Generation;
 
-/// The kind of a notice. A generation has at most one notice of each kind.
+/// The kind of a notice. A generation has at most one notice of each kind and subject.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum NoticeKind {
@@ -20,16 +20,19 @@ pub enum NoticeKind {
     DeadLettersNotCopied,
     /// Events have no id although duplicates are detected by id: their duplicates are projected.
     EventsWithoutIdentity,
+    /// No projection subscribes to events of a type, and none ignores it. There is one notice for each type.
+    UnhandledEventType,
 }
 
 impl NoticeKind {
     /// All kinds with their names in the database and in metrics.
-    pub const NAMES: [(NoticeKind, &'static str); 5] = [
+    pub const NAMES: [(NoticeKind, &'static str); 6] = [
         (NoticeKind::TablesNotDropped, "tables_not_dropped"),
         (NoticeKind::BrokenDependents, "broken_dependents"),
         (NoticeKind::CopyingFails, "copying_fails"),
         (NoticeKind::DeadLettersNotCopied, "dead_letters_not_copied"),
         (NoticeKind::EventsWithoutIdentity, "events_without_identity"),
+        (NoticeKind::UnhandledEventType, "unhandled_event_type"),
     ];
 
     /// The kind's name in the database, in JSON and in metrics.
@@ -46,7 +49,7 @@ impl NoticeKind {
     /// another event.
     pub fn adds_up(self) -> bool {
         match self {
-            Self::EventsWithoutIdentity => true,
+            Self::EventsWithoutIdentity | Self::UnhandledEventType => true,
             Self::TablesNotDropped | Self::BrokenDependents | Self::CopyingFails | Self::DeadLettersNotCopied => false,
         }
     }
@@ -63,6 +66,9 @@ impl fmt::Display for NoticeKind {
 pub struct Notice {
     /// The kind of the condition.
     pub kind: NoticeKind,
+    /// Which of the things that a notice of this kind can be about; empty if there is one alone. A notice with a subject
+    /// keeps its first text.
+    pub subject: String,
     /// What happened: SQLSTATE, message and coordinates, never row data.
     pub text: String,
     /// What the operator must do, usually a command.
@@ -82,6 +88,8 @@ pub struct RecordedNotice {
     pub generation: Generation,
     /// The kind of the condition.
     pub kind: NoticeKind,
+    /// Which of the things that a notice of this kind can be about; empty if there is one alone.
+    pub subject: String,
     /// What happened: SQLSTATE, message and coordinates, never row data.
     pub text: String,
     /// What the operator must do, usually a command.
@@ -132,6 +140,7 @@ mod tests {
             projection: "p".into(),
             generation: Generation(2),
             kind,
+            subject: String::new(),
             text: "it is so".into(),
             next: "type this".into(),
             count,

@@ -87,6 +87,7 @@ fn migrator() -> Migrator {
         (5, "deployment", include_str!("../../migrations/postgres/0005_deployment.sql")),
         (6, "notices", include_str!("../../migrations/postgres/0006_notices.sql")),
         (7, "dead_versions", include_str!("../../migrations/postgres/0007_dead_versions.sql")),
+        (8, "notices_by_subject", include_str!("../../migrations/postgres/0008_notices_by_subject.sql")),
     ];
     let migration = |&(version, name, sql): &(i64, &'static str, &'static str)| {
         Migration::new(version, name.into(), MigrationType::Simple, sqlx::SqlStr::from_static(sql), false)
@@ -95,4 +96,15 @@ fn migrator() -> Migrator {
     migrator.create_schema("readcast");
     migrator.dangerous_set_table_name("readcast.migrations");
     migrator
+}
+
+#[cfg(test)]
+mod tests {
+    use super::migrator;
+    use crate::store::bookkeeping::LAST_MIGRATION;
+
+    #[test]
+    fn the_last_migration_is_the_one_that_reading_asks_for() {
+        assert_eq!(migrator().iter().map(|migration| migration.version).max(), Some(LAST_MIGRATION));
+    }
 }

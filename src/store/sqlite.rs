@@ -150,7 +150,19 @@ fn migrator() -> Migrator {
         migration(4, "load", include_str!("../../migrations/sqlite/0004_load.sql")),
         migration(5, "deployment", include_str!("../../migrations/sqlite/0005_deployment.sql")),
         migration(6, "notices", include_str!("../../migrations/sqlite/0006_notices.sql")),
+        migration(8, "notices_by_subject", include_str!("../../migrations/sqlite/0008_notices_by_subject.sql")),
     ]);
     migrator.dangerous_set_table_name("readcast_migrations");
     migrator
+}
+
+#[cfg(test)]
+mod tests {
+    use super::migrator;
+    use crate::store::bookkeeping::LAST_MIGRATION;
+
+    #[test]
+    fn the_last_migration_is_the_one_that_reading_asks_for() {
+        assert_eq!(migrator().iter().map(|migration| migration.version).max(), Some(LAST_MIGRATION));
+    }
 }

@@ -60,8 +60,14 @@ pub trait StatusStore: Send + Sync {
         notice: &Notice,
     ) -> Result<(), StoreError>;
 
-    /// Clears the notice of this kind, if there is one.
-    async fn clear_notice(&self, projection: &str, generation: Generation, kind: NoticeKind) -> Result<(), StoreError>;
+    /// Clears the notice of this kind and subject, if there is one.
+    async fn clear_notice(
+        &self,
+        projection: &str,
+        generation: Generation,
+        kind: NoticeKind,
+        subject: &str,
+    ) -> Result<(), StoreError>;
 
     /// The notices on all generations, by projection and number. Empty before the first migration.
     async fn notices(&self) -> Result<Vec<RecordedNotice>, StoreError>;

@@ -7,11 +7,12 @@
 mod budget;
 mod check_schedule;
 mod checks;
+mod findings;
+mod first_records;
 mod lanes;
 mod monitor;
 mod partitions;
 mod run;
-mod unidentified;
 
 use std::time::Duration;
 
@@ -144,7 +145,7 @@ impl FeedContext {
             self.reporter.set(State::Starting);
             let begun = Instant::now();
             let outcome = run::run(self, &mut monitor).await;
-            monitor.unidentified.flush(self).await;
+            monitor.findings.flush(self).await;
             let Err(failure) = outcome else {
                 self.clear_error().await;
                 self.reporter.set(State::Stopped);

@@ -7,7 +7,7 @@ use super::lane::{PROJECTION, definition};
 use super::subject::Subject;
 
 fn notice(kind: NoticeKind, text: &str, count: u64) -> Notice {
-    Notice { kind, text: text.into(), next: "type this".into(), count }
+    Notice { kind, subject: String::new(), text: text.into(), next: "type this".into(), count }
 }
 
 async fn notices(subject: &Subject) -> Vec<RecordedNotice> {
@@ -35,10 +35,14 @@ pub(super) async fn a_notice_keeps_its_beginning_and_goes_when_it_is_withdrawn(s
     assert!(found[0].since.starts_with("2001-01-01") && !found[0].seen_at.starts_with("2001"), "{found:?}");
     subject.execute(&past.replace("since", "seen_at")).await;
     assert!(notices(subject).await[0].is_old);
-    subject.store.clear_notice(PROJECTION, Generation(1), NoticeKind::TablesNotDropped).await.expect("there is none");
+    subject
+        .store
+        .clear_notice(PROJECTION, Generation(1), NoticeKind::TablesNotDropped, "")
+        .await
+        .expect("there is none");
     assert_eq!(notices(subject).await.len(), 1);
     for _ in 0..2 {
-        subject.store.clear_notice(PROJECTION, Generation(1), kind).await.expect("it is over");
+        subject.store.clear_notice(PROJECTION, Generation(1), kind, "").await.expect("it is over");
     }
     assert_eq!(notices(subject).await, []);
 }
@@ -51,6 +55,27 @@ pub(super) async fn counts_of_events_add_up_and_others_are_replaced(subject: &Su
     }
     let counts: Vec<_> = notices(subject).await.into_iter().map(|notice| (notice.kind, notice.count)).collect();
     assert_eq!(counts, [(NoticeKind::DeadLettersNotCopied, 4), (NoticeKind::EventsWithoutIdentity, 7)]);
+}
+
+pub(super) async fn notices_of_a_kind_are_told_apart_by_their_subjects(subject: &Subject) {
+    subject.store.prepare(&definition(counters())).await.expect("tables");
+    let kind = NoticeKind::UnhandledEventType;
+    let about = |of: &str, text: &str| Notice { subject: of.into(), ..notice(kind, text, 2) };
+    for (of, text) in [("a", "first"), ("b", "another"), ("a", "later")] {
+        note(subject, &about(of, text)).await;
+    }
+    let found = notices(subject).await;
+    let found: Vec<_> = found.iter().map(|notice| (&*notice.subject, &*notice.text, notice.count)).collect();
+    assert_eq!(found, [("a", "first", 4), ("b", "another", 2)]);
+    for n in 0..200 {
+        note(subject, &about(&format!("s{n}"), "one of many")).await;
+    }
+    note(subject, &about("b", "one more")).await;
+    let found = notices(subject).await;
+    assert_eq!(found.len(), 100, "producers choose some subjects");
+    assert!(found.iter().any(|notice| notice.subject == "b" && notice.count == 4));
+    subject.store.clear_notice(PROJECTION, Generation(1), kind, "a").await.expect("it is over");
+    assert!(notices(subject).await.iter().all(|notice| notice.subject != "a"));
 }
 
 pub(super) async fn notices_go_with_their_projection_to_another_name(subject: &Subject) {

@@ -203,7 +203,13 @@ pub(super) async fn texts_are_stored_whatever_they_hold(subject: &Subject) {
     let store = &subject.store;
     let trouble = GenerationError { text: long.clone(), attempt: None };
     store.record_error(PROJECTION, Generation(1), "me", &trouble).await.expect("it is recorded");
-    let notice = Notice { kind: NoticeKind::CopyingFails, text: long.clone(), next: long.clone(), count: 0 };
+    let notice = Notice {
+        kind: NoticeKind::CopyingFails,
+        subject: String::new(),
+        text: long.clone(),
+        next: long.clone(),
+        count: 0,
+    };
     store.record_notice(PROJECTION, Generation(1), "me", &notice).await.expect("it is noted");
     let asked = store.request(PROJECTION, &Command::Rollback, &long).await.expect("it can be asked for");
     let mut lead = store.try_lead(PROJECTION).await.expect("a lead").expect("nobody has it");
@@ -225,7 +231,13 @@ pub(super) async fn times_are_to_the_millisecond(subject: &Subject) {
     store.pause(PROJECTION, true, false, "me").await.expect("a pause");
     let trouble = GenerationError { text: "poison".into(), attempt: None };
     store.record_error(PROJECTION, Generation(1), "me", &trouble).await.expect("it is recorded");
-    let notice = Notice { kind: NoticeKind::CopyingFails, text: String::new(), next: String::new(), count: 0 };
+    let notice = Notice {
+        kind: NoticeKind::CopyingFails,
+        subject: String::new(),
+        text: String::new(),
+        next: String::new(),
+        count: 0,
+    };
     store.record_notice(PROJECTION, Generation(1), "me", &notice).await.expect("it is noted");
     store.heartbeat(&instance("one"), PROJECTION, &["hash"], true).await.expect("it is noted");
     let status = subject.status().await;

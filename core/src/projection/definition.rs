@@ -87,6 +87,11 @@ impl Definition {
         self.projection.event_types().contains(&event_type)
     }
 
+    /// Whether the projection leaves out events of this type on purpose.
+    pub fn ignores(&self, event_type: &str) -> bool {
+        self.projection.ignored_types().iter().any(|ignored| *ignored == event_type || *ignored == "*")
+    }
+
     /// The changes of `event`, in order.
     ///
     /// # Errors
@@ -124,6 +129,10 @@ impl Definition {
                 problems.push(format!("projection `{name}`: the projection declares no {what}"));
             }
         }
+        let both = self.projection.ignored_types().iter().filter(|ignored| self.subscribes(ignored));
+        problems.extend(both.map(|both| {
+            format!("projection `{name}`: the event type `{both}` is in both `event_types` and `ignored_types`")
+        }));
         let names = || self.tables.iter().map(TableSpec::name);
         let twice = names().enumerate().filter(|(place, table)| names().take(*place).any(|other| other == *table));
         problems.extend(twice.map(|(_, table)| format!("projection `{name}`: table `{table}` is declared twice")));

@@ -68,6 +68,11 @@ impl Registry {
         Self { definitions: only(&self.definitions), earlier: only(&self.earlier) }
     }
 
+    /// The projections that read `topic`, in all their versions, the first registered first.
+    pub fn readers<'a>(&'a self, topic: &'a str) -> impl Iterator<Item = &'a Definition> {
+        self.all().filter(move |definition| definition.topics().contains(&topic))
+    }
+
     /// Checks every declaration.
     ///
     /// # Errors

@@ -182,6 +182,7 @@ fn a_notice_is_a_remark_with_its_advice() {
         projection: "p".into(),
         generation: Generation(1),
         kind: NoticeKind::CopyingFails,
+        subject: String::new(),
         text: "it is so".into(),
         next: "type this".into(),
         count: 0,

@@ -153,6 +153,7 @@ impl DeadLetterCopier {
     async fn note_failure(&self, sink: &str, generation: Generation, reason: &str) -> Result<(), StoreError> {
         let notice = Notice {
             kind: NoticeKind::CopyingFails,
+            subject: String::new(),
             text: format!("dead letters can't be copied to {sink}: {reason}"),
             next: "make sure that it exists and that its brokers can be reached; then wait for the next attempt".into(),
             count: 0,
@@ -172,6 +173,7 @@ impl DeadLetterCopier {
         let more = if refused.len() > NAMED { " and more" } else { "" };
         let notice = Notice {
             kind: NoticeKind::DeadLettersNotCopied,
+            subject: String::new(),
             text: format!("these dead letters can't be copied to {sink}, while others can: {named}{more}"),
             next: format!(
                 "if they are too large, raise `message.max.bytes` in `[source.properties]` and `max.message.bytes` of the \

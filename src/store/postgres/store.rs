@@ -189,8 +189,14 @@ impl StatusStore for Postgres {
         ask!(self, |session| notices::record(session, projection, generation, by, notice))
     }
 
-    async fn clear_notice(&self, projection: &str, generation: Generation, kind: NoticeKind) -> Result<(), StoreError> {
-        ask!(self, |session| notices::clear(session, projection, generation, kind))
+    async fn clear_notice(
+        &self,
+        projection: &str,
+        generation: Generation,
+        kind: NoticeKind,
+        subject: &str,
+    ) -> Result<(), StoreError> {
+        ask!(self, |session| notices::clear(session, projection, generation, kind, subject))
     }
 
     async fn notices(&self) -> Result<Vec<RecordedNotice>, StoreError> {

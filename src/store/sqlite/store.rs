@@ -146,9 +146,15 @@ impl StatusStore for Sqlite {
         ))
     }
 
-    async fn clear_notice(&self, projection: &str, generation: Generation, kind: NoticeKind) -> Result<(), StoreError> {
+    async fn clear_notice(
+        &self,
+        projection: &str,
+        generation: Generation,
+        kind: NoticeKind,
+        subject: &str,
+    ) -> Result<(), StoreError> {
         within!(self.writes()?.connection.begin().await?, |session| notices::clear(
-            session, projection, generation, kind
+            session, projection, generation, kind, subject
         ))
     }
 

@@ -24,13 +24,20 @@ pub(super) async fn verify_tables(context: &FeedContext) -> Result<(), Failure> 
     Err(StoreError::Definition { projection: feed.name().to_owned(), reason: altered.join("; ") }.into())
 }
 
+/// What a run knows of the log when it begins.
+pub(super) struct VerifiedLog {
+    pub(super) extents: Extents,
+    /// Whether no record of the log is behind a checkpoint of the generation.
+    pub(super) is_unread: bool,
+}
+
 /// Checks before a run that the log is the one that all checkpoints of the generation belong to, also those of
-/// partitions that other processes own now. Returns the extents of the log. They are queried after the checkpoints: in
+/// partitions that other processes own now. The extents of the log are queried after the checkpoints: in
 /// the other order, the owner of a partition could commit beyond the extents that were read.
 ///
 /// # Errors
 /// The verdict on the first partition whose checkpoint does not belong to the log.
-pub(super) async fn verify_log(context: &FeedContext) -> Result<Extents, Failure> {
+pub(super) async fn verify_log(context: &FeedContext) -> Result<VerifiedLog, Failure> {
     let FeedContext { feed, shared, .. } = context;
     let statuses = shared.store.generations().await?;
     let extents = shared.source.extents(feed.definition.topics()).await?;
@@ -48,8 +55,10 @@ pub(super) async fn verify_log(context: &FeedContext) -> Result<Extents, Failure
     for partition in new_partitions(&known, &extents) {
         tracing::info!(%partition, "partition added to the topic; reading it from its beginning");
     }
+    let is_at_start = |read: &ReadPosition| extents.get(&read.partition).is_some_and(|at| at.start == read.next_offset);
+    let is_unread = known.iter().all(is_at_start);
     match verify_all(&known, &extents).into_iter().next() {
-        None => Ok(extents),
+        None => Ok(VerifiedLog { extents, is_unread }),
         Some((partition, verdict)) => Err(SourceError::Verdict { partition, verdict }.into()),
     }
 }
@@ -94,7 +103,7 @@ impl FeedRun<'_> {
             && !matches!(stored, Stored::NoAnswer)
             && self.target.is_none();
         self.monitor.report(self.context, condition, recorded).await;
-        self.monitor.unidentified.report(self.context).await;
+        self.monitor.findings.report(self.context).await;
         self.monitor.schedule.looked(Instant::now(), is_at_rest);
         Ok(())
     }

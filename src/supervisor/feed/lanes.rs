@@ -1,7 +1,6 @@
 //! The lanes of a run: their tasks, what they are given and what they report.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
@@ -15,7 +14,7 @@ use crate::retry::Backoff;
 use crate::source::{Assignment, Batch};
 use crate::store::{Checkpoint, StoreError};
 use crate::supervisor::stall_detector;
-use crate::worker::{Lane, LaneActivity, LaneInput, Progress};
+use crate::worker::{EventFindings, Lane, LaneActivity, LaneInput, Progress};
 
 /// The lanes of one run. Dropping them aborts their tasks.
 pub(super) struct Lanes {
@@ -41,7 +40,7 @@ impl Lanes {
     pub(super) async fn start(
         context: &FeedContext,
         assignment: &Arc<Assignment>,
-        unidentified: &Arc<AtomicU64>,
+        findings: &Arc<EventFindings>,
     ) -> Result<Self, StoreError> {
         let FeedContext { feed, options, shared, .. } = context;
         let (sender, progress) = mpsc::unbounded_channel();
@@ -63,7 +62,7 @@ impl Lanes {
                 stop: lanes.stop.clone(),
                 backoff: Backoff::new(seed, Duration::from_millis(50), Duration::from_secs(5)),
                 metrics: context.metrics.clone(),
-                unidentified: unidentified.clone(),
+                findings: findings.clone(),
                 reporter: context.reporter.clone(),
                 activity: activity.clone(),
             };

@@ -7,8 +7,8 @@ use readcast_core::TopicPartition;
 use tokio::time::Instant;
 
 use super::check_schedule::CheckSchedule;
+use super::findings::Findings;
 use super::partitions::OwnedPartitions;
-use super::unidentified::Unidentified;
 use super::{FeedContext, QUESTION_TIMEOUT};
 use crate::error::Failure;
 use crate::health::State;
@@ -26,7 +26,7 @@ const LONG_GROUP_WAIT: Duration = Duration::from_secs(10);
 /// Watches one feed, from run to run.
 pub(super) struct FeedMonitor {
     stall_detector: StallDetector,
-    pub(super) unidentified: Unidentified,
+    pub(super) findings: Findings,
     /// When the next checks are due. The feed tells it what moves.
     pub(super) schedule: CheckSchedule,
     /// When all positions were last sent to the log.
@@ -78,7 +78,7 @@ impl FeedMonitor {
         let now = Instant::now();
         Self {
             stall_detector: StallDetector::new(stall_after),
-            unidentified: Unidentified::default(),
+            findings: Findings::default(),
             schedule: CheckSchedule::new(now),
             mirrored_all_at: now,
             group_wait: None,

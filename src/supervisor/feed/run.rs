@@ -6,7 +6,8 @@ use readcast_core::TopicPartition;
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::budget::MemoryBudget;
-use super::checks::{verify_log, verify_tables};
+use super::checks::{VerifiedLog, verify_log, verify_tables};
+use super::first_records::verify_first_records;
 use super::lanes::{LaneEvent, Lanes};
 use super::monitor::FeedMonitor;
 use super::partitions::OwnedPartitions;
@@ -39,7 +40,10 @@ pub(super) struct FeedRun<'a> {
 /// Whatever else ends the run. No task and no open transaction is left then, and the group is left.
 pub(super) async fn run(context: &FeedContext, monitor: &mut FeedMonitor) -> Result<(), Failure> {
     verify_tables(context).await?;
-    let extents = verify_log(context).await?;
+    let VerifiedLog { extents, is_unread } = verify_log(context).await?;
+    if is_unread && context.feed.is_live() {
+        verify_first_records(context, &extents).await?;
+    }
     monitor.begin_run();
     let mut run = FeedRun::begin(context, monitor, &extents).await?;
     let outcome = run.work().await;
@@ -56,7 +60,7 @@ impl<'a> FeedRun<'a> {
     async fn begin(context: &'a FeedContext, monitor: &'a mut FeedMonitor, extents: &Extents) -> Result<Self, Failure> {
         let FeedContext { feed, options, shared, .. } = context;
         let subscription = shared.source.subscribe(&feed.group(options), feed.definition.topics()).await?;
-        let lanes = Lanes::start(context, &subscription.assignment(), monitor.unidentified.counter()).await?;
+        let lanes = Lanes::start(context, &subscription.assignment(), monitor.findings.found()).await?;
         context.reporter.set(State::Running);
         Ok(Self {
             context,

@@ -4,7 +4,8 @@ use tracing::Instrument;
 
 use super::tasks::{Task, TaskEnd, Tasks};
 use crate::operations::chores::{ChoreContext, DeadLetterCopier, TableDropper};
-use crate::store::{GenerationStatus, RecordedNotice, StoreError};
+use crate::plan::{RecordPolicy, is_handled_by_now};
+use crate::store::{GenerationStatus, NoticeKind, RecordedNotice, StoreError};
 use crate::supervisor::{Options, Shared};
 
 /// What is known between two rounds of the chores.
@@ -49,11 +50,8 @@ impl Chores {
         notices.retain(|notice| notice.projection == projection);
         shared.metrics.projection(projection).notices(&notices);
         let notices = self.notices.insert(notices);
-        let finds_duplicates = options.record_policy.duplicate_window > 0;
-        for notice in notices.iter().filter(|notice| notice.kind.adds_up()) {
-            if notice.is_old || !finds_duplicates {
-                shared.store.clear_notice(projection, notice.generation, notice.kind).await?;
-            }
+        for notice in notices.iter().filter(|notice| is_over(notice, &options.record_policy)) {
+            shared.store.clear_notice(projection, notice.generation, notice.kind, &notice.subject).await?;
         }
         Ok(())
     }
@@ -81,5 +79,17 @@ impl Chores {
     pub(super) fn copied_dead_letters(&mut self, copier: DeadLetterCopier) {
         self.dead_letter_copier = Some(copier);
         self.notices = None;
+    }
+}
+
+/// Whether a notice about single events can be withdrawn.
+fn is_over(notice: &RecordedNotice, policy: &RecordPolicy) -> bool {
+    match notice.kind {
+        NoticeKind::EventsWithoutIdentity => notice.is_old || policy.duplicate_window == 0,
+        NoticeKind::UnhandledEventType => notice.is_old || is_handled_by_now(&policy.registry, &notice.subject),
+        NoticeKind::TablesNotDropped
+        | NoticeKind::BrokenDependents
+        | NoticeKind::CopyingFails
+        | NoticeKind::DeadLettersNotCopied => false,
     }
 }

@@ -1,0 +1,70 @@
+//! Whether the records of each topic are events in the configured form: what is read at both ends of the topic.
+
+use std::collections::BTreeSet;
+
+use readcast_core::Definition;
+use tracing::instrument::WithSubscriber;
+use tracing::subscriber::NoSubscriber;
+
+use super::{Check, Checks};
+use crate::decode;
+use crate::plan::RecordPolicy;
+use crate::source::{Extents, Sampled, sample};
+use crate::text::counted;
+
+/// How many types of events are named.
+const MOST_TYPES: usize = 5;
+
+impl Checks<'_> {
+    /// Reads a few records of the topics that no earlier projection has read.
+    pub(super) async fn records(
+        &mut self,
+        definition: &Definition,
+        group: &str,
+        policy: &RecordPolicy,
+        extents: &Extents,
+    ) {
+        let unread = |topic: &&str| !self.sampled.contains(*topic);
+        let topics: Vec<&str> = definition.topics().iter().copied().filter(unread).collect();
+        self.sampled.extend(topics.iter().map(|topic| (*topic).to_owned()));
+        let group = format!("{group}.check.{:08x}", fastrand::u32(..));
+        // What the source logs when it is opened is for those who run.
+        let sampled = sample(self.inputs.source, &group, &topics, extents, 1).with_subscriber(NoSubscriber::default());
+        match sampled.await {
+            Ok(sampled) => {
+                for topic in topics {
+                    let of_topic: Vec<&Sampled> = sampled.iter().filter(|(at, _)| &*at.topic == topic).collect();
+                    self.found.extend(of_topic_check(topic, &of_topic, policy));
+                }
+            }
+            Err(error) => self.warn(format!("{}: records", definition.name()), format!("not read: {error}")),
+        }
+    }
+}
+
+/// What the records are. `None` without records.
+fn of_topic_check(topic: &str, sampled: &[&Sampled], policy: &RecordPolicy) -> Option<Check> {
+    let what = format!("topic `{topic}`: records");
+    let (mut types, mut refused) = (BTreeSet::new(), Vec::new());
+    for (partition, record) in sampled {
+        let position = partition.at(record.offset);
+        match decode::decode(policy.decoders.of(topic), &position, record) {
+            Ok(event) => drop(types.insert(event.event_type.to_string())),
+            Err(reason) => refused.push((position, reason)),
+        }
+    }
+    let named: Vec<String> = types.iter().take(MOST_TYPES).map(|event_type| format!("`{event_type}`")).collect();
+    let named = if types.len() > MOST_TYPES { format!("{}, …", named.join(", ")) } else { named.join(", ") };
+    let read = sampled.len();
+    let Some((position, reason)) = refused.first() else {
+        return (read > 0)
+            .then(|| Check::new(what, Ok(format!("{} read at both ends: {named}", counted(read as u64, "event")))));
+    };
+    let are_no_events = format!("no events in the configured form: {reason}; first at {position}");
+    if types.is_empty() {
+        return Some(Check::new(what, Err(format!("records of `{topic}` are {are_no_events}"))));
+    }
+    let finding =
+        format!("{} of {read} records read at both ends are {are_no_events}. The others: {named}", refused.len());
+    Some(Check::warning(what, finding))
+}
