@@ -82,7 +82,7 @@ enum Command {
     Activate(generations::Activate),
     /// Make the previous generation live again: readers see it from then on
     #[command(after_help = "Example:\n  readcast rollback order_summary")]
-    Rollback(generations::ProjectionName),
+    Rollback(generations::Rollback),
     /// Drop the generations that readers do not see: those that are ready, and those on standby
     #[command(after_help = "Example:\n  readcast retire order_summary")]
     Retire(generations::ProjectionName),

@@ -36,6 +36,7 @@ mod verify;
 pub use self::load::LoadLimits;
 pub use self::policy::{OnChange, Policy};
 pub use self::reconciler::OperationReconciler;
+pub(crate) use self::settle::{FollowedGeneration, follow_decisions};
 pub(crate) use self::throttle::Throttle;
 use crate::store::{GenerationState, GenerationStatus};
 

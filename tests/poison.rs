@@ -1,5 +1,6 @@
 //! Records that can't be projected: what becomes of them, of those behind them, and of everything else; on both stores.
 
+mod decisions;
 mod diary;
 mod duplicates;
 mod inputs;

@@ -24,6 +24,16 @@ pub(super) struct Activate {
 }
 
 #[derive(clap::Args)]
+#[command(after_help = "Example:\n  readcast rollback order_summary")]
+pub(super) struct Rollback {
+    /// The name of the projection
+    name: String,
+    /// Roll back although records that operators edited or discarded are parked in the earlier generation
+    #[arg(long)]
+    undo_decisions: bool,
+}
+
+#[derive(clap::Args)]
 pub(super) struct Pause {
     /// The name of the projection
     name: String,
@@ -58,9 +68,14 @@ pub(super) async fn activate(context: Context, arguments: Activate) -> Result<Ex
     operate(&context, connect::control(&context).await?, &arguments.name, &command).await
 }
 
-pub(super) async fn rollback(context: Context, arguments: ProjectionName) -> Result<ExitCode, CommandError> {
-    registered(&context.app.registry, &arguments.name)?;
-    operate(&context, connect::control(&context).await?, &arguments.name, &Command::Rollback).await
+pub(super) async fn rollback(context: Context, arguments: Rollback) -> Result<ExitCode, CommandError> {
+    let name = &arguments.name;
+    registered(&context.app.registry, name)?;
+    let control = connect::control(&context).await?;
+    if !arguments.undo_decisions {
+        control.require_decisions_followed(name).await?;
+    }
+    operate(&context, control, name, &Command::Rollback).await
 }
 
 pub(super) async fn retire(context: Context, arguments: ProjectionName) -> Result<ExitCode, CommandError> {

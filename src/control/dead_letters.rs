@@ -5,11 +5,15 @@ mod summary;
 
 pub use self::export::{Export, ExportedHeader, ExportedRecord};
 pub use self::summary::{ParkedSummary, ParkedTotal};
-use super::{Control, ControlError, live_of};
+use super::{Control, ControlError, ControlErrorKind, live_of};
 use crate::store::{
     Command, Generation, GenerationState, GenerationStatus, ParkedIn, ParkedRecord, ParkedSequence, Selection,
     SettleAction, SettleRequest,
 };
+use crate::text::counted;
+
+/// How many records a sentence names.
+const MOST_NAMED: usize = 5;
 
 /// Which dead letters are listed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -143,6 +147,35 @@ impl Control {
         }
         let definition_hash = self.builder(&live)?.hash().to_owned();
         Ok(Some(Command::DeadLetters(SettleRequest { selection, resolution, definition_hash })))
+    }
+
+    /// Requires that a rollback would bring back no record about which an operator has decided.
+    ///
+    /// # Errors
+    /// `Refused` with the first records that are still parked in the standby generation.
+    pub async fn require_decisions_followed(&self, projection: &str) -> Result<(), ControlError> {
+        let generations = self.store.generations().await?;
+        let standbys = generations.iter().filter(|found| found.projection == projection);
+        let standbys = standbys.filter(|found| found.state == GenerationState::Standby);
+        let Some(standby) = standbys.max_by_key(|found| found.standby_until.clone()) else { return Ok(()) };
+        let open = self.store.open_decisions(parked_in(standby)).await?;
+        if open.is_empty() {
+            return Ok(());
+        }
+        let named: Vec<String> = open.iter().take(MOST_NAMED).map(|decision| decision.position.to_string()).collect();
+        let (number, version) = (standby.generation.0, standby.version);
+        let reason = format!(
+            "the standby generation {number} still has {} parked about which operators decided ({}{}): a rollback would undo \
+             these decisions",
+            counted(open.len() as u64, "record"),
+            named.join(", "),
+            if open.len() > named.len() { ", …" } else { "" }
+        );
+        let next = format!(
+            "wait while an instance with version {version} of the code follows them, or type `readcast rollback {projection} \
+             --undo-decisions`"
+        );
+        Err(ControlError::new(ControlErrorKind::Refused, reason).advise(next))
     }
 
     /// What is parked in a generation and matches. A position that the selection names must be that of a parked key.

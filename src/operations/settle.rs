@@ -5,10 +5,12 @@
 //! records of the key after them. When no record is left, the owner plans its next commit again and no longer parks the
 //! key.
 
+mod open_decisions;
 mod sequence;
 mod summary;
 
-use self::sequence::SequenceSettler;
+pub(crate) use self::open_decisions::{FollowedGeneration, follow_decisions};
+use self::sequence::{Resolution, SequenceSettler};
 use self::summary::Summary;
 use super::OperationReconciler;
 use super::reconciler::Next;
@@ -19,7 +21,8 @@ use crate::store::{
     GenerationState, GenerationStatus, OperationProgress, OperationState, ParkedIn, Priority, SettleRequest, StoreError,
 };
 
-/// Settles what `request` selects, in every generation that this process can feed. The outcome is that of the live one.
+/// Settles what `request` selects, in every generation that this process can feed. The outcome is that of the live one. A
+/// process that feeds another generation finds the decisions in the store: see [`follow_decisions`].
 pub(super) async fn run(step: &mut OperationStep<'_>, request: &SettleRequest) -> Result<Next, Failure> {
     let mut of_live = Summary::default();
     for status in step.statuses.iter().filter(|status| status.state.is_fed() && status.has_tables) {
@@ -46,11 +49,12 @@ async fn settle_generation(
     let mut sequences = reconciler.store.parked(of).await?;
     sequences.retain(|sequence| request.selection.matches(sequence));
     let mut settler = SequenceSettler {
-        reconciler,
+        store: &*reconciler.store,
+        record_policy: &reconciler.record_policy,
         of,
         definition,
         allowed: if status.repeats { AllowedChanges::Repeatable } else { AllowedChanges::All },
-        action: &request.resolution,
+        resolution: Resolution::Requested(&request.resolution),
         by: &step.operation.requested_by,
         writer: reconciler.store.writer(definition, status.generation, Priority::Operation.into()).await?,
         summary: Summary::default(),

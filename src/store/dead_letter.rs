@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::{self, Write as _};
 
 use bytes::Bytes;
-use readcast_core::TopicPartition;
+use readcast_core::{Position, TopicPartition};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
@@ -182,6 +182,17 @@ impl Amendment {
             _ => None,
         }
     }
+}
+
+/// An operator's decision about a record that is still parked in a generation: another generation has followed it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OpenDecision {
+    /// The position of the record.
+    pub position: Position,
+    /// What was decided.
+    pub amendment: Amendment,
+    /// Who decided it.
+    pub by: String,
 }
 
 /// The decisions about the earlier records of one partition on which later records depend.

@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 use readcast_core::TopicPartition;
 
-use super::{ParkedIn, ParkedRecord, ParkedSequence, SequenceId, StoreError, WaitingRecords};
+use super::{OpenDecision, ParkedIn, ParkedRecord, ParkedSequence, SequenceId, StoreError, WaitingRecords};
 
 /// Reads parked records. [`Writer::commit`](super::Writer::commit) parks records, and
 /// [`Writer::settle`](super::Writer::settle) settles them.
@@ -21,6 +21,9 @@ pub trait ParkingStore: Send + Sync {
         from: i64,
         most: usize,
     ) -> Result<WaitingRecords, StoreError>;
+
+    /// The decisions of operators about records that are still parked in the generation, ordered by partition and offset.
+    async fn open_decisions(&self, of: ParkedIn<'_>) -> Result<Vec<OpenDecision>, StoreError>;
 
     /// The dead letters that are due to be copied to their topic, ordered by partition and offset, at most `most`.
     async fn uncopied(&self, of: ParkedIn<'_>, most: usize) -> Result<Vec<ParkedRecord>, StoreError>;

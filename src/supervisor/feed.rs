@@ -7,6 +7,7 @@
 mod budget;
 mod check_schedule;
 mod checks;
+mod decisions;
 mod findings;
 mod first_records;
 mod lanes;

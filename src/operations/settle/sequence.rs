@@ -1,32 +1,42 @@
 //! Settles one sequence after another in one generation.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use readcast_core::{ChangeSet, Definition};
+use readcast_core::{ChangeSet, Definition, Position};
 
 use super::Summary;
 use crate::error::Failure;
-use crate::operations::OperationReconciler;
-use crate::plan::{AllowedChanges, CurrentRecord, Replay, Rules, replay};
+use crate::plan::{AllowedChanges, CurrentRecord, RecordPolicy, Replay, Rules, replay};
 use crate::store::{
-    Amendment, ParkedIn, ParkedRecord, ParkedSequence, PoisonCause, PoisonClass, SettleAction, Settlement, StoreError,
-    WaitingRecords, Writer,
+    Amendment, ParkedIn, ParkedRecord, ParkedSequence, PoisonCause, PoisonClass, SettleAction, Settlement, Store,
+    StoreError, WaitingRecords, Writer,
 };
 use crate::worker::{WatchdogError, with_watchdog};
 
 /// How many records one transaction settles at most.
 const MOST_AT_ONCE: usize = 500;
 
+/// Where the decisions about records come from.
+#[derive(Clone, Copy)]
+pub(super) enum Resolution<'a> {
+    /// An operator requests the same for each sequence.
+    Requested(&'a SettleAction),
+    /// They were made earlier, about another generation.
+    Decided(&'a BTreeMap<Position, Amendment>),
+}
+
 /// Settles one sequence after another in one generation.
 pub(super) struct SequenceSettler<'a> {
-    pub(super) reconciler: &'a OperationReconciler,
+    pub(super) store: &'a dyn Store,
+    pub(super) record_policy: &'a Arc<RecordPolicy>,
     pub(super) of: ParkedIn<'a>,
     pub(super) definition: &'a Definition,
     pub(super) allowed: AllowedChanges,
-    pub(super) action: &'a SettleAction,
-    /// The operator who requested it.
+    pub(super) resolution: Resolution<'a>,
+    /// The operator who decided.
     pub(super) by: &'a str,
     pub(super) writer: Box<dyn Writer>,
     pub(super) summary: Summary,
@@ -35,7 +45,7 @@ pub(super) struct SequenceSettler<'a> {
 impl SequenceSettler<'_> {
     /// Settles the sequence from its front, up to the first record that can't be projected.
     pub(super) async fn settle(&mut self, sequence: &ParkedSequence) -> Result<(), Failure> {
-        let (store, mut most) = (self.reconciler.store.clone(), MOST_AT_ONCE);
+        let (store, mut most) = (self.store, MOST_AT_ONCE);
         loop {
             let waiting = store.waiting(self.of, &sequence.partition, &sequence.id, 0, most).await?;
             if waiting.records.is_empty() {
@@ -107,49 +117,65 @@ impl SequenceSettler<'_> {
             amendments: Vec::new(),
             by: self.by.to_owned(),
         };
-        let mut records = waiting.records.clone();
-        let discarded = match self.action {
-            SettleAction::Discard { whole: true } => records.len(),
-            SettleAction::Discard { whole: false } if is_front(&records, sequence) => 1,
-            SettleAction::Discard { .. } | SettleAction::Retry { .. } => 0,
-        };
-        for record in records.drain(..discarded) {
-            settlement.settled.push(record.letter.record.offset);
-            settlement.amendments.push((record.letter.record.offset, Amendment::Discard));
-        }
-        let edited = match self.action {
-            SettleAction::Retry { edited: Some(text) } if is_front(&records, sequence) => {
-                Some(Bytes::from(text.clone()))
+        let decisions = self.decisions(sequence, &waiting.records);
+        let mut records = Vec::new();
+        for mut record in waiting.records.iter().cloned() {
+            let offset = record.letter.record.offset;
+            match decisions.get(&offset) {
+                Some(Amendment::Discard) => {
+                    settlement.settled.push(offset);
+                    settlement.amendments.push((offset, Amendment::Discard));
+                    continue;
+                }
+                Some(Amendment::Replace(value)) => record.letter.record.value = Some(value.clone()),
+                Some(Amendment::Accept) | None => {}
             }
-            _ => None,
-        };
-        if let (Some(value), Some(first)) = (&edited, records.first_mut()) {
-            first.letter.record.value = Some(value.clone());
+            records.push(record);
         }
         let replayed = self.replay(sequence, records).await?;
-        settlement.amendments.extend(self.amendments(&replayed.settled, edited));
+        settlement.amendments.extend(self.amendments(&replayed.settled, &decisions));
         settlement.settled.extend(replayed.settled);
         settlement.changes = replayed.changes;
         settlement.failed = replayed.failed;
         Ok(settlement)
     }
 
-    /// What a later rebuild must know about the records that are projected now, to come to the same rows.
-    fn amendments(&self, settled: &[i64], edited: Option<Bytes>) -> Vec<(i64, Amendment)> {
-        let mut amendments: Vec<_> = match self.reconciler.record_policy.duplicate_window {
-            0 => Vec::new(),
-            // A retry projects a record even if its id was there before. A rebuild has to do the same.
-            _ => settled.iter().map(|offset| (*offset, Amendment::Accept)).collect(),
-        };
-        if let (Some(value), Some(first)) = (edited, settled.first()) {
-            amendments.retain(|(offset, _)| offset != first);
-            amendments.push((*first, Amendment::Replace(value)));
+    /// What is decided about these records of the sequence, by offset.
+    fn decisions(&self, sequence: &ParkedSequence, records: &[ParkedRecord]) -> BTreeMap<i64, Amendment> {
+        let offsets = records.iter().map(|record| record.letter.record.offset);
+        // Somebody else may have settled the record with which the sequence began.
+        let front = offsets.clone().take(1).filter(|offset| *offset == sequence.first_offset);
+        match self.resolution {
+            Resolution::Requested(SettleAction::Discard { whole: true }) => {
+                offsets.map(|offset| (offset, Amendment::Discard)).collect()
+            }
+            Resolution::Requested(SettleAction::Discard { whole: false }) => {
+                front.map(|offset| (offset, Amendment::Discard)).collect()
+            }
+            Resolution::Requested(SettleAction::Retry { edited: Some(text) }) => {
+                front.map(|offset| (offset, Amendment::Replace(Bytes::from(text.clone())))).collect()
+            }
+            Resolution::Requested(SettleAction::Retry { edited: None }) => BTreeMap::new(),
+            Resolution::Decided(decided) => {
+                let of = |offset| Some((offset, decided.get(&sequence.partition.at(offset))?.clone()));
+                offsets.filter_map(of).collect()
+            }
         }
-        amendments
+    }
+
+    /// What a later rebuild must know about the records that are projected now, to come to the same rows.
+    fn amendments(&self, settled: &[i64], decisions: &BTreeMap<i64, Amendment>) -> Vec<(i64, Amendment)> {
+        // A retry projects a record even if its id was there before. A rebuild has to do the same.
+        let accepts = self.record_policy.duplicate_window > 0;
+        let amendment = |offset: &i64| match decisions.get(offset) {
+            Some(Amendment::Replace(value)) => Some((*offset, Amendment::Replace(value.clone()))),
+            _ => accepts.then_some((*offset, Amendment::Accept)),
+        };
+        settled.iter().filter_map(amendment).collect()
     }
 
     async fn replay(&self, sequence: &ParkedSequence, records: Vec<ParkedRecord>) -> Result<Replay, Failure> {
-        let (definition, record_policy) = (self.definition.clone(), self.reconciler.record_policy.clone());
+        let (definition, record_policy) = (self.definition.clone(), self.record_policy.clone());
         let (partition, allowed) = (sequence.partition.clone(), self.allowed);
         let work = move |current: &CurrentRecord| {
             let rules = Rules {
@@ -163,7 +189,7 @@ impl SequenceSettler<'_> {
             };
             replay(rules, &partition, &records)
         };
-        match with_watchdog(Duration::from_millis(self.reconciler.record_policy.longest_projection_ms), work).await {
+        match with_watchdog(Duration::from_millis(self.record_policy.longest_projection_ms), work).await {
             Ok(replayed) => Ok(replayed),
             Err(WatchdogError::Hung(position, cause)) => {
                 Ok(Replay { failed: Some((position.offset, cause)), ..Replay::default() })
@@ -171,9 +197,4 @@ impl SequenceSettler<'_> {
             Err(WatchdogError::Panicked(text)) => Err(Failure::Panicked(text)),
         }
     }
-}
-
-/// Whether the first of `records` is still the one with which the sequence began when the operation started.
-fn is_front(records: &[ParkedRecord], sequence: &ParkedSequence) -> bool {
-    records.first().is_some_and(|record| record.letter.record.offset == sequence.first_offset)
 }

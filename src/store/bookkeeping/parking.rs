@@ -9,8 +9,8 @@ use crate::source::Record;
 use crate::store::dead_letter::headers_from_bytes;
 use crate::store::session::{Row, Session, count, values};
 use crate::store::{
-    Commit, DeadLetter, Generation, ParkedCounts, ParkedIn, ParkedRecord, ParkedSequence, PoisonCause, PoisonClass,
-    SequenceId, StoreError, WaitingRecords,
+    Amendment, Commit, DeadLetter, Generation, OpenDecision, ParkedCounts, ParkedIn, ParkedRecord, ParkedSequence,
+    PoisonCause, PoisonClass, SequenceId, StoreError, WaitingRecords,
 };
 
 /// The limit that the parked records exceed after the dead letters of a commit are written. `None` if there is none.
@@ -103,6 +103,26 @@ fn sequence(row: &Row) -> Result<ParkedSequence, StoreError> {
         records: row.count("records")?,
         bytes: row.count("bytes")?,
     })
+}
+
+/// The decisions of operators about records that are still parked in the generation.
+pub(in crate::store) async fn open_decisions(
+    session: &mut dyn Session,
+    of: ParkedIn<'_>,
+) -> Result<Vec<OpenDecision>, StoreError> {
+    const OPEN: &str = "
+        SELECT topic, partition, record_offset, action, value, made_by
+        FROM readcast.amendments JOIN readcast.dead_letters USING (projection, topic, partition, record_offset)
+        WHERE projection = $1 AND generation = $2 ORDER BY topic, partition, record_offset";
+    let rows = session.fetch("reading what operators decided", OPEN, values![of.projection, of.generation]).await?;
+    let decision = |row: &Row| {
+        let Some(amendment) = Amendment::recorded(&row.get::<String>("action")?, row.get("value")?) else {
+            return Ok(None);
+        };
+        let position = partition(row)?.at(row.get("record_offset")?);
+        Ok(Some(OpenDecision { position, amendment, by: row.get("made_by")? }))
+    };
+    rows.iter().filter_map(|row| decision(row).transpose()).collect()
 }
 
 /// The columns from which a parked record is read.

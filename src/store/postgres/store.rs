@@ -17,9 +17,9 @@ use super::{Postgres, additions, definition, dependents, deployment, instances, 
 use crate::store::bookkeeping::{checkpoints, commands, generations, heartbeats, notices, operations, parking};
 use crate::store::{
     Chore, Command, CommitStore, ConnectionCapacity, Dependent, Deployment, Generation, GenerationError,
-    GenerationStatus, Instance, InstanceHeartbeat, Leadership, Notice, NoticeKind, OldestSnapshot, Operation,
-    OperationStore, ParkedIn, ParkedRecord, ParkedSequence, ParkingStore, Peek, Positions, RecordedNotice, SchemaStore,
-    SequenceId, SharedPriority, StatusStore, StoreError, SwapImpact, UserAddition, WaitingRecords, Writer,
+    GenerationStatus, Instance, InstanceHeartbeat, Leadership, Notice, NoticeKind, OldestSnapshot, OpenDecision,
+    Operation, OperationStore, ParkedIn, ParkedRecord, ParkedSequence, ParkingStore, Peek, Positions, RecordedNotice,
+    SchemaStore, SequenceId, SharedPriority, StatusStore, StoreError, SwapImpact, UserAddition, WaitingRecords, Writer,
 };
 
 /// Runs one query on the shared connection.
@@ -236,6 +236,10 @@ impl StatusStore for Postgres {
 impl ParkingStore for Postgres {
     async fn parked(&self, of: ParkedIn<'_>) -> Result<Vec<ParkedSequence>, StoreError> {
         ask!(self, |session| parking::sequences(session, of))
+    }
+
+    async fn open_decisions(&self, of: ParkedIn<'_>) -> Result<Vec<OpenDecision>, StoreError> {
+        ask!(self, |session| parking::open_decisions(session, of))
     }
 
     async fn waiting(

@@ -15,9 +15,9 @@ use super::{Sqlite, additions, definition, deployment, migrator, oldest_snapshot
 use crate::store::bookkeeping::{checkpoints, commands, generations, heartbeats, notices, operations, parking};
 use crate::store::{
     Chore, Command, CommitStore, ConnectionCapacity, Dependent, Deployment, Generation, GenerationError,
-    GenerationStatus, Instance, InstanceHeartbeat, Leadership, Notice, NoticeKind, OldestSnapshot, Operation,
-    OperationStore, ParkedIn, ParkedRecord, ParkedSequence, ParkingStore, Peek, Positions, RecordedNotice, SchemaStore,
-    SequenceId, SharedPriority, StatusStore, StoreError, SwapImpact, UserAddition, WaitingRecords, Writer,
+    GenerationStatus, Instance, InstanceHeartbeat, Leadership, Notice, NoticeKind, OldestSnapshot, OpenDecision,
+    Operation, OperationStore, ParkedIn, ParkedRecord, ParkedSequence, ParkingStore, Peek, Positions, RecordedNotice,
+    SchemaStore, SequenceId, SharedPriority, StatusStore, StoreError, SwapImpact, UserAddition, WaitingRecords, Writer,
 };
 
 /// Runs the work in a transaction and commits it.
@@ -191,6 +191,10 @@ impl StatusStore for Sqlite {
 impl ParkingStore for Sqlite {
     async fn parked(&self, of: ParkedIn<'_>) -> Result<Vec<ParkedSequence>, StoreError> {
         within!(self.reads.begin().await?, |session| parking::sequences(session, of))
+    }
+
+    async fn open_decisions(&self, of: ParkedIn<'_>) -> Result<Vec<OpenDecision>, StoreError> {
+        within!(self.reads.begin().await?, |session| parking::open_decisions(session, of))
     }
 
     async fn waiting(

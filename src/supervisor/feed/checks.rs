@@ -104,6 +104,7 @@ impl FeedRun<'_> {
             && self.target.is_none();
         self.monitor.report(self.context, condition, recorded).await;
         self.monitor.findings.report(self.context).await;
+        self.monitor.decisions.follow(self.context).await;
         self.monitor.schedule.looked(Instant::now(), is_at_rest);
         Ok(())
     }

@@ -7,6 +7,7 @@ use readcast_core::TopicPartition;
 use tokio::time::Instant;
 
 use super::check_schedule::CheckSchedule;
+use super::decisions::Decisions;
 use super::findings::Findings;
 use super::partitions::OwnedPartitions;
 use super::{FeedContext, QUESTION_TIMEOUT};
@@ -27,6 +28,7 @@ const LONG_GROUP_WAIT: Duration = Duration::from_secs(10);
 pub(super) struct FeedMonitor {
     stall_detector: StallDetector,
     pub(super) findings: Findings,
+    pub(super) decisions: Decisions,
     /// When the next checks are due. The feed tells it what moves.
     pub(super) schedule: CheckSchedule,
     /// When all positions were last sent to the log.
@@ -79,6 +81,7 @@ impl FeedMonitor {
         Self {
             stall_detector: StallDetector::new(stall_after),
             findings: Findings::default(),
+            decisions: Decisions::default(),
             schedule: CheckSchedule::new(now),
             mirrored_all_at: now,
             group_wait: None,
