@@ -25,7 +25,7 @@ use readcast_core::{Definition, Registry, TableSpec};
 
 pub use self::check::{Check, CheckInputs, run_checks};
 pub use self::dead_letters::{
-    Export, ExportedHeader, ExportedRecord, ListFilter, ParkedDetail, ParkedSummary, ParkedTotal,
+    EditPreview, Export, ExportedHeader, ExportedRecord, ListFilter, ParkedDetail, ParkedSummary, ParkedTotal,
 };
 pub use self::deployment::{Adoption, MigratedProjection};
 pub use self::error::{ControlError, ControlErrorKind};
@@ -55,6 +55,12 @@ impl Control {
         requested_by: impl Into<String>,
     ) -> Self {
         Self { registry, store, access, requested_by: requested_by.into() }
+    }
+
+    /// The same on behalf of somebody else, if one is named.
+    #[must_use]
+    pub fn on_behalf_of(self, by: Option<String>) -> Self {
+        Self { requested_by: by.unwrap_or(self.requested_by), ..self }
     }
 
     /// The current definition of a projection.

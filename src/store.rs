@@ -45,7 +45,7 @@ pub use self::checkpoint::{Checkpoint, CheckpointMove, Positions};
 pub use self::commit::{Advance, Commit, CommitOutcome, Written};
 pub use self::comparison::{ComparedPlace, Comparison, Difference, Sample, TableComparison};
 pub use self::dead_letter::{
-    Amendment, DeadLetter, OpenDecision, ParkingLimits, PartitionState, PoisonCause, PoisonClass, SequenceId,
+    Amendment, DeadLetter, Decision, ParkingLimits, PartitionState, PoisonCause, PoisonClass, SequenceId,
 };
 pub use self::declaration::declaration_changes;
 use self::declaration::{altered, owned};

@@ -105,7 +105,8 @@ async fn completions_and_help_are_printed() {
     assert!(completions.stdout.contains("readcast"), "{}", completions.stderr);
     let commands = "demo run status check migrate rebuild verify activate rollback retire cancel pause resume rename \
                     accept-loss adopt generate completions";
-    let dead_letters = ["list", "show", "retry", "discard", "export"].map(|command| vec!["dead-letters", command]);
+    let dead_letters = ["list", "show", "retry", "discard", "decisions", "revoke", "export"];
+    let dead_letters = dead_letters.map(|command| vec!["dead-letters", command]);
     for command in commands.split(' ').filter(|name| !name.is_empty()).map(|name| vec![name]).chain(dead_letters) {
         let help = Readcast::run([command.as_slice(), &["--help"]].concat(), &[]).await;
         assert!(help.stdout.contains("Usage: readcast"), "{}", help.stdout);

@@ -344,7 +344,7 @@ async fn invalid_input_is_refused_by_name_and_changes_nothing() {
         (&["discard", "order_summary", "--whole"], 1, "or --all for all keys"),
         (&["discard", "order_summary", "--all", "--key", "ord_a"], 2, "cannot be used with"),
         (&["retry", "order_summary", "--all", "--edit", &not_text], 2, "cannot be used with"),
-        (&["retry", "order_summary", "--key", "ord_a", "--edit", &not_text], 2, "--first"),
+        (&["retry", "order_summary", "--key", "ord_a", "--edit", &not_text], 1, "as UTF-8 text"),
         (&["retry", "order_summary", "--first", "orders/0@10", "--edit", &not_text], 1, "as UTF-8 text"),
         (&["discard", "nothing", "--all"], 1, "there is no projection `nothing`"),
     ];
@@ -419,4 +419,101 @@ async fn check_shows_the_settings_for_poison_and_duplicates_and_warns_of_those_w
     for part in parts {
         assert!(with_window.iter().any(|line| line == part), "{part}: {with_window:?}");
     }
+}
+
+/// The clinic with one record that no projection can decode, with an event of the same key behind it.
+async fn with_one_record_parked_in_three_projections() -> Clinic {
+    let clinic = Clinic::new().await;
+    clinic.append("ord_a", r#"{"event_id":"broken"}"#);
+    clinic.append("ord_a", &event("ORDER_PAID", "ord_a", "email"));
+    clinic.project().await;
+    clinic
+}
+
+async fn parked_in(clinic: &Clinic) -> String {
+    clinic.database.value("SELECT string_agg(DISTINCT projection, ' ') FROM readcast.dead_letters").await
+}
+
+fn file_with(clinic: &Clinic, text: &str) -> String {
+    let path = std::path::Path::new(&clinic.log.dir()).join("edited.json");
+    std::fs::write(&path, text).unwrap();
+    path.to_str().unwrap().to_owned()
+}
+
+#[tokio::test]
+async fn a_record_that_several_projections_have_parked_is_listed_and_edited_once() {
+    let clinic = with_one_record_parked_in_three_projections().await;
+    let listed = succeeded(clinic.dead_letters(&["list"]).await);
+    assert_eq!(listed.matches("orders/0@10").count(), 2, "one line, and what to type next:\n{listed}");
+    assert!(listed.contains("order_summary, customer_orders, product_sales"), "{listed}");
+    let file = file_with(&clinic, &event("ORDER_PLACED", "ord_a", "email"));
+    let edit = ["retry", "--key", "ord_a", "--edit", &file, "--by", "ann", "--reason", "the producer crashed"];
+    let rehearsed = succeeded(clinic.dead_letters(&[&edit[..], &["--dry-run"]].concat()).await);
+    for part in [
+        "order_summary: orders/0@10 as `ORDER_PLACED` would change:",
+        "order_summary (ord_a): ",
+        "set status placed",
+        "customer_orders (c): add orders 1",
+        "Nothing was changed",
+    ] {
+        assert!(rehearsed.contains(part), "{part}: {rehearsed}");
+    }
+    assert_eq!(parked_in(&clinic).await, "customer_orders order_summary product_sales");
+    let edited = succeeded(clinic.dead_letters(&edit).await);
+    assert_eq!(edited.matches("projected 2 records; key ord_a is free").count(), 3, "{edited}");
+    assert_eq!(parked_in(&clinic).await, "null");
+    assert_eq!(clinic.statuses_of_orders().await, ["ord_a|paid"]);
+    let decisions = succeeded(clinic.dead_letters(&["decisions"]).await);
+    for part in ["orders/0@10", "replace", "ann", "the producer crashed", "product_sales"] {
+        assert!(decisions.contains(part), "{part}: {decisions}");
+    }
+    assert_eq!(decisions.lines().count(), 4, "{decisions}");
+}
+
+#[tokio::test]
+async fn an_edit_that_is_another_event_or_none_is_refused_before_anything_changes() {
+    let clinic = Clinic::with_poison().await;
+    let before = clinic.operations().await;
+    let other = file_with(&clinic, &event("ORDER_PAID", "ord_b", "email"));
+    let refusal = clinic.dead_letters(&["retry", "--first", "orders/0@10", "--edit", &other]).await;
+    let (_, said) = refused(&refusal);
+    assert!(said.contains("orders/0@10 is event `ORDER_PLACED-ord_a`"), "{said}");
+    assert!(said.contains("the edited value is event `ORDER_PAID-ord_b`"), "{said}");
+    let none = file_with(&clinic, r#"{"event_id":"ORDER_PLACED-ord_a"}"#);
+    let refusal = clinic.dead_letters(&["retry", "--first", "orders/0@10", "--edit", &none]).await;
+    assert!(refused(&refusal).1.contains("the edited value is no event: "), "{}", refusal.stderr);
+    let unprojectable = file_with(&clinic, &event("ORDER_PLACED", "ord_a", "e-mail"));
+    let refusal = clinic.dead_letters(&["retry", "--first", "orders/0@10", "--edit", &unprojectable]).await;
+    assert!(refused(&refusal).1.contains("the edited value can't be projected: "), "{}", refusal.stderr);
+    let right = file_with(&clinic, &event("ORDER_PLACED", "ord_a", "email"));
+    let refusal = clinic.dead_letters(&["retry", "--class", "unprojectable", "--edit", &right]).await;
+    assert!(refused(&refusal).1.contains("--edit replaces one record, and 2 keys match"), "{}", refusal.stderr);
+    let nowhere = clinic.dead_letters(&["retry", "--first", "orders/0@999"]).await;
+    assert!(refused(&nowhere).1.contains("no projection has parked a key that matches"), "{}", nowhere.stderr);
+    assert_eq!(clinic.operations().await, before, "nothing was requested");
+    succeeded(clinic.dead_letters(&["retry", "--key", "ord_a", "--edit", &right]).await);
+    assert_eq!(clinic.statuses_of_orders().await, ["ord_a|paid"]);
+}
+
+#[tokio::test]
+async fn a_decision_can_be_taken_back_and_a_rebuild_meets_the_record_again() {
+    let clinic = Clinic::with_poison().await;
+    let discard = ["discard", "--projection", "order_summary", "--key", "ord_a", "--whole", "--by", "ben"];
+    succeeded(clinic.dead_letters(&discard).await);
+    assert_eq!(clinic.parked().await, ["12|3"]);
+    let nothing = clinic.dead_letters(&["revoke", "orders/0@12"]).await;
+    assert!(refused(&nothing).1.contains("no operator has decided about orders/0@12"), "{}", nothing.stderr);
+    let revoke = ["--reason", "it was right", "--by", "ann"];
+    for first in ["orders/0@10", "orders/0@11"] {
+        let revoked = succeeded(clinic.dead_letters(&[&["revoke", first], &revoke[..]].concat()).await);
+        assert!(revoked.contains("`readcast rebuild order_summary --wait`"), "{revoked}");
+    }
+    let recorded = "SELECT requested_by, outcome FROM readcast.operations ORDER BY id DESC LIMIT 1";
+    let recorded = clinic.database.rows(recorded).await;
+    assert_eq!(recorded, ["ann|revoked the decision about orders/0@11: it was right"]);
+    let again = clinic.dead_letters(&["revoke", "orders/0@10", "--projection", "order_summary"]).await;
+    assert!(refused(&again).1.contains("no operator has decided about orders/0@10"), "{}", again.stderr);
+    succeeded(clinic.run(&["rebuild", "order_summary", "--wait"]).await);
+    let parked = "SELECT record_offset FROM readcast.dead_letters WHERE generation = 2 ORDER BY 1";
+    assert_eq!(clinic.database.rows(parked).await, ["10", "11", "12", "13", "14"]);
 }

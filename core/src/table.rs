@@ -11,7 +11,7 @@ mod validate;
 mod width;
 
 pub use column::{Column, ColumnType, Presence};
-pub use differences::differences;
+pub use differences::{differences, type_changes};
 pub use reference::{Link, Reference};
 pub(crate) use validate::is_identifier;
 

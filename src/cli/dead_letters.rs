@@ -1,5 +1,6 @@
 //! `readcast dead-letters`
 
+mod decisions;
 mod export;
 mod list;
 mod selection;
@@ -24,6 +25,10 @@ pub(super) enum Command {
     Retry(settle::Retry),
     /// Leave out the first record of each parked key permanently, and project the records behind it
     Discard(settle::Discard),
+    /// List what operators decided about records, and who did
+    Decisions(decisions::Decisions),
+    /// Take back the decision about a record
+    Revoke(decisions::Revoke),
     /// Write parked records to standard output, one JSON object a line
     Export(export::Arguments),
 }
@@ -34,6 +39,8 @@ pub(super) async fn run(context: Context, command: Command) -> Result<ExitCode, 
         Command::Show(arguments) => show::run(&context, arguments).await,
         Command::Retry(arguments) => settle::retry(&context, arguments).await,
         Command::Discard(arguments) => settle::discard(&context, arguments).await,
+        Command::Decisions(arguments) => decisions::decisions(&context, arguments).await,
+        Command::Revoke(arguments) => decisions::revoke(&context, arguments).await,
         Command::Export(arguments) => export::run(&context, arguments).await,
     }
 }

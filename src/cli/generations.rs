@@ -21,6 +21,9 @@ pub(super) struct Activate {
     /// Activate it whatever its comparison with the live generation says
     #[arg(long)]
     accept_difference: bool,
+    /// Activate it even if columns change their types, which breaks readers that have prepared statements
+    #[arg(long)]
+    accept_type_change: bool,
 }
 
 #[derive(clap::Args)]
@@ -64,8 +67,9 @@ impl Pause {
 
 pub(super) async fn activate(context: Context, arguments: Activate) -> Result<ExitCode, CommandError> {
     registered(&context.app.registry, &arguments.name)?;
-    let command = Command::Activate { accept_difference: arguments.accept_difference };
-    operate(&context, connect::control(&context).await?, &arguments.name, &command).await
+    let Activate { name, accept_difference, accept_type_change } = arguments;
+    let command = Command::Activate { accept_difference, accept_type_change };
+    operate(&context, connect::control(&context).await?, &name, &command).await
 }
 
 pub(super) async fn rollback(context: Context, arguments: Rollback) -> Result<ExitCode, CommandError> {

@@ -28,6 +28,9 @@ pub(super) struct Arguments {
     /// Activate the new generation whatever the comparison with the live one says
     #[arg(long)]
     accept_difference: bool,
+    /// Rebuild even if columns change their types, which breaks readers that have prepared statements
+    #[arg(long)]
+    accept_type_change: bool,
     /// Create the indexes that users created on the live tables on the new tables too
     #[arg(long)]
     keep_indexes: bool,
@@ -39,7 +42,7 @@ pub(super) struct Arguments {
     #[arg(
         long,
         value_name = "KEY",
-        conflicts_with_all = ["no_activate", "plan", "accept_truncated", "accept_difference", "keep_indexes", "from", "max_live_lag", "max_impact"]
+        conflicts_with_all = ["no_activate", "plan", "accept_truncated", "accept_difference", "accept_type_change", "keep_indexes", "from", "max_live_lag", "max_impact"]
     )]
     key: Option<String>,
     /// Pause while the live generation lags by more records than this; 0 for never [default: `max_live_lag` as configured]
@@ -92,6 +95,7 @@ fn request(context: &Context, arguments: &Arguments) -> RebuildRequest {
         no_activate: arguments.no_activate,
         accept_truncated: arguments.accept_truncated,
         accept_difference: arguments.accept_difference,
+        accept_type_change: arguments.accept_type_change,
         keep_indexes: arguments.keep_indexes || configured.keep_indexes,
         max_live_lag: max_live_lag.unwrap_or(configured.max_live_lag as u64),
     }

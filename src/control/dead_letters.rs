@@ -1,14 +1,19 @@
 //! Dead letters: which keys are parked, why, and what operators decide about them.
 
+mod edit;
 mod export;
 mod summary;
 
+pub use self::edit::EditPreview;
 pub use self::export::{Export, ExportedHeader, ExportedRecord};
 pub use self::summary::{ParkedSummary, ParkedTotal};
+use readcast_core::{Position, TopicPartition};
+
 use super::{Control, ControlError, ControlErrorKind, live_of};
+use crate::source::{Source, SourceError};
 use crate::store::{
-    Command, Generation, GenerationState, GenerationStatus, ParkedIn, ParkedRecord, ParkedSequence, Selection,
-    SettleAction, SettleRequest,
+    Command, Decision, Generation, GenerationState, GenerationStatus, ParkedIn, ParkedRecord, ParkedSequence,
+    Selection, SettleAction, SettleRequest,
 };
 use crate::text::counted;
 
@@ -115,6 +120,67 @@ impl Control {
         Ok(Export::new(&*self.store, live.clone(), sequences))
     }
 
+    /// The projections in whose live generations a key is parked that `selection` selects.
+    ///
+    /// # Errors
+    /// `Unavailable` when the store does not answer.
+    pub async fn projections_that_parked(&self, selection: &Selection) -> Result<Vec<String>, ControlError> {
+        let generations = self.store.generations().await?;
+        let mut found = Vec::new();
+        for definition in self.registry.definitions() {
+            let Ok(live) = live_of(&generations, definition.name()) else { continue };
+            let sequences = self.store.parked(parked_in(live)).await?;
+            if sequences.iter().any(|sequence| selection.matches(sequence)) {
+                found.push(definition.name().to_owned());
+            }
+        }
+        Ok(found)
+    }
+
+    /// The decisions of operators about records of these projections; of all that the code has without a name.
+    ///
+    /// # Errors
+    /// `NotFound` when the code has no such projection.
+    pub async fn decisions(&self, projection: Option<&str>) -> Result<Vec<(String, Decision)>, ControlError> {
+        let mut found = Vec::new();
+        for definition in self.registry.definitions() {
+            let name = definition.name();
+            if projection.is_none_or(|wanted| wanted == name) {
+                let decisions = self.store.decisions(name).await?;
+                found.extend(decisions.into_iter().map(|decision| (name.to_owned(), decision)));
+            }
+        }
+        projection.map_or(Ok(()), |projection| self.definition(projection).map(drop))?;
+        Ok(found)
+    }
+
+    /// Takes back the decision about one record. Rows that it made stay until the record is projected again.
+    ///
+    /// # Errors
+    /// `NotFound` when there is no decision; `Refused` when the log has lost the record, which could not be projected again.
+    pub async fn revoke(
+        &self,
+        source: &dyn Source,
+        projection: &str,
+        position: &Position,
+        reason: Option<&str>,
+    ) -> Result<(), ControlError> {
+        let definition = self.definition(projection)?;
+        let unavailable = |error: SourceError| ControlError::new(ControlErrorKind::Unavailable, error.to_string());
+        let extents = source.extents(definition.topics()).await.map_err(unavailable)?;
+        let partition = TopicPartition::new(position.topic.clone(), position.partition);
+        if extents.get(&partition).is_none_or(|extent| position.offset < extent.start) {
+            let lost = format!("{projection}: the log does not hold {position} any more, so the decision stands");
+            return Err(ControlError::new(ControlErrorKind::Refused, lost));
+        }
+        let reason = reason.map(|reason| format!(": {reason}")).unwrap_or_default();
+        if self.store.revoke(projection, position, &self.requested_by, &reason).await? {
+            return Ok(());
+        }
+        let none = ControlError::not_found(format!("{projection}: no operator has decided about {position}"));
+        Err(none.advise(format!("`readcast dead-letters decisions {projection}`")))
+    }
+
     /// How much a settlement would settle. `None` when nothing that matches is parked. Changes nothing.
     ///
     /// # Errors
@@ -139,6 +205,7 @@ impl Control {
         projection: &str,
         selection: Selection,
         resolution: SettleAction,
+        reason: Option<String>,
     ) -> Result<Option<Command>, ControlError> {
         self.definition(projection)?;
         let live = self.live_generation(projection).await?;
@@ -146,7 +213,7 @@ impl Control {
             return Ok(None);
         }
         let definition_hash = self.builder(&live)?.hash().to_owned();
-        Ok(Some(Command::DeadLetters(SettleRequest { selection, resolution, definition_hash })))
+        Ok(Some(Command::DeadLetters(SettleRequest { selection, resolution, definition_hash, reason })))
     }
 
     /// Requires that a rollback would bring back no record about which an operator has decided.

@@ -22,6 +22,8 @@ pub struct RebuildRequest {
     pub accept_truncated: bool,
     /// Activate the new generation whatever the comparison with the live one says.
     pub accept_difference: bool,
+    /// Rebuild even if columns change their types, which breaks readers that have prepared statements.
+    pub accept_type_change: bool,
     /// Create the indexes that users created on the live tables on the new tables too.
     pub keep_indexes: bool,
     /// Pause while the live generation lags by more records than this; 0 for never.
@@ -96,6 +98,7 @@ impl Control {
             no_activate: request.no_activate,
             accept_truncated: request.accept_truncated,
             accept_difference: request.accept_difference,
+            accept_type_change: request.accept_type_change,
             keep_indexes: request.keep_indexes,
             max_live_lag: request.max_live_lag,
         })

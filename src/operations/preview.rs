@@ -1,8 +1,9 @@
 //! The plan of a rebuild (`rebuild --plan`): whether it is needed, what it reads and what it meets. Pure.
 
-use readcast_core::{Column, Definition, Presence, TableSpec, TopicPartition};
+use readcast_core::{Column, Definition, Presence, TableSpec, TopicPartition, type_changes};
 use serde::Serialize;
 
+use super::activate::refusal_of_types;
 use super::log_history::lost_history;
 use crate::source::{Extent, Extents};
 use crate::store::{
@@ -39,6 +40,8 @@ pub struct RebuildPreview {
     pub in_the_way: Vec<String>,
     /// Why the views of the stable names have to be created again instead of changed, a sentence each.
     pub incompatible: Vec<String>,
+    /// The columns that change their types, a sentence each.
+    pub type_changes: Vec<String>,
     /// What users added to the live tables and the stable names, and what the rebuild does with it.
     pub additions: Vec<UserAddition>,
     /// Why the rebuild would be refused, a sentence each.
@@ -107,7 +110,8 @@ impl RebuildPreview {
             records,
             seconds: measured_rate(operations).map(|per_second| records as f64 / per_second),
             bytes: swap_impact.bytes,
-            refusals: refusals(requested, &forgotten, swap_impact),
+            refusals: refusals(requested, &forgotten, swap_impact, refusal_of_types(&live.tables, definition.tables())),
+            type_changes: type_changes(&live.tables, definition.tables()),
             forgotten,
             grants: swap_impact.grants.clone(),
             dependents: swap_impact.dependents.clone(),
@@ -194,8 +198,11 @@ fn measured_rate(operations: &[Operation]) -> Option<f64> {
     done.filter_map(|operation| operation.progress.as_ref()?.per_second).find(|rate| *rate > 0.0)
 }
 
-fn refusals(requested: &Rebuild, forgotten: &[String], swap_impact: &SwapImpact) -> Vec<String> {
+fn refusals(requested: &Rebuild, forgotten: &[String], swap_impact: &SwapImpact, types: Option<String>) -> Vec<String> {
     let mut refusals = Vec::new();
+    if let Some(types) = types.filter(|_| !requested.no_activate && !requested.accept_type_change) {
+        refusals.push(format!("{types}. `--accept-type-change` rebuilds nevertheless"));
+    }
     if !forgotten.is_empty() && !requested.accept_truncated {
         refusals.push(
             "the log no longer holds all records from which the live generation was built. `--accept-truncated` rebuilds \
@@ -314,15 +321,15 @@ pub(crate) mod tests {
     fn a_truncated_log_and_views_with_dependents_are_refused() {
         let truncated = ["orders/0: [0, 5) is gone, 5 offsets".to_owned()];
         let free = SwapImpact::default();
-        assert_eq!(refusals(&requested(), &[], &free).len(), 0);
-        assert_eq!(refusals(&requested(), &truncated, &free).len(), 1);
-        assert_eq!(refusals(&Rebuild { accept_truncated: true, ..requested() }, &truncated, &free).len(), 0);
+        assert_eq!(refusals(&requested(), &[], &free, None).len(), 0);
+        assert_eq!(refusals(&requested(), &truncated, &free, None).len(), 1);
+        assert_eq!(refusals(&Rebuild { accept_truncated: true, ..requested() }, &truncated, &free, None).len(), 0);
         let tied = SwapImpact {
             dependents: vec!["view report".into()],
             incompatible: vec!["column `a` is gone".into()],
             ..SwapImpact::default()
         };
-        assert!(refusals(&requested(), &[], &tied)[0].contains("view report"));
-        assert_eq!(refusals(&Rebuild { no_activate: true, ..requested() }, &[], &tied).len(), 0);
+        assert!(refusals(&requested(), &[], &tied, None)[0].contains("view report"));
+        assert_eq!(refusals(&Rebuild { no_activate: true, ..requested() }, &[], &tied, None).len(), 0);
     }
 }

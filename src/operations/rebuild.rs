@@ -88,6 +88,16 @@ async fn begin(step: &mut OperationStep<'_>, rebuild: &Rebuild, definition: &Def
         );
         return step.finish(OperationState::Refused, &outcome).await;
     }
+    if !rebuild.no_activate && !rebuild.accept_type_change {
+        // Before hours of work rather than behind them.
+        if let Some(refusal) = activate::refusal_of_types(&step.live.tables, definition.tables()) {
+            let outcome = format!(
+                "{refusal}. Next: add a column beside it, or type `readcast rebuild {} --accept-type-change`",
+                step.live.projection
+            );
+            return step.finish(OperationState::Refused, &outcome).await;
+        }
+    }
     // A projection has at most one generation that is not live yet.
     let earlier =
         |status: &&GenerationStatus| matches!(status.state, GenerationState::Building | GenerationState::Ready);

@@ -56,6 +56,7 @@ async fn settle_generation(
         allowed: if status.repeats { AllowedChanges::Repeatable } else { AllowedChanges::All },
         resolution: Resolution::Requested(&request.resolution),
         by: &step.operation.requested_by,
+        reason: request.reason.as_deref(),
         writer: reconciler.store.writer(definition, status.generation, Priority::Operation.into()).await?,
         summary: Summary::default(),
     };

@@ -32,14 +32,16 @@ impl<'a> OperationStep<'a> {
         match &self.operation.command {
             Command::Rebuild(rebuild) => rebuild::run(self, rebuild).await,
             Command::Verify { definition_hash } => verify::run(self, definition_hash).await,
-            Command::Activate { accept_difference } => activate::run(self, *accept_difference).await,
+            Command::Activate { accept_difference, accept_type_change } => {
+                activate::run(self, *accept_difference, *accept_type_change).await
+            }
             Command::Rollback => rollback::run(self).await,
             Command::Retire => retire::run(self).await,
             Command::RefoldKey { key, definition_hash } => refold_key::run(self, key, definition_hash).await,
             Command::DeadLetters(request) => settle::run(self, request).await,
             Command::AcceptLoss => accept_loss::run(self).await,
             // The process that requested them has carried them out.
-            Command::Pause | Command::Resume | Command::Cancel | Command::Rename { .. } => {
+            Command::Pause | Command::Resume | Command::Cancel | Command::Revoke | Command::Rename { .. } => {
                 self.finish(OperationState::Done, "done").await
             }
         }

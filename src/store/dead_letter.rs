@@ -162,7 +162,8 @@ pub enum Amendment {
 }
 
 impl Amendment {
-    pub(super) fn action(&self) -> &'static str {
+    /// The name of the decision.
+    pub fn action(&self) -> &'static str {
         match self {
             Amendment::Replace(_) => "replace",
             Amendment::Accept => "accept",
@@ -184,15 +185,19 @@ impl Amendment {
     }
 }
 
-/// An operator's decision about a record that is still parked in a generation: another generation has followed it.
+/// An operator's decision, as recorded.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct OpenDecision {
+pub struct Decision {
     /// The position of the record.
     pub position: Position,
     /// What was decided.
     pub amendment: Amendment,
     /// Who decided it.
     pub by: String,
+    /// Why, in the operator's words.
+    pub reason: Option<String>,
+    /// When, in RFC 3339.
+    pub at: String,
 }
 
 /// The decisions about the earlier records of one partition on which later records depend.

@@ -23,6 +23,9 @@ pub enum Command {
     Activate {
         /// Activate the generation even if the comparison objects.
         accept_difference: bool,
+        /// As in [`Rebuild::accept_type_change`].
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        accept_type_change: bool,
     },
     /// Make readers see the generation that was live before.
     Rollback,
@@ -46,6 +49,8 @@ pub enum Command {
     Resume,
     /// Cancel open operations and abandon what is being built. Recorded after it is done.
     Cancel,
+    /// Take back a decision about a record. Recorded after it is done.
+    Revoke,
     /// Rename the projection. Recorded after it is done.
     Rename {
         /// The earlier name of the projection.
@@ -71,6 +76,7 @@ impl Command {
             Command::Pause => "pause",
             Command::Resume => "resume",
             Command::Cancel => "cancel",
+            Command::Revoke => "dead-letters revoke",
             Command::Rename { .. } => "rename",
         }
     }
@@ -84,7 +90,7 @@ impl Command {
             | Command::RefoldKey { definition_hash, .. }
             | Command::DeadLetters(SettleRequest { definition_hash, .. }) => Some(definition_hash),
             Command::Activate { .. } | Command::Rollback | Command::Retire | Command::AcceptLoss => None,
-            Command::Pause | Command::Resume | Command::Cancel | Command::Rename { .. } => None,
+            Command::Pause | Command::Resume | Command::Cancel | Command::Revoke | Command::Rename { .. } => None,
         }
     }
 }
@@ -99,6 +105,9 @@ pub struct SettleRequest {
     /// The hash of the definition that built the live generation. Only an instance with this definition can carry out
     /// the operation.
     pub definition_hash: String,
+    /// Why, in the operator's words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
 }
 
 /// How to settle a parked sequence.
@@ -136,6 +145,9 @@ pub struct Rebuild {
     /// Activate the generation even if the comparison objects.
     #[serde(default)]
     pub accept_difference: bool,
+    /// Make the generation live even if columns change their types, which breaks readers that have prepared statements.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub accept_type_change: bool,
     /// Create the indexes that users added to the live tables on the new tables. A generation that lacks one of them is
     /// not activated.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
@@ -156,6 +168,7 @@ impl Rebuild {
             no_activate: false,
             accept_truncated: false,
             accept_difference: false,
+            accept_type_change: false,
             keep_indexes: false,
             max_live_lag: 0,
         }

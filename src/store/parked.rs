@@ -67,6 +67,8 @@ pub struct Settlement {
     pub amendments: Vec<(i64, Amendment)>,
     /// The operator who requested the settlement.
     pub by: String,
+    /// Why, in the operator's words.
+    pub reason: Option<String>,
 }
 
 /// The numbers of parked records of a generation.

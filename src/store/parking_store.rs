@@ -1,9 +1,9 @@
 //! Reads parked records (dead letters), and tracks which of them were copied to a topic.
 
 use async_trait::async_trait;
-use readcast_core::TopicPartition;
+use readcast_core::{Position, TopicPartition};
 
-use super::{OpenDecision, ParkedIn, ParkedRecord, ParkedSequence, SequenceId, StoreError, WaitingRecords};
+use super::{Decision, ParkedIn, ParkedRecord, ParkedSequence, SequenceId, StoreError, WaitingRecords};
 
 /// Reads parked records. [`Writer::commit`](super::Writer::commit) parks records, and
 /// [`Writer::settle`](super::Writer::settle) settles them.
@@ -23,7 +23,14 @@ pub trait ParkingStore: Send + Sync {
     ) -> Result<WaitingRecords, StoreError>;
 
     /// The decisions of operators about records that are still parked in the generation, ordered by partition and offset.
-    async fn open_decisions(&self, of: ParkedIn<'_>) -> Result<Vec<OpenDecision>, StoreError>;
+    async fn open_decisions(&self, of: ParkedIn<'_>) -> Result<Vec<Decision>, StoreError>;
+
+    /// The decisions of operators about the projection's records, ordered by partition and offset.
+    async fn decisions(&self, projection: &str) -> Result<Vec<Decision>, StoreError>;
+
+    /// Removes a decision, and records that in the projection's operations. `false` if there is none. Rows stay as they are
+    /// until the record is projected again.
+    async fn revoke(&self, projection: &str, position: &Position, by: &str, reason: &str) -> Result<bool, StoreError>;
 
     /// The dead letters that are due to be copied to their topic, ordered by partition and offset, at most `most`.
     async fn uncopied(&self, of: ParkedIn<'_>, most: usize) -> Result<Vec<ParkedRecord>, StoreError>;

@@ -88,6 +88,7 @@ fn migrator() -> Migrator {
         (6, "notices", include_str!("../../migrations/postgres/0006_notices.sql")),
         (7, "dead_versions", include_str!("../../migrations/postgres/0007_dead_versions.sql")),
         (8, "notices_by_subject", include_str!("../../migrations/postgres/0008_notices_by_subject.sql")),
+        (9, "reasons", include_str!("../../migrations/postgres/0009_reasons.sql")),
     ];
     let migration = |&(version, name, sql): &(i64, &'static str, &'static str)| {
         Migration::new(version, name.into(), MigrationType::Simple, sqlx::SqlStr::from_static(sql), false)

@@ -65,6 +65,8 @@ const COMMANDS: &[(&str, &[Typed])] = &[
         ],
     ),
     ("dead-letters discard", &[typed("dead-letters discard order_summary --all --whole", ASKS)]),
+    ("dead-letters decisions", &[typed("dead-letters decisions", "readcast.amendments AS a")]),
+    ("dead-letters revoke", &[typed("dead-letters revoke orders/0@10", "readcast.amendments AS a")]),
     ("pause", &[typed("pause product_sales", "SET paused_at")]),
     ("resume", &[typed("resume product_sales", "SET paused_at")]),
     ("activate", &[typed("activate customer_orders", ASKS)]),

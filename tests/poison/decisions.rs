@@ -25,7 +25,7 @@ async fn request(desk: &Desk, command: &Command) -> Operation {
 
 async fn decide(desk: &Desk, selection: Selection, resolution: SettleAction) {
     let definition_hash = second().definition().hash().to_owned();
-    request(desk, &Command::DeadLetters(SettleRequest { selection, resolution, definition_hash })).await;
+    request(desk, &Command::DeadLetters(SettleRequest { selection, resolution, definition_hash, reason: None })).await;
 }
 
 async fn decisions_are_followed_in_a_standby_that_another_process_feeds(desk: Desk) {

@@ -218,7 +218,7 @@ impl Desk {
 
     pub(crate) async fn resolve(&self, selection: Selection, resolution: SettleAction) -> Operation {
         let definition_hash = Diary::flawed().definition().hash().to_owned();
-        let command = Command::DeadLetters(SettleRequest { selection, resolution, definition_hash });
+        let command = Command::DeadLetters(SettleRequest { selection, resolution, definition_hash, reason: None });
         let id = self.scene.store.request(NAME, &command, "a test").await.unwrap();
         finished(&*self.scene.store, NAME, id).await
     }

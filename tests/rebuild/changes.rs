@@ -64,6 +64,11 @@ fn decimal_counts() -> Seen {
     Seen::next(2, vec![table], count)
 }
 
+/// As [`Seen::first`], with one more column.
+fn with_note() -> Seen {
+    Seen::next(2, vec![seen().nullable("note", ColumnType::Text)], count)
+}
+
 fn set_status(event: &Envelope<'_>, changes: &mut Changes<'_>) {
     changes.upsert("seen", [order_id(event)]).set("status", event.event_type.to_string());
 }
@@ -110,7 +115,7 @@ async fn a_rebuild_that_is_to_keep_indexes_is_not_activated_without_them(mut sce
     assert!(refused.contains("by_both") && refused.contains("events") && !refused.contains("by_length"), "{refused}");
     assert!(refused.contains("`readcast activate seen`"), "{refused}");
     assert_eq!((scene.live().await.generation.0, scene.state(2).await), (1, Some(GenerationState::Ready)));
-    scene.does(&Command::Activate { accept_difference: false }).await;
+    scene.does(&Command::Activate { accept_difference: false, accept_type_change: false }).await;
     assert_eq!(indexes(&scene, &next).await, [r#"index "by_length_g2""#], "an operator did without the other");
     instance.stop().await;
 }
@@ -248,7 +253,16 @@ async fn a_changed_column_type_halts_until_it_is_rebuilt(mut scene: Scene) {
     })
     .await;
     scene.shows_every_count().await;
-    scene.does(&Command::Rebuild(rebuild(&decimal_counts().definition()))).await;
+    let types = "column `events` of table `seen` changes from i64 to decimal(2)";
+    let plain = rebuild(&decimal_counts().definition());
+    let refused = scene.is_refused(&Command::Rebuild(plain.clone())).await;
+    assert!(refused.contains(types) && refused.contains("--accept-type-change"), "{refused}");
+    assert_eq!(scene.statuses().await.len(), 1, "nothing is built in vain");
+    scene.does(&Command::Rebuild(Rebuild { no_activate: true, ..plain })).await;
+    let activate = |accept_type_change| Command::Activate { accept_difference: false, accept_type_change };
+    let refused = scene.is_refused(&activate(false)).await;
+    assert!(refused.contains(types) && refused.contains("--accept-type-change"), "{refused}");
+    scene.does(&activate(true)).await;
     scene.projects_all(2).await;
     let rows = scene.rows(&decimal_counts().tables[0]).await;
     let expected: Vec<Vec<String>> =
@@ -292,7 +306,7 @@ async fn on_change_rebuild_activates_what_the_new_code_builds_while_the_old_code
     // With the same policy as the new code: it must not take its own definition for the newer one.
     let old = scene.start_rebuilding([Seen::first()]);
     scene.projects_all(1).await;
-    let new = scene.start_rebuilding([decimal_counts()]);
+    let new = scene.start_rebuilding([with_note()]);
     scene.write(500);
     scene.reaches(2, GenerationState::Live).await;
     assert!(new.verbose().contains(NAME));
@@ -456,7 +470,7 @@ async fn grants_survive_a_view_that_is_made_anew_and_views_of_users_are_not_drop
     assert_eq!(scene.state(2).await, Some(GenerationState::Ready));
     scene.shows_every_count().await;
     scene.execute("DROP VIEW of_users").await;
-    scene.does(&Command::Activate { accept_difference: false }).await;
+    scene.does(&Command::Activate { accept_difference: false, accept_type_change: false }).await;
     let super::scene::ComparedPlace::Postgres(database) = &scene.place else { unreachable!("it is on Postgres") };
     let granted = format!("SELECT has_table_privilege('{role}', 'public.seen', 'SELECT')");
     assert_eq!(database.value(&granted).await, "t");
@@ -474,9 +488,9 @@ async fn a_rebuild_that_comes_out_empty_is_not_activated(mut scene: Scene) {
     assert!(refused.contains("came out empty") && refused.contains("--accept-difference"), "{refused}");
     assert_eq!(scene.state(2).await, Some(GenerationState::Ready));
     scene.shows_every_count().await;
-    let refused = scene.is_refused(&Command::Activate { accept_difference: false }).await;
+    let refused = scene.is_refused(&Command::Activate { accept_difference: false, accept_type_change: false }).await;
     assert!(refused.contains("came out empty"), "{refused}");
-    scene.does(&Command::Activate { accept_difference: true }).await;
+    scene.does(&Command::Activate { accept_difference: true, accept_type_change: false }).await;
     assert!(scene.rows(&seen()).await.is_empty());
     scene.does(&Command::Rollback).await;
     scene.shows_every_count().await;
@@ -560,7 +574,7 @@ async fn pause_resume_and_cancel_work_in_the_middle_of_a_rebuild(mut scene: Scen
     scene.shows_every_count().await;
     scene.does(&command).await;
     assert_eq!(scene.state(3).await, Some(GenerationState::Ready));
-    scene.does(&Command::Activate { accept_difference: false }).await;
+    scene.does(&Command::Activate { accept_difference: false, accept_type_change: false }).await;
     scene.shows_every_count().await;
     instance.stop().await;
 }

@@ -186,7 +186,8 @@ async fn what_operators_and_errors_say_comes_through_any_encoding() {
     let edited = r#"{"name":"二 \" \\u{41} é"}"#;
     let resolution = SettleAction::Retry { edited: Some(edited.into()) };
     let selection = Selection { key: Some("schlüssel 🦀".into()), ..Selection::default() };
-    let command = Command::DeadLetters(SettleRequest { selection, resolution, definition_hash: "hash".into() });
+    let command =
+        Command::DeadLetters(SettleRequest { selection, resolution, definition_hash: "hash".into(), reason: None });
     let id = subject.store.request(PROJECTION, &command, "jürgen@二").await.expect("it is noted");
     assert_eq!(subject.store.request(PROJECTION, &command, "jürgen@二").await, Ok(id), "it is known again");
     let open = subject.store.operations(PROJECTION, 0).await.expect("they are read").remove(0);

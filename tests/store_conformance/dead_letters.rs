@@ -109,6 +109,7 @@ fn settlement(lane: &Lane, parking_epoch: i64, settled: impl Into<Vec<i64>>) -> 
         failed: None,
         amendments: Vec::new(),
         by: "me".into(),
+        reason: None,
     }
 }
 

@@ -109,6 +109,7 @@ fn failed(lane: &Lane, offset: i64) -> Settlement {
         failed: Some((offset, undecodable())),
         amendments: Vec::new(),
         by: "me".into(),
+        reason: None,
     }
 }
 

@@ -46,7 +46,9 @@ pub(super) async fn the_same_operation_is_open_once(subject: &Subject) {
 pub(super) async fn an_operation_ends_once_and_the_last_are_kept(subject: &Subject) {
     let mut lead = subject.store.try_lead(PROJECTION).await.expect("a lead").expect("nobody has it");
     let mut asked = Vec::new();
-    for command in [Command::Rollback, Command::Retire, Command::Activate { accept_difference: true }] {
+    for command in
+        [Command::Rollback, Command::Retire, Command::Activate { accept_difference: true, accept_type_change: false }]
+    {
         asked.push(request(subject, &command).await);
     }
     let progress = OperationProgress { phase: "replay".into(), done: 3, total: 9, per_second: Some(1.5) };

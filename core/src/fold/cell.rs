@@ -34,7 +34,7 @@ impl Cell {
     }
 
     /// The name of the operation, as [`RowWriter`](crate::RowWriter) has it.
-    pub(crate) fn operation(&self) -> &'static str {
+    pub fn operation(&self) -> &'static str {
         match self {
             Cell::Set(_) => "set",
             Cell::Add(_) => "add",

@@ -19,6 +19,22 @@ pub fn differences(old: &[TableSpec], new: &[TableSpec]) -> Vec<String> {
     sentences
 }
 
+/// The columns of tables that both have, and that have another type in `new`, a sentence each.
+pub fn type_changes(old: &[TableSpec], new: &[TableSpec]) -> Vec<String> {
+    let mut sentences = Vec::new();
+    for table in new {
+        let Some(before) = old.iter().find(|before| before.name == table.name) else { continue };
+        for now in &table.columns {
+            let same_name = before.columns.iter().find(|column| column.name == now.name);
+            if let Some(column) = same_name.filter(|column| column.column_type != now.column_type) {
+                let (name, old, new) = (&now.name, column.column_type, now.column_type);
+                sentences.push(format!("column `{name}` of table `{}` changes from {old} to {new}", table.name));
+            }
+        }
+    }
+    sentences
+}
+
 fn table_differences(old: &TableSpec, new: &TableSpec) -> Vec<String> {
     let mut sentences = Vec::new();
     let mut add = |sentence: String| sentences.push(format!("table `{}`: {sentence}", new.name));

@@ -1,5 +1,6 @@
 //! `readcast dead-letters list`
 
+use std::collections::BTreeMap;
 use std::process::ExitCode;
 
 use comfy_table::{CellAlignment, Table};
@@ -39,6 +40,16 @@ pub(super) async fn run(context: &Context, arguments: Arguments) -> Result<ExitC
     Ok(ExitCode::SUCCESS)
 }
 
+/// Each record once, with the projections that have parked it for the same reason, in the order of the log.
+fn by_record(keys: &[ParkedSummary]) -> impl Iterator<Item = (Vec<&str>, &ParkedSummary)> {
+    let mut records = BTreeMap::<_, (Vec<&str>, &ParkedSummary)>::new();
+    for parked in keys {
+        let record = (&parked.topic, parked.partition, parked.offset, parked.class);
+        records.entry(record).or_insert_with(|| (Vec::new(), parked)).0.push(&parked.projection);
+    }
+    records.into_values()
+}
+
 fn print(keys: &[ParkedSummary]) -> Result<(), CommandError> {
     let [oldest, ..] = keys else { return output::line("nothing is parked") };
     let mut table = Table::new();
@@ -49,10 +60,10 @@ fn print(keys: &[ParkedSummary]) -> Result<(), CommandError> {
             column.set_cell_alignment(CellAlignment::Right);
         }
     }
-    for parked in keys {
-        let ParkedSummary { projection, first, key, class, since, attempts, records, bytes, .. } = parked;
+    for (projections, parked) in by_record(keys) {
+        let ParkedSummary { first, key, class, since, attempts, records, bytes, .. } = parked;
         table.add_row([
-            projection.clone(),
+            projections.join(", "),
             first.clone(),
             key.as_deref().map_or_else(|| "-".to_owned(), escape),
             class.map_or("-", PoisonClass::name).to_owned(),

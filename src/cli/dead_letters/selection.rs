@@ -3,7 +3,8 @@
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use readcast_core::{Position, Timestamp, TopicPartition};
 
-use crate::cli::CommandError;
+use crate::cli::{CommandError, Context, connect};
+use crate::control::registered;
 use crate::store::{PoisonClass, Selection};
 
 /// Selects the keys that match every flag that is given; all keys without a flag.
@@ -34,6 +35,48 @@ pub(super) struct RequiredFlags {
     /// All parked keys
     #[arg(long, conflicts_with_all = ["key", "first", "class", "since", "until"])]
     all: bool,
+}
+
+/// The projections in which keys are settled: one record is often parked in several.
+#[derive(clap::Args)]
+pub(super) struct Target {
+    /// Only in this projection
+    #[arg(value_name = "NAME")]
+    name: Option<String>,
+    /// Only in this projection: the same as NAME
+    #[arg(long, value_name = "NAME", conflicts_with = "name")]
+    projection: Option<String>,
+}
+
+/// Who decides, and why.
+#[derive(clap::Args)]
+pub(super) struct Decider {
+    /// Who decides [default: the user and the host]
+    #[arg(long, value_name = "WHO")]
+    pub(super) by: Option<String>,
+    /// Why, for whoever reads the decision later
+    #[arg(long, value_name = "TEXT")]
+    pub(super) reason: Option<String>,
+}
+
+impl Target {
+    /// The names of the projections: the one that is given, otherwise those that have parked a key that is selected.
+    pub(super) async fn projections(
+        &self,
+        context: &Context,
+        selection: &Selection,
+    ) -> Result<Vec<String>, CommandError> {
+        if let Some(name) = self.name.as_ref().or(self.projection.as_ref()) {
+            registered(&context.app.registry, name)?;
+            return Ok(vec![name.clone()]);
+        }
+        let found = connect::reader(context).await?.projections_that_parked(selection).await?;
+        if found.is_empty() {
+            let next = "Next: `readcast dead-letters list`";
+            return Err(CommandError::Failed(format!("no projection has parked a key that matches. {next}")));
+        }
+        Ok(found)
+    }
 }
 
 impl Flags {

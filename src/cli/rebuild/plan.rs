@@ -62,6 +62,7 @@ fn sections(preview: &RebuildPreview) -> Vec<(&'static str, Vec<String>)> {
         ("DEPENDENTS", preview.dependents.clone()),
         ("IN THE WAY", preview.in_the_way.clone()),
         ("VIEWS", preview.incompatible.clone()),
+        ("TYPES", preview.type_changes.clone()),
         ("ADDED", preview.additions.iter().map(UserAddition::sentence).collect()),
         ("REFUSED", preview.refusals.clone()),
     ]

@@ -12,7 +12,7 @@ use super::sequence::{Resolution, SequenceSettler};
 use super::summary::Summary;
 use crate::error::Failure;
 use crate::plan::{AllowedChanges, RecordPolicy};
-use crate::store::{OpenDecision, ParkedIn, Priority, Store};
+use crate::store::{Decision, ParkedIn, Priority, Store};
 
 /// A generation, and how its records are read.
 pub(crate) struct FollowedGeneration<'a> {
@@ -34,7 +34,7 @@ pub(crate) async fn follow_decisions(
     let FollowedGeneration { of, definition, allowed, record_policy } = *generation;
     let open = store.open_decisions(of).await?;
     let decided = open.iter().map(|decision| (decision.position.clone(), decision.amendment.clone())).collect();
-    for OpenDecision { position, by, .. } in &open {
+    for Decision { position, by, reason, .. } in &open {
         if tried.contains(position) {
             continue;
         }
@@ -50,6 +50,7 @@ pub(crate) async fn follow_decisions(
             allowed,
             resolution: Resolution::Decided(&decided),
             by,
+            reason: reason.as_deref(),
             writer: store.writer(definition, of.generation, Priority::Operation.into()).await?,
             summary: Summary::default(),
         };

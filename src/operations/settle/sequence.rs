@@ -38,6 +38,8 @@ pub(super) struct SequenceSettler<'a> {
     pub(super) resolution: Resolution<'a>,
     /// The operator who decided.
     pub(super) by: &'a str,
+    /// Why, in the operator's words.
+    pub(super) reason: Option<&'a str>,
     pub(super) writer: Box<dyn Writer>,
     pub(super) summary: Summary,
 }
@@ -116,6 +118,7 @@ impl SequenceSettler<'_> {
             failed: None,
             amendments: Vec::new(),
             by: self.by.to_owned(),
+            reason: self.reason.map(ToOwned::to_owned),
         };
         let decisions = self.decisions(sequence, &waiting.records);
         let mut records = Vec::new();

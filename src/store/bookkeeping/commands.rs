@@ -1,5 +1,7 @@
 //! Operators' commands that take effect at once. Each is carried out and recorded within one transaction.
 
+use readcast_core::Position;
+
 use super::{operations, refused};
 use crate::store::session::{Session, values};
 use crate::store::{Command, StoreError};
@@ -80,6 +82,31 @@ pub(in crate::store) async fn rename(
     session.execute(RENAMING, FORGET_INSTANCES, values![from]).await?;
     let command = Command::Rename { from: from.into() };
     operations::record(session, to, &command, by, &format!("renamed `{from}` to `{to}`")).await
+}
+
+/// Removes the decision about the record at `position`. `false` if there is none.
+pub(in crate::store) async fn revoke(
+    session: &mut dyn Session,
+    projection: &str,
+    position: &Position,
+    by: &str,
+    reason: &str,
+) -> Result<bool, StoreError> {
+    const REVOKING: &str = "revoking a decision";
+    const REVOKE: &str = "
+        DELETE FROM readcast.amendments WHERE projection = $1 AND topic = $2 AND partition = $3 AND record_offset = $4";
+    // Owners of the partition know the decisions. They read them again when the epoch is another one.
+    const RAISE: &str = "
+        UPDATE readcast.checkpoints SET parking_epoch = parking_epoch + 1
+        WHERE projection = $1 AND topic = $2 AND partition = $3";
+    let (topic, partition) = (&*position.topic, position.partition);
+    session.execute(REVOKING, RAISE, values![projection, topic, partition]).await?;
+    let revoked = session.execute(REVOKING, REVOKE, values![projection, topic, partition, position.offset]).await?;
+    if revoked > 0 {
+        let outcome = format!("revoked the decision about {position}{}", session.fit(reason));
+        operations::record(session, projection, &Command::Revoke, by, &outcome).await?;
+    }
+    Ok(revoked > 0)
 }
 
 async fn has_generations(session: &mut dyn Session, projection: &str) -> Result<bool, StoreError> {

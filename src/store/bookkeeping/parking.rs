@@ -9,7 +9,7 @@ use crate::source::Record;
 use crate::store::dead_letter::headers_from_bytes;
 use crate::store::session::{Row, Session, count, values};
 use crate::store::{
-    Amendment, Commit, DeadLetter, Generation, OpenDecision, ParkedCounts, ParkedIn, ParkedRecord, ParkedSequence,
+    Amendment, Commit, DeadLetter, Decision, Generation, ParkedCounts, ParkedIn, ParkedRecord, ParkedSequence,
     PoisonCause, PoisonClass, SequenceId, StoreError, WaitingRecords,
 };
 
@@ -105,24 +105,48 @@ fn sequence(row: &Row) -> Result<ParkedSequence, StoreError> {
     })
 }
 
+/// The columns from which a decision is read.
+const DECISION: &str =
+    "topic, partition, record_offset, action, value, made_by, a.reason AS why, rfc3339(made_at) AS at";
+
+/// The decisions of operators about the projection's records.
+pub(in crate::store) async fn decisions(
+    session: &mut dyn Session,
+    projection: &str,
+) -> Result<Vec<Decision>, StoreError> {
+    let all = format!(
+        "SELECT {DECISION} FROM readcast.amendments AS a WHERE projection = $1 ORDER BY topic, partition, record_offset"
+    );
+    let rows = session.fetch("reading what operators decided", &all, values![projection]).await?;
+    rows.iter().filter_map(|row| decision(row).transpose()).collect()
+}
+
 /// The decisions of operators about records that are still parked in the generation.
 pub(in crate::store) async fn open_decisions(
     session: &mut dyn Session,
     of: ParkedIn<'_>,
-) -> Result<Vec<OpenDecision>, StoreError> {
-    const OPEN: &str = "
-        SELECT topic, partition, record_offset, action, value, made_by
-        FROM readcast.amendments JOIN readcast.dead_letters USING (projection, topic, partition, record_offset)
-        WHERE projection = $1 AND generation = $2 ORDER BY topic, partition, record_offset";
-    let rows = session.fetch("reading what operators decided", OPEN, values![of.projection, of.generation]).await?;
-    let decision = |row: &Row| {
-        let Some(amendment) = Amendment::recorded(&row.get::<String>("action")?, row.get("value")?) else {
-            return Ok(None);
-        };
-        let position = partition(row)?.at(row.get("record_offset")?);
-        Ok(Some(OpenDecision { position, amendment, by: row.get("made_by")? }))
-    };
+) -> Result<Vec<Decision>, StoreError> {
+    let open = format!(
+        "SELECT {DECISION}
+         FROM readcast.amendments AS a JOIN readcast.dead_letters USING (projection, topic, partition, record_offset)
+         WHERE projection = $1 AND generation = $2 ORDER BY topic, partition, record_offset"
+    );
+    let rows = session.fetch("reading what operators decided", &open, values![of.projection, of.generation]).await?;
     rows.iter().filter_map(|row| decision(row).transpose()).collect()
+}
+
+/// `None` for a decision that only a later version knows.
+fn decision(row: &Row) -> Result<Option<Decision>, StoreError> {
+    let Some(amendment) = Amendment::recorded(&row.get::<String>("action")?, row.get("value")?) else {
+        return Ok(None);
+    };
+    Ok(Some(Decision {
+        position: partition(row)?.at(row.get("record_offset")?),
+        amendment,
+        by: row.get("made_by")?,
+        reason: row.get("why")?,
+        at: row.get("at")?,
+    }))
 }
 
 /// The columns from which a parked record is read.

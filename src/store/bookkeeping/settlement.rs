@@ -49,15 +49,18 @@ async fn raise_epochs(
 /// Records the operator's decisions together with the records' original values.
 async fn amend(session: &mut dyn Session, of: ParkedIn<'_>, settlement: &Settlement) -> Result<(), StoreError> {
     const AMEND: &str = "
-        INSERT INTO readcast.amendments (projection, topic, partition, record_offset, action, value, original, made_by)
+        INSERT INTO readcast.amendments
+            (projection, topic, partition, record_offset, action, value, original, made_by, reason)
         VALUES ($1, $3, $4, $5, $6, $7, (
             SELECT record_value FROM readcast.dead_letters
-            WHERE projection = $1 AND generation = $2 AND topic = $3 AND partition = $4 AND record_offset = $5), $8)
+            WHERE projection = $1 AND generation = $2 AND topic = $3 AND partition = $4 AND record_offset = $5), $8, $9)
         ON CONFLICT (projection, topic, partition, record_offset) DO UPDATE
-        SET action = excluded.action, value = excluded.value, made_by = excluded.made_by, made_at = now()";
+        SET action = excluded.action, value = excluded.value, made_by = excluded.made_by, made_at = now(),
+            reason = excluded.reason";
+    let reason = settlement.reason.as_deref().map(|reason| session.fit(reason));
     for (offset, amendment) in &settlement.amendments {
         let value = amendment.value().map(|value| value.to_vec());
-        let decided = values![*offset, amendment.action(), value, session.fit(&settlement.by)];
+        let decided = values![*offset, amendment.action(), value, session.fit(&settlement.by), reason.clone()];
         session.execute(SETTLING, AMEND, [about(of, settlement), decided].concat()).await?;
     }
     Ok(())

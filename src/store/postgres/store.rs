@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use readcast_core::{Definition, TableSpec, TopicPartition};
+use readcast_core::{Definition, Position, TableSpec, TopicPartition};
 
 use super::connection::{self, at, commit_transaction, execute};
 use super::connections::{Lease, limited};
@@ -16,10 +16,10 @@ use super::writer::PostgresWriter;
 use super::{Postgres, additions, definition, dependents, deployment, instances, migrator, oldest_snapshot, sql, swap};
 use crate::store::bookkeeping::{checkpoints, commands, generations, heartbeats, notices, operations, parking};
 use crate::store::{
-    Chore, Command, CommitStore, ConnectionCapacity, Dependent, Deployment, Generation, GenerationError,
-    GenerationStatus, Instance, InstanceHeartbeat, Leadership, Notice, NoticeKind, OldestSnapshot, OpenDecision,
-    Operation, OperationStore, ParkedIn, ParkedRecord, ParkedSequence, ParkingStore, Peek, Positions, RecordedNotice,
-    SchemaStore, SequenceId, SharedPriority, StatusStore, StoreError, SwapImpact, UserAddition, WaitingRecords, Writer,
+    Chore, Command, CommitStore, ConnectionCapacity, Decision, Dependent, Deployment, Generation, GenerationError,
+    GenerationStatus, Instance, InstanceHeartbeat, Leadership, Notice, NoticeKind, OldestSnapshot, Operation,
+    OperationStore, ParkedIn, ParkedRecord, ParkedSequence, ParkingStore, Peek, Positions, RecordedNotice, SchemaStore,
+    SequenceId, SharedPriority, StatusStore, StoreError, SwapImpact, UserAddition, WaitingRecords, Writer,
 };
 
 /// Runs one query on the shared connection.
@@ -238,7 +238,15 @@ impl ParkingStore for Postgres {
         ask!(self, |session| parking::sequences(session, of))
     }
 
-    async fn open_decisions(&self, of: ParkedIn<'_>) -> Result<Vec<OpenDecision>, StoreError> {
+    async fn decisions(&self, projection: &str) -> Result<Vec<Decision>, StoreError> {
+        ask!(self, |session| parking::decisions(session, projection))
+    }
+
+    async fn revoke(&self, projection: &str, position: &Position, by: &str, reason: &str) -> Result<bool, StoreError> {
+        change!(self, |session| commands::revoke(session, projection, position, by, reason))
+    }
+
+    async fn open_decisions(&self, of: ParkedIn<'_>) -> Result<Vec<Decision>, StoreError> {
         ask!(self, |session| parking::open_decisions(session, of))
     }
 

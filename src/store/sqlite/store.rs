@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use readcast_core::{Definition, TableSpec, TopicPartition};
+use readcast_core::{Definition, Position, TableSpec, TopicPartition};
 use sqlx::Executor;
 use sqlx::migrate::MigrateError;
 
@@ -14,10 +14,10 @@ use super::writer::SqliteWriter;
 use super::{Sqlite, additions, definition, deployment, migrator, oldest_snapshot, refused, swap_impact};
 use crate::store::bookkeeping::{checkpoints, commands, generations, heartbeats, notices, operations, parking};
 use crate::store::{
-    Chore, Command, CommitStore, ConnectionCapacity, Dependent, Deployment, Generation, GenerationError,
-    GenerationStatus, Instance, InstanceHeartbeat, Leadership, Notice, NoticeKind, OldestSnapshot, OpenDecision,
-    Operation, OperationStore, ParkedIn, ParkedRecord, ParkedSequence, ParkingStore, Peek, Positions, RecordedNotice,
-    SchemaStore, SequenceId, SharedPriority, StatusStore, StoreError, SwapImpact, UserAddition, WaitingRecords, Writer,
+    Chore, Command, CommitStore, ConnectionCapacity, Decision, Dependent, Deployment, Generation, GenerationError,
+    GenerationStatus, Instance, InstanceHeartbeat, Leadership, Notice, NoticeKind, OldestSnapshot, Operation,
+    OperationStore, ParkedIn, ParkedRecord, ParkedSequence, ParkingStore, Peek, Positions, RecordedNotice, SchemaStore,
+    SequenceId, SharedPriority, StatusStore, StoreError, SwapImpact, UserAddition, WaitingRecords, Writer,
 };
 
 /// Runs the work in a transaction and commits it.
@@ -193,7 +193,15 @@ impl ParkingStore for Sqlite {
         within!(self.reads.begin().await?, |session| parking::sequences(session, of))
     }
 
-    async fn open_decisions(&self, of: ParkedIn<'_>) -> Result<Vec<OpenDecision>, StoreError> {
+    async fn decisions(&self, projection: &str) -> Result<Vec<Decision>, StoreError> {
+        within!(self.reads.begin().await?, |session| parking::decisions(session, projection))
+    }
+
+    async fn revoke(&self, projection: &str, position: &Position, by: &str, reason: &str) -> Result<bool, StoreError> {
+        within!(self.control().await?, |session| commands::revoke(session, projection, position, by, reason))
+    }
+
+    async fn open_decisions(&self, of: ParkedIn<'_>) -> Result<Vec<Decision>, StoreError> {
         within!(self.reads.begin().await?, |session| parking::open_decisions(session, of))
     }
 

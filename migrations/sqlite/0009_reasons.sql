@@ -1,0 +1,2 @@
+-- Why an operator decided so.
+ALTER TABLE readcast_amendments ADD COLUMN reason TEXT;

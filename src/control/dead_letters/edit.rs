@@ -1,0 +1,108 @@
+//! Checks the edit of a parked record before it is requested, and tells what it would change.
+
+use bytes::Bytes;
+use readcast_core::{Cell, Cells, Change, RowChange, TableSpec, Value};
+
+use super::{Control, ControlError, ControlErrorKind, live_of, parked_in};
+use crate::decode;
+use crate::plan::RecordPolicy;
+use crate::source::Record;
+use crate::store::Selection;
+use crate::text::counted;
+
+/// What an edited record would do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EditPreview {
+    /// The position of the record, as `topic/partition@offset`.
+    pub position: String,
+    /// The type of the event in the new value.
+    pub event_type: String,
+    /// The changes, one for each row; none if the projection takes no events of this type. They hold data of the record.
+    pub changes: Vec<String>,
+}
+
+impl Control {
+    /// What the record that `selection` selects would do with the value `text`. Changes nothing.
+    ///
+    /// # Errors
+    /// `Invalid` unless one key is selected, and if the new value is no event that the projection can project. `Refused` if
+    /// it has the event id of another event than the record.
+    pub async fn preview_edit(
+        &self,
+        projection: &str,
+        selection: &Selection,
+        text: &str,
+        policy: &RecordPolicy,
+    ) -> Result<EditPreview, ControlError> {
+        let generations = self.store.generations().await?;
+        let live = live_of(&generations, projection)?;
+        let sequences = self.parked(live, selection).await?;
+        let [sequence] = sequences.as_slice() else {
+            let keys = counted(sequences.len() as u64, "key");
+            return Err(ControlError::invalid(format!("{projection}: --edit replaces one record, and {keys} match")));
+        };
+        let (partition, first) = (&sequence.partition, sequence.first_offset);
+        let waiting = self.store.waiting(parked_in(live), partition, &sequence.id, first, 1).await?;
+        let Some(original) = waiting.records.into_iter().next().map(|record| record.letter.record) else {
+            return Err(ControlError::conflict(format!("{projection}: the record was settled in the meantime")));
+        };
+        let (position, decoder) = (partition.at(original.offset), policy.decoders.of(&partition.topic));
+        let edited = Record { value: Some(Bytes::from(text.to_owned())), remark: None, ..original.clone() };
+        let invalid = |reason: String| ControlError::invalid(format!("{projection}: {position}: {reason}"));
+        let event = decode::decode(decoder, &position, &edited)
+            .map_err(|reason| invalid(format!("the edited value is no event: {reason}")))?;
+        if let Ok(replaced) = decode::decode(decoder, &position, &original)
+            && replaced.event_id != event.event_id
+        {
+            let (old, new) = (&replaced.event_id, &event.event_id);
+            let reason = format!("{projection}: {position} is event `{old}`, and the edited value is event `{new}`");
+            return Err(ControlError::new(ControlErrorKind::Refused, reason).advise("keep the event id of the record"));
+        }
+        let definition = self.builder(live)?;
+        let mut changes = Vec::new();
+        // An event of another type changes nothing, as ever.
+        if definition.subscribes(&event.event_type) {
+            let projected = definition.project(&event);
+            let projected =
+                projected.map_err(|failure| invalid(format!("the edited value can't be projected: {failure}")))?;
+            changes.extend(projected.iter().map(|change| described(change, definition.tables())));
+        }
+        Ok(EditPreview { position: position.to_string(), event_type: event.event_type.to_string(), changes })
+    }
+}
+
+/// Such as `customer_orders (c1): add orders 1, set last_order_at 2024-05-20T14:30:00.000000Z`.
+fn described(change: &Change, tables: &[TableSpec]) -> String {
+    let table = &tables[change.table()];
+    let name = table.name();
+    match change {
+        Change::Row { key, change: RowChange::Delete, .. } => format!("{name} ({}): delete", list(key)),
+        Change::Row { key, change: RowChange::Upsert(cells), .. } => {
+            format!("{name} ({}): {}", list(key), operations(cells, table))
+        }
+        Change::Row { key, change: RowChange::Update(cells), .. } => {
+            format!("{name} ({}), if there is such a row: {}", list(key), operations(cells, table))
+        }
+        Change::Where { column, value, cells, .. } => {
+            let column = table.data_columns()[*column].name();
+            format!("{name}, each row with {column} {value}: {}", operations(cells, table))
+        }
+        Change::ReplaceChildren { parent, rows, .. } => {
+            format!("{name} ({}, …): replace all rows by {}", list(parent), counted(rows.len() as u64, "row"))
+        }
+    }
+}
+
+fn operations(cells: &Cells, table: &TableSpec) -> String {
+    let cells = table.data_columns().iter().zip(cells.as_slice());
+    let operation = |(column, cell): (&readcast_core::Column, &Option<Cell>)| {
+        let cell = cell.as_ref()?;
+        let operand = cell.value().map_or_else(|| "items".to_owned(), Value::to_string);
+        Some(format!("{} {} {operand}", cell.operation(), column.name()))
+    };
+    cells.filter_map(operation).collect::<Vec<_>>().join(", ")
+}
+
+fn list(values: &[Value]) -> String {
+    values.iter().map(Value::to_string).collect::<Vec<_>>().join(", ")
+}
