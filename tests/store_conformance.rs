@@ -23,6 +23,7 @@ mod sequences;
 mod sqlite;
 mod subject;
 mod values;
+mod views;
 mod wide;
 
 use subject::Subject;
@@ -68,6 +69,9 @@ on_every_store! {
     deployments::a_database_belongs_to_the_first_deployment,
     deployments::a_cluster_is_learnt_and_another_one_refused,
     definitions::tables_are_created_once_and_found_again,
+    views::a_view_joins_rows_by_key_and_swaps_with_its_generation,
+    views::a_view_comes_and_goes_with_a_swap,
+    views::a_view_that_somebody_replaced_is_reported,
     definitions::asking_for_taken_names_changes_nothing,
     definitions::a_changed_declaration_is_named_and_leaves_the_tables,
     definitions::a_raised_version_is_named,

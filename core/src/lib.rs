@@ -30,7 +30,10 @@ pub use json::{Json, JsonError};
 pub use model::{Model, OutOfRange};
 pub use position::{Position, TopicPartition};
 pub use projection::{Definition, DefinitionError, Projection, ProjectionError, ProjectionFailure, Registry};
-pub use table::{Column, ColumnType, Link, Presence, Reference, TableSpec, differences, type_changes};
+pub use table::{
+    Column, ColumnType, Join, Link, Presence, ReadView, Reference, Shown, ShownColumn, TableSpec, differences,
+    type_changes,
+};
 pub use timestamp::{Timestamp, TimestampError};
 pub use uuid::Uuid;
 pub use value::{Value, ValueError};

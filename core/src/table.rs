@@ -8,12 +8,14 @@ pub(crate) mod reference;
 #[cfg(test)]
 mod tests;
 mod validate;
+pub(crate) mod view;
 mod width;
 
 pub use column::{Column, ColumnType, Presence};
 pub use differences::{differences, type_changes};
 pub use reference::{Link, Reference};
 pub(crate) use validate::is_identifier;
+pub use view::{Join, ReadView, Shown, ShownColumn};
 
 use std::fmt;
 
@@ -48,6 +50,9 @@ pub struct TableSpec {
     /// Omitted when empty, for the same reason.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     references: Vec<Reference>,
+    /// Omitted when empty, for the same reason.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    views: Vec<ReadView>,
 }
 
 impl TableSpec {
@@ -75,6 +80,7 @@ impl TableSpec {
             newer_by: None,
             storage: Vec::new(),
             references: Vec::new(),
+            views: Vec::new(),
         }
     }
 

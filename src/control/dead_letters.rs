@@ -154,7 +154,7 @@ impl Control {
         Ok(found)
     }
 
-    /// Takes back the decision about one record. Rows that it made stay until the record is projected again.
+    /// Revokes the decision about one record. Rows that it made stay until the record is projected again.
     ///
     /// # Errors
     /// `NotFound` when there is no decision; `Refused` when the log has lost the record, which could not be projected again.

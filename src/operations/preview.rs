@@ -133,7 +133,7 @@ pub fn need(changes: &[String], old: &[TableSpec], new: &[TableSpec], version_ch
         }
         // Equal tables mean that topics or event types changed, which the store does not record.
         Some(_) if !version_changed && storage_changed(old, new) => RebuildNeed::CopyIsEnough(
-            "`--from live` is enough if nothing but indexes or storage parameters changed".into(),
+            "`--from live` is enough if nothing but indexes, views or storage parameters changed".into(),
         ),
         _ => RebuildNeed::Full,
     }
@@ -166,7 +166,8 @@ fn compared_by_newer(table: &TableSpec) -> Option<(&Column, &Column)> {
 
 /// Whether a table has other indexes or storage parameters.
 fn storage_changed(old: &[TableSpec], new: &[TableSpec]) -> bool {
-    let storage = |table: &TableSpec| (table.indexes().to_vec(), table.storage_parameters().to_vec());
+    let storage =
+        |table: &TableSpec| (table.indexes().to_vec(), table.storage_parameters().to_vec(), table.views().to_vec());
     new.iter().any(|table| old.iter().any(|old| old.name() == table.name() && storage(old) != storage(table)))
 }
 

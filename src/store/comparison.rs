@@ -3,7 +3,7 @@
 
 use std::fmt;
 
-use readcast_core::{Presence, TableSpec, TopicPartition};
+use readcast_core::{Presence, Shown, TableSpec, TopicPartition};
 use serde::{Deserialize, Serialize};
 
 /// The maximum number of differing rows that are sampled for each table.
@@ -178,16 +178,33 @@ impl fmt::Display for Sample {
     }
 }
 
-/// A table of two generations; at least one of them has it.
-pub(super) struct Pair<'a> {
-    pub(super) name: &'a str,
-    pub(super) live: Option<&'a TableSpec>,
-    pub(super) other: Option<&'a TableSpec>,
+/// What has a stable name.
+pub(super) trait Named {
+    fn name(&self) -> &str;
 }
 
-/// The tables of two generations, paired by name.
-pub(super) fn pairs<'a>(live: &'a [TableSpec], other: &'a [TableSpec]) -> Vec<Pair<'a>> {
-    let find = |tables: &'a [TableSpec], name: &str| tables.iter().find(|table| table.name() == name);
+impl Named for TableSpec {
+    fn name(&self) -> &str {
+        self.name()
+    }
+}
+
+impl Named for Shown<'_> {
+    fn name(&self) -> &str {
+        self.name
+    }
+}
+
+/// A table, or what else readers see, of two generations; at least one of them has it.
+pub(super) struct Pair<'a, T = TableSpec> {
+    pub(super) name: &'a str,
+    pub(super) live: Option<&'a T>,
+    pub(super) other: Option<&'a T>,
+}
+
+/// What two generations have, paired by name.
+pub(super) fn pairs<'a, T: Named>(live: &'a [T], other: &'a [T]) -> Vec<Pair<'a, T>> {
+    let find = |tables: &'a [T], name: &str| tables.iter().find(|table| table.name() == name);
     let gone = live.iter().filter(|table| find(other, table.name()).is_none());
     let gone = gone.map(|table| Pair { name: table.name(), live: Some(table), other: None });
     let now = other.iter().map(|table| Pair { name: table.name(), live: find(live, table.name()), other: Some(table) });

@@ -267,3 +267,8 @@ async fn rows_compare_by_what_their_values_mean() {
         [sample("1", changed(&["double", "long"])), sample("2", changed(&["json"])), sample("3", changed(&["json"]))]
     );
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn grants_on_a_view_survive_a_swap() {
+    super::views::grants_on_a_view_survive_a_swap(&Subject::postgres().await).await;
+}

@@ -10,8 +10,8 @@ use sha2::{Digest, Sha256};
 
 use super::{Projection, ProjectionError};
 use crate::change::{Change, Changes, OperationLimitExceeded};
-use crate::table::{is_identifier, reference};
-use crate::{Envelope, TableSpec};
+use crate::table::{is_identifier, reference, view};
+use crate::{Envelope, ReadView, TableSpec};
 
 /// Why an event did not become changes. The record is poison for that projection.
 #[derive(Debug, thiserror::Error)]
@@ -110,6 +110,13 @@ impl Definition {
         }
     }
 
+    /// The names that readers use: those of tables and of views.
+    pub(super) fn shown_names(&self) -> impl Iterator<Item = &str> {
+        self.tables
+            .iter()
+            .flat_map(|table| std::iter::once(table.name()).chain(table.views().iter().map(ReadView::name)))
+    }
+
     /// Everything that is wrong with the declaration, a sentence each.
     pub(super) fn problems(&self) -> Vec<String> {
         let mut problems = Vec::new();
@@ -133,11 +140,12 @@ impl Definition {
         problems.extend(both.map(|both| {
             format!("projection `{name}`: the event type `{both}` is in both `event_types` and `ignored_types`")
         }));
-        let names = || self.tables.iter().map(TableSpec::name);
+        let names = || self.shown_names();
         let twice = names().enumerate().filter(|(place, table)| names().take(*place).any(|other| other == *table));
         problems.extend(twice.map(|(_, table)| format!("projection `{name}`: table `{table}` is declared twice")));
         problems.extend(self.tables.iter().filter_map(|table| table.validate().err()).flatten());
         problems.extend(reference::problems_between(name, &self.tables));
+        problems.extend(view::problems(name, &self.tables));
         problems
     }
 }

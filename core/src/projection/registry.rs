@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::{Definition, Projection};
-use crate::TableSpec;
 use crate::table::names;
 
 /// Everything that is wrong with the registered projections, a sentence each.
@@ -119,7 +118,7 @@ impl Registry {
     fn owners(&self) -> BTreeMap<&str, Vec<&str>> {
         let mut owners = BTreeMap::<&str, Vec<&str>>::new();
         for definition in self.all() {
-            for table in definition.tables().iter().map(TableSpec::name) {
+            for table in definition.shown_names() {
                 let owners = owners.entry(table).or_default();
                 if !owners.contains(&definition.name()) {
                     owners.push(definition.name());

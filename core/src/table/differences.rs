@@ -67,6 +67,9 @@ fn table_differences(old: &TableSpec, new: &TableSpec) -> Vec<String> {
     if old.references != new.references {
         add("its references changed".into());
     }
+    if old.views != new.views {
+        add("its views changed".into());
+    }
     if old.newer_by != new.newer_by {
         add("the columns that `newer` compares changed".into());
     }

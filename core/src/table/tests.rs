@@ -117,3 +117,31 @@ fn each_difference_between_definitions_is_a_sentence() {
     assert_eq!(differences(&[table()], &[]), ["table `t` was removed"]);
     assert!(differences(&[table()], &[table()]).is_empty());
 }
+
+#[test]
+fn a_view_that_no_store_can_create_is_refused() {
+    use crate::table::view;
+    use crate::{Join, ReadView};
+    let owners = || TableSpec::new("owners").key("owner_id", ColumnType::I64).nullable("name", ColumnType::Text);
+    let accounts = || TableSpec::new("accounts").key("id", ColumnType::Text).nullable("owner_id", ColumnType::I64);
+    let problems = |view: ReadView| view::problems("bank", &[owners(), accounts().view(view)]).join("; ");
+    let by_owner = |table: &str| Join::new(["owner_id"], table);
+    let named = |name: &str| ReadView::new(name).column("id");
+    assert_eq!(problems(named("details").join(by_owner("owners").column("name"))), "");
+    for (view, part) in [
+        (named("Details"), "the name is not of the form"),
+        (named("readcast_details"), "are reserved"),
+        (named("details").column("balance"), "table `accounts` has no column `balance`"),
+        (named("details").join(by_owner("owners").column("city")), "table `owners` has no column `city`"),
+        (named("details").join(by_owner("agents").column("name")), "`agents`, which is no table of projection `bank`"),
+        (named("details").join(Join::new(["id"], "owners").column("name")), "joins (id) with the key (owner_id)"),
+        (named("details").join(Join::new(["owner_id", "id"], "owners")), "number and types"),
+        (named("details").column_as("owner_id", "id"), "two columns are shown as `id`"),
+        (named("details").column_as("owner_id", "ctid"), "needs another name"),
+        (named("details").column_as("owner_id", "The Owner"), "is no name of the form"),
+        (ReadView::new("details"), "it shows no column"),
+    ] {
+        let found = problems(view);
+        assert!(found.contains(part) && found.contains("of table `accounts`"), "{part}: {found}");
+    }
+}

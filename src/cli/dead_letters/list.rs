@@ -45,7 +45,12 @@ fn by_record(keys: &[ParkedSummary]) -> impl Iterator<Item = (Vec<&str>, &Parked
     let mut records = BTreeMap::<_, (Vec<&str>, &ParkedSummary)>::new();
     for parked in keys {
         let record = (&parked.topic, parked.partition, parked.offset, parked.class);
-        records.entry(record).or_insert_with(|| (Vec::new(), parked)).0.push(&parked.projection);
+        let (projections, shown) = records.entry(record).or_insert_with(|| (Vec::new(), parked));
+        projections.push(&parked.projection);
+        // Each projection has parked only those of its event types behind it.
+        if parked.records > shown.records {
+            *shown = parked;
+        }
     }
     records.into_values()
 }

@@ -54,7 +54,7 @@ pub(super) struct Decider {
     /// Who decides [default: the user and the host]
     #[arg(long, value_name = "WHO")]
     pub(super) by: Option<String>,
-    /// Why, for whoever reads the decision later
+    /// Why, for those who read the decision later
     #[arg(long, value_name = "TEXT")]
     pub(super) reason: Option<String>,
 }

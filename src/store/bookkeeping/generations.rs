@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use readcast_core::{Definition, TableSpec};
+use readcast_core::{Definition, Shown, TableSpec};
 
 use super::{checkpoints, is_migrated, parking, refused};
 use crate::store::session::{Row, Session, values};
@@ -232,7 +232,7 @@ pub(in crate::store) async fn owner(
     }
     for row in session.fetch("looking for the owner of a table", LIVE, values![projection]).await? {
         let tables: Vec<TableSpec> = row.json("definition")?;
-        if tables.iter().any(|other| other.name() == table) {
+        if Shown::all(&tables).iter().any(|other| other.name == table) {
             return row.get("projection").map(Some);
         }
     }

@@ -1,7 +1,7 @@
 //! Finds the objects that users added to the live tables and their views: everything in the catalogs that readcast
 //! itself did not create.
 
-use readcast_core::{Column, Definition, Presence, TableSpec};
+use readcast_core::{Column, Definition, Presence, Shown, TableSpec};
 use sqlx::postgres::PgRow;
 use sqlx::{AssertSqlSafe, PgConnection, Row};
 
@@ -27,6 +27,8 @@ pub(super) async fn additions(
         let users = indexes::added(connection, table, live.generation).await?;
         found.extend(users.iter().map(|index| of_index(index, &physical, has_successor)));
         found.extend(of_table(connection, table, &physical).await?);
+    }
+    for pair in pairs(&Shown::all(&live.tables), &Shown::all(next.tables())).iter().filter(|pair| pair.live.is_some()) {
         let view = match pair.other {
             None => ViewFate::Dropped,
             Some(next) if View::new(connection, schema, pair.name).incompatible(next).await?.is_empty() => {

@@ -1,6 +1,6 @@
 //! Creates physical tables and stable names from their declaration, and compares them with it later.
 
-use readcast_core::{Definition, Presence, TableSpec};
+use readcast_core::{Definition, Presence, Shown, TableSpec};
 use sqlx::{AssertSqlSafe, Executor, PgConnection, Row};
 
 use super::connection::at;
@@ -30,8 +30,9 @@ pub(super) async fn prepare(
     let mut statements = sql::create_tables(definition.tables(), generation);
     for table in definition.tables() {
         statements.extend(sql::create_indexes(table, generation).into_iter().map(|statement| (table, statement)));
-        statements.push((table, views::create(table, generation, schema)));
     }
+    let shown = Shown::all(definition.tables());
+    statements.extend(shown.iter().map(|shown| (shown.table, views::create(shown, generation, schema))));
     for (table, statement) in statements {
         let doing = format!("creating table `{}`", table.name());
         session.connection().execute(AssertSqlSafe(statement)).await.map_err(at(doing))?;
@@ -46,15 +47,16 @@ pub(super) async fn name_conflicts(
     schema: &str,
 ) -> Result<Vec<String>, StoreError> {
     let live = generations::live(session, definition.name()).await?.map(|live| live.tables).unwrap_or_default();
+    let live = Shown::all(&live);
     let mut taken = Vec::new();
-    for table in definition.tables() {
-        if live.iter().any(|live| live.name() == table.name()) {
+    for shown in Shown::all(definition.tables()) {
+        if live.iter().any(|live| live.name == shown.name) {
             continue;
         }
-        let Some(kind) = View::new(session, schema, table.name()).kind().await? else { continue };
-        let name = format!("{schema}.{}", table.name());
-        taken.push(match generations::owner(session, table.name(), definition.name()).await? {
-            Some(owner) => owned(table.name(), &owner, definition.name()),
+        let Some(kind) = View::new(session, schema, shown.name).kind().await? else { continue };
+        let name = format!("{schema}.{}", shown.name);
+        taken.push(match generations::owner(session, shown.name, definition.name()).await? {
+            Some(owner) => owned(shown.name, &owner, definition.name()),
             None => format!("{name} exists already (a {kind}) and is not readcast's: rename one of them"),
         });
     }
@@ -94,9 +96,9 @@ pub(super) async fn alterations(
     let mut found = Vec::new();
     for table in definition.tables() {
         found.extend(table_alterations(session, table, generation).await?);
-        if live {
-            found.extend(View::new(session, schema, table.name()).problem(table, generation).await?);
-        }
+    }
+    for shown in Shown::all(definition.tables()).iter().filter(|_| live) {
+        found.extend(View::new(session, schema, shown.name).problem(shown, generation).await?);
     }
     Ok(found)
 }

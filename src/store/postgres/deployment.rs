@@ -9,6 +9,7 @@ use super::sql::{self, quoted, stable};
 use crate::store::bookkeeping::generations;
 use crate::store::deployment::{Running, Succession};
 use crate::store::{Deployment, GenerationState, StoreError};
+use readcast_core::Shown;
 
 const DOING: &str = "looking up the deployment of the database";
 
@@ -106,13 +107,13 @@ async fn schema_of_the_views(connection: &mut PgSession<'_>) -> Result<Option<St
     Ok(None)
 }
 
-/// All tables of live generations: the physical and the stable name of each.
+/// What readers see of live generations: each stable name, with the physical table that it shows.
 async fn live_tables(connection: &mut PgSession<'_>) -> Result<Vec<(String, String)>, StoreError> {
     let mut live = generations::all(connection).await?;
     live.retain(|status| status.state == GenerationState::Live);
     let tables = live.iter().flat_map(|status| {
-        let names = |table| (sql::physical(table, status.generation), table.name().to_owned());
-        status.tables.iter().map(names)
+        let names = |shown: Shown<'_>| (sql::physical(shown.table, status.generation), shown.name.to_owned());
+        Shown::all(&status.tables).into_iter().map(names).collect::<Vec<_>>()
     });
     Ok(tables.collect())
 }

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use readcast_core::{Definition, Position, TableSpec, TopicPartition};
+use readcast_core::{Definition, Position, Shown, TableSpec, TopicPartition};
 
 use super::connection::{self, at, commit_transaction, execute};
 use super::connections::{Lease, limited};
@@ -126,7 +126,8 @@ impl SchemaStore for Postgres {
 
     async fn dependents(&self, of: &GenerationStatus) -> Result<Vec<Dependent>, StoreError> {
         let physical: Vec<String> = of.tables.iter().map(|table| sql::physical(table, of.generation)).collect();
-        let stable: Vec<String> = of.tables.iter().map(|table| sql::stable(&self.schema, table.name())).collect();
+        let stable: Vec<String> =
+            Shown::all(&of.tables).iter().map(|shown| sql::stable(&self.schema, shown.name)).collect();
         ask!(self, |session| dependents::of(session, &physical, &stable))
     }
 }

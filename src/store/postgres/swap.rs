@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use readcast_core::TableSpec;
+use readcast_core::{Shown, TableSpec};
 use sqlx::{AssertSqlSafe, Executor, PgConnection};
 
 use super::connection::{at, commit_transaction, execute, roll_back};
@@ -81,7 +81,7 @@ async fn statements(
     swap: &Swap<'_>,
 ) -> Result<Vec<Vec<String>>, StoreError> {
     let mut statements = Vec::new();
-    for pair in pairs(&swap.live.tables, &swap.next.tables) {
+    for pair in pairs(&Shown::all(&swap.live.tables), &Shown::all(&swap.next.tables)) {
         statements.push(match (pair.live, pair.other) {
             (Some(_), Some(next)) => View::new(connection, schema, pair.name).show(next, swap.next.generation).await?,
             (None, Some(next)) => vec![views::create(next, swap.next.generation, schema)],
@@ -104,7 +104,7 @@ pub(super) async fn swap_impact(
     let bytes = sqlx::query_scalar(BYTES).bind(physical).fetch_one(&mut *connection).await;
     let bytes: i64 = bytes.map_err(at("measuring the live tables"))?;
     let mut found = SwapImpact { bytes: bytes.unsigned_abs(), ..SwapImpact::default() };
-    for pair in pairs(live, next) {
+    for pair in pairs(&Shown::all(live), &Shown::all(next)) {
         let name = stable(schema, pair.name);
         let mut view = View::new(connection, schema, pair.name);
         if pair.live.is_some() {

@@ -1,16 +1,30 @@
 //! The views with the stable names, which readers use. Each shows one generation.
 
-use readcast_core::{Column, TableSpec};
+use readcast_core::{Shown, ShownColumn};
 use sqlx::{AssertSqlSafe, PgConnection, Row};
 
 use super::connection::at;
-use super::sql::{self, column_list, quoted, stable};
+use super::sql::{self, quoted, stable};
 use crate::store::{Generation, StoreError};
 
-/// The statement that creates the view of a table.
-pub(super) fn create(table: &TableSpec, generation: Generation, schema: &str) -> String {
-    let (stable, physical) = (stable(schema, table.name()), sql::physical(table, generation));
-    format!("CREATE VIEW {stable} AS SELECT {} FROM {physical}", column_list(table.columns()))
+/// The statement that creates a view.
+pub(super) fn create(shown: &Shown<'_>, generation: Generation, schema: &str) -> String {
+    format!("CREATE VIEW {} AS {}", stable(schema, shown.name), select(shown, &shown.columns, generation))
+}
+
+/// The query of a view with these columns.
+fn select(shown: &Shown<'_>, columns: &[ShownColumn<'_>], generation: Generation) -> String {
+    let column =
+        |shown: &ShownColumn<'_>| format!("t{}.{} AS {}", shown.from, quoted(shown.column.name()), quoted(shown.name));
+    let columns: Vec<_> = columns.iter().map(column).collect();
+    let mut from = format!("{} AS t0", sql::physical(shown.table, generation));
+    for ((table, on), number) in shown.joins.iter().zip(1..) {
+        let key = table.key_columns().iter().zip(*on);
+        let on: Vec<_> =
+            key.map(|(key, own)| format!("t{number}.{} = t0.{}", quoted(key.name()), quoted(own))).collect();
+        from += &format!(" LEFT JOIN {} AS t{number} ON {}", sql::physical(table, generation), on.join(" AND "));
+    }
+    format!("SELECT {} FROM {from}", columns.join(", "))
 }
 
 /// An existing view.
@@ -44,7 +58,7 @@ impl<'a> View<'a> {
     /// differ from the table's, because a swap keeps the order of the existing view.
     pub(super) async fn problem(
         &mut self,
-        table: &TableSpec,
+        shown: &Shown<'_>,
         generation: Generation,
     ) -> Result<Option<String>, StoreError> {
         const READS: &str = "
@@ -54,9 +68,9 @@ impl<'a> View<'a> {
             AND $3::text[] = (
                 SELECT array_agg(attname::text ORDER BY attname::text COLLATE \"C\") FROM pg_attribute
                 WHERE attrelid = to_regclass($1) AND attnum > 0)";
-        let mut columns: Vec<&str> = table.columns().iter().map(Column::name).collect();
+        let mut columns: Vec<&str> = shown.columns.iter().map(|column| column.name).collect();
         columns.sort_unstable();
-        let physical = sql::physical(table, generation);
+        let physical = sql::physical(shown.table, generation);
         let query = sqlx::query_scalar(READS).bind(&self.name).bind(physical).bind(columns);
         // NULL if the view does not exist.
         let reads: Option<bool> = query.fetch_one(&mut *self.connection).await.map_err(self.reading())?;
@@ -65,42 +79,40 @@ impl<'a> View<'a> {
             .then(|| format!("{} is not the view of generation {} that readcast created", self.name, generation.0)))
     }
 
-    /// The statements that make the view show `generation`, whose table is `next`.
+    /// The statements that make the view show `next` of `generation`.
     ///
     /// If no column is removed or changes its type, the view is replaced in place, which keeps privileges and dependent
     /// objects. Otherwise it is dropped and created again with the same privileges.
-    pub(super) async fn show(&mut self, next: &TableSpec, generation: Generation) -> Result<Vec<String>, StoreError> {
-        let (name, physical) = (self.name.clone(), sql::physical(next, generation));
+    pub(super) async fn show(&mut self, next: &Shown<'_>, generation: Generation) -> Result<Vec<String>, StoreError> {
+        let name = self.name.clone();
         let existing = self.columns().await?;
-        let known = |old: &ViewColumn| next.columns().iter().find(|column| of(column) == *old);
-        let kept: Option<Vec<&Column>> = existing.iter().map(known).collect();
+        let known = |old: &ViewColumn| next.columns.iter().find(|column| of(column) == *old).copied();
+        let kept: Option<Vec<ShownColumn<'_>>> = existing.iter().map(known).collect();
         let options = self.options().await?;
         let Some(mut columns) = kept else {
             let mut statements = vec![format!("DROP VIEW {name}")];
-            let columns = column_list(next.columns());
-            statements.push(format!("CREATE VIEW {name}{options} AS SELECT {columns} FROM {physical}"));
+            statements.push(format!("CREATE VIEW {name}{options} AS {}", select(next, &next.columns, generation)));
             let still_there = |grant: &Grant| {
-                grant.column.as_ref().is_none_or(|name| next.columns().iter().any(|column| column.name() == name))
+                grant.column.as_ref().is_none_or(|name| next.columns.iter().any(|column| column.name == name))
             };
             let grants = self.grants().await?;
             statements.extend(grants.iter().filter(|grant| still_there(grant)).map(|grant| grant.statement(&name)));
             statements.extend(self.comment().await?);
             return Ok(statements);
         };
-        columns.extend(next.columns().iter().filter(|column| !existing.contains(&of(column))));
-        let columns = column_list(columns);
-        Ok(vec![format!("CREATE OR REPLACE VIEW {name}{options} AS SELECT {columns} FROM {physical}")])
+        columns.extend(next.columns.iter().filter(|column| !existing.contains(&of(column))));
+        Ok(vec![format!("CREATE OR REPLACE VIEW {name}{options} AS {}", select(next, &columns, generation))])
     }
 
     /// Why the view can't be replaced in place by a view of `next`, a sentence each.
-    pub(super) async fn incompatible(&mut self, next: &TableSpec) -> Result<Vec<String>, StoreError> {
+    pub(super) async fn incompatible(&mut self, next: &Shown<'_>) -> Result<Vec<String>, StoreError> {
         let existing = self.columns().await?;
         let incompatible = existing.iter().filter_map(|(name, was)| {
             let stable = &self.name;
-            match next.columns().iter().find(|column| column.name() == name) {
+            match next.columns.iter().find(|column| column.name == name).map(of) {
                 None => Some(format!("{stable} loses column `{name}`")),
-                Some(column) if sql::column_type(column) != *was => {
-                    Some(format!("column `{name}` of {stable} changes from {was} to {}", sql::column_type(column)))
+                Some((_, now)) if now != *was => {
+                    Some(format!("column `{name}` of {stable} changes from {was} to {now}"))
                 }
                 Some(_) => None,
             }
@@ -171,8 +183,8 @@ impl<'a> View<'a> {
     }
 }
 
-fn of(column: &Column) -> ViewColumn {
-    (column.name().to_owned(), sql::column_type(column))
+fn of(shown: &ShownColumn<'_>) -> ViewColumn {
+    (shown.name.to_owned(), sql::column_type(shown.column))
 }
 
 /// A privilege on a view.

@@ -4,7 +4,7 @@
 //! SQLite stores the original statements. This module parses their tokens. Replacing names in the text would be wrong,
 //! because names also occur in string literals.
 
-use readcast_core::{Definition, TableSpec};
+use readcast_core::{Definition, ReadView, TableSpec};
 use sqlx::{AssertSqlSafe, Executor, SqliteConnection};
 
 use super::connection::{Connection, at};
@@ -30,7 +30,8 @@ pub(super) async fn additions(
             let what = format!("index {}", quoted(&name));
             found.push(UserAddition { on: physical.clone(), what, statement, declaration, fate });
         }
-        for on in [&physical, table.name()] {
+        let views = table.views().iter().map(ReadView::name);
+        for on in [&*physical, table.name()].into_iter().chain(views) {
             let triggers = objects(connection, "trigger", on).await?.into_iter();
             found.extend(triggers.map(|(name, statement)| UserAddition {
                 on: on.to_owned(),

@@ -1,6 +1,6 @@
 //! Creates physical tables and stable names from their declaration, and compares them with it later.
 
-use readcast_core::{Definition, Presence, TableSpec, Value};
+use readcast_core::{Definition, Presence, Shown, TableSpec, Value};
 use sqlx::{AssertSqlSafe, Executor, Row, SqliteConnection};
 
 use super::connection::at;
@@ -25,6 +25,10 @@ pub(super) async fn prepare(connection: &mut SqliteConnection, definition: &Defi
             created.map_err(at(format!("creating table `{}`", table.name())))?;
         }
     }
+    for shown in Shown::all(definition.tables()) {
+        let created = connection.execute(AssertSqlSafe(sql::create_view(&shown, generation))).await;
+        created.map_err(at(format!("creating view `{}`", shown.name)))?;
+    }
     Ok(())
 }
 
@@ -32,7 +36,7 @@ pub(super) async fn prepare(connection: &mut SqliteConnection, definition: &Defi
 async fn number_texts(connection: &mut SqliteConnection, live: &Live) -> Result<(), StoreError> {
     for table in &live.tables {
         let outdated = sql::create_view_of_texts(table, live.generation);
-        let current = sql::create_view(table, live.generation);
+        let current = sql::create_view(&Shown::of_table(table), live.generation);
         let found = object(connection, table.name()).await?;
         if outdated == current || found.is_none_or(|(_, sql)| sql != outdated) {
             continue;
@@ -62,8 +66,10 @@ pub(super) async fn alterations(
     let mut alterations = Vec::new();
     for table in definition.tables() {
         alterations.extend(altered_columns(connection, table, generation).await?);
-        if is_live && !is_view(connection, table, generation).await? {
-            let name = table.name();
+    }
+    for shown in Shown::all(definition.tables()).iter().filter(|_| is_live) {
+        if !is_view(connection, shown, generation).await? {
+            let name = shown.name;
             alterations.push(format!("`{name}` is not the view of generation {} that readcast created", generation.0));
         }
     }
@@ -76,17 +82,20 @@ pub(super) async fn name_conflicts(
     definition: &Definition,
 ) -> Result<Vec<String>, StoreError> {
     let known = generations::live(connection, definition.name()).await?.map(|live| live.tables).unwrap_or_default();
+    let known = Shown::all(&known);
     let generation = generations::next(connection, definition.name()).await?;
     let mut taken = Vec::new();
-    for table in definition.tables() {
-        if let Some(owner) = generations::owner(connection, table.name(), definition.name()).await? {
-            taken.push(owned(table.name(), &owner, definition.name()));
+    for shown in Shown::all(definition.tables()) {
+        if let Some(owner) = generations::owner(connection, shown.name, definition.name()).await? {
+            taken.push(owned(shown.name, &owner, definition.name()));
             continue;
         }
-        if !known.iter().any(|known| known.name() == table.name()) {
-            taken.extend(taken_name(connection, table.name()).await?);
+        if !known.iter().any(|known| known.name == shown.name) {
+            taken.extend(taken_name(connection, shown.name).await?);
         }
-        taken.extend(taken_name(connection, &sql::physical(table, generation)).await?);
+        if shown.is_table() {
+            taken.extend(taken_name(connection, &sql::physical(shown.table, generation)).await?);
+        }
     }
     Ok(taken)
 }
@@ -101,11 +110,14 @@ pub(super) async fn taken_name(connection: &mut SqliteConnection, name: &str) ->
 /// Whether the stable name is the view of this generation, exactly as readcast creates it or version 0.1.0 did.
 pub(super) async fn is_view(
     connection: &mut SqliteConnection,
-    table: &TableSpec,
+    shown: &Shown<'_>,
     generation: Generation,
 ) -> Result<bool, StoreError> {
-    let ours = [sql::create_view(table, generation), sql::create_view_of_texts(table, generation)];
-    Ok(object(connection, table.name()).await?.is_some_and(|(_, sql)| ours.contains(&sql)))
+    let mut ours = vec![sql::create_view(shown, generation)];
+    if shown.is_table() {
+        ours.push(sql::create_view_of_texts(shown.table, generation));
+    }
+    Ok(object(connection, shown.name).await?.is_some_and(|(_, sql)| ours.contains(&sql)))
 }
 
 /// The differences between the physical table and its declaration, if the table was altered.

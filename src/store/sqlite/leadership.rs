@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
-use readcast_core::Definition;
+use readcast_core::{Definition, Shown};
 use sqlx::{AssertSqlSafe, Executor, SqliteConnection};
 
 use super::connection::{Connection, at};
@@ -233,17 +233,17 @@ impl Leadership for SqliteLeadership {
 /// Makes the stable names views of the next generation. A name of another object of a user is refused if the next
 /// generation needs it, and otherwise left alone.
 async fn replace_views(connection: &mut SqliteConnection, swap: &Swap<'_>) -> Result<(), StoreError> {
-    for table in &swap.live.tables {
-        if definition::is_view(connection, table, swap.live.generation).await? {
-            let statement = format!("DROP VIEW {}", sql::quoted(table.name()));
+    for shown in Shown::all(&swap.live.tables) {
+        if definition::is_view(connection, &shown, swap.live.generation).await? {
+            let statement = format!("DROP VIEW {}", sql::quoted(shown.name));
             connection.execute(AssertSqlSafe(statement)).await.map_err(at(SWAPPING))?;
         }
     }
-    for table in &swap.next.tables {
-        if let Some(taken) = definition::taken_name(connection, table.name()).await? {
+    for shown in Shown::all(&swap.next.tables) {
+        if let Some(taken) = definition::taken_name(connection, shown.name).await? {
             return Err(refused(SWAPPING, taken));
         }
-        let statement = sql::create_view(table, swap.next.generation);
+        let statement = sql::create_view(&shown, swap.next.generation);
         connection.execute(AssertSqlSafe(statement)).await.map_err(at(SWAPPING))?;
     }
     Ok(())

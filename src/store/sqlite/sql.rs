@@ -1,6 +1,6 @@
 //! The SQL of statements on read tables.
 
-use readcast_core::{Column, ColumnType, Link, Presence, TableSpec};
+use readcast_core::{Column, ColumnType, Link, Presence, Shown, ShownColumn, TableSpec};
 
 use super::values::{column_type, expression, literal};
 use crate::store::Generation;
@@ -15,11 +15,10 @@ pub(super) fn physical(table: &TableSpec, generation: Generation) -> String {
     format!("{}_g{}", table.name(), generation.0)
 }
 
-/// The statements that create the physical table, its indexes, and the view that readers use.
+/// The statements that create the physical table and its indexes.
 pub(super) fn create(table: &TableSpec, generation: Generation) -> Vec<String> {
     let mut statements = vec![create_table(table, generation)];
     statements.extend(create_indexes(table, generation));
-    statements.push(create_view(table, generation));
     statements
 }
 
@@ -71,20 +70,34 @@ pub(super) fn copy(table: &TableSpec, from: Generation, to: Generation, columns:
     format!("INSERT INTO {to} ({columns}) SELECT {columns} FROM {from}")
 }
 
-/// The statement that creates the view for readers. A view with any other text counts as a user's.
-pub(super) fn create_view(table: &TableSpec, generation: Generation) -> String {
-    let shown: Vec<_> = table.columns().iter().map(readable).collect();
-    create_view_of(table, generation, &shown.join(", "))
+/// The statement that creates a view for readers. A view with any other text counts as a user's.
+pub(super) fn create_view(shown: &Shown<'_>, generation: Generation) -> String {
+    // The texts of the views of tables were like this before there were others.
+    let qualifier = |from: usize| if shown.is_table() { String::new() } else { format!("t{from}.") };
+    let column = |column: &ShownColumn<'_>| {
+        let held = format!("{}{}", qualifier(column.from), quoted(column.column.name()));
+        as_number(column.column, &held).unwrap_or(held)
+    };
+    let columns: Vec<_> = shown.columns.iter().map(column).collect();
+    let mut from = quoted(&physical(shown.table, generation));
+    if !shown.is_table() {
+        from += " AS t0";
+    }
+    for ((table, on), number) in shown.joins.iter().zip(1..) {
+        let key = table.key_columns().iter().zip(*on);
+        let on: Vec<_> =
+            key.map(|(key, own)| format!("t{number}.{} = t0.{}", quoted(key.name()), quoted(own))).collect();
+        from += &format!(" LEFT JOIN {} AS t{number} ON {}", quoted(&physical(table, generation)), on.join(" AND "));
+    }
+    let names: Vec<_> = shown.columns.iter().map(|column| quoted(column.name)).collect();
+    format!("CREATE VIEW {} ({}) AS SELECT {} FROM {from}", quoted(shown.name), names.join(", "), columns.join(", "))
 }
 
-/// The statement with which version 0.1.0 created the view. It gave decimals as texts.
+/// The statement with which version 0.1.0 created the view of a table. It gave decimals as texts.
 pub(super) fn create_view_of_texts(table: &TableSpec, generation: Generation) -> String {
-    create_view_of(table, generation, &names(table.columns()))
-}
-
-fn create_view_of(table: &TableSpec, generation: Generation, shown: &str) -> String {
     let (stable, physical) = (quoted(table.name()), quoted(&physical(table, generation)));
-    format!("CREATE VIEW {stable} ({}) AS SELECT {shown} FROM {physical}", names(table.columns()))
+    let columns = names(table.columns());
+    format!("CREATE VIEW {stable} ({columns}) AS SELECT {columns} FROM {physical}")
 }
 
 /// SQL for what readers see of a column. A decimal becomes a number, which compares, sorts and adds up. Its exact text

@@ -36,7 +36,10 @@ async fn dependents(connection: &mut SqliteConnection, tables: &[TableSpec]) -> 
     const OTHERS: &str = "
         SELECT name, sql FROM sqlite_schema
         WHERE type IN ('view', 'trigger') AND name NOT IN (
-            SELECT declared.value ->> 'name' FROM readcast_generations, json_each(definition) AS declared)
+            SELECT declared.value ->> 'name' FROM readcast_generations, json_each(definition) AS declared
+            UNION ALL
+            SELECT view.value ->> 'name' FROM readcast_generations, json_each(definition) AS declared,
+                json_each(declared.value, '$.views') AS view)
         ORDER BY name";
     let others: sqlx::Result<Vec<(String, String)>> = sqlx::query_as(OTHERS).fetch_all(connection).await;
     let mut others = others.map_err(at("finding the objects that depend on the tables"))?;
@@ -54,7 +57,10 @@ pub(super) async fn physical_dependents(
         SELECT type, name, tbl_name, sql FROM sqlite_schema
         WHERE type IN ('view', 'trigger', 'table') AND sql IS NOT NULL
           AND NOT (type = 'view' AND name IN (
-              SELECT declared.value ->> 'name' FROM readcast_generations, json_each(definition) AS declared))
+              SELECT declared.value ->> 'name' FROM readcast_generations, json_each(definition) AS declared
+              UNION ALL
+              SELECT view.value ->> 'name' FROM readcast_generations, json_each(definition) AS declared,
+                  json_each(declared.value, '$.views') AS view))
         ORDER BY name";
     let others: sqlx::Result<Vec<(String, String, String, String)>> =
         sqlx::query_as(OTHERS).fetch_all(connection).await;
