@@ -19,6 +19,7 @@ mod load;
 mod local_state;
 pub mod log_history;
 mod log_reader;
+mod order_findings;
 mod policy;
 pub mod preview;
 mod rebuild;

@@ -2,6 +2,7 @@
 
 mod current_record;
 mod identity;
+mod order_audit;
 mod partition_plan;
 mod record_policy;
 mod replay;
@@ -15,6 +16,7 @@ use readcast_core::{Cell, Change, Definition, Envelope, Position, ProjectionFail
 pub use self::current_record::CurrentRecord;
 use self::identity::DuplicateClass;
 pub use self::identity::Identity;
+pub use self::order_audit::{OrderAudit, OrderDependence};
 use self::partition_plan::PartitionPlan;
 pub use self::record_policy::RecordPolicy;
 pub use self::replay::{Replay, replay};
@@ -42,6 +44,8 @@ pub struct Plan {
     pub last_applied: Option<Position>,
     /// Events of types that no projection handles.
     pub unhandled: UnhandledTypes,
+    /// The operations on rows, where [`Rules::audits_order`] asks for them.
+    pub order: OrderAudit,
 }
 
 /// Every record that was read ends as exactly one of these, or as the poison at which planning stopped.
@@ -137,6 +141,8 @@ pub struct Rules<'a> {
     pub parking: Option<ParkingLimits>,
     /// The maximum number of records to apply.
     pub most_applied: usize,
+    /// Whether the plan tells which rows depend on the order between partitions.
+    pub audits_order: bool,
     /// Where the plan shows how far it is.
     pub current: &'a CurrentRecord,
 }
@@ -228,6 +234,9 @@ impl Plan {
         match rules.outcome(record, &position, draft, &mut self.tally) {
             RecordOutcome::Applied(changes) => {
                 let tables = rules.definition.tables();
+                if rules.audits_order {
+                    self.order.add(draft.partition(), &changes);
+                }
                 changes.into_iter().for_each(|change| self.commit.changes.push(change, tables));
                 self.tally.applied += 1;
                 self.last_applied = Some(position);

@@ -201,6 +201,7 @@ impl Lane {
             known_poison: poison.found.clone(),
             parking: (poison.full.is_none() && limits.records > 0).then_some(limits),
             most_applied: poison.bisection.most(),
+            audits_order: false,
             batches: pending.iter().filter_map(|(batch, _)| partitions.with_state(batch)).collect(),
         };
         match task.run().await {

@@ -460,7 +460,8 @@ async fn a_record_that_several_projections_have_parked_is_listed_and_edited_once
     }
     assert_eq!(parked_in(&clinic).await, "customer_orders order_summary product_sales");
     let edited = succeeded(clinic.dead_letters(&edit).await);
-    assert_eq!(edited.matches("projected 2 records; key ord_a is free").count(), 3, "{edited}");
+    assert_eq!(edited.matches("key ord_a is free").count(), 3, "{edited}");
+    assert!(edited.contains("order_summary: projected 2 records"), "{edited}");
     assert_eq!(parked_in(&clinic).await, "null");
     assert_eq!(clinic.statuses_of_orders().await, ["ord_a|paid"]);
     let decisions = succeeded(clinic.dead_letters(&["decisions"]).await);

@@ -3,6 +3,7 @@
 mod changes;
 mod chores;
 mod faults;
+mod order;
 pub(crate) mod scene;
 mod soak;
 mod troubles;

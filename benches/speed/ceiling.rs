@@ -157,6 +157,7 @@ fn planned(definition: &Definition, batches: &[&Batch], next_offsets: &BTreeMap<
         known_poison: &BTreeMap::new(),
         parking: None,
         most_applied: usize::MAX,
+        audits_order: false,
         current: &current,
     };
     let plan = plan(rules, batches.iter().map(|batch| (*batch, cursor(batch), &memory))).unwrap();

@@ -17,7 +17,7 @@ use self::planners::Planners;
 use super::log_reader::{LogReader, positions_of};
 use super::spool::{Size, Spool, SpoolError, Tables};
 use super::step::OperationStep;
-use super::{OperationReconciler, Throttle};
+use super::{OperationReconciler, Throttle, order_findings};
 use crate::error::Failure;
 use crate::failpoint;
 use crate::plan::Tally;
@@ -143,7 +143,12 @@ async fn fold(
             return Ok(None);
         }
     }
-    let (commit, tally) = planners.finish().await?.commit(reconciler.record_policy.parking);
+    let mut planned = planners.finish().await?;
+    order_findings::note(step, status, &planned.take_order().conclude(definition.tables())).await?;
+    if let Some(impossible) = planned.take_impossible() {
+        return Err(impossible);
+    }
+    let (commit, tally) = planned.commit(reconciler.record_policy.parking);
     let progress = OperationProgress { phase: "load: writing rows".into(), ..progress(step, status, &to) };
     step.lead.progress(step.operation.id, &progress).await?;
     let Some(spool) = Arc::into_inner(spool) else { unreachable!("the planners have ended") };

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use crate::plan::OrderDependence;
 use crate::retry::Backoff;
 use crate::store::{Generation, Operation};
 
@@ -21,6 +22,8 @@ pub(super) struct LocalState {
     pub(super) retired: BTreeSet<Generation>,
     /// The waits between attempts to swap.
     pub(super) swap_backoff: Backoff,
+    /// Which rows depend on the order between partitions, as the load found.
+    pub(super) order_findings: Vec<OrderDependence>,
 }
 
 impl LocalState {
@@ -33,6 +36,7 @@ impl LocalState {
             live_offsets: None,
             retired: BTreeSet::new(),
             swap_backoff: Backoff::new(seed, Duration::from_millis(50), Duration::from_secs(2)),
+            order_findings: Vec::new(),
         }
     }
 }

@@ -1,9 +1,9 @@
 //! `verify`: builds a scratch generation from the log and compares the live tables with it.
 
-use super::build;
 use super::log_history::truncated_history;
 use super::reconciler::Next;
 use super::step::OperationStep;
+use super::{build, order_findings};
 use crate::error::Failure;
 use crate::store::{BuildOptions, Comparison, GenerationState, OperationState};
 use crate::text::counted;
@@ -12,7 +12,10 @@ pub(super) async fn run(step: &mut OperationStep<'_>, definition_hash: &str) -> 
     let Some(status) = step.built() else { return begin(step, definition_hash).await };
     match (status.state, &status.proof) {
         (GenerationState::Building, _) => build::run(step, status).await,
-        (_, Some(proof)) => step.finish(OperationState::Done, &sentence(proof)).await,
+        (_, Some(proof)) => {
+            let outcome = sentence(proof) + &order_findings::sentence(&step.local.order_findings);
+            step.finish_unlogged(OperationState::Done, &outcome).await
+        }
         (_, None) => {
             let reason = status.last_error.as_ref().map_or("it was cancelled", |error| &error.text);
             step.finish(OperationState::Refused, &format!("nothing was compared: {reason}")).await

@@ -22,17 +22,21 @@ pub enum NoticeKind {
     EventsWithoutIdentity,
     /// No projection subscribes to events of a type, and none ignores it. There is one notice for each type.
     UnhandledEventType,
+    /// Rows of a table are changed from several partitions, by operations whose order matters. There is one notice for each
+    /// table.
+    OrderDependentRows,
 }
 
 impl NoticeKind {
     /// All kinds with their names in the database and in metrics.
-    pub const NAMES: [(NoticeKind, &'static str); 6] = [
+    pub const NAMES: [(NoticeKind, &'static str); 7] = [
         (NoticeKind::TablesNotDropped, "tables_not_dropped"),
         (NoticeKind::BrokenDependents, "broken_dependents"),
         (NoticeKind::CopyingFails, "copying_fails"),
         (NoticeKind::DeadLettersNotCopied, "dead_letters_not_copied"),
         (NoticeKind::EventsWithoutIdentity, "events_without_identity"),
         (NoticeKind::UnhandledEventType, "unhandled_event_type"),
+        (NoticeKind::OrderDependentRows, "order_dependent_rows"),
     ];
 
     /// The kind's name in the database, in JSON and in metrics.
@@ -50,7 +54,11 @@ impl NoticeKind {
     pub fn adds_up(self) -> bool {
         match self {
             Self::EventsWithoutIdentity | Self::UnhandledEventType => true,
-            Self::TablesNotDropped | Self::BrokenDependents | Self::CopyingFails | Self::DeadLettersNotCopied => false,
+            Self::TablesNotDropped
+            | Self::BrokenDependents
+            | Self::CopyingFails
+            | Self::DeadLettersNotCopied
+            | Self::OrderDependentRows => false,
         }
     }
 }

@@ -23,6 +23,7 @@ pub(crate) struct Task {
     pub(crate) known_poison: Arc<BTreeMap<Position, PoisonCause>>,
     pub(crate) parking: Option<ParkingLimits>,
     pub(crate) most_applied: usize,
+    pub(crate) audits_order: bool,
     pub(crate) batches: Vec<(Arc<Batch>, PartitionCursor, Arc<PartitionState>)>,
 }
 
@@ -74,6 +75,7 @@ impl Task {
             known_poison: &self.known_poison,
             parking: self.parking,
             most_applied: self.most_applied,
+            audits_order: self.audits_order,
             current,
         };
         let batches = self.batches.iter().map(|(batch, cursor, state)| (&**batch, *cursor, &**state));

@@ -137,7 +137,7 @@ pub struct Shown<'a> {
 /// A column that readers see.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ShownColumn<'a> {
-    /// Its name.
+    /// The name in the view, or of the table's column.
     pub name: &'a str,
     /// The column of the table.
     pub column: &'a Column,

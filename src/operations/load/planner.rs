@@ -8,8 +8,8 @@ use tokio::sync::mpsc;
 
 use crate::error::Failure;
 use crate::operations::OperationReconciler;
-use crate::operations::spool::Spool;
-use crate::plan::{AllowedChanges, PartitionCursor, Plan, Poison, RecordPolicy, Tally};
+use crate::operations::spool::{Spool, SpoolError};
+use crate::plan::{AllowedChanges, OrderAudit, PartitionCursor, Plan, Poison, RecordPolicy, Tally};
 use crate::source::Batch;
 use crate::store::{
     Advance, Commit, DeadLetter, LedgerPage, ParkingLimits, PartitionState, RecordedCheckpoint, StoreError,
@@ -35,6 +35,10 @@ pub(super) struct Planned {
     dead_letters: Vec<DeadLetter>,
     ledger: Vec<LedgerPage>,
     tally: Tally,
+    /// Which rows depend on the order between partitions.
+    order: OrderAudit,
+    /// Why the rows can't be made, if they can't. The rest of the log is read nevertheless, for `order`.
+    impossible: Option<Failure>,
 }
 
 impl Planner {
@@ -67,7 +71,11 @@ impl Planner {
                 return Err(poison.into());
             }
             let mut commit = plan.commit;
-            self.spool(std::mem::take(&mut commit.changes)).await?;
+            let changes = std::mem::take(&mut commit.changes);
+            if self.planned.impossible.is_none() {
+                self.planned.impossible = self.spool(changes).await?;
+            }
+            self.planned.order.append(plan.order);
             self.record(commit, plan.tally)?;
         }
         Ok(self.planned)
@@ -86,6 +94,7 @@ impl Planner {
             known_poison: Arc::default(),
             parking: (limits.records > 0).then_some(limits),
             most_applied: usize::MAX,
+            audits_order: true,
             batches: batches.into_iter().filter_map(known).collect(),
         };
         match task.run().await {
@@ -95,13 +104,18 @@ impl Planner {
         }
     }
 
-    /// Adds changes to the spool on a blocking thread, for that may write to a disk.
-    async fn spool(&self, changes: ChangeSet) -> Result<(), Failure> {
+    /// Adds changes to the spool on a blocking thread, for that may write to a disk. Returns why no spool can take them, if
+    /// none can.
+    async fn spool(&self, changes: ChangeSet) -> Result<Option<Failure>, Failure> {
         let spool = self.spool.clone();
         let added =
             tokio::task::spawn_blocking(move || spool.lock().unwrap_or_else(PoisonError::into_inner).add(changes));
         let added = added.await.map_err(|panicked| Failure::Panicked(panicked.to_string()))?;
-        added.map_err(|error| cannot_load(error.to_string()))
+        match added {
+            Ok(()) => Ok(None),
+            Err(error @ SpoolError::FanOut { .. }) => Ok(Some(cannot_load(error.to_string()))),
+            Err(error) => Err(cannot_load(error.to_string())),
+        }
     }
 
     /// Keeps what belongs to the rows, and lets the next plan know what this one decided.
@@ -119,6 +133,7 @@ impl Planner {
             dead_letters: commit.dead_letters,
             ledger: commit.ledger,
             tally,
+            ..Planned::default()
         });
         let parked: usize = self.planned.dead_letters.iter().map(|letter| letter.record.bytes()).sum();
         if parked > self.most_parked_bytes {
@@ -141,10 +156,22 @@ impl Planned {
         }
         self.dead_letters.extend(next.dead_letters);
         self.tally += next.tally;
+        self.order.append(next.order);
+        self.impossible = self.impossible.take().or(next.impossible);
         for page in next.ledger {
             self.ledger.retain(|earlier| earlier.partition != page.partition || earlier.to > page.forget_to);
             self.ledger.push(page);
         }
+    }
+
+    /// Which rows depend on the order between partitions.
+    pub(super) fn take_order(&mut self) -> OrderAudit {
+        std::mem::take(&mut self.order)
+    }
+
+    /// Why the rows can't be made, if they can't.
+    pub(super) fn take_impossible(&mut self) -> Option<Failure> {
+        self.impossible.take()
     }
 
     /// As a commit that changes no rows, and how its records ended.

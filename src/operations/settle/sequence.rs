@@ -188,6 +188,7 @@ impl SequenceSettler<'_> {
                 known_poison: &BTreeMap::new(),
                 parking: None,
                 most_applied: usize::MAX,
+                audits_order: false,
                 current,
             };
             replay(rules, &partition, &records)

@@ -76,6 +76,7 @@ async fn poison(context: &FeedContext, partition: &TopicPartition, record: &Reco
         known_poison: Arc::new(BTreeMap::new()),
         parking: Some(ParkingLimits { records: 1, of_one_key: 1 }),
         most_applied: 1,
+        audits_order: false,
         batches: vec![(Arc::new(batch), cursor, Arc::new(PartitionState::default()))],
     };
     let plan = task.run().await.ok()?.ok()?;

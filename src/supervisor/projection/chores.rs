@@ -90,6 +90,7 @@ fn is_over(notice: &RecordedNotice, policy: &RecordPolicy) -> bool {
         NoticeKind::TablesNotDropped
         | NoticeKind::BrokenDependents
         | NoticeKind::CopyingFails
-        | NoticeKind::DeadLettersNotCopied => false,
+        | NoticeKind::DeadLettersNotCopied
+        | NoticeKind::OrderDependentRows => false,
     }
 }
