@@ -71,10 +71,10 @@ mod worker;
 
 pub use readcast_core::testing;
 pub use readcast_core::{
-    Cell, Cells, Change, ChangeError, ChangeSet, Changes, Column, ColumnType, Composition, Date, Decimal, DecimalError,
-    Definition, DefinitionError, Envelope, EnvelopeError, Join, Json, JsonError, Key, Model, OutOfRange, Position,
-    Presence, Projection, ProjectionError, ProjectionFailure, ReadView, Reference, Registry, Row, RowChange, RowWriter,
-    Segment, TableSpec, Timestamp, TimestampError, TopicPartition, Uuid, Value, ValueError, differences,
+    AffectedRow, Cell, Cells, Change, ChangeError, ChangeSet, Changes, Column, ColumnType, Composition, Date, Decimal,
+    DecimalError, Definition, DefinitionError, Envelope, EnvelopeError, Join, Json, JsonError, Key, Model, OutOfRange,
+    Position, Presence, Projection, ProjectionError, ProjectionFailure, ReadView, Reference, Registry, Row, RowChange,
+    RowWriter, Segment, TableSpec, Timestamp, TimestampError, TopicPartition, Uuid, Value, ValueError, differences,
 };
 
 pub use crate::app::{App, Sample, SampleEvents};

@@ -11,7 +11,9 @@ mod unhandled;
 use std::collections::BTreeMap;
 use std::ops::AddAssign;
 
-use readcast_core::{Cell, Change, Definition, Envelope, Position, ProjectionFailure, RowChange, TopicPartition};
+use readcast_core::{
+    AffectedRow, Cell, Change, Definition, Envelope, Position, ProjectionFailure, RowChange, TopicPartition,
+};
 
 pub use self::current_record::CurrentRecord;
 use self::identity::DuplicateClass;
@@ -255,7 +257,8 @@ impl Plan {
                     let correlation_id = rules.policy.correlation_id(&position, record);
                     return Err(Poison { position, cause: cause.unwrap_or_else(waits), correlation_id });
                 }
-                self.commit.dead_letters.push(draft.park(record, cause));
+                let affected = rules.affected(draft.decoder, record, &position);
+                self.commit.dead_letters.push(draft.park(record, cause, affected));
                 self.tally.parked += 1;
             }
         }
@@ -309,6 +312,13 @@ impl Rules<'_> {
                 Err(cause) => RecordOutcome::Parked(Some(cause)),
             },
         }
+    }
+
+    /// The rows that a record which is parked would have changed, as far as its projection names them.
+    fn affected(&self, decoder: &dyn Decoder, record: &Record, position: &Position) -> Vec<AffectedRow> {
+        let event = self.decode(decoder, record, position).ok();
+        let event = event.filter(|event| self.definition.subscribes(&event.event_type));
+        event.map(|event| self.definition.affected(&event)).unwrap_or_default()
     }
 
     fn decode<'r>(

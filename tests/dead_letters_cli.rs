@@ -518,3 +518,31 @@ async fn a_decision_can_be_taken_back_and_a_rebuild_meets_the_record_again() {
     let parked = "SELECT record_offset FROM readcast.dead_letters WHERE generation = 2 ORDER BY 1";
     assert_eq!(clinic.database.rows(parked).await, ["10", "11", "12", "13", "14"]);
 }
+
+#[tokio::test]
+async fn a_rollback_that_would_undo_a_decision_says_so_before_it_happens() {
+    let clinic = Clinic::with_poison().await;
+    succeeded(clinic.run(&["rebuild", "order_summary", "--wait"]).await);
+    // A decision that the standby could not follow: its code was gone when an operator made it.
+    clinic
+        .database
+        .execute(
+            "INSERT INTO readcast.amendments (projection, topic, partition, record_offset, action, made_by)
+             VALUES ('order_summary', 'orders', 0, 10, 'discard', 'ann')",
+        )
+        .await;
+    let refusal = clinic.run(&["rollback", "order_summary"]).await;
+    let (code, said) = refused(&refusal);
+    assert_eq!(code, Some(1));
+    assert!(
+        said.contains("the standby generation 1 still has 1 record parked") && said.contains("orders/0@10"),
+        "{said}"
+    );
+    assert!(said.contains("--undo-decisions"), "{said}");
+    succeeded(clinic.run(&["rollback", "order_summary", "--undo-decisions"]).await);
+    let live = clinic
+        .database
+        .value("SELECT generation FROM readcast.generations WHERE state = 'live' AND projection = 'order_summary'")
+        .await;
+    assert_eq!(live, "1");
+}

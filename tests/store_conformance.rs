@@ -140,6 +140,7 @@ on_every_store! {
     dead_letters::limits_hold_for_all_that_is_parked_and_for_each_key,
     dead_letters::amendments_are_recalled_in_every_generation_and_survive_a_rename,
     dead_letters::readers_see_which_keys_of_the_live_generation_wait,
+    dead_letters::readers_see_which_rows_parked_records_would_have_changed,
     dead_letters::while_dead_letters_cannot_be_written_the_checkpoint_never_moves,
     dead_letters::rows_that_the_store_cannot_hold_are_unstorable,
     dead_letters::trouble_keeps_its_beginning_while_it_retries_and_is_another_when_it_halts,

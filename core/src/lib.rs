@@ -29,7 +29,9 @@ pub use fold::{Cell, Cells, ChangeSet, Composition, Key, Row, RowChange, Segment
 pub use json::{Json, JsonError};
 pub use model::{Model, OutOfRange};
 pub use position::{Position, TopicPartition};
-pub use projection::{Definition, DefinitionError, Projection, ProjectionError, ProjectionFailure, Registry};
+pub use projection::{
+    AffectedRow, Definition, DefinitionError, Projection, ProjectionError, ProjectionFailure, Registry,
+};
 pub use table::{
     Column, ColumnType, Join, Link, Presence, ReadView, Reference, Shown, ShownColumn, TableSpec, differences,
     type_changes,

@@ -8,7 +8,7 @@ mod tests;
 pub use definition::{Definition, ProjectionFailure};
 pub use registry::{DefinitionError, Registry};
 
-use crate::{Changes, Envelope, TableSpec};
+use crate::{Changes, Envelope, TableSpec, Value};
 
 /// Why a projection refuses an event. The record is poison for that projection.
 pub type ProjectionError = Box<dyn std::error::Error + Send + Sync>;
@@ -79,10 +79,37 @@ pub trait Projection: Send + Sync + 'static {
     /// The tables that the projection owns, at least one. No other projection writes them.
     fn tables(&self) -> Vec<TableSpec>;
 
+    /// The rows that `event` would have changed, which is asked when its record is parked: readers are told that these rows
+    /// are older than the log. Without an answer they are told the record's key alone.
+    fn affected(&self, _event: &Envelope<'_>) -> Vec<AffectedRow> {
+        Vec::new()
+    }
+
     /// Records in `changes` what `event` changes. The event is of a subscribed type.
     ///
     /// # Errors
     /// Any error makes the record poison, for example a missing field. The projection's changes are then not applied. A
     /// panic has the same effect.
     fn project(&self, event: &Envelope<'_>, changes: &mut Changes<'_>) -> Result<(), ProjectionError>;
+}
+
+/// A row that a parked record would have changed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AffectedRow {
+    /// The stable name of the table.
+    pub table: String,
+    /// The key: the text of its value, or a JSON array of texts where the key has several columns.
+    pub key: String,
+}
+
+impl AffectedRow {
+    /// The row of `table` with this key.
+    pub fn new<V: Into<Value>>(table: impl Into<String>, key: impl IntoIterator<Item = V>) -> Self {
+        let mut key: Vec<String> = key.into_iter().map(|value| value.into().to_string()).collect();
+        let key = match key.len() {
+            1 => key.remove(0),
+            _ => serde_json::to_string(&key).expect("texts are serializable"),
+        };
+        Self { table: table.into(), key }
+    }
 }

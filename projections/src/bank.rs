@@ -6,7 +6,7 @@
 pub mod sample;
 
 use readcast_core::{
-    Changes, ColumnType, Decimal, Envelope, Projection, ProjectionError, Reference, Registry, TableSpec,
+    AffectedRow, Changes, ColumnType, Decimal, Envelope, Projection, ProjectionError, Reference, Registry, TableSpec,
 };
 use serde::Deserialize;
 
@@ -92,6 +92,12 @@ impl Projection for Bank {
         vec![owners, accounts, transfers, daily_totals]
     }
 
+    /// A transfer that is not booked leaves both accounts without it.
+    fn affected(&self, event: &Envelope<'_>) -> Vec<AffectedRow> {
+        let parties = event.data::<Parties>().unwrap_or_default();
+        parties.from.into_iter().chain(parties.to).map(|account| AffectedRow::new("accounts", [account])).collect()
+    }
+
     fn project(&self, event: &Envelope<'_>, changes: &mut Changes<'_>) -> Result<(), ProjectionError> {
         match &*event.event_type {
             REGISTERED | RENAMED => {
@@ -107,6 +113,14 @@ impl Projection for Bank {
         }
         Ok(())
     }
+}
+
+/// The accounts of a transfer, whatever else is wrong with it.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Parties {
+    from: Option<String>,
+    to: Option<String>,
 }
 
 fn transfer(event: &Envelope<'_>, changes: &mut Changes<'_>) -> Result<(), ProjectionError> {

@@ -1,14 +1,16 @@
 //! Finds rows that depend on the order between partitions: several partitions change them, by operations that give another
 //! row in another order. A log has no order between its partitions, so such rows differ from rebuild to rebuild.
 
-use std::collections::hash_map::DefaultHasher;
+mod sample;
+mod touch;
+
 use std::collections::{BTreeMap, BTreeSet};
-use std::hash::{Hash, Hasher};
 
-use readcast_core::{Cell, Cells, Change, Key, RowChange, TableSpec, TopicPartition, Value};
+use readcast_core::{Change, Key, RowChange, TableSpec, TopicPartition, Value};
 
-/// How many rows of a table are audited: the first ones that are changed. The counts of larger tables are too low.
-const MOST_ROWS: usize = 20_000;
+use self::sample::Sample;
+use self::touch::{Operation, Touch, WHOLE_ROW, digest, place, touches};
+
 /// How many keys a finding names.
 const MOST_NAMED: usize = 3;
 
@@ -24,59 +26,27 @@ pub struct OrderAudit {
 pub struct OrderDependence {
     /// The table's name.
     pub table: String,
-    /// How many rows were found. There may be more.
+    /// How many of the rows that were audited.
     pub rows: u64,
     /// Two operations on one of the rows, with their partitions. No data of a row.
     pub operations: String,
-    /// The keys of the first of the rows.
+    /// The keys of some of the rows.
     pub keys: Vec<String>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq)]
 struct TableAudit {
-    rows: BTreeMap<Key, RowAudit>,
+    rows: Sample<RowAudit>,
+    /// The partitions that replace all rows below a key.
+    replaced: Sample<BTreeSet<u16>>,
     /// The partitions that change rows found by the value of a column.
-    searches: BTreeMap<(usize, u64), BTreeSet<usize>>,
+    searches: BTreeMap<(u16, u32), BTreeSet<u16>>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq)]
 struct RowAudit {
     touches: Vec<Touch>,
     conflict: Option<(Touch, Touch)>,
-}
-
-/// An operation on a row or on one of its cells.
-#[derive(Clone, Copy, Debug, PartialEq)]
-struct Touch {
-    /// The index of the data column; `None` for the row itself.
-    column: Option<usize>,
-    operation: &'static str,
-    /// A digest of the value that is set.
-    value: u64,
-    /// The index of the partition.
-    partition: usize,
-}
-
-const REPLACE: &str = "replace_children";
-const SEARCH: &str = "update_where";
-
-impl Touch {
-    /// Whether both operations give the same row in either order.
-    fn commutes_with(&self, other: &Touch) -> bool {
-        if self.partition == other.partition || self.column != other.column {
-            return true;
-        }
-        match (self.operation, other.operation) {
-            ("set", "set") => self.value == other.value,
-            ("append", "append") | (REPLACE, REPLACE) => false,
-            (one, another) => one == another,
-        }
-    }
-
-    fn described(&self, table: &TableSpec, partitions: &[TopicPartition]) -> String {
-        let column = self.column.map(|column| format!(" {}", table.data_columns()[column].name())).unwrap_or_default();
-        format!("`{}{column}` from {}", self.operation, partitions[self.partition])
-    }
 }
 
 impl RowAudit {
@@ -103,9 +73,12 @@ impl OrderAudit {
             let table = self.tables.entry(change.table()).or_default();
             match change {
                 Change::Row { key, change, .. } => table.add_row(key, change, partition),
-                Change::ReplaceChildren { parent, rows, .. } => table.replace(parent, rows, partition),
+                Change::ReplaceChildren { parent, rows, .. } => {
+                    table.replaced.entry(parent).into_iter().for_each(|known| known.extend([partition]));
+                    rows.iter().for_each(|(key, _)| table.touch(key, Operation::Replace, partition));
+                }
                 Change::Where { column, value, .. } => {
-                    table.searches.entry((*column, digest(value))).or_default().insert(partition);
+                    table.searches.entry((place(*column), digest(value))).or_default().insert(partition);
                 }
             }
         }
@@ -113,22 +86,21 @@ impl OrderAudit {
 
     /// Adds what was found in other partitions, or later.
     pub fn append(&mut self, other: Self) {
-        let index: Vec<usize> = other.partitions.iter().map(|partition| self.index_of(partition)).collect();
+        let index: Vec<u16> = other.partitions.iter().map(|partition| self.index_of(partition)).collect();
+        let moved = |touch: Touch| Touch { partition: index[usize::from(touch.partition)], ..touch };
+        let all_moved = |of: BTreeSet<u16>| of.into_iter().map(|partition| index[usize::from(partition)]);
         for (place, table) in other.tables {
             let held = self.tables.entry(place).or_default();
-            for (key, row) in table.rows {
-                let Some(audit) = held.row(&key) else { continue };
-                row.touches
-                    .into_iter()
-                    .for_each(|touch| audit.add(Touch { partition: index[touch.partition], ..touch }));
-                let moved = |touch: Touch| Touch { partition: index[touch.partition], ..touch };
+            for ((_, key), row) in table.rows.0 {
+                let Some(audit) = held.rows.entry(&key) else { continue };
+                row.touches.into_iter().for_each(|touch| audit.add(moved(touch)));
                 audit.conflict = audit.conflict.or(row.conflict.map(|(one, another)| (moved(one), moved(another))));
             }
+            for ((_, parent), partitions) in table.replaced.0 {
+                held.replaced.entry(&parent).into_iter().for_each(|known| known.extend(all_moved(partitions.clone())));
+            }
             for (search, partitions) in table.searches {
-                held.searches
-                    .entry(search)
-                    .or_default()
-                    .extend(partitions.into_iter().map(|partition| index[partition]));
+                held.searches.entry(search).or_default().extend(all_moved(partitions));
             }
         }
     }
@@ -140,58 +112,43 @@ impl OrderAudit {
         concluded.collect()
     }
 
-    fn index_of(&mut self, partition: &TopicPartition) -> usize {
-        self.partitions.iter().position(|known| known == partition).unwrap_or_else(|| {
+    fn index_of(&mut self, partition: &TopicPartition) -> u16 {
+        let known = self.partitions.iter().position(|known| known == partition);
+        place(known.unwrap_or_else(|| {
             self.partitions.push(partition.clone());
             self.partitions.len() - 1
-        })
+        }))
     }
 }
 
 impl TableAudit {
-    fn row(&mut self, key: &[Value]) -> Option<&mut RowAudit> {
-        if self.rows.len() >= MOST_ROWS && !self.rows.contains_key(key) {
-            return None;
+    fn touch(&mut self, key: &[Value], operation: Operation, partition: u16) {
+        if let Some(row) = self.rows.entry(key) {
+            row.add(Touch { column: WHOLE_ROW, operation, value: 0, partition });
         }
-        Some(self.rows.entry(key.to_vec()).or_default())
     }
 
-    fn add_row(&mut self, key: &Key, change: &RowChange, partition: usize) {
-        let Some(row) = self.row(key) else { return };
+    fn add_row(&mut self, key: &Key, change: &RowChange, partition: u16) {
         let (operation, cells) = match change {
-            RowChange::Upsert(cells) => ("upsert", Some(cells)),
-            RowChange::Update(cells) => ("update", Some(cells)),
-            RowChange::Delete => ("delete", None),
+            RowChange::Upsert(cells) => (Operation::Upsert, Some(cells)),
+            RowChange::Update(cells) => (Operation::Update, Some(cells)),
+            RowChange::Delete => (Operation::Delete, None),
         };
-        row.add(Touch { column: None, operation, value: 0, partition });
-        cells.into_iter().flat_map(|cells| touches(cells, partition)).for_each(|touch| row.add(touch));
-    }
-
-    fn replace(&mut self, parent: &Key, rows: &[(Key, readcast_core::Row)], partition: usize) {
-        let replaces = Touch { column: None, operation: REPLACE, value: 0, partition };
-        if let Some(row) = self.row(parent) {
-            row.add(replaces);
-        }
-        for (key, _) in rows {
-            if let Some(row) = self.row(key) {
-                row.add(replaces);
-            }
+        if let Some(row) = self.rows.entry(key) {
+            row.add(Touch { column: WHOLE_ROW, operation, value: 0, partition });
+            cells.into_iter().flat_map(|cells| touches(cells, partition)).for_each(|touch| row.add(touch));
         }
     }
 
     fn conclude(&self, table: &TableSpec, partitions: &[TopicPartition]) -> Option<OrderDependence> {
-        let mut dependent = self.rows.iter().filter_map(|(key, row)| Some((key, self.conflict(key, row)?)));
-        let (first, (one, another)) = dependent.next()?;
+        let of_row = |((_, key), row): (&'_ (u64, Key), &RowAudit)| Some((key.clone(), self.conflict(key, row)?));
+        let mut dependent: Vec<(Key, (Touch, Touch))> = self.rows.0.iter().filter_map(of_row).collect();
+        dependent.sort_by(|(one, _), (another, _)| one.cmp(another));
+        let (_, (one, another)) = dependent.first()?;
         let operations = format!("{} and {}", one.described(table, partitions), another.described(table, partitions));
-        let named = |key: &Key| key.iter().map(Value::to_string).collect::<Vec<_>>().join(", ");
-        let (mut keys, mut rows) = (vec![named(first)], 1);
-        for (key, _) in dependent {
-            rows += 1;
-            if keys.len() < MOST_NAMED {
-                keys.push(named(key));
-            }
-        }
-        Some(OrderDependence { table: table.name().to_owned(), rows, operations, keys })
+        let named = |(key, _): &(Key, _)| key.iter().map(Value::to_string).collect::<Vec<_>>().join(", ");
+        let keys = dependent.iter().take(MOST_NAMED).map(named).collect();
+        Some(OrderDependence { table: table.name().to_owned(), rows: dependent.len() as u64, operations, keys })
     }
 
     /// Two operations on the row that don't commute.
@@ -202,42 +159,22 @@ impl TableAudit {
     /// A search of another partition that finds the row by a value that was set.
     fn search_of(&self, row: &RowAudit) -> Option<(Touch, Touch)> {
         row.touches.iter().find_map(|held| {
-            let searching = self.searches.get(&(held.column?, held.value))?;
+            let searching = self.searches.get(&(held.column, held.value))?;
             let partition = *searching.iter().find(|partition| **partition != held.partition)?;
-            Some((*held, Touch { operation: SEARCH, partition, ..*held }))
+            Some((*held, Touch { operation: Operation::Search, partition, ..*held }))
         })
     }
 
     /// A replacement of all rows below a parent of the row, by another partition.
     fn replacement_of(&self, key: &Key, row: &RowAudit) -> Option<(Touch, Touch)> {
         (1..key.len()).find_map(|length| {
-            let mut replacing =
-                self.rows.get(&key[..length])?.touches.iter().filter(|touch| touch.operation == REPLACE);
-            replacing.find_map(|replacing| {
-                let other = row.touches.iter().find(|touch| touch.partition != replacing.partition)?;
-                Some((*other, *replacing))
+            self.replaced.get(&key[..length])?.iter().find_map(|partition| {
+                let other = row.touches.iter().find(|touch| touch.partition != *partition)?;
+                let operation = Operation::Replace;
+                Some((*other, Touch { column: WHOLE_ROW, operation, value: 0, partition: *partition }))
             })
         })
     }
-}
-
-fn touches(cells: &Cells, partition: usize) -> impl Iterator<Item = Touch> {
-    let touch = move |(column, cell): (usize, &Option<Cell>)| {
-        let cell = cell.as_ref()?;
-        let value = if let Cell::Set(value) = cell { digest(value) } else { 0 };
-        Some(Touch { column: Some(column), operation: cell.operation(), value, partition })
-    };
-    cells.as_slice().iter().enumerate().filter_map(touch)
-}
-
-fn digest(value: &Value) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    match value {
-        Value::Text(text) => text.hash(&mut hasher),
-        Value::I64(number) => number.hash(&mut hasher),
-        other => other.to_string().hash(&mut hasher),
-    }
-    hasher.finish()
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use readcast_core::{Envelope, TopicPartition};
+use readcast_core::{AffectedRow, Envelope, TopicPartition};
 
 use super::identity::{DuplicateClass, Identity};
 use super::{DeadLetter, OutOfStep, PartitionCursor, PartitionState, PoisonCause, SequenceId};
@@ -79,10 +79,15 @@ impl<'a> PartitionPlan<'a> {
         self.parked.contains(&sequence) || self.state.parked.contains(&sequence)
     }
 
-    pub(super) fn park(&mut self, record: &Record, cause: Option<PoisonCause>) -> DeadLetter {
+    pub(super) fn park(
+        &mut self,
+        record: &Record,
+        cause: Option<PoisonCause>,
+        affected: Vec<AffectedRow>,
+    ) -> DeadLetter {
         let sequence = SequenceId::of(record);
         self.parked.insert(sequence.clone());
-        DeadLetter { partition: self.partition().clone(), record: record.clone(), sequence, cause }
+        DeadLetter { partition: self.partition().clone(), record: record.clone(), sequence, cause, affected }
     }
 
     /// Compares the event with those before it, and adds it to them where it is new.

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::{self, Write as _};
 
 use bytes::Bytes;
-use readcast_core::{Position, TopicPartition};
+use readcast_core::{AffectedRow, Position, TopicPartition};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
@@ -122,6 +122,16 @@ pub struct DeadLetter {
     pub sequence: SequenceId,
     /// The error of the record. `None` if the record only waits for an earlier record of its sequence.
     pub cause: Option<PoisonCause>,
+    /// The rows that it would have changed, as far as its projection names them.
+    pub affected: Vec<AffectedRow>,
+}
+
+impl DeadLetter {
+    /// The rows that it would have changed, as the store keeps them. `None` if none is known.
+    pub(super) fn affected_json(&self) -> Option<serde_json::Value> {
+        let row = |row: &AffectedRow| serde_json::json!({"table": row.table, "key": row.key});
+        (!self.affected.is_empty()).then(|| self.affected.iter().map(row).collect())
+    }
 }
 
 /// The limits on parked records. A projection that would exceed them halts.

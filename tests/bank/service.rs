@@ -5,12 +5,15 @@ use std::time::Duration;
 
 use readcast_projections::bank;
 use readcast_projections::bank::sample::{BankEvent, BankEvents};
+use sqlx::ConnectOptions;
+use sqlx::sqlite::SqliteConnectOptions;
 use tempfile::TempDir;
 
 use super::interleavings::{postgres_tables, sqlite_tables};
 use super::{PARTITIONS, events, expected, partition};
 use crate::files_to_sqlite::seed;
 use crate::oracle::assert_same;
+use crate::shop::sqlite_rows;
 use crate::support::kafka::{Kafka, unique};
 use crate::support::postgres::Database;
 use crate::support::process::Readcast;
@@ -118,4 +121,36 @@ async fn the_bank_adds_up_in_sqlite_whoever_is_killed() {
     let store = format!("sqlite:{}", path.display());
     bank.project(&store, 1, &events, &mut fastrand::Rng::with_seed(seed)).await;
     assert_same(&sqlite_tables(&path).await, &expected(&events));
+}
+
+#[tokio::test]
+async fn a_transfer_that_is_parked_makes_both_accounts_stale() {
+    let dir = TempDir::new().unwrap();
+    let line = |key: &str, kind: &str, data: &str| {
+        format!(
+            "{key}\t{{\"event_id\":\"{kind}-{key}\",\"type\":\"{kind}\",\"timestamp\":\"2024-05-20T14:30:00Z\",\"data\":{data}}}\n"
+        )
+    };
+    let opened = ["a1", "a2", "a3"]
+        .map(|account| line(account, "AccountOpened", &format!(r#"{{"account_id":"{account}","owner_id":"o1"}}"#)));
+    let transfers = [
+        line("t1", "TransferBooked", r#"{"transfer_id":"t1","from":"a1","to":"a2","amount":12.505}"#),
+        line("t2", "TransferBooked", r#"{"transfer_id":"t2","from":"a2","to":"a3","amount":12.50}"#),
+    ];
+    for (topic, text) in
+        [(bank::OWNERS, String::new()), (bank::ACCOUNTS, opened.concat()), (bank::TRANSFERS, transfers.concat())]
+    {
+        let folder = dir.path().join("events").join(topic);
+        std::fs::create_dir_all(&folder).unwrap();
+        std::fs::write(folder.join("0.ndjson"), text).unwrap();
+    }
+    let (source, store) = (dir.path().join("events"), dir.path().join("read.db"));
+    let (source, url) = (format!("file:{}", source.display()), format!("sqlite:{}", store.display()));
+    let arguments = ["run", "--until-end", "--source", &source, "--store", &url];
+    let mut instance = Readcast::start_bank(arguments, &[]);
+    assert!(instance.wait().await.success(), "{}", instance.stderr());
+    let mut client = SqliteConnectOptions::new().filename(&store).connect().await.unwrap();
+    let stale = "SELECT table_name, row_key, reason FROM readcast_quarantine ORDER BY row_key";
+    let stale = sqlite_rows(&mut client, stale).await.unwrap();
+    assert_eq!(stale, ["accounts|a1|unprojectable", "accounts|a2|unprojectable"]);
 }

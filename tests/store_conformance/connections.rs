@@ -150,6 +150,7 @@ fn letter(lane: &Lane, reason: &str) -> Commit {
         sequence: SequenceId::of(&record),
         record,
         cause: Some(PoisonCause::new(PoisonClass::Undecodable, reason)),
+        affected: Vec::new(),
     };
     Commit { dead_letters: vec![letter], ..Commit::default() }
 }

@@ -11,7 +11,7 @@ use readcast::store::{
     ParkedRecord, ParkedSequence, ParkingLimits, PartitionState, PoisonCause, PoisonClass, SequenceId, Settlement,
     StoreError, WaitingRecords, Written,
 };
-use readcast_core::{ChangeSet, ColumnType, Json, TableSpec, TopicPartition};
+use readcast_core::{AffectedRow, ChangeSet, ColumnType, Json, TableSpec, TopicPartition, Value};
 use tokio::sync::{Barrier, Notify};
 
 use super::commits::{assert_counts, counted, counters};
@@ -56,7 +56,13 @@ pub(super) fn poison(lane: &Lane, record: Record) -> DeadLetter {
 
 /// A record of this lane's partition that waits for one before it.
 pub(super) fn behind(lane: &Lane, record: Record) -> DeadLetter {
-    DeadLetter { partition: lane.partition.clone(), sequence: SequenceId::of(&record), record, cause: None }
+    DeadLetter {
+        partition: lane.partition.clone(),
+        sequence: SequenceId::of(&record),
+        record,
+        cause: None,
+        affected: Vec::new(),
+    }
 }
 
 fn parking(dead_letters: Vec<DeadLetter>) -> Commit {
@@ -591,6 +597,28 @@ pub(super) async fn readers_see_which_keys_of_the_live_generation_wait(subject: 
     assert!(is_applied(&built.step(4, Commit::default()).await));
     begun.swap(subject, Generation(1), begun.generation).await.expect("a swap");
     assert_eq!(quarantine(subject).await, [row("0", "7a | undecodable | 0")]);
+}
+
+pub(super) async fn readers_see_which_rows_parked_records_would_have_changed(subject: &Subject) {
+    let mut lane = Lane::claim(subject, &definition(counters())).await;
+    let affected =
+        [AffectedRow::new("counters", ["x"]), AffectedRow::new("pairs", [Value::from("y"), Value::from(1_i64)])];
+    let first = DeadLetter { affected: affected.to_vec(), ..poison(&lane, keyed(0, "a")) };
+    // The record behind it would have changed one of the same rows.
+    let second = DeadLetter { affected: affected[..1].to_vec(), ..behind(&lane, keyed(1, "a")) };
+    let unknown = poison(&lane, keyed(2, "b"));
+    assert!(is_applied(&lane.step(3, parking(vec![first, second, unknown])).await));
+    let view = TableSpec::new(subject.own("quarantine"))
+        .key("first_offset", ColumnType::I64)
+        .key("row_key", ColumnType::Text)
+        .nullable("table_name", ColumnType::Text)
+        .column("records_behind", ColumnType::I64);
+    let rows: Vec<_> = subject.rows(&view).await.into_iter().collect();
+    let row = |key: &str, rest: &str| (key.to_owned(), rest.to_owned());
+    assert_eq!(
+        rows,
+        [row("0 | [\"y\",\"1\"]", "pairs | 1"), row("0 | x", "counters | 1"), row("2 | NULL", "NULL | 0")]
+    );
 }
 
 pub(super) async fn while_dead_letters_cannot_be_written_the_checkpoint_never_moves(subject: &Subject) {

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 
-use super::{Projection, ProjectionError};
+use super::{AffectedRow, Projection, ProjectionError};
 use crate::change::{Change, Changes, OperationLimitExceeded};
 use crate::table::{is_identifier, reference, view};
 use crate::{Envelope, ReadView, TableSpec};
@@ -115,6 +115,12 @@ impl Definition {
         self.tables
             .iter()
             .flat_map(|table| std::iter::once(table.name()).chain(table.views().iter().map(ReadView::name)))
+    }
+
+    /// The rows that a parked event would have changed, as far as the projection knows them. None if it panics.
+    pub fn affected(&self, event: &Envelope<'_>) -> Vec<AffectedRow> {
+        // Unwind safe, as in `project`.
+        std::panic::catch_unwind(AssertUnwindSafe(|| self.projection.affected(event))).unwrap_or_default()
     }
 
     /// Everything that is wrong with the declaration, a sentence each.

@@ -201,3 +201,10 @@ fn every_failure_of_a_projection_is_an_error() {
     }
     assert!(matches!(project("REFUSE"), ProjectionFailure::Refused(_)));
 }
+
+#[test]
+fn the_key_of_an_affected_row_is_a_text() {
+    use crate::{AffectedRow, Value};
+    assert_eq!(AffectedRow::new("t", [7_i64]).key, "7");
+    assert_eq!(AffectedRow::new("t", [Value::from("a\"b"), Value::from(1_i64)]).key, r#"["a\"b","1"]"#);
+}

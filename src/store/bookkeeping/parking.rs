@@ -275,6 +275,7 @@ fn record(row: &Row) -> Result<ParkedRecord, StoreError> {
             },
             sequence: SequenceId::recorded(row.get("sequence")?),
             cause: cause(row)?,
+            affected: Vec::new(),
         },
         attempts: row.get::<i32>("attempts")?.unsigned_abs(),
         parked_at: row.get("parked_at")?,

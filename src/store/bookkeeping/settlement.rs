@@ -98,9 +98,9 @@ pub(in crate::store) async fn copy(
     const LETTERS: &str = "
         INSERT INTO readcast.dead_letters
             (projection, generation, topic, partition, record_offset, sequence, record_key, record_value, headers,
-             record_time, class, reason, attempts, parked_at)
+             record_time, class, reason, attempts, parked_at, affected)
         SELECT d.projection, $3, d.topic, d.partition, record_offset, sequence, record_key, record_value, headers,
-               record_time, class, reason, attempts, parked_at
+               record_time, class, reason, attempts, parked_at, affected
         FROM readcast.dead_letters AS d JOIN readcast.checkpoints AS ours
             ON ours.projection = $1 AND ours.generation = $3 AND ours.topic = d.topic AND ours.partition = d.partition
         WHERE d.projection = $1 AND d.generation = $2 AND d.record_offset < ours.next_offset";

@@ -33,9 +33,9 @@ pub(super) async fn park(
     const PARK: &str = "
         INSERT INTO readcast.dead_letters
             (projection, generation, topic, partition, record_offset, sequence, record_key, record_value, headers,
-             record_time, class, reason)
+             record_time, class, reason, affected)
         SELECT $1, $2, new.* FROM unnest($3::text[], $4::int4[], $5::int8[], $6::text[], $7::bytea[], $8::bytea[],
-                                         $9::bytea[], $10::int8[], $11::text[], $12::text[]) AS new";
+                                         $9::bytea[], $10::int8[], $11::text[], $12::text[], $13::text[]::jsonb[]) AS new";
     let letters = &commit.dead_letters;
     if letters.is_empty() {
         return Ok(Parking::Done);
@@ -48,6 +48,9 @@ pub(super) async fn park(
             Reasons::Withheld => WITHHELD.to_owned(),
         })
     };
+    let affected = column(letters, |letter| {
+        letter.affected_json().map(|affected| session.encoding().fit_json(&affected.to_string()))
+    });
     let parked = sqlx::query(PARK)
         .bind(of.projection)
         .bind(of.generation.0)
@@ -61,6 +64,7 @@ pub(super) async fn park(
         .bind(column(letters, |letter| letter.record.timestamp))
         .bind(column(letters, class))
         .bind(column(letters, reason))
+        .bind(affected)
         .execute(&mut **session)
         .await;
     match parked {

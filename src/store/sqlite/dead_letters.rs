@@ -26,8 +26,8 @@ pub(super) async fn park(
     const PARK: &str = "
         INSERT INTO readcast_dead_letters
             (projection, generation, topic, partition, record_offset, sequence, record_key, record_value, headers,
-             record_time, class, reason)
-        VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)";
+             record_time, class, reason, affected)
+        VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)";
     for letter in &commit.dead_letters {
         let (record, cause) = (&letter.record, letter.cause.as_ref());
         about(PARK, of, &letter.partition)
@@ -39,6 +39,7 @@ pub(super) async fn park(
             .bind(record.timestamp)
             .bind(cause.map(|cause| cause.class.name()))
             .bind(cause.map(|cause| Encoding::Utf8.fit(&cause.reason).into_owned()))
+            .bind(letter.affected_json().map(|affected| affected.to_string()))
             .execute(&mut *connection)
             .await
             .map_err(at("parking records"))?;
