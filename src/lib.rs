@@ -144,6 +144,8 @@ mod book {
     mod references {}
     #[doc = include_str!("../docs/src/guides/test.md")]
     mod test {}
+    #[doc = include_str!("../docs/src/guides/read-side.md")]
+    mod read_side {}
     #[doc = include_str!("../docs/src/reference/change-operations.md")]
     mod change_operations {}
 }

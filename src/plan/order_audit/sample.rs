@@ -1,4 +1,4 @@
-//! A sample of keys that is the same whoever takes it.
+//! A sample of keys that is the same in each part of a log.
 
 use std::collections::BTreeMap;
 use std::collections::hash_map::DefaultHasher;
@@ -11,8 +11,8 @@ use super::touch::hash;
 /// How many keys of a table are sampled.
 const MOST_ROWS: usize = 5_000;
 
-/// What is known of the keys with the least digests. Whoever sees a part of the log samples the same keys, and knows all
-/// that happened to them in that part: a key that is left out once would be left out ever after.
+/// What is known of the keys with the least digests. Each reader of a part of the log samples the same keys, and
+/// knows all that happened to them in that part: a key that is left out once is left out from then on.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Sample<T>(pub(super) BTreeMap<(u64, Key), T>);
 
