@@ -507,14 +507,14 @@ async fn a_decision_can_be_taken_back_and_a_rebuild_meets_the_record_again() {
     let revoke = ["--reason", "it was right", "--by", "ann"];
     for first in ["orders/0@10", "orders/0@11"] {
         let revoked = succeeded(clinic.dead_letters(&[&["revoke", first], &revoke[..]].concat()).await);
-        assert!(revoked.contains("`readcast rebuild order_summary --wait`"), "{revoked}");
+        assert!(revoked.contains("`readcast rebuild order_summary --wait --accept-difference`"), "{revoked}");
     }
     let recorded = "SELECT requested_by, outcome FROM readcast.operations ORDER BY id DESC LIMIT 1";
     let recorded = clinic.database.rows(recorded).await;
     assert_eq!(recorded, ["ann|revoked the decision about orders/0@11: it was right"]);
     let again = clinic.dead_letters(&["revoke", "orders/0@10", "--projection", "order_summary"]).await;
     assert!(refused(&again).1.contains("no operator has decided about orders/0@10"), "{}", again.stderr);
-    succeeded(clinic.run(&["rebuild", "order_summary", "--wait"]).await);
+    succeeded(clinic.run(&["rebuild", "order_summary", "--wait", "--accept-difference"]).await);
     let parked = "SELECT record_offset FROM readcast.dead_letters WHERE generation = 2 ORDER BY 1";
     assert_eq!(clinic.database.rows(parked).await, ["10", "11", "12", "13", "14"]);
 }

@@ -71,7 +71,8 @@ pub(super) async fn revoke(context: &Context, arguments: Revoke) -> Result<ExitC
     }
     for name in names {
         control.revoke(&*source, &name, &record, decider.reason.as_deref()).await?;
-        let next = format!("`readcast rebuild {name} --wait` projects the record as it is in the log");
+        let next =
+            format!("`readcast rebuild {name} --wait --accept-difference` projects the record as it is in the log");
         output::line(format_args!(
             "{name}: the decision about {record} is revoked; rows stay as they are. Next: {next}"
         ))?;
