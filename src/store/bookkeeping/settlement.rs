@@ -49,14 +49,15 @@ async fn raise_epochs(
 /// Records the operator's decisions together with the records' original values.
 async fn amend(session: &mut dyn Session, of: ParkedIn<'_>, settlement: &Settlement) -> Result<(), StoreError> {
     const AMEND: &str = "
-        INSERT INTO readcast.amendments
+        INSERT INTO readcast.amendments AS held
             (projection, topic, partition, record_offset, action, value, original, made_by, reason)
         VALUES ($1, $3, $4, $5, $6, $7, (
             SELECT record_value FROM readcast.dead_letters
             WHERE projection = $1 AND generation = $2 AND topic = $3 AND partition = $4 AND record_offset = $5), $8, $9)
         ON CONFLICT (projection, topic, partition, record_offset) DO UPDATE
-        SET action = excluded.action, value = excluded.value, made_by = excluded.made_by, made_at = now(),
-            reason = excluded.reason";
+        SET action = excluded.action, value = excluded.value, made_by = excluded.made_by, reason = excluded.reason,
+            made_at = CASE WHEN held.action = excluded.action AND held.made_by = excluded.made_by THEN held.made_at
+                      ELSE now() END";
     let reason = settlement.reason.as_deref().map(|reason| session.fit(reason));
     for (offset, amendment) in &settlement.amendments {
         let value = amendment.value().map(|value| value.to_vec());
