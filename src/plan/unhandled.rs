@@ -16,7 +16,7 @@ pub(super) fn is_handled(registry: &Registry, topic: &str, event_type: &str) -> 
     registry.readers(topic).any(|reader| reader.subscribes(event_type) || reader.ignores(event_type))
 }
 
-/// Counts of events by topic and type. Types beyond the first [`MOST_TYPES`] are not counted.
+/// Counts of events by topic and type. Types beyond the first 20 are not counted.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct UnhandledTypes(BTreeMap<(String, String), UnhandledType>);
 

@@ -1,6 +1,6 @@
 //! Decimals from JSON, also from the numbers that serde buffers for some shapes of types.
 
-use std::cell::Cell;
+use std::cell::RefCell;
 use std::fmt;
 use std::marker::PhantomData;
 
@@ -16,21 +16,22 @@ const RAW_VALUE: &str = "$serde_json::private::RawValue";
 const MAX_FLOAT_DIGITS: usize = 15;
 
 thread_local! {
-    /// Whether a number was recovered from a float since [`noticing_floats`] began.
-    static FROM_FLOAT: Cell<bool> = const { Cell::new(false) };
+    /// The floats without their signs from which decimals were recovered since [`noticing_floats`] began.
+    static FROM_FLOATS: RefCell<Vec<f64>> = const { RefCell::new(Vec::new()) };
 }
 
-/// The result of `deserialize` from the JSON text `json`, and a number in `json` that a float does not keep, if decimals
-/// were recovered from floats meanwhile.
+/// The result of `deserialize` from the JSON text `json`, and a number in `json` that a float does not keep, if a decimal
+/// was recovered from that float meanwhile.
 pub(crate) fn noticing_floats<T>(json: &str, deserialize: impl FnOnce() -> T) -> (T, Option<&str>) {
-    let before = FROM_FLOAT.replace(false);
+    let before = FROM_FLOATS.take();
     let deserialized = deserialize();
-    let is_from_float = FROM_FLOAT.replace(before);
-    (deserialized, is_from_float.then(|| too_long(json)).flatten())
+    let recovered = FROM_FLOATS.replace(before);
+    (deserialized, if recovered.is_empty() { None } else { too_long(json, &recovered) })
 }
 
-/// The first number of a JSON text that has a fraction or an exponent and more digits than a float keeps.
-fn too_long(json: &str) -> Option<&str> {
+/// The first number of a JSON text that has a fraction or an exponent, more digits than a float keeps, and is read as one of
+/// the `recovered` floats.
+fn too_long<'a>(json: &'a str, recovered: &[f64]) -> Option<&'a str> {
     let mut rest = json;
     loop {
         let start = rest.find(|next: char| next == '"' || next.is_ascii_digit())?;
@@ -42,7 +43,8 @@ fn too_long(json: &str) -> Option<&str> {
         let is_part = |next: char| next.is_ascii_digit() || matches!(next, '.' | 'e' | 'E' | '+' | '-');
         let (number, after) = rest.split_at(rest.find(|next| !is_part(next)).unwrap_or(rest.len()));
         let is_whole = number.bytes().all(|byte| byte.is_ascii_digit());
-        if !is_whole && significant_digits(number) > MAX_FLOAT_DIGITS {
+        let is_recovered = || number.parse().is_ok_and(|number| recovered.contains(&number));
+        if !is_whole && significant_digits(number) > MAX_FLOAT_DIGITS && is_recovered() {
             return Some(number);
         }
         rest = after;
@@ -131,7 +133,7 @@ impl<'de> Visitor<'de> for DecimalVisitor {
     }
 
     fn visit_f64<E: Error>(self, number: f64) -> Result<Decimal, E> {
-        FROM_FLOAT.set(true);
+        FROM_FLOATS.with_borrow_mut(|floats| floats.push(number.abs()));
         // The shortest text of a float is that of the number it was read from, if that has few enough digits.
         let text = number.to_string();
         if significant_digits(&text) > MAX_FLOAT_DIGITS {
@@ -228,6 +230,13 @@ mod tests {
         assert_eq!((read.is_ok(), number), (true, Some("0.1000000000000000055")));
         let (_, number) = noticing_floats(disguised, || serde_json::from_str::<Priced>(disguised));
         assert_eq!(number, None, "the digits were read");
+        // A coordinate beside it is a float by itself.
+        let beside = r#"{"latitude":52.520006599999998,"price":0.1}"#;
+        let (read, number) = noticing_floats(beside, || serde_json::from_str::<Flat>(beside));
+        assert_eq!((read.is_ok(), number), (true, None));
+        let negative = r#"{"price":-0.1000000000000000055}"#;
+        let (_, number) = noticing_floats(negative, || serde_json::from_str::<Flat>(negative));
+        assert_eq!(number, Some("0.1000000000000000055"));
     }
 
     #[test]
