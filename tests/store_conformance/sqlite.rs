@@ -338,6 +338,7 @@ async fn a_view_of_texts_of_an_earlier_version_is_replaced_when_a_writer_starts(
         r#"CREATE VIEW "accounts" ("id", "balance", "limit") AS SELECT "id", "balance", "limit" FROM "accounts_g1""#,
         "DROP INDEX accounts_g1_ix1",
         r#"CREATE INDEX "accounts_g1_ix1" ON "accounts_g1" ("balance")"#,
+        "CREATE TRIGGER of_users INSTEAD OF DELETE ON accounts BEGIN SELECT 1; END",
     ] {
         sqlx::query(statement).execute(&mut client).await.expect(statement);
     }
@@ -349,5 +350,7 @@ async fn a_view_of_texts_of_an_earlier_version_is_replaced_when_a_writer_starts(
         assert_eq!(answer::<i64>(&mut client, "SELECT max(balance) FROM accounts").await, 10);
         let index = "SELECT sql FROM sqlite_schema WHERE name = 'accounts_g1_ix1'";
         assert!(answer::<String>(&mut client, index).await.contains("NUMERIC"));
+        let triggers = "SELECT count(*) FROM sqlite_schema WHERE name = 'of_users'";
+        assert_eq!(answer::<i64>(&mut client, triggers).await, 1);
     }
 }

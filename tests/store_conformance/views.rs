@@ -64,10 +64,11 @@ pub(super) async fn a_view_joins_rows_by_key_and_swaps_with_its_generation(subje
     assert_eq!(begun.swap(subject, Generation(1), Generation(2)).await, Ok(SwapOutcome::Done));
     assert_eq!(shown(subject, &["owner_name", "agent_name"]).await, ["10: ann | ben", "11: NULL | NULL"]);
     subject.execute(&format!("DELETE FROM {} WHERE account_id = 11", subject.physical(&accounts()))).await;
-    assert_eq!(shown(subject, &["owner_name"]).await.len(), 2, "it reads the second generation");
+    subject.execute(&format!("UPDATE {} SET name = 'eve'", subject.physical(&owners()))).await;
+    assert_eq!(shown(subject, &["owner_name"]).await, ["10: ann", "11: NULL"], "it reads the second generation");
 
     assert_eq!(begun.swap(subject, Generation(2), Generation(1)).await, Ok(SwapOutcome::Done));
-    assert_eq!(shown(subject, &["owner_name"]).await, ["10: ann"]);
+    assert_eq!(shown(subject, &["owner_name"]).await, ["10: eve"]);
     assert_eq!(subject.store.alterations(&built, Generation(1)).await, Ok(vec![]));
 }
 

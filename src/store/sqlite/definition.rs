@@ -34,6 +34,7 @@ pub(super) async fn prepare(connection: &mut SqliteConnection, definition: &Defi
 
 /// Replaces the views of version 0.1.0, which gave decimals as texts, and the indexes which serve them.
 async fn number_texts(connection: &mut SqliteConnection, live: &Live) -> Result<(), StoreError> {
+    const TRIGGERS: &str = "SELECT sql FROM sqlite_schema WHERE type = 'trigger' AND tbl_name = ?1 COLLATE NOCASE";
     for table in &live.tables {
         let outdated = sql::create_view_of_texts(table, live.generation);
         let current = sql::create_view(&Shown::of_table(table), live.generation);
@@ -41,14 +42,17 @@ async fn number_texts(connection: &mut SqliteConnection, live: &Live) -> Result<
         if outdated == current || found.is_none_or(|(_, sql)| sql != outdated) {
             continue;
         }
-        let dropped =
-            sql::index_names(table, live.generation).map(|name| format!("DROP INDEX IF EXISTS {}", quoted(&name)));
+        let doing = || at(format!("giving readers of `{}` numbers instead of texts", table.name()));
+        let triggers = sqlx::query_scalar(TRIGGERS).bind(table.name()).fetch_all(&mut *connection).await;
+        let triggers: Vec<String> = triggers.map_err(doing())?;
+        let indexes = sql::index_names(table, live.generation);
         let mut statements = vec![format!("DROP VIEW {}", quoted(table.name())), current];
-        statements.extend(dropped);
+        // They went with the view.
+        statements.extend(triggers);
+        statements.extend(indexes.map(|name| format!("DROP INDEX IF EXISTS {}", quoted(&name))));
         statements.extend(sql::create_indexes(table, live.generation));
         for statement in statements {
-            let done = connection.execute(AssertSqlSafe(statement)).await;
-            done.map_err(at(format!("giving readers of `{}` numbers instead of texts", table.name())))?;
+            connection.execute(AssertSqlSafe(statement)).await.map_err(doing())?;
         }
     }
     Ok(())
