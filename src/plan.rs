@@ -316,7 +316,7 @@ impl Rules<'_> {
 
     /// The rows that a record which is parked would have changed, as far as its projection names them.
     fn affected(&self, decoder: &dyn Decoder, record: &Record, position: &Position) -> Vec<AffectedRow> {
-        let event = self.decode(decoder, record, position).ok();
+        let event = self.read(decoder, record, position).ok();
         let event = event.filter(|event| self.definition.subscribes(&event.event_type));
         event.map(|event| self.definition.affected(&event)).unwrap_or_default()
     }
@@ -330,6 +330,16 @@ impl Rules<'_> {
         if let Some(cause) = self.known_poison.get(position) {
             return Err(cause.clone());
         }
+        self.read(decoder, record, position)
+    }
+
+    /// The event in the record, whatever is known of it.
+    fn read<'r>(
+        &self,
+        decoder: &dyn Decoder,
+        record: &'r Record,
+        position: &Position,
+    ) -> Result<Envelope<'r>, PoisonCause> {
         if record.bytes() > self.policy.max_record_bytes {
             let reason = format!("{} bytes; `max_record_bytes` is {}", record.bytes(), self.policy.max_record_bytes);
             return Err(PoisonCause::new(PoisonClass::Oversized, reason));

@@ -13,7 +13,7 @@ use super::interleavings::{postgres_tables, sqlite_tables};
 use super::{PARTITIONS, events, expected, partition};
 use crate::files_to_sqlite::seed;
 use crate::oracle::assert_same;
-use crate::shop::sqlite_rows;
+use crate::shop::{append, sqlite_rows};
 use crate::support::kafka::{Kafka, unique};
 use crate::support::postgres::Database;
 use crate::support::process::Readcast;
@@ -147,10 +147,22 @@ async fn a_transfer_that_is_parked_makes_both_accounts_stale() {
     let (source, store) = (dir.path().join("events"), dir.path().join("read.db"));
     let (source, url) = (format!("file:{}", source.display()), format!("sqlite:{}", store.display()));
     let arguments = ["run", "--until-end", "--source", &source, "--store", &url];
-    let mut instance = Readcast::start_bank(arguments, &[]);
-    assert!(instance.wait().await.success(), "{}", instance.stderr());
+    let run = async || {
+        let mut instance = Readcast::start_bank(arguments, &[]);
+        assert!(instance.wait().await.success(), "{}", instance.stderr());
+    };
+    run().await;
     let mut client = SqliteConnectOptions::new().filename(&store).connect().await.unwrap();
-    let stale = "SELECT table_name, row_key, reason FROM readcast_quarantine ORDER BY row_key";
-    let stale = sqlite_rows(&mut client, stale).await.unwrap();
+    let query = "SELECT table_name, row_key, reason FROM readcast_quarantine ORDER BY row_key";
+    let stale = sqlite_rows(&mut client, query).await.unwrap();
     assert_eq!(stale, ["accounts|a1|unprojectable", "accounts|a2|unprojectable"]);
+    // So does one that the database refuses.
+    let refusal = "CREATE TRIGGER refusal BEFORE INSERT ON transfers_g1 WHEN new.transfer_id = 't3'
+                   BEGIN SELECT RAISE(ABORT, 'no'); END";
+    sqlx::query(refusal).execute(&mut client).await.unwrap();
+    let refused = line("t3", "TransferBooked", r#"{"transfer_id":"t3","from":"a3","to":"a4","amount":1}"#);
+    append(&dir.path().join("events").join(bank::TRANSFERS).join("0.ndjson"), &refused);
+    run().await;
+    let stale = sqlite_rows(&mut client, query).await.unwrap();
+    assert_eq!(stale[2..], ["accounts|a3|unstorable", "accounts|a4|unstorable"]);
 }
