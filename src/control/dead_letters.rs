@@ -7,7 +7,7 @@ mod summary;
 pub use self::edit::EditPreview;
 pub use self::export::{Export, ExportedHeader, ExportedRecord};
 pub use self::summary::{ParkedSummary, ParkedTotal};
-use readcast_core::{Position, TopicPartition};
+use readcast_core::{Definition, Position, TopicPartition};
 
 use super::{Control, ControlError, ControlErrorKind, live_of};
 use crate::source::{Source, SourceError};
@@ -142,15 +142,15 @@ impl Control {
     /// # Errors
     /// `NotFound` when the code has no such projection.
     pub async fn decisions(&self, projection: Option<&str>) -> Result<Vec<(String, Decision)>, ControlError> {
+        let wanted = match projection {
+            Some(projection) => std::slice::from_ref(self.definition(projection)?),
+            None => self.registry.definitions(),
+        };
         let mut found = Vec::new();
-        for definition in self.registry.definitions() {
-            let name = definition.name();
-            if projection.is_none_or(|wanted| wanted == name) {
-                let decisions = self.store.decisions(name).await?;
-                found.extend(decisions.into_iter().map(|decision| (name.to_owned(), decision)));
-            }
+        for name in wanted.iter().map(Definition::name) {
+            let decisions = self.store.decisions(name).await?;
+            found.extend(decisions.into_iter().map(|decision| (name.to_owned(), decision)));
         }
-        projection.map_or(Ok(()), |projection| self.definition(projection).map(drop))?;
         Ok(found)
     }
 
@@ -221,10 +221,8 @@ impl Control {
     /// # Errors
     /// `Refused` with the first records that are still parked in the standby generation.
     pub async fn require_decisions_followed(&self, projection: &str) -> Result<(), ControlError> {
-        let generations = self.store.generations().await?;
-        let standbys = generations.iter().filter(|found| found.projection == projection);
-        let standbys = standbys.filter(|found| found.state == GenerationState::Standby);
-        let Some(standby) = standbys.max_by_key(|found| found.standby_until.clone()) else { return Ok(()) };
+        let generations = self.generations_of(projection).await?;
+        let Some(standby) = GenerationStatus::latest_standby(&generations) else { return Ok(()) };
         let open = self.store.open_decisions(parked_in(standby)).await?;
         if open.is_empty() {
             return Ok(());

@@ -4,13 +4,11 @@ use super::reconciler::Next;
 use super::step::OperationStep;
 use super::swap;
 use crate::error::Failure;
-use crate::store::{GenerationState, OperationState, has_running_instance};
+use crate::store::{GenerationStatus, OperationState, has_running_instance};
 use crate::text::counted;
 
 pub(super) async fn run(step: &mut OperationStep<'_>) -> Result<Next, Failure> {
-    let standbys = step.statuses.iter().filter(|status| status.state == GenerationState::Standby);
-    // The standby that was live last is kept longest.
-    let Some(standby) = standbys.max_by_key(|status| status.standby_until.clone()) else {
+    let Some(standby) = GenerationStatus::latest_standby(step.statuses) else {
         return step.finish(OperationState::Refused, "the projection has no standby generation").await;
     };
     let behind = standby.behind(step.live);

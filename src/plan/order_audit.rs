@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use readcast_core::{Change, Key, RowChange, TableSpec, TopicPartition, Value};
 
 use self::sample::Sample;
-use self::touch::{Operation, Touch, WHOLE_ROW, digest, place, touches};
+use self::touch::{REPLACE, SEARCH, Touch, digest, place, touches};
 
 /// How many keys a finding names.
 const MOST_NAMED: usize = 3;
@@ -75,7 +75,9 @@ impl OrderAudit {
                 Change::Row { key, change, .. } => table.add_row(key, change, partition),
                 Change::ReplaceChildren { parent, rows, .. } => {
                     table.replaced.entry(parent).into_iter().for_each(|known| known.extend([partition]));
-                    rows.iter().for_each(|(key, _)| table.touch(key, Operation::Replace, partition));
+                    for (key, _) in rows {
+                        table.rows.entry(key).into_iter().for_each(|row| row.add(Touch::of_row(REPLACE, partition)));
+                    }
                 }
                 Change::Where { column, value, .. } => {
                     table.searches.entry((place(*column), digest(value))).or_default().insert(partition);
@@ -122,20 +124,14 @@ impl OrderAudit {
 }
 
 impl TableAudit {
-    fn touch(&mut self, key: &[Value], operation: Operation, partition: u16) {
-        if let Some(row) = self.rows.entry(key) {
-            row.add(Touch { column: WHOLE_ROW, operation, value: 0, partition });
-        }
-    }
-
     fn add_row(&mut self, key: &Key, change: &RowChange, partition: u16) {
         let (operation, cells) = match change {
-            RowChange::Upsert(cells) => (Operation::Upsert, Some(cells)),
-            RowChange::Update(cells) => (Operation::Update, Some(cells)),
-            RowChange::Delete => (Operation::Delete, None),
+            RowChange::Upsert(cells) => ("upsert", Some(cells)),
+            RowChange::Update(cells) => ("update", Some(cells)),
+            RowChange::Delete => ("delete", None),
         };
         if let Some(row) = self.rows.entry(key) {
-            row.add(Touch { column: WHOLE_ROW, operation, value: 0, partition });
+            row.add(Touch::of_row(operation, partition));
             cells.into_iter().flat_map(|cells| touches(cells, partition)).for_each(|touch| row.add(touch));
         }
     }
@@ -161,7 +157,7 @@ impl TableAudit {
         row.touches.iter().find_map(|held| {
             let searching = self.searches.get(&(held.column, held.value))?;
             let partition = *searching.iter().find(|partition| **partition != held.partition)?;
-            Some((*held, Touch { operation: Operation::Search, partition, ..*held }))
+            Some((*held, Touch { operation: SEARCH, partition, ..*held }))
         })
     }
 
@@ -170,8 +166,7 @@ impl TableAudit {
         (1..key.len()).find_map(|length| {
             self.replaced.get(&key[..length])?.iter().find_map(|partition| {
                 let other = row.touches.iter().find(|touch| touch.partition != *partition)?;
-                let operation = Operation::Replace;
-                Some((*other, Touch { column: WHOLE_ROW, operation, value: 0, partition: *partition }))
+                Some((*other, Touch::of_row(REPLACE, *partition)))
             })
         })
     }

@@ -15,43 +15,44 @@ const MOST_PARTITIONS: usize = 20;
 /// A record with its partition.
 pub type Sampled = (TopicPartition, Record);
 
-/// Reads about the first `first` records of each topic, and the last record of each of the partitions that they are from, as
-/// a member of the consumer group `group` that commits nothing. Partitions whose last offset holds no record have no last
-/// record.
+/// Reads about the first `most` records of each topic, ordered by partition and offset, as a member of the consumer group
+/// `group` that commits nothing.
 ///
 /// # Errors
 /// If the log can't be read, or not within ten seconds.
-pub async fn sample(
+pub async fn first_records(
     source: &dyn Source,
     group: &str,
     topics: &[&str],
     extents: &Extents,
-    first: usize,
+    most: usize,
 ) -> Result<Vec<Sampled>, SourceError> {
-    let reading = async {
-        let mut sampled = Vec::new();
-        let chosen: Vec<_> = topics.iter().flat_map(|topic| chosen(topic, extents)).collect();
-        if chosen.is_empty() {
-            return Ok(sampled);
-        }
-        let partitions = |topic: &str| chosen.iter().filter(|(partition, _)| &*partition.topic == topic).count();
-        let of_each = |partition: &TopicPartition| first.div_ceil(partitions(&partition.topic));
-        let firsts = chosen.iter().map(|(partition, extent)| (partition.clone(), extent.start, of_each(partition)));
-        sampled.extend(read(source, group, topics, firsts).await?);
-        let known = |partition: &TopicPartition, offset| {
-            sampled.iter().any(|(other, record)| other == partition && record.offset == offset)
-        };
-        let lasts = chosen.iter().filter(|(partition, extent)| !known(partition, extent.end - 1));
-        let lasts = lasts.map(|(partition, extent)| (partition.clone(), extent.end - 1, 1));
-        let lasts = read(source, group, topics, lasts.collect::<Vec<_>>()).await?;
-        sampled.extend(lasts);
-        sampled.sort_by(|(one, first), (other, second)| (one, first.offset).cmp(&(other, second.offset)));
-        Ok(sampled)
+    let mut wanted = Vec::new();
+    for chosen in topics.iter().map(|topic| chosen(topic, extents)) {
+        let of_each = most.div_ceil(chosen.len().max(1));
+        wanted.extend(chosen.into_iter().map(|(partition, extent)| (partition, extent.start, of_each)));
+    }
+    read(source, group, topics, wanted).await
+}
+
+/// Reads the last record of each of the partitions from which [`first_records`] reads, except those among `known`. A
+/// partition whose last offset holds no record has no last record.
+///
+/// # Errors
+/// As [`first_records`].
+pub async fn last_records(
+    source: &dyn Source,
+    group: &str,
+    topics: &[&str],
+    extents: &Extents,
+    known: &[Sampled],
+) -> Result<Vec<Sampled>, SourceError> {
+    let is_known = |partition: &TopicPartition, offset: i64| {
+        known.iter().any(|(other, record)| other == partition && record.offset == offset)
     };
-    tokio::time::timeout(TIME_LIMIT, reading).await.unwrap_or_else(|_| {
-        let reason = format!("not done within {} seconds", TIME_LIMIT.as_secs());
-        Err(SourceError::Unavailable { doing: "reading a few records of each topic".into(), reason })
-    })
+    let chosen = topics.iter().flat_map(|topic| chosen(topic, extents));
+    let lasts = chosen.filter(|(partition, extent)| !is_known(partition, extent.end - 1));
+    read(source, group, topics, lasts.map(|(partition, extent)| (partition, extent.end - 1, 1)).collect()).await
 }
 
 /// The first partitions of the topic that have records.
@@ -60,12 +61,27 @@ fn chosen(topic: &str, extents: &Extents) -> Vec<(TopicPartition, Extent)> {
     of_topic.take(MOST_PARTITIONS).map(|(partition, extent)| (partition.clone(), extent.clone())).collect()
 }
 
-/// Reads up to a number of records from an offset of each of these partitions.
+/// Reads up to a number of records from an offset of each of these partitions, within the time limit.
 async fn read(
     source: &dyn Source,
     group: &str,
     topics: &[&str],
-    wanted: impl IntoIterator<Item = (TopicPartition, i64, usize)>,
+    wanted: Vec<(TopicPartition, i64, usize)>,
+) -> Result<Vec<Sampled>, SourceError> {
+    let read = tokio::time::timeout(TIME_LIMIT, read_all(source, group, topics, wanted)).await;
+    let mut sampled = read.unwrap_or_else(|_| {
+        let reason = format!("not done within {} seconds", TIME_LIMIT.as_secs());
+        Err(SourceError::Unavailable { doing: "reading a few records of each topic".into(), reason })
+    })?;
+    sampled.sort_by(|(one, first), (other, second)| (one, first.offset).cmp(&(other, second.offset)));
+    Ok(sampled)
+}
+
+async fn read_all(
+    source: &dyn Source,
+    group: &str,
+    topics: &[&str],
+    wanted: Vec<(TopicPartition, i64, usize)>,
 ) -> Result<Vec<Sampled>, SourceError> {
     let mut open: BTreeMap<TopicPartition, (i64, usize)> =
         wanted.into_iter().map(|(partition, offset, most)| (partition, (offset, most))).collect();

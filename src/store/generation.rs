@@ -151,6 +151,12 @@ pub struct GenerationStatus {
 }
 
 impl GenerationStatus {
+    /// The generation to which a rollback returns: of the standbys the one that was live last, which is kept longest.
+    pub fn latest_standby<'a>(statuses: impl IntoIterator<Item = &'a Self>) -> Option<&'a Self> {
+        let standbys = statuses.into_iter().filter(|status| status.state == GenerationState::Standby);
+        standbys.max_by_key(|status| status.standby_until.clone())
+    }
+
     /// A live generation of `p` that is at these offsets of `orders`.
     #[cfg(test)]
     pub(crate) fn live_at(next_offsets: &[(i32, i64)]) -> Self {

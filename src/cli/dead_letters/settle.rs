@@ -7,7 +7,7 @@ use super::selection::{Decider, RequiredFlags, Target};
 use super::total_text;
 use crate::cli::operate::{carry_out, conclude};
 use crate::cli::{CommandError, Context, connect, output};
-use crate::control::{Control, EditPreview};
+use crate::control::EditPreview;
 use crate::store::{Selection, SettleAction};
 use crate::text::escape;
 
@@ -106,7 +106,7 @@ async fn settle(context: &Context, request: Request) -> Result<ExitCode, Command
 
 async fn settle_one(context: &Context, name: &str, request: &Request) -> Result<(), CommandError> {
     let Request { selection, action, decider, .. } = request;
-    let mut control: Control = connect::control(context).await?.on_behalf_of(decider.by.clone());
+    let mut control = connect::control(context).await?.on_behalf_of(decider.by.clone());
     let command = control.settle_command(name, selection.clone(), action.clone(), decider.reason.clone()).await?;
     let Some(command) = command else { return nothing_parked(name) };
     conclude(carry_out(context, &mut control, name, &command).await?).map(drop)

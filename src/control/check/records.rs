@@ -9,7 +9,7 @@ use tracing::subscriber::NoSubscriber;
 use super::{Check, Checks};
 use crate::decode;
 use crate::plan::RecordPolicy;
-use crate::source::{Extents, Sampled, sample};
+use crate::source::{Extents, Sampled, SourceError, first_records, last_records};
 use crate::text::counted;
 
 /// How many types of events are named.
@@ -29,8 +29,13 @@ impl Checks<'_> {
         self.sampled.extend(topics.iter().map(|topic| (*topic).to_owned()));
         let group = format!("{group}.check.{:08x}", fastrand::u32(..));
         // What the source logs when it is opened is for those who run.
-        let sampled = sample(self.inputs.source, &group, &topics, extents, 1).with_subscriber(NoSubscriber::default());
-        match sampled.await {
+        let source = self.inputs.source;
+        let both_ends = async {
+            let mut sampled = first_records(source, &group, &topics, extents, 1).await?;
+            sampled.extend(last_records(source, &group, &topics, extents, &sampled).await?);
+            Ok::<_, SourceError>(sampled)
+        };
+        match both_ends.with_subscriber(NoSubscriber::default()).await {
             Ok(sampled) => {
                 for topic in topics {
                     let of_topic: Vec<&Sampled> = sampled.iter().filter(|(at, _)| &*at.topic == topic).collect();

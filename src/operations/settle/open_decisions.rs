@@ -12,7 +12,7 @@ use super::sequence::{Resolution, SequenceSettler};
 use super::summary::Summary;
 use crate::error::Failure;
 use crate::plan::{AllowedChanges, RecordPolicy};
-use crate::store::{Decision, ParkedIn, Priority, Store};
+use crate::store::{Decision, ParkedIn, ParkedSequence, Priority, Store};
 
 /// A generation, and how its records are read.
 pub(crate) struct FollowedGeneration<'a> {
@@ -34,14 +34,17 @@ pub(crate) async fn follow_decisions(
     let FollowedGeneration { of, definition, allowed, record_policy } = *generation;
     let open = store.open_decisions(of).await?;
     let decided = open.iter().map(|decision| (decision.position.clone(), decision.amendment.clone())).collect();
+    if open.iter().all(|decision| tried.contains(&decision.position)) {
+        return Ok(());
+    }
+    let sequences = store.parked(of).await?;
     for Decision { position, by, reason, .. } in &open {
         if tried.contains(position) {
             continue;
         }
-        let mut sequences = store.parked(of).await?;
         // Behind another record, the decision waits for that one.
-        sequences.retain(|sequence| sequence.partition.at(sequence.first_offset) == *position);
-        let Some(sequence) = sequences.first() else { continue };
+        let begins = |sequence: &&ParkedSequence| sequence.partition.at(sequence.first_offset) == *position;
+        let Some(sequence) = sequences.iter().find(begins) else { continue };
         let mut settler = SequenceSettler {
             store,
             record_policy,

@@ -10,76 +10,32 @@ use readcast_core::{Cell, Cells, TableSpec, TopicPartition, Value};
 pub(super) struct Touch {
     /// The index of the data column; [`WHOLE_ROW`] for the row itself.
     pub(super) column: u16,
-    pub(super) operation: Operation,
+    /// Its name in the code of a projection.
+    pub(super) operation: &'static str,
     /// The index of the partition.
     pub(super) partition: u16,
     /// A digest of the value that is set.
     pub(super) value: u32,
 }
 
-pub(super) const WHOLE_ROW: u16 = u16::MAX;
-
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) enum Operation {
-    Cell(CellOperation),
-    Upsert,
-    Update,
-    Delete,
-    Replace,
-    Search,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) enum CellOperation {
-    Set,
-    Add,
-    Max,
-    Min,
-    Append,
-    Newer,
-}
-
-impl CellOperation {
-    fn of(cell: &Cell) -> Self {
-        match cell {
-            Cell::Set(_) => Self::Set,
-            Cell::Add(_) => Self::Add,
-            Cell::Max(_) => Self::Max,
-            Cell::Min(_) => Self::Min,
-            Cell::Append(_) => Self::Append,
-            Cell::Newer(_) => Self::Newer,
-        }
-    }
-}
-
-impl Operation {
-    /// The name of the operation in the code of a projection.
-    fn name(self) -> &'static str {
-        match self {
-            Self::Cell(CellOperation::Set) => "set",
-            Self::Cell(CellOperation::Add) => "add",
-            Self::Cell(CellOperation::Max) => "max",
-            Self::Cell(CellOperation::Min) => "min",
-            Self::Cell(CellOperation::Append) => "append",
-            Self::Cell(CellOperation::Newer) => "newer",
-            Self::Upsert => "upsert",
-            Self::Update => "update",
-            Self::Delete => "delete",
-            Self::Replace => "replace_children",
-            Self::Search => "update_where",
-        }
-    }
-}
+const WHOLE_ROW: u16 = u16::MAX;
+pub(super) const REPLACE: &str = "replace_children";
+pub(super) const SEARCH: &str = "update_where";
 
 impl Touch {
+    /// An operation on the row itself.
+    pub(super) fn of_row(operation: &'static str, partition: u16) -> Self {
+        Self { column: WHOLE_ROW, operation, partition, value: 0 }
+    }
+
     /// Whether both operations give the same row in either order.
     pub(super) fn commutes_with(&self, other: &Touch) -> bool {
         if self.partition == other.partition || self.column != other.column {
             return true;
         }
         match (self.operation, other.operation) {
-            (Operation::Cell(CellOperation::Set), Operation::Cell(CellOperation::Set)) => self.value == other.value,
-            (Operation::Cell(CellOperation::Append), _) => false,
+            ("set", "set") => self.value == other.value,
+            ("append", _) => false,
             (one, another) => one == another,
         }
     }
@@ -87,7 +43,7 @@ impl Touch {
     pub(super) fn described(&self, table: &TableSpec, partitions: &[TopicPartition]) -> String {
         let column = table.data_columns().get(usize::from(self.column));
         let column = column.map(|column| format!(" {}", column.name())).unwrap_or_default();
-        format!("`{}{column}` from {}", self.operation.name(), partitions[usize::from(self.partition)])
+        format!("`{}{column}` from {}", self.operation, partitions[usize::from(self.partition)])
     }
 }
 
@@ -95,7 +51,7 @@ pub(super) fn touches(cells: &Cells, partition: u16) -> impl Iterator<Item = Tou
     let touch = move |(column, cell): (usize, &Option<Cell>)| {
         let cell = cell.as_ref()?;
         let value = if let Cell::Set(value) = cell { digest(value) } else { 0 };
-        Some(Touch { column: place(column), operation: Operation::Cell(CellOperation::of(cell)), value, partition })
+        Some(Touch { column: place(column), operation: cell.operation(), value, partition })
     };
     cells.as_slice().iter().enumerate().filter_map(touch)
 }

@@ -4,11 +4,18 @@
 //! are no privileges. Only triggers on the view itself are lost.
 
 use readcast_core::TableSpec;
-use sqlx::SqliteConnection;
+use sqlx::{AssertSqlSafe, SqliteConnection};
 
 use super::connection::at;
 use super::sql;
 use crate::store::{Dependent, Generation, GenerationStatus, StoreError, SwapImpact};
+
+/// SQL for the names of the views that readcast created, or will create.
+const OWN_VIEWS: &str = "
+    SELECT declared.value ->> 'name' FROM readcast_generations, json_each(definition) AS declared
+    UNION ALL
+    SELECT view.value ->> 'name' FROM readcast_generations, json_each(definition) AS declared,
+        json_each(declared.value, '$.views') AS view";
 
 pub(super) async fn swap_impact(
     connection: &mut SqliteConnection,
@@ -33,15 +40,10 @@ async fn size(connection: &mut SqliteConnection, table: &TableSpec, generation: 
 
 /// The views and triggers of users that name one of the tables.
 async fn dependents(connection: &mut SqliteConnection, tables: &[TableSpec]) -> Result<Vec<String>, StoreError> {
-    const OTHERS: &str = "
-        SELECT name, sql FROM sqlite_schema
-        WHERE type IN ('view', 'trigger') AND name NOT IN (
-            SELECT declared.value ->> 'name' FROM readcast_generations, json_each(definition) AS declared
-            UNION ALL
-            SELECT view.value ->> 'name' FROM readcast_generations, json_each(definition) AS declared,
-                json_each(declared.value, '$.views') AS view)
-        ORDER BY name";
-    let others: sqlx::Result<Vec<(String, String)>> = sqlx::query_as(OTHERS).fetch_all(connection).await;
+    let others = format!(
+        "SELECT name, sql FROM sqlite_schema WHERE type IN ('view', 'trigger') AND name NOT IN ({OWN_VIEWS}) ORDER BY name"
+    );
+    let others: sqlx::Result<Vec<(String, String)>> = sqlx::query_as(AssertSqlSafe(others)).fetch_all(connection).await;
     let mut others = others.map_err(at("finding the objects that depend on the tables"))?;
     others.retain(|(_, sql)| tables.iter().any(|table| mentions(sql, table.name())));
     Ok(others.into_iter().map(|(name, _)| name).collect())
@@ -53,17 +55,13 @@ pub(super) async fn physical_dependents(
     connection: &mut SqliteConnection,
     of: &GenerationStatus,
 ) -> Result<Vec<Dependent>, StoreError> {
-    const OTHERS: &str = "
-        SELECT type, name, tbl_name, sql FROM sqlite_schema
-        WHERE type IN ('view', 'trigger', 'table') AND sql IS NOT NULL
-          AND NOT (type = 'view' AND name IN (
-              SELECT declared.value ->> 'name' FROM readcast_generations, json_each(definition) AS declared
-              UNION ALL
-              SELECT view.value ->> 'name' FROM readcast_generations, json_each(definition) AS declared,
-                  json_each(declared.value, '$.views') AS view))
-        ORDER BY name";
+    let others = format!(
+        "SELECT type, name, tbl_name, sql FROM sqlite_schema
+         WHERE type IN ('view', 'trigger', 'table') AND sql IS NOT NULL AND NOT (type = 'view' AND name IN ({OWN_VIEWS}))
+         ORDER BY name"
+    );
     let others: sqlx::Result<Vec<(String, String, String, String)>> =
-        sqlx::query_as(OTHERS).fetch_all(connection).await;
+        sqlx::query_as(AssertSqlSafe(others)).fetch_all(connection).await;
     let others = others.map_err(at("finding the objects that depend on the tables"))?;
     let names: Vec<String> = of.tables.iter().map(|table| sql::physical(table, of.generation)).collect();
     let mut dependents = Vec::new();

@@ -10,7 +10,7 @@ use readcast_core::{Position, TopicPartition};
 use super::FeedContext;
 use crate::error::Failure;
 use crate::plan::{AllowedChanges, PartitionCursor, Poison};
-use crate::source::{Batch, Extents, Record, Sampled, sample};
+use crate::source::{Batch, Extents, Record, Sampled, SourceError, first_records, last_records};
 use crate::store::{ParkingLimits, PartitionState, PoisonCause};
 use crate::text::counted;
 use crate::worker::Task;
@@ -23,28 +23,43 @@ const TRIED: usize = 20;
 /// # Errors
 /// [`Failure::Unreadable`] if a topic has [`TRIED`] records or more and none of those that were tried can be projected.
 pub(super) async fn verify_first_records(context: &FeedContext, extents: &Extents) -> Result<(), Failure> {
-    let FeedContext { feed, options, shared, .. } = context;
-    let group = format!("{}.start.{:08x}", feed.group(options), fastrand::u32(..));
-    let topics = feed.definition.topics();
-    let sampled = match sample(&*shared.source, &group, topics, extents, TRIED).await {
-        Ok(sampled) => sampled,
+    let found = match nothing_but_poison(context, extents).await {
+        Ok(found) => found,
         Err(error) => {
             tracing::debug!("the first records were not tried: {error}");
             return Ok(());
         }
     };
-    for topic in topics {
-        let of_topic: Vec<&Sampled> = sampled.iter().filter(|(partition, _)| &*partition.topic == *topic).collect();
-        let Some(first) = first_of_nothing_but_poison(context, &of_topic).await else { continue };
-        let tried = of_topic.len();
+    for (tried, poison) in found {
         if tried >= TRIED {
-            return Err(Failure::Unreadable { tried, poison: first });
+            return Err(Failure::Unreadable { tried, poison });
         }
         // So few records may be an exception.
-        let (tried, next) = (counted(tried as u64, "record"), Failure::UNREADABLE_ADVICE);
-        tracing::warn!(next, "none of the {tried} of topic `{topic}` can be projected; the first is {first}");
+        let (tried, topic, next) =
+            (counted(tried as u64, "record"), &poison.position.topic, Failure::UNREADABLE_ADVICE);
+        tracing::warn!(next, "none of the {tried} of topic `{topic}` can be projected; the first is {poison}");
     }
     Ok(())
+}
+
+/// The topics of which no record that was tried can be projected: how many were tried, and the first. The last records are
+/// read only where the first ones are poison: a log makes each new reader wait.
+async fn nothing_but_poison(context: &FeedContext, extents: &Extents) -> Result<Vec<(usize, Poison)>, SourceError> {
+    let FeedContext { feed, options, shared, .. } = context;
+    let group = format!("{}.start.{:08x}", feed.group(options), fastrand::u32(..));
+    let topics = feed.definition.topics();
+    let firsts = first_records(&*shared.source, &group, topics, extents, TRIED).await?;
+    let mut found = Vec::new();
+    for topic in topics {
+        let of_topic: Vec<&Sampled> = firsts.iter().filter(|(partition, _)| &*partition.topic == *topic).collect();
+        let Some(first) = first_of_nothing_but_poison(context, &of_topic).await else { continue };
+        let lasts = last_records(&*shared.source, &group, &[topic], extents, &firsts).await?;
+        let lasts: Vec<&Sampled> = lasts.iter().collect();
+        if lasts.is_empty() || first_of_nothing_but_poison(context, &lasts).await.is_some() {
+            found.push((of_topic.len() + lasts.len(), first));
+        }
+    }
+    Ok(found)
 }
 
 /// What is wrong with the first of these records, if none of them can be projected.
