@@ -16,7 +16,7 @@ use readcast_core::{
 };
 
 pub use self::current_record::CurrentRecord;
-use self::identity::DuplicateClass;
+pub(crate) use self::identity::DuplicateClass;
 pub use self::identity::Identity;
 pub use self::order_audit::{OrderAudit, OrderDependence};
 use self::partition_plan::PartitionPlan;

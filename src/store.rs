@@ -55,7 +55,7 @@ pub use self::generation::{
     Generation, GenerationError, GenerationState, GenerationStatus, Phase, RecordedCheckpoint, RecordedError,
 };
 pub use self::leadership::{BuildOptions, Chore, Dependent, DropOutcome, HOLD_LIMIT, Leadership};
-pub use self::ledger::{DuplicateWindow, IdDigest, LedgerEntry, LedgerPage};
+pub use self::ledger::{DuplicateWindow, IdDigest, LedgerEntry, LedgerPage, WindowSize};
 pub use self::load::{Load, RowPiece, RowSink, RowStream, row_stream};
 pub use self::notice::{Notice, NoticeKind, RecordedNotice};
 pub use self::oldest_snapshot::OldestSnapshot;

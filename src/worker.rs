@@ -68,6 +68,8 @@ pub struct Lane {
     pub definition: Definition,
     /// How its records are read, and what is done about those that can't be projected.
     pub policy: Arc<RecordPolicy>,
+    /// Over how many offsets duplicates are recognised.
+    pub duplicate_window: i64,
     /// Which changes they may make.
     pub allowed: AllowedChanges,
     /// The writer of the generation that is fed.
@@ -181,7 +183,7 @@ impl Lane {
     ) -> Result<(), StoreError> {
         let unknown = partitions.without_state(pending);
         if !unknown.is_empty() {
-            partitions.set_states(self.writer.load_state(&unknown, self.policy.duplicate_window).await?);
+            partitions.set_states(self.writer.load_state(&unknown, self.duplicate_window).await?);
         }
         Ok(())
     }

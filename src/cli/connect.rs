@@ -15,7 +15,7 @@ use crate::plan::{Identity, RecordPolicy};
 use crate::schemes::{Access, SourceSettings, StoreSettings};
 use crate::source::kafka::{HeaderFormat, KafkaDeadLetterTopic, Properties};
 use crate::source::{DeadLetterSink, Source};
-use crate::store::{Deployment, Instance, ParkingLimits, Store};
+use crate::store::{Deployment, Instance, ParkingLimits, Store, WindowSize};
 use crate::supervisor::Options;
 use crate::worker::Limits;
 
@@ -185,6 +185,22 @@ pub(super) fn options(context: &Context, projection: &str, until_end: bool) -> O
     }
 }
 
+/// How many generations of one projection are fed at the same time at most: the live one, a standby and a new one.
+const GENERATIONS_AT_ONCE: usize = 3;
+
+/// The duplicate window of each generation of a projection: its share of the memory, unless its offsets are configured. The
+/// share is that of all projections of the program, so that it is the same in an instance that runs some of them.
+fn duplicate_window(context: &Context, options: &ProjectionOptions) -> WindowSize {
+    let projections = context.app.registry.definitions().len().max(1);
+    match options.duplicate_window {
+        Some(offsets) => WindowSize::Offsets(offsets as i64),
+        None => {
+            let bytes = context.config.projector.duplicate_memory / (projections * GENERATIONS_AT_ONCE);
+            WindowSize::Bytes(bytes as u64)
+        }
+    }
+}
+
 /// How records are read and what is done about those that can't be projected, as configured.
 pub(super) fn record_policy(context: &Context, options: &ProjectionOptions) -> RecordPolicy {
     RecordPolicy {
@@ -194,7 +210,7 @@ pub(super) fn record_policy(context: &Context, options: &ProjectionOptions) -> R
             DuplicateId::Header(name) => Identity::Header(name.clone()),
             DuplicateId::Sequence(name) => Identity::Sequence(name.clone()),
         },
-        duplicate_window: i64::try_from(options.duplicate_window).unwrap_or(i64::MAX),
+        duplicate_window: duplicate_window(context, options),
         max_record_bytes: options.max_record_bytes,
         longest_projection_ms: u64::try_from(options.longest_projection.as_millis()).unwrap_or(u64::MAX),
         registry: context.app.registry.clone(),

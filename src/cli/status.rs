@@ -48,8 +48,8 @@ pub(super) async fn run(context: Context, arguments: Arguments) -> Result<ExitCo
 fn table(report: &StatusReport) -> Table {
     let mut table = Table::new();
     table.load_style(comfy_table::presets::NOTHING);
-    table.set_header(["PROJECTION", "GEN", "STATE", "TOPIC", "PARTITION", "NEXT", "END", "LAG", "UPDATED"]);
-    for column in [1, 4, 5, 6, 7] {
+    table.set_header(["PROJECTION", "GEN", "STATE", "TOPIC", "PARTITION", "NEXT", "END", "LAG", "WINDOW", "UPDATED"]);
+    for column in [1, 4, 5, 6, 7, 8] {
         if let Some(column) = table.column_mut(column) {
             column.set_cell_alignment(CellAlignment::Right);
         }
@@ -65,10 +65,19 @@ fn table(report: &StatusReport) -> Table {
             cell(status.next_offset.map(|offset| offset.to_string())),
             cell(status.end_offset.map(|offset| offset.to_string())),
             cell(status.lag.map(|lag| lag.to_string())),
+            cell(status.duplicate_window.map(window)),
             cell(status.updated_at.clone()),
         ]);
     }
     table
+}
+
+/// Over how many offsets duplicates are recognised.
+fn window(offsets: i64) -> String {
+    match offsets {
+        0 => "off".to_owned(),
+        offsets => offsets.to_string(),
+    }
 }
 
 /// The state, with what belongs to it.

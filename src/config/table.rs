@@ -66,6 +66,9 @@ settings! {
         app: String = "projector.app", KAFKA_NAME, default "readcast";
         /// How long lanes may take to finish their batches when the service stops.
         drain: Duration = "projector.drain_seconds", Seconds(0..=3600), default "10";
+        /// How many bytes of memory hold the ids of the last events, by which second copies are recognised. All projections
+        /// of the program share them. With 0, no second copy is recognised.
+        duplicate_memory: usize = "projector.duplicate_memory", Size(0..=64 * GIB), default "64 MiB";
     }
 
     /// What holds for one projection.
@@ -105,8 +108,9 @@ settings! {
         max_record_bytes: usize = "projector.max_record_bytes", Size(KIB..=GIB), default "16 MiB";
         /// How long the code of a projection may take for one record. A record that takes longer is parked.
         longest_projection: Duration = "projector.projection_seconds", Seconds(1..=3600), default "10";
-        /// Over how many offsets of a partition a second copy of an event is recognised. With 0, none is recognised.
-        duplicate_window: usize = "projector.duplicate_window", Whole("offsets", 0..=10_000_000), default "0";
+        /// Over how many offsets of a partition a second copy of an event is recognised, whatever memory that takes. With 0,
+        /// none is recognised. Without this setting, as many as fit into `duplicate_memory`.
+        duplicate_window: Option<usize> = "projector.duplicate_window", Whole("offsets", 0..=10_000_000);
         /// Where the id of an event is: in the event, in a header, or its key with a sequence number in a header.
         duplicate_id: DuplicateId = "projector.duplicate_id",
             Text("`body`, `header:NAME` or `sequence:NAME`", duplicate_id), default "body";

@@ -65,7 +65,9 @@ fn store_url(config: &Config) -> String {
 fn the_defaults_need_nothing() {
     let config = Layers::default().load().unwrap();
     assert_eq!(config.admin, AdminOptions { listen: SocketAddr::from(([127, 0, 0, 1], 8088)), token: None });
-    assert_eq!(config.projector, ProjectorOptions { app: "readcast".into(), drain: Duration::from_secs(10) });
+    let projector =
+        ProjectorOptions { app: "readcast".into(), drain: Duration::from_secs(10), duplicate_memory: 64 << 20 };
+    assert_eq!(config.projector, projector);
     let options = ProjectionOptions {
         group: "readcast.order_summary".into(),
         lanes: 2,
@@ -83,7 +85,7 @@ fn the_defaults_need_nothing() {
         max_parked_per_key: 1_000,
         max_record_bytes: 16 << 20,
         longest_projection: Duration::from_secs(10),
-        duplicate_window: 0,
+        duplicate_window: None,
         duplicate_id: DuplicateId::Body,
         spool_directory: std::env::temp_dir(),
     };
@@ -124,7 +126,7 @@ group = "legacy"
     let values = ["bootstrap.servers", "fetch.wait.max.ms", "check.crcs"].map(|name| properties.get(name));
     assert_eq!(values, [Some("127.0.0.1:9092"), Some("100"), Some("true")]);
     assert!(matches!(config.store(), Ok(StoreOptions::Postgres { schema, .. }) if schema == "read"));
-    assert_eq!(config.projector, ProjectorOptions { app: "shop".into(), drain: Duration::from_secs(3) });
+    assert_eq!((config.projector.app.as_str(), config.projector.drain), ("shop", Duration::from_secs(3)));
     let (own, other) = (config.projection("order_summary"), config.projection("product_sales"));
     assert_eq!((own.group.as_str(), own.lanes, own.batch_bytes), ("legacy", 4, 1_048_576));
     assert_eq!((other.group.as_str(), other.lanes, other.batch_bytes), ("shop.product_sales", 2, 1_048_576));

@@ -13,7 +13,7 @@ use serde::Serialize;
 use super::ControlError;
 use super::status::OLD_SNAPSHOT;
 use crate::source::{Extents, Source};
-use crate::store::{Deployment, Store, StoreError};
+use crate::store::{Deployment, GenerationState, Store, StoreError};
 use crate::supervisor::Options;
 
 /// One thing that was checked.
@@ -150,6 +150,11 @@ impl<'a> Checks<'a> {
             None => None,
         };
         let extents = self.log(definition).await;
+        let live = generations.iter().flatten().flatten().find(|found| found.state == GenerationState::Live);
+        let kept = live.and_then(|found| found.duplicate_window);
+        if !extents.is_empty() {
+            self.found.push(record_policy::duplicates(name, &options.record_policy, extents.len(), kept));
+        }
         self.records(definition, &options.group, &options.record_policy, &extents).await;
         match (self.answering_store(), generations) {
             (Some(store), Some(generations)) => {

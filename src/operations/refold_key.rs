@@ -9,7 +9,7 @@ use bytes::Bytes;
 use readcast_core::{Definition, Position};
 
 use self::key_changes::KeyChanges;
-use self::record_projector::RecordProjector;
+use self::record_projector::{DuplicateWindows, RecordProjector};
 use super::OperationReconciler;
 use super::log_reader::positions_of;
 use super::reconciler::Next;
@@ -45,25 +45,25 @@ pub(super) async fn run(step: &mut OperationStep<'_>, key: &str, definition_hash
 /// apart, or if the records of this key can't be folded alone.
 async fn refold(step: &mut OperationStep<'_>, definition: &Definition, key: &str) -> Result<String, Failure> {
     let (reconciler, live) = (step.reconciler, step.live);
-    if reconciler.record_policy.duplicate_window > 0 {
-        let reason = "`duplicate_window` is set, and which records are duplicates can't be decided for one key alone. Next: \
-                      rebuild the whole projection";
-        return Err(refused(reason.into()));
-    }
     let begins: Positions =
         live.checkpoints.iter().map(|held| (held.partition.clone(), held.start_offset.unwrap_or(0))).collect();
     let amendments = amendments(reconciler, live, definition, key).await?;
-    let projector = RecordProjector { reconciler, definition, amendments };
+    let duplicate_window = live.duplicate_window.unwrap_or(0);
+    let projector = RecordProjector { reconciler, definition, amendments, duplicate_window };
     let before_hold = positions_of(live);
-    let mut folded = KeyChanges::default();
-    projector.read(&begins, &before_hold, |partition, record| folded.add(&projector, key, partition, record)).await?;
+    let (mut folded, mut met) = (KeyChanges::default(), DuplicateWindows::new());
+    projector
+        .read(&mut met, &begins, &before_hold, |partition, record| folded.add(&projector, key, partition, record))
+        .await?;
     // With the live generation held, no more records of the key are applied before the rows are replaced.
     step.lead.hold(live.generation).await?;
     let statuses = reconciler.statuses().await?;
     let held = statuses.iter().find(|status| status.generation == live.generation);
     let held = held.ok_or_else(|| refused("the live generation is gone".into()))?;
     projector
-        .read(&before_hold, &positions_of(held), |partition, record| folded.add(&projector, key, partition, record))
+        .read(&mut met, &before_hold, &positions_of(held), |partition, record| {
+            folded.add(&projector, key, partition, record)
+        })
         .await?;
     let outcome = match folded.records() {
         0 => Ok(format!("no record has the key {}: nothing changed", shown(key))),
@@ -110,7 +110,7 @@ async fn replace_rows(
     key: &str,
 ) -> Result<String, Failure> {
     projector
-        .read(begins, &positions_of(held), |partition, record| {
+        .read(&mut DuplicateWindows::new(), begins, &positions_of(held), |partition, record| {
             folded.refuse_shared_rows(projector, key, partition, record)
         })
         .await?;

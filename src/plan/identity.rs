@@ -19,7 +19,8 @@ pub enum Identity {
 
 /// How an event compares with those before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum DuplicateClass {
+pub(crate) enum DuplicateClass {
+    /// No event with its id came before.
     New,
     /// The same event came before.
     Duplicate,
@@ -33,7 +34,7 @@ pub(super) enum DuplicateClass {
 
 impl Identity {
     /// What the ledger keeps of the event; nothing when it has no identity.
-    pub(super) fn entry(&self, record: &Record, event: &Envelope<'_>) -> Option<LedgerEntry> {
+    fn entry(&self, record: &Record, event: &Envelope<'_>) -> Option<LedgerEntry> {
         let content = record.value.as_deref().unwrap_or_default();
         match self {
             Identity::Body => {
@@ -68,14 +69,29 @@ impl Identity {
         }
     }
 
-    /// Compares an event with this `content`, or number, with the `last` one of its id, or key.
-    pub(super) fn classify_duplicate(&self, last: Option<u64>, content: u64) -> DuplicateClass {
+    /// Compares the event in `record` with those before it, of which `last` gives the content, or number, of the last one of
+    /// its id, or key. With what the ledger has to remember of it, where it is new.
+    pub(crate) fn classify_duplicate(
+        &self,
+        record: &Record,
+        event: &Envelope<'_>,
+        last: impl FnOnce(&LedgerEntry) -> Option<u64>,
+    ) -> (DuplicateClass, Option<LedgerEntry>) {
+        let Some(entry) = self.entry(record, event) else { return (DuplicateClass::Unknown, None) };
+        let class = self.compare(last(&entry), &entry, record);
+        let is_new = matches!(class, DuplicateClass::New | DuplicateClass::Gap);
+        (class, is_new.then_some(entry))
+    }
+
+    fn compare(&self, last: Option<u64>, entry: &LedgerEntry, record: &Record) -> DuplicateClass {
         match (self, last) {
             (_, None) => DuplicateClass::New,
-            (Identity::Body | Identity::Header(_), Some(last)) if last == content => DuplicateClass::Duplicate,
-            (Identity::Body | Identity::Header(_), Some(_)) => DuplicateClass::Conflict,
-            (Identity::Sequence(_), Some(last)) if content <= last => DuplicateClass::Duplicate,
-            (Identity::Sequence(_), Some(last)) if content == last + 1 => DuplicateClass::New,
+            (Identity::Body | Identity::Header(_), Some(last)) => {
+                let is_same = entry.has_content(last, record.value.as_deref().unwrap_or_default());
+                if is_same { DuplicateClass::Duplicate } else { DuplicateClass::Conflict }
+            }
+            (Identity::Sequence(_), Some(last)) if entry.content <= last => DuplicateClass::Duplicate,
+            (Identity::Sequence(_), Some(last)) if entry.content == last + 1 => DuplicateClass::New,
             (Identity::Sequence(_), Some(_)) => DuplicateClass::Gap,
         }
     }
@@ -116,6 +132,10 @@ mod tests {
         identity.entry(record, &event)
     }
 
+    fn classified(identity: &Identity, last: Option<u64>, content: u64) -> DuplicateClass {
+        identity.compare(last, &LedgerEntry::numbered(0, b"k", content), &record(None, &[]))
+    }
+
     #[test]
     fn the_event_id_is_in_the_body_or_in_a_header() {
         let of = |id: &[u8]| Some(LedgerEntry::of_event(0, id, EVENT));
@@ -127,9 +147,9 @@ mod tests {
         assert_eq!(entry(&header, &record(None, &[("id", b"")])), None, "empty");
         assert_eq!(entry(&header, &record(None, &[("id", b"h1"), ("x", b"x"), ("id", b"h2")])), of(b"h2"), "doubled");
         assert_eq!(entry(&header, &record(None, &[("id", b"h1"), ("id", b"")])), None, "the last one counts");
-        assert_eq!(header.classify_duplicate(None, 7), DuplicateClass::New);
-        assert_eq!(header.classify_duplicate(Some(7), 7), DuplicateClass::Duplicate);
-        assert_eq!(header.classify_duplicate(Some(8), 7), DuplicateClass::Conflict);
+        assert_eq!(classified(&header, None, 7), DuplicateClass::New);
+        assert_eq!(classified(&header, Some(7), 7), DuplicateClass::Duplicate);
+        assert_eq!(classified(&header, Some(8), 7), DuplicateClass::Conflict);
     }
 
     #[test]
@@ -140,10 +160,10 @@ mod tests {
         for unnumbered in [record(None, &[("n", b"7")]), record(Some(b"k"), &[]), record(Some(b"k"), &[("n", b"x")])] {
             assert_eq!(entry(&sequence, &unnumbered), None);
         }
-        assert_eq!(sequence.classify_duplicate(None, 7), DuplicateClass::New);
-        assert_eq!(sequence.classify_duplicate(Some(6), 7), DuplicateClass::New);
-        assert_eq!(sequence.classify_duplicate(Some(7), 7), DuplicateClass::Duplicate);
-        assert_eq!(sequence.classify_duplicate(Some(9), 7), DuplicateClass::Duplicate);
-        assert_eq!(sequence.classify_duplicate(Some(5), 7), DuplicateClass::Gap);
+        assert_eq!(classified(&sequence, None, 7), DuplicateClass::New);
+        assert_eq!(classified(&sequence, Some(6), 7), DuplicateClass::New);
+        assert_eq!(classified(&sequence, Some(7), 7), DuplicateClass::Duplicate);
+        assert_eq!(classified(&sequence, Some(9), 7), DuplicateClass::Duplicate);
+        assert_eq!(classified(&sequence, Some(5), 7), DuplicateClass::Gap);
     }
 }

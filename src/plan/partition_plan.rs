@@ -101,11 +101,11 @@ impl<'a> PartitionPlan<'a> {
         if window.offsets() == 0 {
             return DuplicateClass::New;
         }
-        let Some(entry) = identity.entry(record, event) else { return DuplicateClass::Unknown };
-        let earlier = || window.last(&entry.id, entry.offset);
-        let last = self.seen.last(&entry.id, entry.offset).or_else(earlier);
-        let class = identity.classify_duplicate(last, entry.content);
-        if matches!(class, DuplicateClass::New | DuplicateClass::Gap) {
+        let last = |entry: &LedgerEntry| {
+            self.seen.last(&entry.id, entry.offset).or_else(|| window.last(&entry.id, entry.offset))
+        };
+        let (class, new) = identity.classify_duplicate(record, event, last);
+        if let Some(entry) = new {
             self.seen.add(entry);
             self.entries.push(entry);
         }
@@ -116,9 +116,10 @@ impl<'a> PartitionPlan<'a> {
         self.advance.to > self.advance.from
     }
 
-    pub(super) fn finish(self) -> (Advance, Option<LedgerPage>) {
-        let window = self.state.window.offsets();
-        let to = self.advance.to;
+    pub(super) fn finish(mut self) -> (Advance, Option<LedgerPage>) {
+        let (window, to) = (self.state.window.offsets(), self.advance.to);
+        // The record at which planning had to stop is met again, and then is no duplicate of itself.
+        self.entries.retain(|entry| entry.offset < to);
         let page =
             |entries| LedgerPage { partition: self.advance.partition.clone(), to, entries, forget_to: to - window };
         let page = (!self.entries.is_empty()).then_some(self.entries).map(page);

@@ -6,7 +6,7 @@ use super::Identity;
 use super::unhandled::is_handled;
 use crate::decode::{self, Decoders};
 use crate::source::Record;
-use crate::store::ParkingLimits;
+use crate::store::{ParkingLimits, WindowSize};
 
 /// How many characters of a correlation id are logged. Producers choose it, and a log line should stay one.
 const MAX_CORRELATION_ID: usize = 128;
@@ -18,8 +18,8 @@ pub struct RecordPolicy {
     pub decoders: Decoders,
     /// How an event is recognised that was written twice.
     pub identity: Identity,
-    /// Over how many offsets an event is remembered; 0 for not at all.
-    pub duplicate_window: i64,
+    /// Over how many offsets such an event is recognised. A generation keeps the window that it began with.
+    pub duplicate_window: WindowSize,
     /// The most that a record may take in memory, in bytes.
     pub max_record_bytes: usize,
     /// How long a projection may take over one record, in milliseconds.
@@ -35,7 +35,7 @@ impl Default for RecordPolicy {
         Self {
             decoders: Decoders::default(),
             identity: Identity::default(),
-            duplicate_window: 0,
+            duplicate_window: WindowSize::Bytes(16 << 20),
             max_record_bytes: 16 << 20,
             longest_projection_ms: 10_000,
             parking: ParkingLimits::default(),

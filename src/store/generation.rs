@@ -128,6 +128,8 @@ pub struct GenerationStatus {
     pub scratch: bool,
     /// Whether the generation began as a copy of the live rows and replays a part of the log over them.
     pub repeats: bool,
+    /// Over how many offsets of each partition the generation recognises duplicates. `None` before it is fed.
+    pub duplicate_window: Option<i64>,
     /// When the generation was paused. `None` if it is not paused.
     pub paused_since: Option<String>,
     /// When the generation was created.
@@ -180,6 +182,7 @@ impl GenerationStatus {
             tables: Vec::new(),
             scratch: false,
             repeats: false,
+            duplicate_window: None,
             paused_since: None,
             created_at: String::new(),
             activated_at: None,

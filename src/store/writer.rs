@@ -4,7 +4,8 @@ use async_trait::async_trait;
 use readcast_core::{Definition, TopicPartition};
 
 use super::{
-    Checkpoint, Commit, CommitOutcome, Generation, PartitionState, Settlement, SharedPriority, StoreError, Written,
+    Checkpoint, Commit, CommitOutcome, Generation, PartitionState, Settlement, SharedPriority, StoreError, WindowSize,
+    Written,
 };
 use crate::source::Extent;
 
@@ -19,6 +20,19 @@ pub trait CommitStore: Send + Sync {
         generation: Generation,
         priority: SharedPriority,
     ) -> Result<Box<dyn Writer>, StoreError>;
+
+    /// Over how many offsets a generation recognises duplicates. One that has no window yet gets one of this `size` for
+    /// each of so many `partitions`, and keeps it. A size in offsets replaces the window.
+    ///
+    /// # Errors
+    /// Refused if there is no such generation.
+    async fn duplicate_window(
+        &self,
+        projection: &str,
+        generation: Generation,
+        size: WindowSize,
+        partitions: usize,
+    ) -> Result<i64, StoreError>;
 }
 
 /// Writes one generation of one projection.

@@ -219,7 +219,12 @@ impl Desk {
     pub(crate) async fn resolve(&self, selection: Selection, resolution: SettleAction) -> Operation {
         let definition_hash = Diary::flawed().definition().hash().to_owned();
         let command = Command::DeadLetters(SettleRequest { selection, resolution, definition_hash, reason: None });
-        let id = self.scene.store.request(NAME, &command, "a test").await.unwrap();
+        self.does(&command).await
+    }
+
+    /// Requests a command, and waits for its end.
+    pub(crate) async fn does(&self, command: &Command) -> Operation {
+        let id = self.scene.store.request(NAME, command, "a test").await.unwrap();
         finished(&*self.scene.store, NAME, id).await
     }
 
@@ -231,8 +236,7 @@ impl Desk {
     pub(crate) async fn survives_a_rebuild(&self, diary: &Diary) {
         let before = (self.notes().await, self.parked_keys().await);
         let command = Command::Rebuild(rebuild(&diary.definition()));
-        let id = self.scene.store.request(NAME, &command, "a test").await.unwrap();
-        let operation = finished(&*self.scene.store, NAME, id).await;
+        let operation = self.does(&command).await;
         assert_eq!(operation.state, OperationState::Done, "{operation:?}");
         assert!(self.live().await.generation.0 > 1);
         assert_eq!((self.notes().await, self.parked_keys().await), before, "after the rebuild");

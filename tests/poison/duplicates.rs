@@ -1,6 +1,6 @@
 //! Events that producers wrote twice.
 
-use readcast::store::{NoticeKind, OperationState};
+use readcast::store::{Command, NoticeKind, OperationState, WindowSize};
 use readcast_core::TopicPartition;
 
 use super::diary::{Desk, Diary, Notes, event, of_key, partition_of};
@@ -8,6 +8,8 @@ use crate::support::eventually::{PATIENCE, eventually};
 
 super::on_both_stores!(
     an_event_written_twice_is_projected_once,
+    a_key_is_folded_again_without_its_duplicates,
+    a_generation_keeps_the_window_that_it_began_with,
     without_a_window_every_record_is_an_event,
     events_without_an_identity_are_projected_counted_and_told_of,
 );
@@ -19,7 +21,7 @@ fn notes(of: impl IntoIterator<Item = (&'static str, Vec<u64>)>) -> Notes {
 }
 
 async fn an_event_written_twice_is_projected_once(mut desk: Desk) {
-    desk.record_policy.duplicate_window = WINDOW;
+    desk.record_policy.duplicate_window = WindowSize::Offsets(WINDOW);
     let append = |key: &str, id: &str, n: u64, ask: &str| desk.scene.append(key, event(id, n, ask));
     // In one batch, and of a record that is parked.
     append("twice", "t", 1, "note");
@@ -67,7 +69,74 @@ async fn an_event_written_twice_is_projected_once(mut desk: Desk) {
     instance.stop().await;
 }
 
-async fn without_a_window_every_record_is_an_event(desk: Desk) {
+async fn a_key_is_folded_again_without_its_duplicates(mut desk: Desk) {
+    desk.record_policy.duplicate_window = WindowSize::Offsets(WINDOW);
+    let append = |key: &str, id: &str, n: u64| desk.scene.append(key, event(id, n, "note"));
+    append("a", "a1", 1);
+    append("a", "a1", 1);
+    // A copy under another key is a copy as well; the same id with another content waits for an operator.
+    let here = partition_of("a");
+    desk.scene.log.append("orders", here, Some("b"), event("a1", 1, "note"));
+    append("a", "a2", 2);
+    append("a", "a2", 3);
+    let instance = desk.opens();
+    desk.comes_to_the_end().await;
+    let definition_hash = Diary::flawed().definition().hash().to_owned();
+    let fold = Command::RefoldKey { key: "a".into(), definition_hash };
+    let refused = desk.does(&fold).await;
+    assert!(refused.outcome.as_ref().is_some_and(|reason| reason.contains("are parked")), "{refused:?}");
+    assert_eq!(desk.retry(of_key("a")).await.state, OperationState::Done);
+    // The first of them is out of reach by now, and therefore an event again.
+    for n in 0..=WINDOW as u64 {
+        desk.scene.log.append("orders", here, Some("filler"), event(&format!("filler-{n}"), n, "note"));
+    }
+    append("a", "a1", 1);
+    append("a", "a1", 1);
+    desk.comes_to_the_end().await;
+    let expected = [1, 2, 3, 1];
+    assert_eq!(desk.notes().await["a"], expected);
+    let physical = desk.scene.physical("diary", 1);
+    desk.scene.execute(&format!("UPDATE {physical} SET notes = '[]' WHERE key = 'a'")).await;
+    let folded = desk.does(&fold).await;
+    assert_eq!(folded.state, OperationState::Done, "{folded:?}");
+    assert!(folded.outcome.as_ref().is_some_and(|told| told.contains("folded 4 records")), "{folded:?}");
+    assert_eq!(desk.notes().await["a"], expected);
+    desk.survives_a_rebuild(&Diary::flawed()).await;
+    instance.stop().await;
+}
+
+async fn a_generation_keeps_the_window_that_it_began_with(mut desk: Desk) {
+    const KIB: u64 = 1 << 10;
+    desk.write("a", 1, "note");
+    let window = async |desk: &Desk| {
+        desk.comes_to_the_end().await;
+        desk.live().await.duplicate_window
+    };
+    // So many bytes for four partitions.
+    desk.record_policy.duplicate_window = WindowSize::Bytes(42 * KIB);
+    let instance = desk.opens();
+    assert_eq!(window(&desk).await, Some(256));
+    instance.stop().await;
+    desk.record_policy.duplicate_window = WindowSize::Bytes(420 * KIB);
+    let instance = desk.opens();
+    desk.write("a", 2, "note");
+    assert_eq!(window(&desk).await, Some(256), "its rows were made by one rule");
+    let definition_hash = Diary::flawed().definition().hash().to_owned();
+    let verified = desk.does(&Command::Verify { definition_hash }).await;
+    let scratch = desk.scene.statuses().await.into_iter().find(|found| Some(found.generation) == verified.generation);
+    assert_eq!(scratch.expect("it is recorded").duplicate_window, Some(256), "it is compared with the live one");
+    desk.survives_a_rebuild(&Diary::flawed()).await;
+    assert_eq!(window(&desk).await, Some(2_048), "a rebuild takes the settings as they are now");
+    instance.stop().await;
+    desk.record_policy.duplicate_window = WindowSize::Offsets(10);
+    let instance = desk.opens();
+    desk.write("a", 3, "note");
+    assert_eq!(window(&desk).await, Some(10), "a window in offsets replaces it at once");
+    instance.stop().await;
+}
+
+async fn without_a_window_every_record_is_an_event(mut desk: Desk) {
+    desk.record_policy.duplicate_window = WindowSize::Offsets(0);
     desk.scene.append("twice", event("t", 1, "note"));
     desk.scene.append("twice", event("t", 1, "note"));
     let instance = desk.opens();
@@ -77,7 +146,7 @@ async fn without_a_window_every_record_is_an_event(desk: Desk) {
 }
 
 async fn events_without_an_identity_are_projected_counted_and_told_of(mut desk: Desk) {
-    desk.record_policy.duplicate_window = WINDOW;
+    desk.record_policy.duplicate_window = WindowSize::Offsets(WINDOW);
     let instance = desk.opens();
     // Where nobody says what is missing, every duplicate is one more event.
     desk.scene.append("nameless", event("", 1, "note"));
@@ -114,7 +183,7 @@ async fn events_without_an_identity_are_projected_counted_and_told_of(mut desk: 
     told(2, 4).await;
     instance.stop().await;
     // It is over when nobody looks for duplicates any more.
-    desk.record_policy.duplicate_window = 0;
+    desk.record_policy.duplicate_window = WindowSize::Offsets(0);
     let instance = desk.opens();
     eventually("nothing is told", PATIENCE, async || {
         let notices = desk.scene.store.notices().await.unwrap();

@@ -1,13 +1,14 @@
-//! How records are read and what is done about those that can't be projected, where that is not the default. Pure.
+//! How records are read, how duplicates are recognised, and what is done about those that can't be projected. Pure.
 
 use super::Check;
 use crate::plan::{Identity, RecordPolicy};
-use crate::store::ParkingLimits;
+use crate::store::{ParkingLimits, WindowSize};
 use crate::text::counted;
 
+/// What is not the default of how records are read and parked.
 pub(super) fn checks(projection: &str, policy: &RecordPolicy) -> Vec<Check> {
     let default = RecordPolicy::default();
-    let RecordPolicy { identity, duplicate_window, max_record_bytes, parking, .. } = policy;
+    let RecordPolicy { max_record_bytes, parking, .. } = policy;
     let mut checks = Vec::new();
     if *parking != default.parking {
         let ParkingLimits { records, of_one_key } = *parking;
@@ -24,18 +25,37 @@ pub(super) fn checks(projection: &str, policy: &RecordPolicy) -> Vec<Check> {
         let finding = format!("records of more than {max_record_bytes} bytes are parked unread");
         checks.push(Check::new(format!("{projection}: record size"), Ok(finding)));
     }
+    checks
+}
+
+/// How second copies of an event are recognised. `kept` is the window of the live generation, if there is one.
+pub(super) fn duplicates(projection: &str, policy: &RecordPolicy, partitions: usize, kept: Option<i64>) -> Check {
+    let RecordPolicy { identity, duplicate_window: size, .. } = policy;
     let what = format!("{projection}: duplicates");
     let identified_by = match identity {
         Identity::Body => "the id in the event".to_owned(),
         Identity::Header(header) => format!("the header `{header}`"),
         Identity::Sequence(header) => format!("its key and the number in the header `{header}`"),
     };
-    if *duplicate_window > 0 {
-        let finding = format!("an event is identified by {identified_by}, over {duplicate_window} offsets");
-        checks.push(Check::new(what, Ok(finding)));
-    } else if *identity != default.identity {
-        let finding = "`duplicate_id` has no effect, because `duplicate_window` is 0";
-        checks.push(Check::warning(what, finding));
+    let because = match size {
+        WindowSize::Offsets(_) => "`duplicate_window` is 0",
+        WindowSize::Bytes(_) => "`duplicate_memory` is too small",
+    };
+    let next = size.offsets(partitions);
+    let (offsets, later) = match (size, kept) {
+        (WindowSize::Bytes(_), Some(kept)) if kept != next => {
+            (kept, format!(", and over {} after a rebuild", counted(next.unsigned_abs(), "offset")))
+        }
+        _ => (next, String::new()),
+    };
+    match offsets {
+        0 if *identity != Identity::default() => {
+            Check::warning(what, format!("`duplicate_id` has no effect, because {because}"))
+        }
+        0 => Check::new(what, Ok(format!("an event that was written twice is projected twice, because {because}"))),
+        _ => {
+            let offsets = counted(offsets.unsigned_abs(), "offset");
+            Check::new(what, Ok(format!("an event is identified by {identified_by}, over {offsets}{later}")))
+        }
     }
-    checks
 }

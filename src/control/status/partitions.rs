@@ -43,6 +43,8 @@ pub struct PartitionStatus {
     pub last_error_since: Option<String>,
     /// How often it was tried again while it is retrying.
     pub last_error_attempt: Option<u32>,
+    /// Over how many offsets duplicates are recognised; none before the generation is fed.
+    pub duplicate_window: Option<i64>,
     /// How many keys are parked in all partitions of the generation.
     pub parked_keys: u64,
     /// How many records are parked in all partitions of the generation.
@@ -111,6 +113,7 @@ fn generation_status(observed: &Observed<'_>, generation: Option<&GenerationStat
         last_error: error.map(|error| error.text.clone()),
         last_error_since: error.map(|error| error.since.clone()),
         last_error_attempt: error.and_then(|error| error.attempt),
+        duplicate_window: generation.and_then(|found| found.duplicate_window),
         parked_keys: parked.keys,
         parked_records: parked.records,
         oldest_parked: parked.oldest,

@@ -49,7 +49,10 @@ impl Planners {
         let LoadLimits { planners: count, memory } = reconciler.load_limits;
         let mut writer = reconciler.store.writer(definition, status.generation, Priority::Operation.into()).await?;
         let partitions: Vec<_> = status.checkpoints.iter().map(|held| held.partition.clone()).collect();
-        let states = writer.load_state(&partitions, reconciler.record_policy.duplicate_window).await?;
+        let size = reconciler.record_policy.duplicate_window;
+        let (projection, generation) = (&status.projection, status.generation);
+        let window = reconciler.store.duplicate_window(projection, generation, size, partitions.len()).await?;
+        let states = writer.load_state(&partitions, window).await?;
         let mut states: BTreeMap<_, _> = states.into_iter().collect();
         let mut planners: Vec<_> = (0..count).map(|_| Planner::new(reconciler, definition, spool)).collect();
         let mut planner_of = BTreeMap::new();

@@ -8,8 +8,9 @@ use crate::decode::decode;
 use crate::error::Failure;
 use crate::operations::OperationReconciler;
 use crate::operations::log_reader::LogReader;
+use crate::plan::DuplicateClass;
 use crate::source::{Record, SourceError};
-use crate::store::{Amendment, Positions};
+use crate::store::{Amendment, DuplicateWindow, LedgerEntry, Positions};
 
 /// Projects records of the log as the live generation did.
 pub(super) struct RecordProjector<'a> {
@@ -17,7 +18,12 @@ pub(super) struct RecordProjector<'a> {
     pub(super) definition: &'a Definition,
     /// What operators decided about records.
     pub(super) amendments: BTreeMap<Position, Amendment>,
+    /// Over how many offsets the live generation recognises duplicates.
+    pub(super) duplicate_window: i64,
 }
+
+/// The events that a reading of the log has met, of each partition.
+pub(super) type DuplicateWindows = BTreeMap<TopicPartition, DuplicateWindow>;
 
 impl RecordProjector<'_> {
     /// What the record changes, or why it is poison.
@@ -38,9 +44,27 @@ impl RecordProjector<'_> {
         }
     }
 
-    /// Calls `each` with every record from one position to another.
+    /// Whether the live generation left the record out, because an event with its id came before.
+    fn is_left_out(&self, met: &mut DuplicateWindows, partition: &TopicPartition, record: &Record) -> bool {
+        let (policy, position) = (&self.reconciler.record_policy, partition.at(record.offset));
+        let amendment = self.amendments.get(&position);
+        let is_read = record.bytes() <= policy.max_record_bytes && amendment != Some(&Amendment::Discard);
+        if self.duplicate_window == 0 || !is_read {
+            return false;
+        }
+        let Ok(event) = decode(policy.decoders.of(&position.topic), &position, record) else { return false };
+        let window = met.entry(partition.clone()).or_insert_with(|| DuplicateWindow::new(self.duplicate_window));
+        let last = |entry: &LedgerEntry| window.last(&entry.id, entry.offset);
+        let (class, new) = policy.identity.classify_duplicate(record, &event, last);
+        new.into_iter().for_each(|entry| window.add(entry));
+        class == DuplicateClass::Duplicate || (class == DuplicateClass::Conflict && amendment.is_none())
+    }
+
+    /// Calls `each` with every record from one position to another, but for duplicates. Of the records before the first
+    /// position, `met` knows the ids.
     pub(super) async fn read(
         &self,
+        met: &mut DuplicateWindows,
         from: &Positions,
         to: &Positions,
         mut each: impl FnMut(&TopicPartition, &Record) -> Result<(), Failure>,
@@ -54,7 +78,11 @@ impl RecordProjector<'_> {
                 batch = reader.next() => batch?,
             };
             let Some(batch) = batch else { break };
-            batch.records.iter().try_for_each(|record| each(&batch.partition, record))?;
+            for record in &batch.records {
+                if !self.is_left_out(met, &batch.partition, record) {
+                    each(&batch.partition, record)?;
+                }
+            }
         }
         reader.close().await;
         Ok(())

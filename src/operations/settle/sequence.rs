@@ -169,7 +169,7 @@ impl SequenceSettler<'_> {
     /// What a later rebuild must know about the records that are projected now, to come to the same rows.
     fn amendments(&self, settled: &[i64], decisions: &BTreeMap<i64, Amendment>) -> Vec<(i64, Amendment)> {
         // A retry projects a record even if its id was there before. A rebuild has to do the same.
-        let accepts = self.record_policy.duplicate_window > 0;
+        let accepts = !self.record_policy.duplicate_window.is_off();
         let amendment = |offset: &i64| match decisions.get(offset) {
             Some(Amendment::Replace(value)) => Some((*offset, Amendment::Replace(value.clone()))),
             _ => accepts.then_some((*offset, Amendment::Accept)),

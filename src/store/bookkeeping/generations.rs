@@ -9,7 +9,7 @@ use super::{checkpoints, is_migrated, parking, refused};
 use crate::store::session::{Row, Session, values};
 use crate::store::{
     BuildOptions, Generation, GenerationError, GenerationState, GenerationStatus, ParkedCounts, Phase, RecordedError,
-    StoreError,
+    StoreError, WindowSize,
 };
 
 /// The generation that readers see.
@@ -70,8 +70,12 @@ pub(in crate::store) async fn create(
 ) -> Result<Generation, StoreError> {
     const CREATE: &str = "
         INSERT INTO readcast.generations
-            (projection, generation, definition_hash, definition, version, state, phase, scratch, repeats, activated_at)
-        VALUES ($1, $2, $3, json($4), $5, $6, $7, $8, $9, CASE WHEN $6 = 'live' THEN now() END)";
+            (projection, generation, definition_hash, definition, version, state, phase, scratch, repeats, activated_at,
+             duplicate_window)
+        VALUES ($1, $2, $3, json($4), $5, $6, $7, $8, $9, CASE WHEN $6 = 'live' THEN now() END,
+                -- One that is compared with the live generation, or continues it, takes the same events for duplicates.
+                (SELECT duplicate_window FROM readcast.generations
+                 WHERE projection = $1 AND state = 'live' AND ($8 OR $9)))";
     let generation = next(session, definition.name()).await?;
     let repeats = build.and_then(|build| build.copy_from.as_ref()).is_some_and(|offsets| !offsets.is_empty());
     let values = values![
@@ -87,6 +91,32 @@ pub(in crate::store) async fn create(
     ];
     session.execute("recording a generation", CREATE, values).await?;
     Ok(generation)
+}
+
+/// The duplicate window of a generation: see [`CommitStore::duplicate_window`](crate::store::CommitStore::duplicate_window).
+pub(in crate::store) async fn duplicate_window(
+    session: &mut dyn Session,
+    projection: &str,
+    generation: Generation,
+    size: WindowSize,
+    partitions: usize,
+) -> Result<i64, StoreError> {
+    const DOING: &str = "recording a duplicate window";
+    const REPLACE: &str = "
+        UPDATE readcast.generations SET duplicate_window = $3 WHERE projection = $1 AND generation = $2
+        RETURNING duplicate_window";
+    const KEEP: &str = "
+        UPDATE readcast.generations SET duplicate_window = coalesce(duplicate_window, $3)
+        WHERE projection = $1 AND generation = $2
+        RETURNING duplicate_window";
+    let record = match size {
+        WindowSize::Offsets(_) => REPLACE,
+        WindowSize::Bytes(_) => KEEP,
+    };
+    let values = values![projection, generation, size.offsets(partitions)];
+    let recorded = session.fetch_optional(DOING, record, values).await?;
+    let recorded = recorded.ok_or_else(|| refused(DOING, format!("there is no generation {}", generation.0)))?;
+    recorded.get("duplicate_window")
 }
 
 /// Whether the instance that recorded the error of a row of `generations AS g` runs.
@@ -165,7 +195,7 @@ pub(in crate::store) async fn of(
 async fn read(session: &mut dyn Session, projection: Option<&str>) -> Result<Vec<GenerationStatus>, StoreError> {
     let read = format!(
         "SELECT projection, generation, state, phase, definition_hash, version, CAST(definition AS text) AS definition,
-                scratch, repeats, CAST(proof AS text) AS proof, rfc3339(paused_at) AS paused_at,
+                scratch, repeats, duplicate_window, CAST(proof AS text) AS proof, rfc3339(paused_at) AS paused_at,
                 rfc3339(created_at) AS created_at, rfc3339(activated_at) AS activated_at,
                 rfc3339(standby_until) AS standby_until,
                 coalesce(standby_until < in_seconds(0), false) AS standby_is_over,
@@ -194,6 +224,7 @@ fn status(row: &Row) -> Result<GenerationStatus, StoreError> {
         tables: row.json("definition")?,
         scratch: row.get("scratch")?,
         repeats: row.get("repeats")?,
+        duplicate_window: row.get("duplicate_window")?,
         paused_since: row.get("paused_at")?,
         created_at: row.get("created_at")?,
         activated_at: row.get("activated_at")?,

@@ -21,7 +21,7 @@ pub(in crate::store) async fn cut(session: &mut dyn Session, of: ParkedIn<'_>) -
         let partition = partition(&row)?;
         let Some(&to) = positions.get(&partition) else { continue };
         let entries: Vec<u8> = row.get("entries")?;
-        let entries = ledger::entries(&entries).filter(|entry| entry.offset < to).collect();
+        let entries = ledger::entries(&entries).into_iter().filter(|entry| entry.offset < to).collect();
         let page = LedgerPage { partition, to, entries, forget_to: i64::MIN };
         if !page.entries.is_empty() {
             write(session, CUTTING, of, &page).await?;

@@ -101,7 +101,7 @@ async fn add_ledger(
     for row in session.fetch(LOADING, &pages, values![of.projection, asked, of.generation, window]).await? {
         if let Some(state) = states.get_mut(&partition(&row)?) {
             let entries: Vec<u8> = row.get("entries")?;
-            ledger::entries(&entries).for_each(|entry| state.window.add(entry));
+            ledger::entries(&entries).into_iter().for_each(|entry| state.window.add(entry));
         }
     }
     Ok(())

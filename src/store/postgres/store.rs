@@ -19,7 +19,7 @@ use crate::store::{
     Chore, Command, CommitStore, ConnectionCapacity, Decision, Dependent, Deployment, Generation, GenerationError,
     GenerationStatus, Instance, InstanceHeartbeat, Leadership, Notice, NoticeKind, OldestSnapshot, Operation,
     OperationStore, ParkedIn, ParkedRecord, ParkedSequence, ParkingStore, Peek, Positions, RecordedNotice, SchemaStore,
-    SequenceId, SharedPriority, StatusStore, StoreError, SwapImpact, UserAddition, WaitingRecords, Writer,
+    SequenceId, SharedPriority, StatusStore, StoreError, SwapImpact, UserAddition, WaitingRecords, WindowSize, Writer,
 };
 
 /// Runs one query on the shared connection.
@@ -141,6 +141,16 @@ impl CommitStore for Postgres {
         priority: SharedPriority,
     ) -> Result<Box<dyn Writer>, StoreError> {
         Ok(Box::new(PostgresWriter::new(self.connections.clone(), definition, generation, priority)))
+    }
+
+    async fn duplicate_window(
+        &self,
+        projection: &str,
+        generation: Generation,
+        size: WindowSize,
+        partitions: usize,
+    ) -> Result<i64, StoreError> {
+        ask!(self, |session| generations::duplicate_window(session, projection, generation, size, partitions))
     }
 }
 

@@ -17,7 +17,7 @@ use crate::store::{
     Chore, Command, CommitStore, ConnectionCapacity, Decision, Dependent, Deployment, Generation, GenerationError,
     GenerationStatus, Instance, InstanceHeartbeat, Leadership, Notice, NoticeKind, OldestSnapshot, Operation,
     OperationStore, ParkedIn, ParkedRecord, ParkedSequence, ParkingStore, Peek, Positions, RecordedNotice, SchemaStore,
-    SequenceId, SharedPriority, StatusStore, StoreError, SwapImpact, UserAddition, WaitingRecords, Writer,
+    SequenceId, SharedPriority, StatusStore, StoreError, SwapImpact, UserAddition, WaitingRecords, WindowSize, Writer,
 };
 
 /// Runs the work in a transaction and commits it.
@@ -91,6 +91,18 @@ impl CommitStore for Sqlite {
         _priority: SharedPriority,
     ) -> Result<Box<dyn Writer>, StoreError> {
         Ok(Box::new(SqliteWriter::new(Arc::clone(self.writes()?), definition, generation)))
+    }
+
+    async fn duplicate_window(
+        &self,
+        projection: &str,
+        generation: Generation,
+        size: WindowSize,
+        partitions: usize,
+    ) -> Result<i64, StoreError> {
+        within!(self.writes()?.connection.begin().await?, |session| generations::duplicate_window(
+            session, projection, generation, size, partitions
+        ))
     }
 }
 

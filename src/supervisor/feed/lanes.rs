@@ -41,6 +41,7 @@ impl Lanes {
         context: &FeedContext,
         assignment: &Arc<Assignment>,
         findings: &Arc<EventFindings>,
+        duplicate_window: i64,
     ) -> Result<Self, StoreError> {
         let FeedContext { feed, options, shared, .. } = context;
         let (sender, progress) = mpsc::unbounded_channel();
@@ -53,6 +54,7 @@ impl Lanes {
             let lane = Lane {
                 definition: feed.definition.clone(),
                 policy: options.record_policy.clone(),
+                duplicate_window,
                 allowed: feed.allowed,
                 writer: shared.store.writer(&feed.definition, feed.generation, feed.priority.clone()).await?,
                 assignment: assignment.clone(),

@@ -60,7 +60,9 @@ impl<'a> FeedRun<'a> {
     async fn begin(context: &'a FeedContext, monitor: &'a mut FeedMonitor, extents: &Extents) -> Result<Self, Failure> {
         let FeedContext { feed, options, shared, .. } = context;
         let subscription = shared.source.subscribe(&feed.group(options), feed.definition.topics()).await?;
-        let lanes = Lanes::start(context, &subscription.assignment(), monitor.findings.found()).await?;
+        let size = options.record_policy.duplicate_window;
+        let window = shared.store.duplicate_window(feed.name(), feed.generation, size, extents.len()).await?;
+        let lanes = Lanes::start(context, &subscription.assignment(), monitor.findings.found(), window).await?;
         context.reporter.set(State::Running);
         Ok(Self {
             context,

@@ -85,7 +85,7 @@ impl Chores {
 /// Whether a notice about single events can be withdrawn.
 fn is_over(notice: &RecordedNotice, policy: &RecordPolicy) -> bool {
     match notice.kind {
-        NoticeKind::EventsWithoutIdentity => notice.is_old || policy.duplicate_window == 0,
+        NoticeKind::EventsWithoutIdentity => notice.is_old || policy.duplicate_window.is_off(),
         NoticeKind::UnhandledEventType => notice.is_old || is_handled_by_now(&policy.registry, &notice.subject),
         NoticeKind::TablesNotDropped
         | NoticeKind::BrokenDependents
