@@ -12,12 +12,13 @@ use std::process::Stdio;
 use std::sync::Arc;
 
 use readcast::internals::config::{Config, Environment, Overrides};
+use readcast::internals::plan::RecordPolicy;
 use readcast::internals::source::file::FileSource;
 use readcast::internals::source::kafka::KafkaSource;
 use readcast::internals::store::postgres::Postgres;
 use readcast::internals::store::sqlite::Sqlite;
 use readcast::source::Source;
-use readcast::store::Store;
+use readcast::store::{Store, WindowSize};
 use readcast_core::Registry;
 use serde::{Deserialize, Serialize};
 use tokio::io::AsyncReadExt;
@@ -43,6 +44,8 @@ pub(crate) struct Job {
 pub(crate) enum Work {
     /// Project from the checkpoints of the store to the current end of the log.
     Project,
+    /// The same without a duplicate window.
+    ProjectDuplicates,
     /// Project until standard input ends.
     Follow,
     /// Rebuild every projection of a store that has projected everything.
@@ -174,7 +177,11 @@ async fn work(job: &Job, stop: CancellationToken) -> Done {
         return read::run(&*source, events).await;
     }
     let store = job.store.as_ref().unwrap().open().await;
-    let projector = Projector { registry, config, source, store, stop };
+    let record_policy = match job.work {
+        Work::ProjectDuplicates => RecordPolicy { duplicate_window: WindowSize::Offsets(0), ..RecordPolicy::default() },
+        _ => RecordPolicy::default(),
+    };
+    let projector = Projector { registry, config, source, store, record_policy: Arc::new(record_policy), stop };
     match job.work {
         Work::Rebuild => projector.rebuild().await,
         Work::Follow => projector.follow().await,

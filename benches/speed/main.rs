@@ -23,6 +23,7 @@ mod ceiling;
 mod child;
 mod clones;
 mod database;
+mod duplicates;
 mod growth;
 mod latency;
 mod log;
@@ -43,7 +44,7 @@ mod throughput;
 use self::settings::Settings;
 
 /// The groups of measurements, in order.
-const GROUPS: [&str; 7] = ["throughput", "by_hand", "references", "latency", "memory", "growth", "peers"];
+const GROUPS: [&str; 8] = ["throughput", "by_hand", "references", "duplicates", "latency", "memory", "growth", "peers"];
 
 /// The same allocator as in the program.
 #[global_allocator]
@@ -71,6 +72,7 @@ async fn measure(settings: &Settings) {
     let top = throughput::run(settings).await;
     by_hand::run(settings).await;
     references::run(settings).await;
+    duplicates::run(settings).await;
     latency::run(settings, top).await;
     memory::run(settings).await;
     growth::run(settings).await;

@@ -8,7 +8,7 @@ use readcast::internals::config::Config;
 use readcast::internals::health::Health;
 use readcast::internals::metrics::Metrics;
 use readcast::internals::operations::Policy;
-
+use readcast::internals::plan::RecordPolicy;
 use readcast::internals::supervisor::{self, Options, Outcomes, RunProgress, Shared};
 use readcast::internals::worker::Limits;
 use readcast::source::Source;
@@ -29,6 +29,7 @@ pub(super) struct Projector {
     pub(super) config: Config,
     pub(super) source: Arc<dyn Source>,
     pub(super) store: Arc<dyn Store>,
+    pub(super) record_policy: Arc<RecordPolicy>,
     pub(super) stop: CancellationToken,
 }
 
@@ -115,7 +116,7 @@ impl Projector {
         let options = self.config.projection(projection);
         Options {
             group: format!("{app}.{projection}"),
-            record_policy: Arc::default(),
+            record_policy: self.record_policy.clone(),
             stall_after: options.stall_after,
             lanes: options.lanes,
             limits: Limits { records: options.batch_records, bytes: options.batch_bytes },
