@@ -398,6 +398,12 @@ async fn check_shows_the_settings_for_poison_and_duplicates_and_warns_of_those_w
     let plain = succeeded(clinic.run(&["check"]).await);
     assert!(!plain.contains("parking") && !plain.contains("WARNING"), "{plain}");
     assert!(plain.contains("an event is identified by the id in the event, over 131,072 offsets"), "{plain}");
+    let status = partitions(clinic.run(&["status", "order_summary", "--output", "json"]).await);
+    assert_eq!(status[0]["duplicate_window"], 131_072, "{status:?}");
+    let later = succeeded(Readcast::run(clinic.arguments(&["check"]), &[("READCAST_DUPLICATE_MEMORY", "1 MiB")]).await);
+    assert!(later.contains("over 131,072 offsets, and over 2,048 offsets after a rebuild"), "{later}");
+    let shown = succeeded(Readcast::run(clinic.arguments(&["status"]), &[]).await);
+    assert!(shown.contains("WINDOW") && shown.contains(" 131072 "), "{shown}");
     let checked = async |envs: &[(&str, &str)]| {
         let finished = Readcast::run(clinic.arguments(&["check"]), envs).await;
         succeeded(finished)
