@@ -13,6 +13,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use readcast_core::{Cells, Key, RowChange, Segment, Value};
 use sqlx::PgConnection;
 
+use self::order::Reserved;
 use self::shape::{ChangedRow, Shape, by_shape, shape_of};
 use self::target::{Found, Target};
 use super::statement::{Array, Statement, held_key};
@@ -36,21 +37,16 @@ pub(super) async fn write(
         [Part::Rows(rows)] => rows.statements() <= 1,
         _ => false,
     };
-    let mut reserved = None;
+    let mut reserved = Reserved::new();
     if !one_statement || table.is_refreshed(referenced) {
-        reserved = Some(order::reserve(connection, table, &mut parts, referenced, written).await?);
+        reserved = order::reserve(connection, table, &mut parts, referenced, written).await?;
     }
-    let reserved: Vec<&Key> = reserved.iter().flatten().collect();
     let mut write = Write { connection, table, own, written };
     for part in parts {
         match part {
             Part::Rows(rows) => write.rows(rows).await?,
             Part::Where { .. } if reserved.is_empty() => {}
-            Part::Where { column, value, cells } => {
-                let found = Array::of_one(&table.spec.data_columns()[column], value);
-                let shape = shape_of(cells, &[], &table.copied);
-                write.run(Target::of(table).update(&shape, Found::Where(found, &reserved), &[cells])).await?;
-            }
+            Part::Where { column, value, cells } => write.search(column, value, cells, &reserved).await?,
         }
     }
     Ok(())
@@ -148,6 +144,29 @@ impl Write<'_, '_> {
             }
         }
         Ok(())
+    }
+
+    /// Changes the rows whose `column` has the `value`, among those that are locked. Which these are is asked first: the keys
+    /// of a commit may be thousands, and to send them all with each search takes longer than the search.
+    async fn search(
+        &mut self,
+        column: usize,
+        value: &Value,
+        cells: &Cells,
+        reserved: &Reserved,
+    ) -> Result<(), StoreError> {
+        let Table { spec, copied, .. } = self.table;
+        let target = Target::of(self.table);
+        let by_value = || Array::of_one(&spec.data_columns()[column], value);
+        let mut keys = target.search(by_value()).run_for_keys(self.connection, spec).await?;
+        keys.retain(|key| reserved.contains(key));
+        keys.sort();
+        if keys.is_empty() {
+            return Ok(());
+        }
+        let keys: Vec<&Key> = keys.iter().collect();
+        let found = Found::Where(by_value(), &keys);
+        self.run(target.update(&shape_of(cells, &[], copied), found, &[cells])).await
     }
 
     /// Executes a statement on rows `held`, and notes which these are if other tables depend on them.

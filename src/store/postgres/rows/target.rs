@@ -164,6 +164,14 @@ impl<'a> Target<'a> {
         Statement { text, arrays }
     }
 
+    /// The keys of the rows that have this value.
+    pub(super) fn search(self, value: Array<'a>) -> Statement<'a> {
+        let arrays = vec![value];
+        let (key, from, found) = (held_key(self.table), incoming(&arrays), matches(&arrays));
+        let text = format!("SELECT {key} FROM {from}, {} AS held WHERE {found}", self.physical);
+        Statement { text, arrays }
+    }
+
     fn upsert(self, shape: &Shape, mut arrays: Vec<Array<'a>>, cells: &[&'a Cells]) -> Statement<'a> {
         let keys = arrays.len();
         let assignments = self.assignments(shape, keys, keys, true);
