@@ -195,21 +195,17 @@ impl App {
     ///
     /// ```
     /// use readcast::source::Record;
-    /// use readcast::{App, DecodeError, Decoder, Envelope, Position};
+    /// use readcast::{App, DecodeError, Envelope, Payload, Position};
     ///
     /// /// The type in a header, the data in the value.
-    /// struct Typed;
-    ///
-    /// impl Decoder for Typed {
-    ///     fn decode<'r>(&self, position: &Position, record: &'r Record) -> Result<Envelope<'r>, DecodeError> {
-    ///         let header = |name| str::from_utf8(record.header(name).unwrap_or_default());
-    ///         let (id, event_type, time) = (header("id")?, header("type")?, header("time")?.parse()?);
-    ///         let data = str::from_utf8(record.value.as_deref().ok_or("no value")?)?;
-    ///         Ok(Envelope::new(position.clone(), record.key.as_deref(), id, event_type, time, data)?)
-    ///     }
+    /// fn typed<'r>(position: &Position, record: &'r Record) -> Result<Envelope<'r>, DecodeError> {
+    ///     let header = |name| str::from_utf8(record.header(name).unwrap_or_default());
+    ///     let (id, event_type, time) = (header("id")?, header("type")?, header("time")?.parse()?);
+    ///     let data = str::from_utf8(record.value.as_deref().ok_or("no value")?)?;
+    ///     Ok(Envelope::new(position.clone(), record.key.as_deref(), id, event_type, time, Payload::json(data)?))
     /// }
     ///
-    /// App::new().with_decoder("typed", Typed);
+    /// App::new().with_decoder("typed", typed);
     /// ```
     ///
     /// # Panics

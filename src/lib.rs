@@ -71,14 +71,15 @@ mod worker;
 
 pub use readcast_core::testing;
 pub use readcast_core::{
-    AffectedRow, Cell, Cells, Change, ChangeError, ChangeSet, Changes, Column, ColumnType, Composition, Date, Decimal,
-    DecimalError, Definition, DefinitionError, Envelope, EnvelopeError, Join, Json, JsonError, Key, Model, OutOfRange,
-    Position, Presence, Projection, ProjectionError, ProjectionFailure, ReadView, Reference, Registry, Row, RowChange,
-    RowWriter, Segment, TableSpec, Timestamp, TimestampError, TopicPartition, Uuid, Value, ValueError, differences,
+    AffectedRow, Cell, Cells, Change, ChangeError, ChangeSet, Changes, Column, ColumnType, Composition, DataError,
+    Date, Decimal, DecimalError, Definition, DefinitionError, Envelope, EnvelopeError, Header, Join, Json, JsonError,
+    Key, Model, OutOfRange, Payload, Position, Presence, Projection, ProjectionError, ProjectionFailure, ReadView,
+    Reference, Registry, Row, RowChange, RowWriter, Segment, TableSpec, Timestamp, TimestampError, TopicPartition,
+    TraceContext, Uuid, Value, ValueError, differences,
 };
 
 pub use crate::app::{App, Sample, SampleEvents};
-pub use crate::decode::{DecodeError, Decoder, EnvelopeDecoder};
+pub use crate::decode::{DecodeError, Decoder, EnvelopeDecoder, Events};
 pub use crate::schemes::{Access, OpenError, SourceSettings, StoreSettings};
 
 /// What the tests and benchmarks of this repository need besides. It may change with any version.

@@ -23,7 +23,7 @@ use self::partition_plan::PartitionPlan;
 pub use self::record_policy::RecordPolicy;
 pub use self::replay::{Replay, replay};
 pub use self::unhandled::{UnhandledTypes, is_handled_by_now};
-use crate::decode::{self, Decoder};
+use crate::decode::{self, Decoder, Events};
 use crate::source::{Batch, Record};
 use crate::store::{
     Amendment, Commit, DeadLetter, ParkingLimits, PartitionState, PoisonCause, PoisonClass, SequenceId,
@@ -201,8 +201,7 @@ pub fn plan<'a>(
 /// What becomes of one record.
 enum RecordOutcome {
     Applied(Vec<Change>),
-    /// With its type, if no projection handles it.
-    NotSubscribed(Option<String>),
+    NotSubscribed,
     Duplicate,
     Discarded,
     /// With what is wrong with it, or nothing when it waits for an earlier one.
@@ -233,7 +232,7 @@ impl Plan {
 
     fn add(&mut self, rules: Rules<'_>, record: &Record, draft: &mut PartitionPlan<'_>) -> Result<(), Poison> {
         let position = draft.partition().at(record.offset);
-        match rules.outcome(record, &position, draft, &mut self.tally) {
+        match rules.outcome(record, &position, draft, self) {
             RecordOutcome::Applied(changes) => {
                 let tables = rules.definition.tables();
                 if rules.audits_order {
@@ -243,10 +242,7 @@ impl Plan {
                 self.tally.applied += 1;
                 self.last_applied = Some(position);
             }
-            RecordOutcome::NotSubscribed(unhandled) => {
-                self.tally.not_subscribed += 1;
-                self.unhandled.extend(unhandled.map(|event_type| (event_type, position)));
-            }
+            RecordOutcome::NotSubscribed => self.tally.not_subscribed += 1,
             RecordOutcome::Duplicate => self.tally.duplicates += 1,
             RecordOutcome::Discarded => self.tally.discarded += 1,
             RecordOutcome::Parked(cause) => {
@@ -272,20 +268,20 @@ impl Rules<'_> {
         record: &Record,
         position: &Position,
         draft: &mut PartitionPlan<'_>,
-        tally: &mut Tally,
+        plan: &mut Plan,
     ) -> RecordOutcome {
         let amendment = draft.state.amendments.get(&record.offset);
         if amendment == Some(&Amendment::Discard) {
             return RecordOutcome::Discarded;
         }
+        let replaced;
         let decoded = self.decode(draft.decoder, record, position);
         // A duplicate is recognised by what was written, whatever an operator replaced it with.
         let occurrence =
-            decoded.as_ref().ok().map(|event| draft.classify_duplicate(&self.policy.identity, record, event));
+            decoded.as_ref().ok().map(|events| draft.classify_duplicate(&self.policy.identity, record, events));
         if occurrence == Some(DuplicateClass::Gap) {
-            tally.gaps += 1;
+            plan.tally.gaps += 1;
         }
-        let replaced;
         let decoded = match amendment {
             Some(Amendment::Replace(value)) => {
                 replaced = Record { value: Some(value.clone()), remark: None, ..record.clone() };
@@ -293,21 +289,23 @@ impl Rules<'_> {
             }
             _ => decoded,
         };
-        let subscribed = |event: &Envelope<'_>| self.definition.subscribes(&event.event_type);
+        for event in decoded.iter().flat_map(|events| events.iter()).filter(|event| !self.subscribes(event)) {
+            let unhandled = self.policy.unhandled_type(self.definition, event);
+            plan.unhandled.extend(unhandled.map(|event_type| (event_type, position.clone())));
+        }
+        let subscribed = |events: &Events<'_>| events.iter().any(|event| self.subscribes(event));
         if occurrence == Some(DuplicateClass::Unknown) && decoded.as_ref().is_ok_and(subscribed) {
-            tally.unidentified += 1;
+            plan.tally.unidentified += 1;
         }
         match (&decoded, occurrence) {
-            (Ok(event), _) if !subscribed(event) => {
-                RecordOutcome::NotSubscribed(self.policy.unhandled_type(self.definition, event))
-            }
+            (Ok(events), _) if !subscribed(events) => RecordOutcome::NotSubscribed,
             (_, Some(DuplicateClass::Duplicate)) => RecordOutcome::Duplicate,
             _ if draft.is_behind_parked(record) => RecordOutcome::Parked(None),
             (_, Some(DuplicateClass::Conflict)) if amendment.is_none() => {
                 let reason = "an event with this id and another content came before";
                 RecordOutcome::Parked(Some(PoisonCause::new(PoisonClass::ConflictingDuplicate, reason)))
             }
-            _ => match decoded.and_then(|event| self.project(&event)) {
+            _ => match decoded.and_then(|events| self.project(&events)) {
                 Ok(changes) => RecordOutcome::Applied(changes),
                 Err(cause) => RecordOutcome::Parked(Some(cause)),
             },
@@ -316,30 +314,34 @@ impl Rules<'_> {
 
     /// The rows that a record which is parked would have changed, as far as its projection names them.
     fn affected(&self, decoder: &dyn Decoder, record: &Record, position: &Position) -> Vec<AffectedRow> {
-        let event = self.read(decoder, record, position).ok();
-        let event = event.filter(|event| self.definition.subscribes(&event.event_type));
-        event.map(|event| self.definition.affected(&event)).unwrap_or_default()
+        let events = self.read(decoder, record, position).unwrap_or_default();
+        let events = events.iter().filter(|event| self.subscribes(event));
+        events.flat_map(|event| self.definition.affected(event)).collect()
+    }
+
+    fn subscribes(&self, event: &Envelope<'_>) -> bool {
+        self.definition.subscribes(&event.event_type)
     }
 
     fn decode<'r>(
         &self,
-        decoder: &dyn Decoder,
+        decoder: &'r dyn Decoder,
         record: &'r Record,
         position: &Position,
-    ) -> Result<Envelope<'r>, PoisonCause> {
+    ) -> Result<Events<'r>, PoisonCause> {
         if let Some(cause) = self.known_poison.get(position) {
             return Err(cause.clone());
         }
         self.read(decoder, record, position)
     }
 
-    /// The event in the record, whatever is known of it.
+    /// The events in the record, whatever is known of it.
     fn read<'r>(
         &self,
-        decoder: &dyn Decoder,
+        decoder: &'r dyn Decoder,
         record: &'r Record,
         position: &Position,
-    ) -> Result<Envelope<'r>, PoisonCause> {
+    ) -> Result<Events<'r>, PoisonCause> {
         if record.bytes() > self.policy.max_record_bytes {
             let reason = format!("{} bytes; `max_record_bytes` is {}", record.bytes(), self.policy.max_record_bytes);
             return Err(PoisonCause::new(PoisonClass::Oversized, reason));
@@ -348,7 +350,24 @@ impl Rules<'_> {
         decoded.map_err(|reason| PoisonCause::new(PoisonClass::Undecodable, reason))
     }
 
-    fn project(&self, event: &Envelope<'_>) -> Result<Vec<Change>, PoisonCause> {
+    /// The changes of all events to which the projection subscribes, in order.
+    fn project(&self, events: &Events<'_>) -> Result<Vec<Change>, PoisonCause> {
+        let mut changes = Vec::new();
+        for (place, event) in events.iter().enumerate().filter(|(_, event)| self.subscribes(event)) {
+            let projected = self.project_event(event).map_err(|PoisonCause { class, reason }| match events.len() {
+                1 => PoisonCause::new(class, reason),
+                of => PoisonCause::new(class, format!("event {} of {of}: {reason}", place + 1)),
+            })?;
+            if changes.is_empty() {
+                changes = projected;
+            } else {
+                changes.extend(projected);
+            }
+        }
+        Ok(changes)
+    }
+
+    fn project_event(&self, event: &Envelope<'_>) -> Result<Vec<Change>, PoisonCause> {
         let changes = self.definition.project(event).map_err(|error| {
             let class = match error {
                 ProjectionFailure::Refused(_) => PoisonClass::Unprojectable,

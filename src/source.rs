@@ -17,6 +17,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+pub use readcast_core::Header;
 use readcast_core::{Timestamp, TopicPartition};
 
 pub use self::dead_letter_sink::{CopyOutcome, DeadLetterCopy, DeadLetterSink};
@@ -177,15 +178,11 @@ pub struct Record {
     pub remark: Option<&'static str>,
 }
 
-/// A header of a record: its name and its optional value.
-pub type Header = (String, Option<Bytes>);
-
 impl Record {
     /// The value of the header `name`. The last one counts where there are several, as in Kafka's own clients. An empty one
     /// counts as missing.
     pub fn header(&self, name: &str) -> Option<&[u8]> {
-        let (_, value) = self.headers.iter().rfind(|(other, _)| other == name)?;
-        value.as_deref().filter(|value| !value.is_empty())
+        readcast_core::header(&self.headers, name)
     }
 
     /// The memory that the record takes, in bytes.

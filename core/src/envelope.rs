@@ -1,16 +1,21 @@
 //! A decoded event.
 
+mod headers;
+mod payload;
+
 use std::borrow::Cow;
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use crate::{Position, Timestamp, decimal};
+pub use self::headers::{Header, TraceContext, header};
+pub use self::payload::{DataError, Payload};
+use crate::{Position, Timestamp};
 
-/// A decoded event with its position in the log. It borrows from the record's bytes; only texts with escapes are
-/// copied.
+/// A decoded event with its position in the log, in whatever format it was published. It borrows from the record's bytes;
+/// only texts with escapes are copied.
 ///
-/// The data stays JSON text until a projection deserializes it with [`data`](Self::data), so no digit of a number is
+/// The data stays in its format until a projection deserializes it with [`data`](Self::data), so no digit of a number is
 /// lost.
 #[derive(Clone, Debug)]
 pub struct Envelope<'a> {
@@ -18,6 +23,8 @@ pub struct Envelope<'a> {
     pub position: Position,
     /// The record's key, if it has one. The records of one key in one partition are ordered.
     pub key: Option<&'a [u8]>,
+    /// The record's headers, in order. A name may occur several times.
+    pub headers: &'a [Header],
     /// The id that the producer gave the event. A second event with the same id is a duplicate.
     pub event_id: Cow<'a, str>,
     /// The type of the event, such as `ORDER_PLACED`.
@@ -28,10 +35,13 @@ pub struct Envelope<'a> {
     pub timestamp: Timestamp,
     /// The id that connects the events of one process across services.
     pub correlation_id: Option<Cow<'a, str>>,
-    data: Cow<'a, RawValue>,
+    /// The trace to which the producer's work belongs.
+    pub trace: Option<TraceContext<'a>>,
+    /// What the event says, in the format in which it was published.
+    pub payload: Payload<'a>,
 }
 
-/// The record is not an event in the plain JSON form, or its data is not JSON.
+/// The record is not an event in the plain JSON form.
 #[derive(Debug, thiserror::Error)]
 #[error("the record is not an event: {0}")]
 pub struct EnvelopeError(#[from] serde_json::Error);
@@ -61,34 +71,38 @@ fn first_version() -> u32 {
 }
 
 impl<'a> Envelope<'a> {
-    /// An event of version 1 without a correlation id, for decoders of other formats. `data` is JSON text, borrowed from the
-    /// record or made by the decoder.
-    ///
-    /// # Errors
-    /// When `data` is not one JSON value.
+    /// An event of version 1 without headers, correlation id and trace, for decoders.
     pub fn new(
         position: Position,
         key: Option<&'a [u8]>,
         event_id: impl Into<Cow<'a, str>>,
         event_type: impl Into<Cow<'a, str>>,
         timestamp: Timestamp,
-        data: impl Into<Cow<'a, str>>,
-    ) -> Result<Self, EnvelopeError> {
-        let (event_id, event_type) = (event_id.into(), event_type.into());
-        let data = match data.into() {
-            Cow::Borrowed(text) => Cow::Borrowed(serde_json::from_str(text)?),
-            Cow::Owned(text) => Cow::Owned(RawValue::from_string(text)?),
-        };
-        Ok(Self {
+        payload: Payload<'a>,
+    ) -> Self {
+        Self {
             position,
             key,
-            event_id,
-            event_type,
+            headers: &[],
+            event_id: event_id.into(),
+            event_type: event_type.into(),
             version: first_version(),
             timestamp,
             correlation_id: None,
-            data,
-        })
+            trace: None,
+            payload,
+        }
+    }
+
+    /// The event with the headers of its record, and with the trace context that they hold.
+    #[must_use]
+    pub fn with_headers(self, headers: &'a [Header]) -> Self {
+        Self { headers, trace: TraceContext::in_headers(headers).or(self.trace), ..self }
+    }
+
+    /// The value of the record's header `name`, as [`header`] finds it.
+    pub fn header(&self, name: &str) -> Option<&'a [u8]> {
+        header(self.headers, name)
     }
 
     /// Decodes an event in the plain JSON form: an object with `event_id`, `type`, `version` (1 if absent), `timestamp`,
@@ -112,19 +126,16 @@ impl<'a> Envelope<'a> {
             // bytes.
             std::str::from_utf8(json).map_or_else(|_| serde_json::from_slice(json), serde_json::from_str)?;
         let correlation_id = correlation_id.map(|Text(id)| id);
-        Ok(Self { position, key, event_id, event_type, version, timestamp, correlation_id, data: Cow::Borrowed(data) })
+        let payload = Payload::Json(Cow::Borrowed(data));
+        Ok(Self { version, correlation_id, ..Self::new(position, key, event_id, event_type, timestamp, payload) })
     }
 
     /// The event's data, deserialized into a type of the projection. The type may borrow texts from the record.
     ///
     /// # Errors
     /// If the data does not have the form of `T`. The message names the field.
-    pub fn data<'s, T: Deserialize<'s>>(&'s self) -> Result<T, serde_json::Error> {
-        let json = self.data.get();
-        match decimal::noticing_floats(json, || serde_json::from_str(json)) {
-            (Ok(_), Some(number)) => Err(serde::de::Error::custom(decimal::too_many_digits(number))),
-            (data, _) => data,
-        }
+    pub fn data<'s, T: Deserialize<'s>>(&'s self) -> Result<T, DataError> {
+        self.payload.deserialize()
     }
 }
 
@@ -150,38 +161,13 @@ mod tests {
     }
 
     #[test]
-    fn an_event_of_another_format_has_data_that_is_borrowed_or_made() {
-        fn price(data: impl Into<Cow<'static, str>>) -> Result<f64, EnvelopeError> {
-            let position = TopicPartition::new("orders", 0).at(7);
-            let timestamp = Timestamp::from_micros(0).expect("a time");
-            let event = Envelope::new(position, None, "e1", "T", timestamp, data)?;
-            Ok(event.data::<[f64; 1]>()?[0])
-        }
-        assert_eq!(price("[49.9]").expect("JSON"), 49.9);
-        assert_eq!(price(String::from("[1]")).expect("JSON"), 1.0);
-        assert!(price("[1").is_err() && price(String::from("[1] 2")).is_err());
-    }
-
-    #[test]
-    fn a_number_that_would_lose_a_digit_in_the_type_is_refused() {
-        #[derive(Deserialize)]
-        struct Priced {
-            price: crate::Decimal,
-        }
-        #[derive(Deserialize)]
-        struct Flat {
-            #[serde(flatten)]
-            priced: Priced,
-        }
-        let position = TopicPartition::new("orders", 0).at(7);
+    fn the_last_header_of_a_name_counts_and_an_empty_one_is_missing() {
+        let headers = [("id", "a"), ("traceparent", "00-1-2-01"), ("id", "b"), ("empty", "x"), ("empty", "")]
+            .map(|(name, value)| (name.to_owned(), Some(value.into())));
         let timestamp = Timestamp::from_micros(0).expect("a time");
-        let event =
-            |data: &'static str| Envelope::new(position.clone(), None, "e1", "T", timestamp, data).expect("JSON");
-        let long = event(r#"{"price":0.1000000000000000055}"#);
-        assert!(long.data::<Priced>().is_ok_and(|read| read.price.to_string() == "0.1000000000000000055"));
-        let refused = long.data::<Flat>().err().map(|error| error.to_string()).unwrap_or_default();
-        assert!(refused.starts_with("0.1000000000000000055 has more than 15 digits"), "{refused}");
-        let short = event(r#"{"price":12.10,"note":"0.1000000000000000055"}"#);
-        assert!(short.data::<Flat>().is_ok_and(|read| read.priced.price.to_string() == "12.1"));
+        let position = TopicPartition::new("orders", 0).at(7);
+        let event = Envelope::new(position, None, "e1", "T", timestamp, Payload::Empty).with_headers(&headers);
+        assert_eq!((event.header("id"), event.header("empty"), event.header("Id")), (Some(&b"b"[..]), None, None));
+        assert_eq!(event.trace.map(|trace| trace.traceparent), Some(Cow::Borrowed("00-1-2-01")));
     }
 }

@@ -24,7 +24,7 @@ mod value;
 pub use change::{Change, ChangeError, Changes, RowWriter};
 pub use chrono::NaiveDate as Date;
 pub use decimal::{Decimal, DecimalError};
-pub use envelope::{Envelope, EnvelopeError};
+pub use envelope::{DataError, Envelope, EnvelopeError, Header, Payload, TraceContext, header};
 pub use fold::{Cell, Cells, ChangeSet, Composition, Key, Row, RowChange, Segment};
 pub use json::{Json, JsonError};
 pub use model::{Model, OutOfRange};

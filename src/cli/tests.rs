@@ -3,10 +3,12 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use readcast_core::{Changes, ColumnType, Envelope, Position, Projection, ProjectionError, TableSpec, Timestamp};
+use readcast_core::{
+    Changes, ColumnType, Envelope, Payload, Position, Projection, ProjectionError, TableSpec, Timestamp,
+};
 
 use super::*;
-use crate::decode::{DecodeError, Decoder};
+use crate::decode::DecodeError;
 use crate::source::memory::MemorySource;
 use crate::source::{Record, Source};
 use crate::store::StatusStore as _;
@@ -68,15 +70,11 @@ impl Projection for Words {
 }
 
 /// A record is a word, and nothing else.
-struct WordDecoder;
-
-impl Decoder for WordDecoder {
-    fn decode<'r>(&self, position: &Position, record: &'r Record) -> Result<Envelope<'r>, DecodeError> {
-        let word = std::str::from_utf8(record.value.as_deref().unwrap_or_default())?;
-        let time = Timestamp::from_micros(0).ok_or("1970 is a year")?;
-        let data = serde_json::to_string(word)?;
-        Ok(Envelope::new(position.clone(), None, position.to_string(), "SAID", time, data)?)
-    }
+fn read_word<'r>(position: &Position, record: &'r Record) -> Result<Envelope<'r>, DecodeError> {
+    let word = std::str::from_utf8(record.value.as_deref().unwrap_or_default())?;
+    let time = Timestamp::from_micros(0).ok_or("1970 is a year")?;
+    let data = Payload::json(serde_json::to_string(word)?)?;
+    Ok(Envelope::new(position.clone(), None, position.to_string(), "SAID", time, data))
 }
 
 /// The program over `log`, whose URL is `memory://…`.
@@ -86,7 +84,7 @@ fn app(log: &MemorySource) -> App {
         let source: Arc<dyn Source> = Arc::new(log.clone());
         std::future::ready(Ok(source))
     };
-    App::new().projection(Words).with_source("memory", open).with_decoder("word", WordDecoder)
+    App::new().projection(Words).with_source("memory", open).with_decoder("word", read_word)
 }
 
 /// Runs `app` in `folder` to the end of the log at `source`, with this configuration file.

@@ -1,7 +1,8 @@
 //! How an event is recognised that a producer wrote twice.
 
-use readcast_core::Envelope;
+use std::borrow::Cow;
 
+use crate::decode::Events;
 use crate::source::Record;
 use crate::store::{LedgerEntry, Notice, NoticeKind};
 
@@ -34,13 +35,10 @@ pub(crate) enum DuplicateClass {
 
 impl Identity {
     /// What the ledger keeps of the event; nothing when it has no identity.
-    fn entry(&self, record: &Record, event: &Envelope<'_>) -> Option<LedgerEntry> {
+    fn entry(&self, record: &Record, events: &Events<'_>) -> Option<LedgerEntry> {
         let content = record.value.as_deref().unwrap_or_default();
         match self {
-            Identity::Body => {
-                let id = Some(event.event_id.as_bytes()).filter(|id| !id.is_empty())?;
-                Some(LedgerEntry::of_event(record.offset, id, content))
-            }
+            Identity::Body => Some(LedgerEntry::of_event(record.offset, combined_id(events)?.as_bytes(), content)),
             Identity::Header(name) => Some(LedgerEntry::of_event(record.offset, record.header(name)?, content)),
             Identity::Sequence(name) => {
                 let number = std::str::from_utf8(record.header(name)?).ok()?.trim().parse().ok()?;
@@ -69,15 +67,19 @@ impl Identity {
         }
     }
 
-    /// Compares the event in `record` with those before it, of which `last` gives the content, or number, of the last one of
-    /// its id, or key. With what the ledger has to remember of it, where it is new.
+    /// Compares the events in `record` with those before them, of which `last` gives the content, or number, of the last one
+    /// of their id, or key. With what the ledger has to remember of them, where they are new. The events of one record are
+    /// recognised as a whole.
     pub(crate) fn classify_duplicate(
         &self,
         record: &Record,
-        event: &Envelope<'_>,
+        events: &Events<'_>,
         last: impl FnOnce(&LedgerEntry) -> Option<u64>,
     ) -> (DuplicateClass, Option<LedgerEntry>) {
-        let Some(entry) = self.entry(record, event) else { return (DuplicateClass::Unknown, None) };
+        if *self == Identity::Body && events.are_named_by_position() {
+            return (DuplicateClass::New, None);
+        }
+        let Some(entry) = self.entry(record, events) else { return (DuplicateClass::Unknown, None) };
         let class = self.compare(last(&entry), &entry, record);
         let is_new = matches!(class, DuplicateClass::New | DuplicateClass::Gap);
         (class, is_new.then_some(entry))
@@ -97,10 +99,21 @@ impl Identity {
     }
 }
 
+/// The id of the event, or of several together. `None` if there is none, or one has no id.
+fn combined_id<'e>(events: &'e Events<'_>) -> Option<Cow<'e, str>> {
+    if events.is_empty() || events.iter().any(|event| event.event_id.is_empty()) {
+        return None;
+    }
+    match &**events {
+        [event] => Some(Cow::Borrowed(&event.event_id)),
+        events => Some(Cow::Owned(events.iter().map(|event| &*event.event_id).collect::<Vec<_>>().join("\n"))),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use bytes::Bytes;
-    use readcast_core::TopicPartition;
+    use readcast_core::{Envelope, TopicPartition};
 
     use super::*;
 
@@ -123,13 +136,13 @@ mod tests {
         let record = Record { value: Some(Bytes::from_static(NAMELESS)), ..record(None, &[]) };
         let event =
             Envelope::from_plain_json(TopicPartition::new("orders", 0).at(0), None, NAMELESS).expect("an event");
-        assert_eq!(Identity::Body.entry(&record, &event), None);
+        assert_eq!(Identity::Body.entry(&record, &event.into()), None);
     }
 
     fn entry(identity: &Identity, record: &Record) -> Option<LedgerEntry> {
         let position = TopicPartition::new("orders", 0).at(record.offset);
         let event = Envelope::from_plain_json(position, record.key.as_deref(), EVENT).expect("an event");
-        identity.entry(record, &event)
+        identity.entry(record, &event.into())
     }
 
     fn classified(identity: &Identity, last: Option<u64>, content: u64) -> DuplicateClass {

@@ -2,11 +2,11 @@
 
 use std::collections::BTreeSet;
 
-use readcast_core::{AffectedRow, Envelope, TopicPartition};
+use readcast_core::{AffectedRow, TopicPartition};
 
 use super::identity::{DuplicateClass, Identity};
 use super::{DeadLetter, OutOfStep, PartitionCursor, PartitionState, PoisonCause, SequenceId};
-use crate::decode::Decoder;
+use crate::decode::{Decoder, Events};
 use crate::source::{Batch, Record};
 use crate::store::{Advance, DuplicateWindow, LedgerEntry, LedgerPage};
 
@@ -90,12 +90,12 @@ impl<'a> PartitionPlan<'a> {
         DeadLetter { partition: self.partition().clone(), record: record.clone(), sequence, cause, affected }
     }
 
-    /// Compares the event with those before it, and adds it to them where it is new.
+    /// Compares the events of the record with those before them, and adds them to those where they are new.
     pub(super) fn classify_duplicate(
         &mut self,
         identity: &Identity,
         record: &Record,
-        event: &Envelope<'_>,
+        events: &Events<'_>,
     ) -> DuplicateClass {
         let window = &self.state.window;
         if window.offsets() == 0 {
@@ -104,7 +104,7 @@ impl<'a> PartitionPlan<'a> {
         let last = |entry: &LedgerEntry| {
             self.seen.last(&entry.id, entry.offset).or_else(|| window.last(&entry.id, entry.offset))
         };
-        let (class, new) = identity.classify_duplicate(record, event, last);
+        let (class, new) = identity.classify_duplicate(record, events, last);
         if let Some(entry) = new {
             self.seen.add(entry);
             self.entries.push(entry);

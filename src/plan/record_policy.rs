@@ -45,10 +45,12 @@ impl Default for RecordPolicy {
 }
 
 impl RecordPolicy {
-    /// The correlation id of the event in `record`, where that can be decoded: at most its first characters, for a log line.
+    /// The correlation id of the first event in `record` that has one, where they can be decoded: at most its first
+    /// characters, for a log line.
     pub fn correlation_id(&self, position: &Position, record: &Record) -> Option<String> {
-        let event = decode::decode(self.decoders.of(&position.topic), position, record).ok()?;
-        Some(event.correlation_id?.chars().take(MAX_CORRELATION_ID).collect())
+        let events = decode::decode(self.decoders.of(&position.topic), position, record).ok()?;
+        let id = events.iter().find_map(|event| event.correlation_id.as_deref())?;
+        Some(id.chars().take(MAX_CORRELATION_ID).collect())
     }
 
     /// The type of the event, if no projection handles it and `projection` is the one that reports that: the first one that

@@ -36,11 +36,9 @@ impl Replay {
     fn add(&mut self, rules: Rules<'_>, partition: &TopicPartition, record: &Record) -> Result<(), PoisonCause> {
         rules.current.set(partition, record.offset);
         let decoder = rules.policy.decoders.of(&partition.topic);
-        let event = rules.decode(decoder, record, &partition.at(record.offset))?;
-        if rules.definition.subscribes(&event.event_type) {
-            let changes = rules.project(&event)?;
-            changes.into_iter().for_each(|change| self.changes.push(change, rules.definition.tables()));
-        }
+        let events = rules.decode(decoder, record, &partition.at(record.offset))?;
+        let changes = rules.project(&events)?;
+        changes.into_iter().for_each(|change| self.changes.push(change, rules.definition.tables()));
         Ok(())
     }
 }

@@ -1,18 +1,27 @@
 //! Events for tests.
 
+use crate::Header;
+
 /// An event of a test. [`event`] makes one in the plain JSON form; a text is taken as the JSON of an event as it is.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct TestEvent {
     form: Form,
     pub(super) topic: Option<String>,
     pub(super) partition: Option<i32>,
     pub(super) key: Option<String>,
+    pub(super) headers: Vec<Header>,
 }
 
 #[derive(Clone, Debug)]
 enum Form {
     Plain { id: Option<String>, event_type: String, version: u32, at: Option<String>, data: String },
     Json(String),
+}
+
+impl Default for Form {
+    fn default() -> Self {
+        Self::Json(String::new())
+    }
 }
 
 /// An event in the plain JSON form with this `data`, a JSON text. [`given`](super::given) fills in id and timestamp from
@@ -26,7 +35,7 @@ enum Form {
 pub fn event(event_type: &str, data: &str) -> TestEvent {
     let event_type = event_type.to_owned();
     let form = Form::Plain { id: None, event_type, version: 1, at: None, data: data.to_owned() };
-    TestEvent { form, topic: None, partition: None, key: None }
+    TestEvent { form, ..TestEvent::default() }
 }
 
 impl TestEvent {
@@ -46,6 +55,13 @@ impl TestEvent {
     #[must_use]
     pub fn partition(self, partition: i32) -> Self {
         Self { partition: Some(partition), ..self }
+    }
+
+    /// A header of the record, behind those that it has.
+    #[must_use]
+    pub fn header(mut self, name: &str, value: &str) -> Self {
+        self.headers.push((name.to_owned(), Some(value.to_owned().into())));
+        self
     }
 
     /// The id of the event. It has no effect on an event given as a text.
@@ -104,7 +120,7 @@ impl From<&TestEvent> for TestEvent {
 
 impl From<String> for TestEvent {
     fn from(json: String) -> Self {
-        Self { form: Form::Json(json), topic: None, partition: None, key: None }
+        Self { form: Form::Json(json), ..Self::default() }
     }
 }
 

@@ -32,10 +32,10 @@ pub(super) fn project(definition: &Definition, events: Vec<TestEvent>) -> Result
             return Err(format!("event {index}: projection `{name}` does not read topic `{topic}`"));
         }
         let (partition, offset) = partitions.place(topic, &event);
-        let json = event.json(index);
+        let (json, headers) = (event.json(index), event.headers.clone());
         let key = event.key.as_ref().map(|key| key.as_bytes());
         let event = Envelope::from_plain_json(partition.at(offset), key, json.as_bytes());
-        let event = event.map_err(|error| format!("event {index}: {error}"))?;
+        let event = event.map_err(|error| format!("event {index}: {error}"))?.with_headers(&headers);
         if definition.subscribes(&event.event_type) {
             let changes = definition.project(&event).map_err(|error| format!("event {index}: {error}"))?;
             let event_type = event.event_type.clone().into_owned();

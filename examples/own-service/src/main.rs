@@ -13,6 +13,6 @@ fn main() -> ExitCode {
         .about(env!("CARGO_PKG_DESCRIPTION"))
         .projection(loans::Loans)
         .projection(members::Members)
-        .with_decoder("message", message::MessageDecoder)
+        .with_decoder("message", message::read)
         .run()
 }

@@ -3,12 +3,9 @@
 use std::borrow::Cow;
 
 use readcast::source::Record;
-use readcast::{DecodeError, Decoder, Envelope, Position, Timestamp};
+use readcast::{DecodeError, Envelope, Payload, Position, Timestamp};
 use serde::Deserialize;
 use serde_json::value::RawValue;
-
-/// Reads the type, the id and the time of an event from the header of its message, and its data from the body.
-pub struct MessageDecoder;
 
 #[derive(Deserialize)]
 struct Message<'r> {
@@ -28,13 +25,12 @@ struct Header<'r> {
     at: Timestamp,
 }
 
-impl Decoder for MessageDecoder {
-    fn decode<'r>(&self, position: &Position, record: &'r Record) -> Result<Envelope<'r>, DecodeError> {
-        let value = record.value.as_deref().ok_or("a message without a value")?;
-        let Message { header, body } = serde_json::from_slice(value)?;
-        let key = record.key.as_deref();
-        Ok(Envelope::new(position.clone(), key, header.id, header.event_type, header.at, body.get())?)
-    }
+/// Reads the type, the id and the time of an event from the header of its message, and its data from the body.
+pub fn read<'r>(position: &Position, record: &'r Record) -> Result<Envelope<'r>, DecodeError> {
+    let value = record.value.as_deref().ok_or("a message without a value")?;
+    let Message { header, body } = serde_json::from_slice(value)?;
+    let (key, body) = (record.key.as_deref(), Payload::Json(Cow::Borrowed(body)));
+    Ok(Envelope::new(position.clone(), key, header.id, header.event_type, header.at, body))
 }
 
 #[cfg(test)]
@@ -45,7 +41,7 @@ mod tests {
 
     fn decode(value: &'static str) -> Result<String, String> {
         let record = Record { value: Some(value.into()), ..Record::default() };
-        let event = MessageDecoder.decode(&TopicPartition::new("loans", 0).at(0), &record);
+        let event = read(&TopicPartition::new("loans", 0).at(0), &record);
         event.map(|event| format!("{} {}", event.event_id, event.event_type)).map_err(|error| error.to_string())
     }
 

@@ -54,7 +54,7 @@ fn of_topic_check(topic: &str, sampled: &[&Sampled], policy: &RecordPolicy) -> O
     for (partition, record) in sampled {
         let position = partition.at(record.offset);
         match decode::decode(policy.decoders.of(topic), &position, record) {
-            Ok(event) => drop(types.insert(event.event_type.to_string())),
+            Ok(events) => types.extend(events.iter().map(|event| event.event_type.to_string())),
             Err(reason) => refused.push((position, reason)),
         }
     }

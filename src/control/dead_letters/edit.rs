@@ -4,7 +4,7 @@ use bytes::Bytes;
 use readcast_core::{Cell, Cells, Change, RowChange, TableSpec, Value};
 
 use super::{Control, ControlError, ControlErrorKind, live_of, parked_in};
-use crate::decode;
+use crate::decode::{self, Events};
 use crate::plan::RecordPolicy;
 use crate::source::Record;
 use crate::store::Selection;
@@ -15,7 +15,7 @@ use crate::text::counted;
 pub struct EditPreview {
     /// The position of the record, as `topic/partition@offset`.
     pub position: String,
-    /// The type of the event in the new value.
+    /// The type of the event in the new value; of several events, all types.
     pub event_type: String,
     /// The changes, one for each row; none if the projection takes no events of this type. They hold data of the record.
     pub changes: Vec<String>,
@@ -49,26 +49,35 @@ impl Control {
         let (position, decoder) = (partition.at(original.offset), policy.decoders.of(&partition.topic));
         let edited = Record { value: Some(Bytes::from(text.to_owned())), remark: None, ..original.clone() };
         let invalid = |reason: String| ControlError::invalid(format!("{projection}: {position}: {reason}"));
-        let event = decode::decode(decoder, &position, &edited)
+        let events = decode::decode(decoder, &position, &edited)
             .map_err(|reason| invalid(format!("the edited value is no event: {reason}")))?;
         if let Ok(replaced) = decode::decode(decoder, &position, &original)
-            && replaced.event_id != event.event_id
+            && ids(&replaced) != ids(&events)
         {
-            let (old, new) = (&replaced.event_id, &event.event_id);
+            let (old, new) = (ids(&replaced), ids(&events));
             let reason = format!("{projection}: {position} is event `{old}`, and the edited value is event `{new}`");
             return Err(ControlError::new(ControlErrorKind::Refused, reason).advise("keep the event id of the record"));
         }
         let definition = self.builder(live)?;
         let mut changes = Vec::new();
         // An event of another type changes nothing, as ever.
-        if definition.subscribes(&event.event_type) {
-            let projected = definition.project(&event);
+        for event in events.iter().filter(|event| definition.subscribes(&event.event_type)) {
+            let projected = definition.project(event);
             let projected =
                 projected.map_err(|failure| invalid(format!("the edited value can't be projected: {failure}")))?;
             changes.extend(projected.iter().map(|change| described(change, definition.tables())));
         }
-        Ok(EditPreview { position: position.to_string(), event_type: event.event_type.to_string(), changes })
+        let event_type = joined(events.iter().map(|event| &*event.event_type));
+        Ok(EditPreview { position: position.to_string(), event_type, changes })
     }
+}
+
+fn ids(events: &Events<'_>) -> String {
+    joined(events.iter().map(|event| &*event.event_id))
+}
+
+fn joined<'t>(texts: impl Iterator<Item = &'t str>) -> String {
+    texts.collect::<Vec<_>>().join(", ")
 }
 
 /// Such as `customer_orders (c1): add orders 1, set last_order_at 2024-05-20T14:30:00.000000Z`.

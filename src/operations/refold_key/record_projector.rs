@@ -37,11 +37,12 @@ impl RecordProjector<'_> {
             Some(Amendment::Accept) | None => None,
         };
         let record = replaced.as_ref().unwrap_or(record);
-        let event = decode(self.reconciler.record_policy.decoders.of(&position.topic), &position, record)?;
-        match self.definition.subscribes(&event.event_type) {
-            true => self.definition.project(&event).map_err(|error| error.to_string()),
-            false => Ok(Vec::new()),
+        let events = decode(self.reconciler.record_policy.decoders.of(&position.topic), &position, record)?;
+        let mut changes = Vec::new();
+        for event in events.iter().filter(|event| self.definition.subscribes(&event.event_type)) {
+            changes.extend(self.definition.project(event).map_err(|error| error.to_string())?);
         }
+        Ok(changes)
     }
 
     /// Whether the live generation left the record out, because an event with its id came before.
@@ -52,10 +53,10 @@ impl RecordProjector<'_> {
         if self.duplicate_window == 0 || !is_read {
             return false;
         }
-        let Ok(event) = decode(policy.decoders.of(&position.topic), &position, record) else { return false };
+        let Ok(events) = decode(policy.decoders.of(&position.topic), &position, record) else { return false };
         let window = met.entry(partition.clone()).or_insert_with(|| DuplicateWindow::new(self.duplicate_window));
         let last = |entry: &LedgerEntry| window.last(&entry.id, entry.offset);
-        let (class, new) = policy.identity.classify_duplicate(record, &event, last);
+        let (class, new) = policy.identity.classify_duplicate(record, &events, last);
         new.into_iter().for_each(|entry| window.add(entry));
         class == DuplicateClass::Duplicate || (class == DuplicateClass::Conflict && amendment.is_none())
     }

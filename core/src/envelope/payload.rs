@@ -1,0 +1,104 @@
+//! The data of an event, in the format in which it was published.
+
+use std::borrow::Cow;
+use std::fmt::Display;
+
+use serde::Deserialize;
+use serde::de::value::UnitDeserializer;
+use serde_json::value::RawValue;
+
+use crate::decimal;
+
+/// What an event says, in the format in which it was published. [`Envelope::data`](crate::Envelope::data) deserializes
+/// it.
+#[derive(Clone, Debug)]
+pub enum Payload<'a> {
+    /// Nothing: the record has no value. It deserializes as `()`, and as `None` into an option.
+    Empty,
+    /// JSON text, borrowed from the record or made by the decoder.
+    Json(Cow<'a, RawValue>),
+}
+
+/// The data of an event does not have the form of the type that a projection asked for, or is not in its format. The
+/// message names the field.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct DataError(String);
+
+impl DataError {
+    fn new(reason: impl Display) -> Self {
+        Self(reason.to_string())
+    }
+}
+
+impl<'a> Payload<'a> {
+    /// The payload with this JSON text.
+    ///
+    /// # Errors
+    /// When `text` is not one JSON value.
+    pub fn json(text: impl Into<Cow<'a, str>>) -> Result<Self, DataError> {
+        let json = match text.into() {
+            Cow::Borrowed(text) => serde_json::from_str(text).map(Cow::Borrowed),
+            Cow::Owned(text) => RawValue::from_string(text).map(Cow::Owned),
+        };
+        json.map(Self::Json).map_err(DataError::new)
+    }
+
+    pub(super) fn deserialize<'s, T: Deserialize<'s>>(&'s self) -> Result<T, DataError> {
+        match self {
+            Self::Empty => T::deserialize(UnitDeserializer::<serde::de::value::Error>::new())
+                .map_err(|error| DataError::new(format!("the event has no data: {error}"))),
+            Self::Json(json) => from_json(json.get()),
+        }
+    }
+}
+
+fn from_json<'s, T: Deserialize<'s>>(json: &'s str) -> Result<T, DataError> {
+    match decimal::noticing_floats(json, || serde_json::from_str(json)) {
+        (Ok(_), Some(number)) => Err(DataError::new(decimal::too_many_digits(number))),
+        (data, _) => data.map_err(DataError::new),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn json_is_borrowed_or_made() {
+        fn price(text: impl Into<Cow<'static, str>>) -> Result<f64, DataError> {
+            Ok(Payload::json(text)?.deserialize::<[f64; 1]>()?[0])
+        }
+        assert_eq!(price("[49.9]").expect("JSON"), 49.9);
+        assert_eq!(price(String::from("[1]")).expect("JSON"), 1.0);
+        assert!(price("[1").is_err() && price(String::from("[1] 2")).is_err());
+    }
+
+    #[test]
+    fn a_tombstone_has_no_data() {
+        assert!(Payload::Empty.deserialize::<()>().is_ok());
+        assert!(matches!(Payload::Empty.deserialize::<Option<u8>>(), Ok(None)));
+        let refused = Payload::Empty.deserialize::<u8>().expect_err("no number").to_string();
+        assert!(refused.starts_with("the event has no data: "), "{refused}");
+    }
+
+    #[test]
+    fn a_number_that_would_lose_a_digit_in_the_type_is_refused() {
+        #[derive(Deserialize)]
+        struct Priced {
+            price: crate::Decimal,
+        }
+        #[derive(Deserialize)]
+        struct Flat {
+            #[serde(flatten)]
+            priced: Priced,
+        }
+        let payload = |text: &'static str| Payload::json(text).expect("JSON");
+        let long = payload(r#"{"price":0.1000000000000000055}"#);
+        assert!(long.deserialize::<Priced>().is_ok_and(|read| read.price.to_string() == "0.1000000000000000055"));
+        let refused = long.deserialize::<Flat>().err().map(|error| error.to_string()).unwrap_or_default();
+        assert!(refused.starts_with("0.1000000000000000055 has more than 15 digits"), "{refused}");
+        let short = payload(r#"{"price":12.10,"note":"0.1000000000000000055"}"#);
+        assert!(short.deserialize::<Flat>().is_ok_and(|read| read.priced.price.to_string() == "12.1"));
+    }
+}
