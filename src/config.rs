@@ -11,6 +11,7 @@ mod error;
 mod file;
 mod kafka;
 mod kind;
+mod locator;
 mod logging;
 mod names;
 mod postgres_url;
@@ -29,9 +30,12 @@ mod written;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
+use readcast_core::topic_matches;
+
 pub use self::environment::Environment;
 pub use self::error::ConfigError;
 pub use self::kafka::KafkaProperties;
+pub use self::locator::{Locator, TimeForm, TimeLocator};
 pub use self::logging::{LogFormat, LogOptions};
 pub use self::postgres_url::{Endpoint, PostgresUrl, SslMode, TargetSessionAttrs, Tls};
 pub use self::secret::{Secret, SecretSource};
@@ -66,10 +70,19 @@ pub struct Config {
     projections: BTreeMap<String, ProjectionOptions>,
     /// The options of any other projection, but for its group.
     other_projections: ProjectionOptions,
-    /// The options of each topic that has settings of its own.
-    topics: BTreeMap<String, TopicOptions>,
-    other_topics: TopicOptions,
+    /// The options of each topic, or pattern of topics, that has settings of its own.
+    topics: BTreeMap<String, Topic>,
+    other_topics: Topic,
     warnings: Vec<String>,
+}
+
+/// What holds for a topic.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Topic {
+    /// How its records are read.
+    pub options: TopicOptions,
+    /// The names of event types as the code knows them, by the names that producers write.
+    pub types: BTreeMap<String, String>,
 }
 
 /// The configuration that the flags of the command line give. They overrule every other layer.
@@ -103,7 +116,8 @@ impl Config {
         let of_projection = |name: &&str| Ok(((*name).to_owned(), ProjectionOptions::read(&values, name)?));
         let projections = registered.iter().map(of_projection).collect::<Result<_, ConfigError>>()?;
         checks::projections(&projections)?;
-        let of_topic = |name: String| Ok((name.clone(), TopicOptions::read(&values, &name)?));
+        let topic =
+            |name: &str| Ok(Topic { options: TopicOptions::read(&values, name)?, types: values.event_types(name) });
         Ok(Self {
             admin,
             logging: LogOptions::read(environment)?,
@@ -113,8 +127,12 @@ impl Config {
             store: StoreOptions::of(StoreSettings::read(&values, "")?, &values, environment)?,
             projections,
             other_projections: ProjectionOptions::read(&values, "")?,
-            topics: values.topics().into_iter().map(of_topic).collect::<Result<_, ConfigError>>()?,
-            other_topics: TopicOptions::read(&values, "")?,
+            topics: values
+                .topics()
+                .into_iter()
+                .map(|name| Ok((name.clone(), topic(&name)?)))
+                .collect::<Result<_, ConfigError>>()?,
+            other_topics: topic("")?,
             projector,
             warnings: values.into_warnings(),
         })
@@ -142,14 +160,21 @@ impl Config {
         self.projections.get(name).cloned().unwrap_or_else(other)
     }
 
-    /// The name of the format of the topic `topic`, which is named without `source.topic_prefix`.
-    pub fn format_of(&self, topic: &str) -> &str {
-        &self.topics.get(topic).unwrap_or(&self.other_topics).format
+    /// What holds for the topics with settings of their own, by their names or patterns, which are without
+    /// `source.topic_prefix`.
+    pub fn topics(&self) -> &BTreeMap<String, Topic> {
+        &self.topics
+    }
+
+    /// What holds for all other topics.
+    pub fn other_topics(&self) -> &Topic {
+        &self.other_topics
     }
 
     /// Refuses settings of a topic that is none of `topics`, the topics to which projections subscribe.
     pub fn check_topics(&self, topics: &BTreeSet<&str>) -> Result<(), ConfigError> {
-        match self.topics.keys().find(|name| !topics.contains(name.as_str())) {
+        let concerns = |name: &str| topics.iter().any(|topic| topic_matches(name, topic) || topic_matches(topic, name));
+        match self.topics.keys().find(|name| !concerns(name)) {
             None => Ok(()),
             Some(name) => Err(ConfigError::at("[topics]", unknown("topic", name, topics.iter().copied()))),
         }

@@ -1,8 +1,17 @@
 //! From a record's bytes to events: the trait of decoders, and which decoder reads which topic.
 
+mod cloud_events;
+mod debezium;
 mod envelope;
 mod events;
 mod formats;
+mod json;
+mod layout;
+mod message;
+mod pointers;
+#[cfg(test)]
+mod tests;
+mod times;
 
 use std::any::Any;
 use std::error::Error;
@@ -66,31 +75,4 @@ pub(crate) fn decode<'r>(
 fn words(thrown: &(dyn Any + Send)) -> &str {
     let text = thrown.downcast_ref::<String>().map(String::as_str);
     text.or_else(|| thrown.downcast_ref::<&str>().copied()).unwrap_or("no message")
-}
-
-#[cfg(test)]
-mod tests {
-    use readcast_core::TopicPartition;
-
-    use super::*;
-
-    fn reason(decoder: &dyn Decoder, record: &Record) -> String {
-        decode(decoder, &TopicPartition::new("orders", 0).at(0), record).map(drop).unwrap_err()
-    }
-
-    #[test]
-    fn an_error_includes_what_the_source_remarked_about_the_record() {
-        let reason =
-            |remark| reason(&EnvelopeDecoder, &Record { value: Some("neither".into()), remark, ..Record::default() });
-        let plain = reason(None);
-        assert_eq!(reason(Some("the line has no tab")), format!("{plain}; the line has no tab"));
-    }
-
-    #[test]
-    fn a_panic_of_a_decoder_is_an_error() {
-        fn panics<'r>(_: &Position, _: &'r Record) -> Result<Envelope<'r>, DecodeError> {
-            panic!("out of letters")
-        }
-        assert_eq!(reason(&panics, &Record::default()), "the decoder panicked: out of letters");
-    }
 }

@@ -19,6 +19,7 @@ mod storage;
 mod table;
 pub mod testing;
 mod timestamp;
+mod topic_pattern;
 mod value;
 
 pub use change::{Change, ChangeError, Changes, RowWriter};
@@ -37,5 +38,6 @@ pub use table::{
     type_changes,
 };
 pub use timestamp::{Timestamp, TimestampError};
+pub use topic_pattern::topic_matches;
 pub use uuid::Uuid;
 pub use value::{Value, ValueError};

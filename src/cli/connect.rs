@@ -34,8 +34,7 @@ pub(super) fn check_schemes(app: &App, config: &Config) -> Result<(), ConfigErro
 pub(super) fn decoders(app: &App, config: &Config) -> Result<Decoders, ConfigError> {
     let topics: BTreeSet<&str> = app.registry.definitions().iter().flat_map(|found| found.topics()).copied().collect();
     config.check_topics(&topics)?;
-    let formats = topics.into_iter().map(|topic| (topic, config.format_of(topic)));
-    app.formats.decoders(formats).map_err(ConfigError::overall)
+    app.formats.decoders(config.topics(), config.other_topics()).map_err(ConfigError::overall)
 }
 
 pub(super) async fn source(context: &Context) -> Result<Arc<dyn Source>, CommandError> {

@@ -129,7 +129,10 @@ async fn unknown_schemes_and_formats_are_refused_with_those_that_there_are() {
     let scheme = refused("nats://somewhere", FORMAT).await;
     assert_eq!(scheme, "78: --source: unknown scheme `nats`; there are `file`, `kafka`, `memory`");
     let format = refused("memory://here", "[topics.words]\nformat = 'avro'").await;
-    assert_eq!(format, "78: `topics.words.format` is `avro`, which is unknown; there are `envelope`, `word`");
+    assert_eq!(
+        format,
+        "78: `topics.words.format` is `avro`, which is unknown; there are `envelope`, `json`, `cloudevents`, `debezium`, `debezium-outbox`, `word`"
+    );
     let topic = refused("memory://here", "[topics.wrods]\nformat = 'word'").await;
     assert_eq!(topic, "78: [topics]: unknown topic `wrods`; did you mean `words`?");
 }

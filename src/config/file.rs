@@ -72,7 +72,11 @@ impl Document<'_> {
             DeValue::Table(_) => Value::Table,
             DeValue::Float(_) => Value::Other("a number with a fraction"),
             DeValue::Datetime(_) => Value::Other("a date or time"),
-            DeValue::Array(_) => Value::Other("an array"),
+            DeValue::Array(items) => {
+                let text = |item: &Spanned<DeValue<'_>>| item.get_ref().as_str().map(str::to_owned);
+                let texts = items.iter().map(text).collect::<Option<Vec<_>>>().filter(|texts| !texts.is_empty());
+                texts.map_or(Value::Other("an array"), Value::Texts)
+            }
         })
     }
 

@@ -48,6 +48,9 @@ pub(super) struct OneOf<T: 'static>(pub(super) &'static [(&'static str, T)]);
 /// A text of some form: what it must be, and what it means where it has that form.
 pub(super) struct Text<T>(pub(super) &'static str, pub(super) fn(&str) -> Option<T>);
 
+/// One text of some form, or an array of them.
+pub(super) struct Texts<T>(pub(super) &'static str, pub(super) fn(&str) -> Option<T>);
+
 /// A text that may never be shown: what it holds.
 pub(super) struct SecretText(pub(super) &'static str);
 
@@ -153,6 +156,21 @@ impl<T> Kind for Text<T> {
 
     fn read(&self, written: &Written) -> Result<T, ConfigError> {
         (self.1)(written.text()?).ok_or_else(|| written.not(self.0))
+    }
+}
+
+impl<T> Describe for Texts<T> {
+    fn expected(&self) -> String {
+        format!("{}, or an array of them", self.0)
+    }
+}
+
+impl<T> Kind for Texts<T> {
+    type Value = Vec<T>;
+
+    fn read(&self, written: &Written) -> Result<Vec<T>, ConfigError> {
+        let read = written.texts()?.into_iter().map(self.1).collect::<Option<_>>();
+        read.ok_or_else(|| written.not(self.expected()))
     }
 }
 

@@ -9,6 +9,9 @@ use super::written::Written;
 /// The section of librdkafka's properties, which are no settings of ours.
 pub(super) const PROPERTIES: &str = "source.properties";
 
+/// The section of the names of a topic's event types.
+pub(super) const EVENT_TYPES: &str = "topics.NAME.types";
+
 /// The setting that a name means.
 pub(super) struct Target<'a> {
     pub(super) setting: &'static Setting,
@@ -38,20 +41,33 @@ pub(super) fn projection_of(key: &str) -> Option<&str> {
     Some(rest.split_once('.').map_or(rest, |(name, _)| name))
 }
 
+/// The topic and the event type in `topics.NAME.types.TYPE`. Both may have dots in their names.
+pub(super) fn event_type_of(written: &Written) -> Option<(&str, &str)> {
+    let key = written.key.strip_prefix("topics.").filter(|_| !written.is_table())?;
+    key.split_once(".types.")
+}
+
 /// Accepts a section that holds settings, and refuses any other name that means no setting.
 pub(super) fn check_section(written: &Written) -> Result<(), ConfigError> {
     let dots = |name: &str| name.matches('.').count();
-    match sections().iter().find(|section| matched(section, &written.key).is_some()) {
+    let sections = sections();
+    let mut matching = sections.iter().filter(|section| matched(section, &written.key).is_some()).peekable();
+    if matching.peek().is_some() && written.is_table() {
         // `[topics.orders.v2]` without quotes stands within a section `[topics.orders]`.
-        Some(_) if written.is_table() => Ok(()),
-        Some(section) if dots(section) == dots(&written.key) => Err(written.not("a section")),
-        _ => Err(unknown_name(written)),
+        return Ok(());
     }
+    Err(match matching.any(|section| dots(section) == dots(&written.key)) {
+        true => written.not("a section"),
+        false => unknown_name(written),
+    })
 }
 
 /// Every section, in the order of the table: `source`, `source.properties`, …, `projections`, `projections.NAME`, ….
 fn sections() -> Vec<String> {
-    let names = SETTINGS.iter().flat_map(Setting::names).chain([format!("{PROPERTIES}.{NAME}")]);
+    let names = SETTINGS
+        .iter()
+        .flat_map(Setting::names)
+        .chain([format!("{PROPERTIES}.{NAME}"), format!("{EVENT_TYPES}.{NAME}")]);
     let mut sections = Vec::new();
     for name in names {
         for (dot, _) in name.match_indices('.') {

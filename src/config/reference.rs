@@ -3,7 +3,7 @@
 
 use super::environment::kafka_variable;
 use super::kafka::{self, ALLOWED, REFUSED};
-use super::names::PROPERTIES;
+use super::names::{EVENT_TYPES, PROPERTIES};
 use super::postgres_url;
 use super::setting::{Scope, Setting};
 use super::table::SETTINGS;
@@ -13,7 +13,8 @@ Settings come from four layers: defaults, the file `readcast.toml`, environment 
 an earlier one. [Configure](../guides/configure.md) shows a typical file and explains the layers.
 
 - `[projector]` holds for all projections. `[projections.NAME]` overrules it for the projection `NAME`, even if a variable
-  sets the value for all. `[topics.NAME]` holds for the topic `NAME`, which is written without `source.topic_prefix`.
+  sets the value for all. `[topics.NAME]` holds for the topic `NAME`, which is written without `source.topic_prefix`. In
+  it, `*` stands for any text: `[topics.\"orders-*\"]`. The longest name that fits a topic counts.
 - A size is a number of bytes, or a text with a unit: `\"8 MiB\"`, `\"512 KiB\"`, `\"2 GB\"`.
 - An unknown name and a value out of range are errors. They name the place and, for a name, the nearest known one.
 - A former name is still read, with a warning. A layer that has both names is refused.
@@ -42,6 +43,11 @@ libpq's parameters, in the URL or as variables. readcast honours them as libpq d
 |---|---|---|
 ";
 
+const EVENT_TYPES_INTRODUCTION: &str = "\
+The names of the topic's event types as the projections know them, by the names that producers write:
+`\"com.bank.account.opened.v1\" = \"AccountOpened\"`. Other types keep their names.
+";
+
 /// The chapter as Markdown.
 pub(crate) fn chapter() -> String {
     let mut chapter = format!("# Settings\n\n{INTRODUCTION}");
@@ -54,7 +60,7 @@ pub(crate) fn chapter() -> String {
         }
         chapter += &entry(setting);
     }
-    chapter + &properties() + &url_parameters()
+    chapter + &event_types() + &properties() + &url_parameters()
 }
 
 /// One setting, with its name as anchor.
@@ -80,6 +86,10 @@ fn entry(setting: &Setting) -> String {
     ];
     let lines = lines.into_iter().filter_map(|(what, text)| Some(format!("- {what}: {}\n", text?)));
     format!("\n<a id=\"{name}\"></a>\n\n### `{name}`\n\n{}\n\n{}", meaning.trim(), lines.collect::<String>())
+}
+
+fn event_types() -> String {
+    format!("\n<a id=\"{EVENT_TYPES}\"></a>\n\n## `[{EVENT_TYPES}]`\n\n{EVENT_TYPES_INTRODUCTION}")
 }
 
 fn properties() -> String {

@@ -3,10 +3,12 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::str::FromStr;
 use std::time::Duration;
 
 use super::error::ConfigError;
-use super::kind::{Boolean, Kind, Milliseconds, OneOf, Seconds, SecretText, Size, Text, Whole};
+use super::kind::{Boolean, Kind, Milliseconds, OneOf, Seconds, SecretText, Size, Text, Texts, Whole};
+use super::locator::{Locator, TimeLocator, body_pointer};
 use super::secret::SecretSource;
 use super::setting::{Scope, Setting, settings};
 use super::values::Values;
@@ -54,7 +56,7 @@ settings! {
     /// Where the admin server listens, and who may read from it.
     pub struct AdminOptions for Service {
         /// The address on which the admin server listens. An address that other machines can reach needs a token.
-        listen: SocketAddr = "admin.listen", Text("an address and a port, like `127.0.0.1:8088`", parsed),
+        listen: SocketAddr = "admin.listen", Text("an address and a port, like `127.0.0.1:8088`", parsed::<SocketAddr>),
             default "127.0.0.1:8088", flag "--admin-listen";
         /// The bearer token that callers must present. The probes need none.
         token: Option<SecretSource> = "admin.token", SecretText("a text");
@@ -125,6 +127,26 @@ settings! {
         /// The format of the topic's records.
         format: String = "topics.NAME.format", Text("a name of letters, digits, `.`, `_` and `-`", kafka_name),
             default "envelope";
+        /// Where the type of an event stands. Required for the format `json`.
+        event_type: Option<Locator> = "topics.NAME.type", PLACE;
+        /// Where the id of an event stands. Places of an array form the id together. `position` gives each record an id of its
+        /// own, so no second copy is recognised.
+        event_id: Option<Vec<Locator>> = "topics.NAME.event_id", Texts(PLACES, parsed::<Locator>);
+        /// Where the time of an event stands. `record` is the time at which the record was written.
+        timestamp: Option<TimeLocator> = "topics.NAME.timestamp",
+            Text("`record`, or a place, as RFC 3339 or with `as seconds`, `as millis`, `as micros` or `as nanos` behind it",
+                parsed::<TimeLocator>);
+        /// Where the version of the event's schema stands. An event without one has version 1.
+        version: Option<Locator> = "topics.NAME.version", PLACE;
+        /// Where the correlation id of an event stands.
+        correlation_id: Option<Locator> = "topics.NAME.correlation_id", PLACE;
+        /// Where the data of an event stands. A text that holds a JSON object or array is taken for that.
+        data: Option<String> = "topics.NAME.data", BODY;
+        /// Where the events stand, if a record holds several: a JSON array. The other places in the body are then places in an
+        /// item of that array.
+        events: Option<String> = "topics.NAME.events", BODY;
+        /// The type that a record without a value (a tombstone) gets. Without this setting, such a record is undecodable.
+        tombstone: Option<String> = "topics.NAME.tombstone", Text("a type of events", |text| Some(text.to_owned()));
     }
 }
 
@@ -169,7 +191,14 @@ fn identifier(text: &str) -> Option<String> {
     valid.then(|| text.to_owned())
 }
 
-fn parsed(text: &str) -> Option<SocketAddr> {
+/// Where a text may stand in a record.
+const PLACES: &str = "`header:NAME`, `body:/POINTER`, `attribute:NAME`, `key`, `topic`, `position` or `const:TEXT`";
+/// The place of a text.
+const PLACE: Text<Locator> = Text(PLACES, parsed);
+/// A place in the body.
+const BODY: Text<String> = Text("`body:` or `body:/POINTER`", body_pointer);
+
+fn parsed<T: FromStr>(text: &str) -> Option<T> {
     text.parse().ok()
 }
 

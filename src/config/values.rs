@@ -1,6 +1,6 @@
 //! The written values of all layers, and the one that counts for each setting.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::error::{ConfigError, unknown};
 use super::kafka::KafkaProperties;
@@ -17,14 +17,20 @@ pub(super) struct Values {
     /// By the name of the setting, and the projection or the topic that has it; for all of them, the empty text.
     by_setting: BTreeMap<(&'static str, String), Written>,
     properties: KafkaProperties,
+    /// For each topic the names of event types as the code knows them, by the names that producers write.
+    event_types: BTreeMap<String, BTreeMap<String, String>>,
     warnings: Vec<String>,
 }
 
 impl Values {
     /// The lowest layer: the defaults.
     pub(super) fn defaults() -> Self {
-        let mut values =
-            Self { by_setting: BTreeMap::new(), properties: KafkaProperties::default(), warnings: Vec::new() };
+        let mut values = Self {
+            by_setting: BTreeMap::new(),
+            properties: KafkaProperties::default(),
+            event_types: BTreeMap::new(),
+            warnings: Vec::new(),
+        };
         for setting in SETTINGS {
             if let Some(default) = setting.default {
                 values.set_default(setting.name, "", default);
@@ -50,6 +56,11 @@ impl Values {
             }
             if let Some(property) = written.key.strip_prefix(PROPERTIES).and_then(|rest| rest.strip_prefix('.')) {
                 self.properties.set(property, &written)?;
+                continue;
+            }
+            if let Some((topic, event_type)) = names::event_type_of(&written) {
+                let types = self.event_types.entry(topic.to_owned()).or_default();
+                types.insert(event_type.to_owned(), written.text()?.to_owned());
                 continue;
             }
             let Some(target) = names::target(&written.key) else {
@@ -90,9 +101,14 @@ impl Values {
     }
 
     /// The topics that have settings of their own.
-    pub(super) fn topics(&self) -> Vec<String> {
+    pub(super) fn topics(&self) -> BTreeSet<String> {
         let topics = self.by_setting.keys().filter(|(name, of)| name.starts_with("topics.") && !of.is_empty());
-        topics.map(|(_, of)| of.clone()).collect()
+        topics.map(|(_, of)| of).chain(self.event_types.keys()).cloned().collect()
+    }
+
+    /// The names of the topic's event types as the code knows them, by the names that producers write.
+    pub(super) fn event_types(&self, topic: &str) -> BTreeMap<String, String> {
+        self.event_types.get(topic).cloned().unwrap_or_default()
     }
 
     /// A sentence for each former name that was written.

@@ -27,6 +27,7 @@ pub(super) enum Value {
     Text(String),
     Integer(i64),
     Boolean(bool),
+    Texts(Vec<String>),
     /// A section. Its contents are values of their own.
     Table,
     /// A type that no setting takes, described for errors.
@@ -58,6 +59,15 @@ impl Written {
         }
     }
 
+    /// The text or the texts, none of which is empty.
+    pub(super) fn texts(&self) -> Result<Vec<&str>, ConfigError> {
+        match &self.value {
+            Value::Texts(texts) if texts.iter().any(String::is_empty) => Err(self.wrong("must not be empty")),
+            Value::Texts(texts) => Ok(texts.iter().map(String::as_str).collect()),
+            _ => Ok(vec![self.text()?]),
+        }
+    }
+
     /// The text as a secret, or the file that holds it.
     pub(super) fn secret(&self) -> Result<SecretSource, ConfigError> {
         let text = self.text()?;
@@ -86,6 +96,7 @@ impl Written {
         let found = match &self.value {
             Value::Text(text) => format!("`{}`", text.escape_debug()),
             Value::Integer(number) => format!("`{number}`"),
+            Value::Texts(texts) => format!("{texts:?}"),
             other => other.type_name().to_owned(),
         };
         self.wrong(format!("must be {expected}, found {found}"))
@@ -110,6 +121,7 @@ impl Value {
             Self::Text(_) => "a text",
             Self::Integer(_) => "an integer",
             Self::Boolean(_) => "a boolean",
+            Self::Texts(_) => "an array",
             Self::Table => "a section",
             Self::Other(name) => name,
         }

@@ -3,13 +3,25 @@
 use std::ops::Deref;
 
 use readcast_core::Envelope;
-use smallvec::SmallVec;
 
 /// The events of one record, in order. Nearly always that is one; a record may also hold none.
 #[derive(Clone, Debug, Default)]
 pub struct Events<'r> {
-    list: SmallVec<[Envelope<'r>; 1]>,
+    list: List<'r>,
     named_by_position: bool,
+}
+
+/// One event needs no allocation.
+#[derive(Clone, Debug)]
+enum List<'r> {
+    One([Envelope<'r>; 1]),
+    Many(Vec<Envelope<'r>>),
+}
+
+impl Default for List<'_> {
+    fn default() -> Self {
+        Self::Many(Vec::new())
+    }
 }
 
 impl<'r> Events<'r> {
@@ -30,18 +42,28 @@ impl<'r> Deref for Events<'r> {
     type Target = [Envelope<'r>];
 
     fn deref(&self) -> &[Envelope<'r>] {
-        &self.list
+        match &self.list {
+            List::One(event) => event,
+            List::Many(events) => events,
+        }
     }
 }
 
 impl<'r> From<Envelope<'r>> for Events<'r> {
     fn from(event: Envelope<'r>) -> Self {
-        [event].into_iter().collect()
+        Self { list: List::One([event]), named_by_position: false }
     }
 }
 
 impl<'r> FromIterator<Envelope<'r>> for Events<'r> {
     fn from_iter<I: IntoIterator<Item = Envelope<'r>>>(events: I) -> Self {
-        Self { list: events.into_iter().collect(), named_by_position: false }
+        let mut events = events.into_iter();
+        match (events.next(), events.next()) {
+            (Some(only), None) => only.into(),
+            (first, second) => {
+                let list = List::Many(first.into_iter().chain(second).chain(events).collect());
+                Self { list, named_by_position: false }
+            }
+        }
     }
 }

@@ -4,76 +4,162 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
-use super::{Decoder, EnvelopeDecoder};
+use readcast_core::topic_matches;
 
-/// The decoders of a program, by the names that `format` in `[topics.NAME]` gives them.
-#[derive(Clone)]
+use super::cloud_events::CloudEventsReader;
+use super::debezium::{ChangeReader, OutboxReader};
+use super::json::JsonReader;
+use super::layout::{Layout, LocatedDecoder, Places};
+use super::message::Reader;
+use super::{Decoder, EnvelopeDecoder};
+use crate::config::{Locator, TimeForm, TimeLocator, Topic, TopicOptions};
+
+/// The formats that readcast reads by itself.
+const BUILT_IN: [&str; 5] = [ENVELOPE, "json", "cloudevents", "debezium", "debezium-outbox"];
+/// The format of topics that have no `format` setting.
+const ENVELOPE: &str = "envelope";
+
+/// The decoders that a program adds, by the names that `format` in `[topics.NAME]` gives them.
+#[derive(Clone, Default)]
 pub(crate) struct Formats(BTreeMap<String, Arc<dyn Decoder>>);
 
-impl Default for Formats {
-    fn default() -> Self {
-        Self([(Self::DEFAULT.to_owned(), Arc::new(EnvelopeDecoder) as Arc<dyn Decoder>)].into())
-    }
-}
-
 impl Formats {
-    /// The format of topics that have no `format` setting.
-    pub(crate) const DEFAULT: &'static str = "envelope";
-
     /// # Panics
     /// When the name is there already.
     pub(crate) fn add(&mut self, name: &str, decoder: Arc<dyn Decoder>) {
         let earlier = self.0.insert(name.to_owned(), decoder);
-        assert!(earlier.is_none(), "the format `{name}` is registered twice");
+        assert!(earlier.is_none() && !BUILT_IN.contains(&name), "the format `{name}` is registered twice");
     }
 
-    /// Which decoder reads which topic, given topics and the names of their formats.
+    /// Which decoder reads which topic, given the settings of topics by names or patterns, and those of all others.
     ///
     /// # Errors
-    /// A sentence that names the formats that there are, when one of the names is unknown.
+    /// A sentence that names what is wrong with a setting.
     pub(crate) fn decoders<'t>(
         &self,
-        formats: impl IntoIterator<Item = (&'t str, &'t str)>,
+        topics: impl IntoIterator<Item = (&'t String, &'t Topic)>,
+        other: &Topic,
     ) -> Result<Decoders, String> {
-        let mut decoders = Decoders::default();
-        for (topic, name) in formats {
-            let Some(decoder) = self.0.get(name) else {
-                let known = self.0.keys().map(String::as_str).collect::<Vec<_>>().join("`, `");
-                return Err(format!("`topics.{topic}.format` is `{name}`, which is unknown; there are `{known}`"));
-            };
-            decoders.0.insert(topic.to_owned(), decoder.clone());
+        let decoder = |(name, topic): (&'t String, &Topic)| {
+            let is_plain = topic.types.is_empty()
+                && topic.options == TopicOptions { format: topic.options.format.clone(), ..other.options.clone() };
+            Ok((name.clone(), self.decoder(name, topic, is_plain)?))
+        };
+        let mut decoders = topics.into_iter().map(decoder).collect::<Result<Vec<_>, String>>()?;
+        // A name before a pattern, and of patterns the longest: that is the most exact one.
+        decoders.sort_by_key(|(name, _)| (name.contains('*'), std::cmp::Reverse(name.len())));
+        Ok(Decoders(decoders))
+    }
+
+    /// The decoder of a topic. `is_plain` says that it has no setting beside its format.
+    fn decoder(&self, name: &str, topic: &Topic, is_plain: bool) -> Result<Arc<dyn Decoder>, String> {
+        let Topic { options, types } = topic;
+        let format = options.format.as_str();
+        if let Some(decoder) = self.0.get(format) {
+            let message =
+                || format!("`topics.{name}`: only `format` has an effect with the program's own format `{format}`");
+            return is_plain.then(|| decoder.clone()).ok_or_else(message);
         }
-        Ok(decoders)
+        if format == ENVELOPE && is_plain {
+            return Ok(Arc::new(EnvelopeDecoder));
+        }
+        let (places, reader) = built_in(options).ok_or_else(|| {
+            let known: Vec<&str> = BUILT_IN.into_iter().chain(self.0.keys().map(String::as_str)).collect();
+            format!("`topics.{name}.format` is `{format}`, which is unknown; there are `{}`", known.join("`, `"))
+        })?;
+        check_places(name, options)?;
+        Ok(Arc::new(LocatedDecoder { reader, layout: Layout::new(name, places, options, types)? }))
+    }
+}
+
+/// Where the parts of an event stand in a format, and how its records are read.
+fn built_in(options: &TopicOptions) -> Option<(Places, Box<dyn Reader>)> {
+    let attribute = |name: &str| Locator::Attribute(name.to_owned());
+    let header = |name: &str| Locator::Header(name.to_owned());
+    let body = |pointer: &str| Locator::Body(pointer.to_owned());
+    let time = |at, form| TimeLocator { at, form };
+    let millis = TimeForm::Epoch { per_second: 1_000 };
+    let unnamed = Places {
+        event_type: None,
+        event_id: vec![Locator::Position],
+        timestamp: time(None, TimeForm::Rfc3339),
+        version: None,
+        correlation_id: None,
+        data: None,
+        unwraps: true,
+    };
+    let json = || Box::new(JsonReader::new(options.events.as_deref()));
+    Some(match options.format.as_str() {
+        ENVELOPE => {
+            let places = Places {
+                event_type: Some(body("/type")),
+                event_id: vec![body("/event_id")],
+                timestamp: time(Some(body("/timestamp")), TimeForm::Rfc3339),
+                version: Some(body("/version")),
+                correlation_id: Some(body("/correlation_id")),
+                data: Some("/data".to_owned()),
+                unwraps: false,
+            };
+            (places, json())
+        }
+        "json" => (unnamed, json()),
+        "cloudevents" => {
+            let places = Places {
+                event_type: Some(attribute("type")),
+                // Ids are unique within their source.
+                event_id: vec![attribute("source"), attribute("id")],
+                timestamp: time(Some(attribute("time")), TimeForm::Rfc3339),
+                correlation_id: Some(attribute("correlationid")),
+                ..unnamed
+            };
+            (places, Box::new(CloudEventsReader))
+        }
+        "debezium" => {
+            let places = Places {
+                event_type: Some(attribute("type")),
+                timestamp: time(Some(body("/source/ts_ms")), millis),
+                ..unnamed
+            };
+            (places, Box::new(ChangeReader))
+        }
+        "debezium-outbox" => {
+            let places = Places { event_type: Some(header("eventType")), event_id: vec![header("id")], ..unnamed };
+            (places, Box::new(OutboxReader))
+        }
+        _ => return None,
+    })
+}
+
+/// Refuses places that records of the format do not have.
+fn check_places(name: &str, options: &TopicOptions) -> Result<(), String> {
+    let TopicOptions { format, event_type, event_id, timestamp, version, correlation_id, events, .. } = options;
+    if events.is_some() && !["json", ENVELOPE].contains(&format.as_str()) {
+        return Err(format!("`topics.{name}.events` has no effect with the format `{format}`"));
+    }
+    let time = timestamp.as_ref().and_then(|time| time.at.as_ref());
+    let places = [event_type.as_ref(), time, version.as_ref(), correlation_id.as_ref()];
+    let mut places = places.into_iter().flatten().chain(event_id.iter().flatten());
+    let attribute = places.find(|place| matches!(place, Locator::Attribute(_)));
+    match attribute.filter(|_| !["cloudevents", "debezium"].contains(&format.as_str())) {
+        Some(attribute) => Err(format!("`topics.{name}`: records of the format `{format}` have no `{attribute}`")),
+        None => Ok(()),
     }
 }
 
 /// The decoder of each topic: the [`EnvelopeDecoder`] unless another one is configured.
 #[derive(Clone, Default)]
-pub struct Decoders(BTreeMap<String, Arc<dyn Decoder>>);
+pub struct Decoders(Vec<(String, Arc<dyn Decoder>)>);
 
 impl Decoders {
     /// The decoder of a topic, by the name that projections use.
     pub fn of(&self, topic: &str) -> &dyn Decoder {
-        self.0.get(topic).map_or(&EnvelopeDecoder, |decoder| &**decoder)
+        let decoder = self.0.iter().find(|(pattern, _)| topic_matches(pattern, topic));
+        decoder.map_or(&EnvelopeDecoder, |(_, decoder)| &**decoder)
     }
 }
 
 impl fmt::Debug for Decoders {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_set().entries(self.0.keys()).finish()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_unknown_format_is_refused_with_those_that_there_are() {
-        let mut formats = Formats::default();
-        formats.add("message", Arc::new(EnvelopeDecoder));
-        let refused = formats.decoders([("loans", "avro")]).unwrap_err();
-        assert_eq!(refused, "`topics.loans.format` is `avro`, which is unknown; there are `envelope`, `message`");
-        assert!(formats.decoders([("loans", "message")]).is_ok());
+        f.debug_set().entries(self.0.iter().map(|(pattern, _)| pattern)).finish()
     }
 }

@@ -109,8 +109,9 @@ fn a_topic_has_a_format() {
     let file =
         "[topics.orders]\nformat = 'avro'\n[topics.payments.v2]\nformat = 'json'\n[topics.\"a.b\"]\n[topics.empty]";
     let config = Layers::file(file).load().unwrap();
-    let formats = ["orders", "payments.v2", "payments", "a.b", "empty", ""].map(|topic| config.format_of(topic));
-    assert_eq!(formats, ["avro", "json", "envelope", "envelope", "envelope", "envelope"]);
+    let formats: Vec<_> = config.topics().iter().map(|(name, topic)| (&**name, &*topic.options.format)).collect();
+    assert_eq!(formats, [("orders", "avro"), ("payments.v2", "json")]);
+    assert_eq!(config.other_topics().options.format, "envelope");
     let known = BTreeSet::from(["orders", "payments.v2"]);
     assert_eq!(config.check_topics(&known), Ok(()));
     let error = config.check_topics(&BTreeSet::from(["order", "payments.v2"])).unwrap_err().to_string();
