@@ -41,7 +41,7 @@ pub use self::postgres_url::{Endpoint, PostgresUrl, SslMode, TargetSessionAttrs,
 pub use self::secret::{Secret, SecretSource};
 pub use self::source::SourceOptions;
 pub use self::store::{PostgresUrlSource, StoreOptions};
-pub use self::table::{AdminOptions, DuplicateId, ProjectionOptions, ProjectorOptions, TopicOptions};
+pub use self::table::{AdminOptions, DuplicateId, ProjectionOptions, ProjectorOptions, RegistryOptions, TopicOptions};
 
 use self::error::unknown;
 use self::table::{SETTINGS, SourceSettings, StoreSettings};
@@ -58,6 +58,8 @@ pub struct Config {
     pub admin: AdminOptions,
     /// What holds for the service as a whole.
     pub projector: ProjectorOptions,
+    /// The registry that has the schemas of records.
+    pub registry: RegistryOptions,
     /// What is logged, and how.
     pub logging: LogOptions,
     /// Who runs the command, as `user@host`. Operations record it.
@@ -120,6 +122,7 @@ impl Config {
             |name: &str| Ok(Topic { options: TopicOptions::read(&values, name)?, types: values.event_types(name) });
         Ok(Self {
             admin,
+            registry: RegistryOptions::read(&values, "")?,
             logging: LogOptions::read(environment)?,
             operator: environment.operator(),
             host: environment.host(),

@@ -1,5 +1,7 @@
 //! From a record's bytes to events: the trait of decoders, and which decoder reads which topic.
 
+#[cfg(feature = "avro")]
+mod avro;
 mod cloud_events;
 mod debezium;
 mod envelope;
@@ -9,6 +11,8 @@ mod json;
 mod layout;
 mod message;
 mod pointers;
+mod prepared_source;
+mod registry;
 #[cfg(test)]
 mod tests;
 mod times;
@@ -17,17 +21,21 @@ use std::any::Any;
 use std::error::Error;
 use std::panic::AssertUnwindSafe;
 
+use async_trait::async_trait;
 use readcast_core::{Envelope, Position};
 
 pub use self::envelope::EnvelopeDecoder;
 pub use self::events::Events;
 pub(crate) use self::formats::{Decoders, Formats};
-use crate::source::Record;
+pub(crate) use self::prepared_source::PreparedSource;
+use crate::source::{Record, SourceError};
 
 /// Reads the records of a topic as events.
 ///
 /// A decoder is a pure function of the record: it does no I/O, reads no clock and keeps no state between records. Then a
-/// rebuild reads the same events as the live run.
+/// rebuild reads the same events as the live run. What a decoder needs from elsewhere, and what never changes, it fetches in
+/// [`prepare`](Self::prepare).
+#[async_trait]
 pub trait Decoder: Send + Sync {
     /// The events in `record`, which stands at `position`, in order. Nearly always that is one. The changes of all of them
     /// are applied, or the whole record is a dead letter.
@@ -36,6 +44,14 @@ pub trait Decoder: Send + Sync {
     /// Why the record holds no events. The record is then a dead letter. The reason is stored and shown to operators, and
     /// is in no log.
     fn decode<'r>(&'r self, position: &Position, record: &'r Record) -> Result<Events<'r>, DecodeError>;
+
+    /// Fetches what decoding these records needs, such as their schemas. Called before they are decoded.
+    ///
+    /// # Errors
+    /// When that can't be fetched now. The records wait, and the call is made again.
+    async fn prepare(&self, _records: &[Record]) -> Result<(), SourceError> {
+        Ok(())
+    }
 }
 
 /// Why a record is not an event. Any error and any text becomes one by `?` or `into()`.

@@ -60,6 +60,8 @@ mod operations;
 mod plan;
 #[cfg(test)]
 mod reference;
+#[cfg(feature = "avro")]
+mod registry;
 mod retry;
 mod schemes;
 pub mod source;

@@ -17,7 +17,7 @@ const FUNCTION_LINES: usize = 60;
 const LAYERS: [&[&str]; 11] = [
     &["failpoint", "retry", "text"],
     &["config"],
-    &["source", "telemetry"],
+    &["registry", "source", "telemetry"],
     &["store", "decode"],
     &["plan"],
     &["error", "metrics", "health"],
@@ -29,13 +29,14 @@ const LAYERS: [&[&str]; 11] = [
 ];
 
 /// Libraries, each with the one module that may use it.
-const MONOPOLIES: [(&str, &str); 8] = [
+const MONOPOLIES: [(&str, &str); 9] = [
     ("rdkafka", "src/source/kafka"),
     ("sqlx", "src/store"),
     ("axum", "src/admin"),
     ("clap", "src/cli"),
     ("indicatif", "src/cli"),
     ("prometheus_client", "src/metrics"),
+    ("reqwest", "src/registry"),
     ("tracing_subscriber", "src/telemetry"),
     ("readcast_projections", "service/src/main"),
 ];

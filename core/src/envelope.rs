@@ -1,6 +1,10 @@
 //! A decoded event.
 
+#[cfg(feature = "avro")]
+mod avro;
 mod headers;
+#[cfg(feature = "avro")]
+mod path;
 mod payload;
 
 use std::borrow::Cow;
@@ -8,6 +12,8 @@ use std::borrow::Cow;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+#[cfg(feature = "avro")]
+pub use self::avro::{Avro, AvroSchema};
 pub use self::headers::{Header, TraceContext, header};
 pub use self::payload::{DataError, Payload};
 use crate::{Position, Timestamp};

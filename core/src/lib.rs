@@ -25,6 +25,8 @@ mod value;
 pub use change::{Change, ChangeError, Changes, RowWriter};
 pub use chrono::NaiveDate as Date;
 pub use decimal::{Decimal, DecimalError};
+#[cfg(feature = "avro")]
+pub use envelope::{Avro, AvroSchema};
 pub use envelope::{DataError, Envelope, EnvelopeError, Header, Payload, TraceContext, header};
 pub use fold::{Cell, Cells, ChangeSet, Composition, Key, Row, RowChange, Segment};
 pub use json::{Json, JsonError};

@@ -9,7 +9,7 @@ use crate::config::{
     Config, ConfigError, DuplicateId, KafkaProperties, ProjectionOptions, SourceOptions, StoreOptions,
 };
 use crate::control::{Control, StoreAccess};
-use crate::decode::Decoders;
+use crate::decode::{Decoders, PreparedSource};
 use crate::operations::{OnChange, Policy};
 use crate::plan::{Identity, RecordPolicy};
 use crate::schemes::{Access, SourceSettings, StoreSettings};
@@ -34,7 +34,7 @@ pub(super) fn check_schemes(app: &App, config: &Config) -> Result<(), ConfigErro
 pub(super) fn decoders(app: &App, config: &Config) -> Result<Decoders, ConfigError> {
     let topics: BTreeSet<&str> = app.registry.definitions().iter().flat_map(|found| found.topics()).copied().collect();
     config.check_topics(&topics)?;
-    app.formats.decoders(config.topics(), config.other_topics()).map_err(ConfigError::overall)
+    app.formats.decoders(config.topics(), config.other_topics(), &config.registry).map_err(ConfigError::overall)
 }
 
 pub(super) async fn source(context: &Context) -> Result<Arc<dyn Source>, CommandError> {
@@ -52,7 +52,8 @@ pub(super) async fn source(context: &Context) -> Result<Arc<dyn Source>, Command
         }
     };
     let settings = SourceSettings { url, topic_prefix, buffer_bytes, properties };
-    context.app.sources.open(scheme, settings).await.map_err(CommandError::failed)
+    let source = context.app.sources.open(scheme, settings).await.map_err(CommandError::failed)?;
+    Ok(Arc::new(PreparedSource::new(source, context.decoders.clone())))
 }
 
 /// The properties. They are read again for each client, because the files of secrets may have changed.

@@ -1,5 +1,8 @@
 //! What can be typed, and a program with a log and a format of its own, from the command line to the rows.
 
+#[cfg(feature = "avro")]
+mod formats;
+
 use std::path::Path;
 use std::sync::Arc;
 
@@ -128,10 +131,10 @@ async fn unknown_schemes_and_formats_are_refused_with_those_that_there_are() {
         async |source, file| run(app(&MemorySource::default()), folder.path(), source, file).await.unwrap_err();
     let scheme = refused("nats://somewhere", FORMAT).await;
     assert_eq!(scheme, "78: --source: unknown scheme `nats`; there are `file`, `kafka`, `memory`");
-    let format = refused("memory://here", "[topics.words]\nformat = 'avro'").await;
+    let format = refused("memory://here", "[topics.words]\nformat = 'bson'").await;
     assert_eq!(
         format,
-        "78: `topics.words.format` is `avro`, which is unknown; there are `envelope`, `json`, `cloudevents`, `debezium`, `debezium-outbox`, `word`"
+        "78: `topics.words.format` is `bson`, which is unknown; there are `envelope`, `json`, `cloudevents`, `debezium`, `debezium-outbox`, `avro`, `json-schema`, `word`"
     );
     let topic = refused("memory://here", "[topics.wrods]\nformat = 'word'").await;
     assert_eq!(topic, "78: [topics]: unknown topic `wrods`; did you mean `words`?");

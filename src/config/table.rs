@@ -62,6 +62,21 @@ settings! {
         token: Option<SecretSource> = "admin.token", SecretText("a text");
     }
 
+    /// The registry that has the schemas of records.
+    pub struct RegistryOptions for Service {
+        /// The URL of the schema registry, with the path at which it speaks Confluent's API. For Apicurio that path is
+        /// `/apis/ccompat/v7`.
+        url: Option<SecretSource> = "registry.url", SecretText("`http://HOST` or `https://HOST`, with a path");
+        /// The user for basic authentication.
+        username: Option<String> = "registry.username", Text("a text", |text| Some(text.to_owned()));
+        /// The password for basic authentication.
+        password: Option<SecretSource> = "registry.password", SecretText("a text");
+        /// The bearer token, in place of user and password.
+        token: Option<SecretSource> = "registry.token", SecretText("a text");
+        /// A file with certificates in PEM of authorities that are trusted beside those of the system.
+        ca: Option<PathBuf> = "registry.ca", FILE;
+    }
+
     /// What holds for the service as a whole.
     pub struct ProjectorOptions for Service {
         /// The first part of the name of every consumer group.
@@ -175,6 +190,8 @@ pub enum DuplicateId {
 
 /// A kind of value: the path of a directory.
 const PATH: Text<PathBuf> = Text("a directory", |text| Some(text.into()));
+/// The path of a file.
+const FILE: Text<PathBuf> = Text("a file", |text| Some(text.into()));
 /// A name that Kafka takes for topics and groups.
 const KAFKA_NAME: Text<String> = Text("a name of letters, digits, `.`, `_` and `-`", kafka_name);
 

@@ -15,7 +15,7 @@ use smallvec::smallvec;
 
 use super::DecodeError;
 use super::json::items;
-use super::message::{Attributes, Message, Messages, Reader, json_value};
+use super::message::{Attributes, Body, Message, Messages, Reader, json_value};
 use super::pointers::{json_in, scalar};
 use crate::source::Record;
 
@@ -57,7 +57,10 @@ fn binary<'r>(record: &'r Record, content_type: Option<&str>) -> Result<Message<
         }
     }
     checked(&attributes)?;
-    let body = record.value.as_deref().map(|value| data(Cow::Borrowed(value), content_type)).transpose()?;
+    let body = match record.value.as_deref() {
+        Some(value) => Body::Json(data(Cow::Borrowed(value), content_type)?),
+        None => Body::None,
+    };
     Ok(Message { attributes, body, data: None })
 }
 
@@ -74,14 +77,14 @@ fn structured(event: &RawValue) -> Result<Message<'_>, DecodeError> {
     checked(&attributes)?;
     let member = |name: &str| members.iter().find(|(other, _)| other == name).map(|(_, value)| *value);
     let body = match (member("data"), member("data_base64")) {
-        (Some(data), _) => Some(Cow::Borrowed(data)),
+        (Some(data), _) => Body::Json(Cow::Borrowed(data)),
         (None, Some(encoded)) => {
             let encoded: Cow<'_, str> = scalar(encoded).unwrap_or_default();
             let bytes = STANDARD.decode(&*encoded).map_err(|error| format!("`data_base64`: {error}"))?;
             let content_type = attributes.get("datacontenttype").map(|text| &**text);
-            Some(data(Cow::Owned(bytes), content_type)?)
+            Body::Json(data(Cow::Owned(bytes), content_type)?)
         }
-        (None, None) => None,
+        (None, None) => Body::None,
     };
     Ok(Message { attributes, body, data: None })
 }

@@ -11,7 +11,7 @@ use serde_json::value::RawValue;
 use smallvec::smallvec;
 
 use super::DecodeError;
-use super::message::{Attributes, Message, Messages, Reader, json_value, unwrapped};
+use super::message::{Attributes, Body, Message, Messages, Reader, json_value, unwrapped};
 use crate::source::Record;
 
 /// Reads the format `debezium-outbox`. The payload is JSON, or a text that holds JSON, alone or beside its Connect schema.
@@ -53,7 +53,7 @@ impl Reader for OutboxReader {
     fn messages<'r>(&self, record: &'r Record) -> Result<Messages<'r>, DecodeError> {
         let payload = without_schema(json_value(record)?);
         let body = unwrapped(payload).map_or(Cow::Borrowed(payload), Cow::Owned);
-        Ok(smallvec![Message::of_body(body)])
+        Ok(smallvec![Message::of_json(body)])
     }
 }
 
@@ -80,7 +80,7 @@ impl Reader for ChangeReader {
         let row = row.map(|row| Payload::Json(unwrapped(row).map_or(Cow::Borrowed(row), Cow::Owned)));
         Ok(smallvec![Message {
             attributes,
-            body: Some(Cow::Borrowed(body)),
+            body: Body::Json(Cow::Borrowed(body)),
             data: Some(row.unwrap_or(Payload::Empty))
         }])
     }

@@ -11,11 +11,13 @@ use super::debezium::{ChangeReader, OutboxReader};
 use super::json::JsonReader;
 use super::layout::{Layout, LocatedDecoder, Places};
 use super::message::Reader;
+use super::registry::Registry;
 use super::{Decoder, EnvelopeDecoder};
-use crate::config::{Locator, TimeForm, TimeLocator, Topic, TopicOptions};
+use crate::config::{Locator, RegistryOptions, TimeForm, TimeLocator, Topic, TopicOptions};
+use crate::source::{Record, SourceError};
 
 /// The formats that readcast reads by itself.
-const BUILT_IN: [&str; 5] = [ENVELOPE, "json", "cloudevents", "debezium", "debezium-outbox"];
+const BUILT_IN: [&str; 7] = [ENVELOPE, "json", "cloudevents", "debezium", "debezium-outbox", "avro", "json-schema"];
 /// The format of topics that have no `format` setting.
 const ENVELOPE: &str = "envelope";
 
@@ -31,7 +33,8 @@ impl Formats {
         assert!(earlier.is_none() && !BUILT_IN.contains(&name), "the format `{name}` is registered twice");
     }
 
-    /// Which decoder reads which topic, given the settings of topics by names or patterns, and those of all others.
+    /// Which decoder reads which topic, given the settings of topics by names or patterns, those of all others, and those of
+    /// the schema registry.
     ///
     /// # Errors
     /// A sentence that names what is wrong with a setting.
@@ -39,20 +42,28 @@ impl Formats {
         &self,
         topics: impl IntoIterator<Item = (&'t String, &'t Topic)>,
         other: &Topic,
+        registry: &RegistryOptions,
     ) -> Result<Decoders, String> {
+        let registry = Registry::new(registry)?;
         let decoder = |(name, topic): (&'t String, &Topic)| {
             let is_plain = topic.types.is_empty()
                 && topic.options == TopicOptions { format: topic.options.format.clone(), ..other.options.clone() };
-            Ok((name.clone(), self.decoder(name, topic, is_plain)?))
+            Ok((name.clone(), self.decoder(name, topic, is_plain, &registry)?))
         };
         let mut decoders = topics.into_iter().map(decoder).collect::<Result<Vec<_>, String>>()?;
         // A name before a pattern, and of patterns the longest: that is the most exact one.
         decoders.sort_by_key(|(name, _)| (name.contains('*'), std::cmp::Reverse(name.len())));
-        Ok(Decoders(decoders))
+        Ok(Decoders { of_topics: decoders, registry })
     }
 
     /// The decoder of a topic. `is_plain` says that it has no setting beside its format.
-    fn decoder(&self, name: &str, topic: &Topic, is_plain: bool) -> Result<Arc<dyn Decoder>, String> {
+    fn decoder(
+        &self,
+        name: &str,
+        topic: &Topic,
+        is_plain: bool,
+        registry: &Registry,
+    ) -> Result<Arc<dyn Decoder>, String> {
         let Topic { options, types } = topic;
         let format = options.format.as_str();
         if let Some(decoder) = self.0.get(format) {
@@ -63,7 +74,15 @@ impl Formats {
         if format == ENVELOPE && is_plain {
             return Ok(Arc::new(EnvelopeDecoder));
         }
-        let (places, reader) = built_in(options).ok_or_else(|| {
+        let (places, reader) = match format {
+            "avro" | "json-schema" => {
+                let reader =
+                    registry.reader().map_err(|problem| format!("`topics.{name}.format` is `{format}`: {problem}"))?;
+                Some((places_with_schema(format), reader))
+            }
+            _ => built_in(options),
+        }
+        .ok_or_else(|| {
             let known: Vec<&str> = BUILT_IN.into_iter().chain(self.0.keys().map(String::as_str)).collect();
             format!("`topics.{name}.format` is `{format}`, which is unknown; there are `{}`", known.join("`, `"))
         })?;
@@ -79,15 +98,7 @@ fn built_in(options: &TopicOptions) -> Option<(Places, Box<dyn Reader>)> {
     let body = |pointer: &str| Locator::Body(pointer.to_owned());
     let time = |at, form| TimeLocator { at, form };
     let millis = TimeForm::Epoch { per_second: 1_000 };
-    let unnamed = Places {
-        event_type: None,
-        event_id: vec![Locator::Position],
-        timestamp: time(None, TimeForm::Rfc3339),
-        version: None,
-        correlation_id: None,
-        data: None,
-        unwraps: true,
-    };
+    let unnamed = unnamed();
     let json = || Box::new(JsonReader::new(options.events.as_deref()));
     Some(match options.format.as_str() {
         ENVELOPE => {
@@ -130,6 +141,25 @@ fn built_in(options: &TopicOptions) -> Option<(Places, Box<dyn Reader>)> {
     })
 }
 
+/// The places of a format that says nothing about an event.
+fn unnamed() -> Places {
+    Places {
+        event_type: None,
+        event_id: vec![Locator::Position],
+        timestamp: TimeLocator { at: None, form: TimeForm::Rfc3339 },
+        version: None,
+        correlation_id: None,
+        data: None,
+        unwraps: true,
+    }
+}
+
+/// The places of a format with schemas. An Avro value has a type with a name.
+fn places_with_schema(format: &str) -> Places {
+    let event_type = (format == "avro").then(|| Locator::Attribute("schema".to_owned()));
+    Places { event_type, ..unnamed() }
+}
+
 /// Refuses places that records of the format do not have.
 fn check_places(name: &str, options: &TopicOptions) -> Result<(), String> {
     let TopicOptions { format, event_type, event_id, timestamp, version, correlation_id, events, .. } = options;
@@ -140,7 +170,7 @@ fn check_places(name: &str, options: &TopicOptions) -> Result<(), String> {
     let places = [event_type.as_ref(), time, version.as_ref(), correlation_id.as_ref()];
     let mut places = places.into_iter().flatten().chain(event_id.iter().flatten());
     let attribute = places.find(|place| matches!(place, Locator::Attribute(_)));
-    match attribute.filter(|_| !["cloudevents", "debezium"].contains(&format.as_str())) {
+    match attribute.filter(|_| !["cloudevents", "debezium", "avro"].contains(&format.as_str())) {
         Some(attribute) => Err(format!("`topics.{name}`: records of the format `{format}` have no `{attribute}`")),
         None => Ok(()),
     }
@@ -148,18 +178,37 @@ fn check_places(name: &str, options: &TopicOptions) -> Result<(), String> {
 
 /// The decoder of each topic: the [`EnvelopeDecoder`] unless another one is configured.
 #[derive(Clone, Default)]
-pub struct Decoders(Vec<(String, Arc<dyn Decoder>)>);
+pub struct Decoders {
+    /// By names and patterns of topics, the most exact first.
+    of_topics: Vec<(String, Arc<dyn Decoder>)>,
+    registry: Registry,
+}
 
 impl Decoders {
     /// The decoder of a topic, by the name that projections use.
     pub fn of(&self, topic: &str) -> &dyn Decoder {
-        let decoder = self.0.iter().find(|(pattern, _)| topic_matches(pattern, topic));
+        let decoder = self.of_topics.iter().find(|(pattern, _)| topic_matches(pattern, topic));
         decoder.map_or(&EnvelopeDecoder, |(_, decoder)| &**decoder)
+    }
+}
+
+impl Decoders {
+    /// Fetches what decoding these records of a topic needs.
+    ///
+    /// # Errors
+    /// When that can't be fetched now.
+    pub async fn prepare(&self, topic: &str, records: &[Record]) -> Result<(), SourceError> {
+        self.of(topic).prepare(records).await
+    }
+
+    /// Asks whether the schema registry answers, if one is configured.
+    pub async fn check_registry(&self) -> Option<Result<String, String>> {
+        self.registry.check().await
     }
 }
 
 impl fmt::Debug for Decoders {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_set().entries(self.0.iter().map(|(pattern, _)| pattern)).finish()
+        f.debug_set().entries(self.of_topics.iter().map(|(pattern, _)| pattern)).finish()
     }
 }

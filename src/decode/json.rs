@@ -30,9 +30,9 @@ impl JsonReader {
 impl Reader for JsonReader {
     fn messages<'r>(&self, record: &'r Record) -> Result<Messages<'r>, DecodeError> {
         let json = json_value(record)?;
-        let Some((pointers, slot)) = &self.events else { return Ok(smallvec![Message::of_body(Cow::Borrowed(json))]) };
-        let events = pointers.find(json)?.get(*slot).ok_or("the record has nothing at the place of `events`")?;
-        Ok(items(events)?.into_iter().map(Cow::Borrowed).map(Message::of_body).collect())
+        let Some((pointers, slot)) = &self.events else { return Ok(smallvec![Message::of_json(Cow::Borrowed(json))]) };
+        let events = pointers.find(json)?.json(*slot).ok_or("the record has nothing at the place of `events`")?;
+        Ok(items(events)?.into_iter().map(Cow::Borrowed).map(Message::of_json).collect())
     }
 }
 

@@ -3,15 +3,16 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
+use async_trait::async_trait;
 use readcast_core::{Envelope, Payload, Position, Timestamp, TraceContext};
 use serde_json::value::RawValue;
 
-use super::message::{Attributes, Message, Reader, unwrapped};
-use super::pointers::{Found, Pointers, Slot, scalar};
+use super::message::{Attributes, Body, Message, Reader, unwrapped};
+use super::pointers::{Found, NotAText, Pointers, Slot, names};
 use super::times;
 use super::{DecodeError, Decoder, Events};
 use crate::config::{Locator, TimeForm, TimeLocator, TopicOptions};
-use crate::source::Record;
+use crate::source::{Record, SourceError};
 
 /// The places of the parts of an event in a format, which the configuration overrules.
 #[derive(Clone, Debug)]
@@ -43,10 +44,18 @@ pub(super) struct Layout {
     falls_back_to_record_time: bool,
     version: Option<Place>,
     correlation_id: Option<Place>,
-    data: Option<Slot>,
+    data: Option<DataPlace>,
     unwraps: bool,
     tombstone: Option<String>,
     types: BTreeMap<String, String>,
+}
+
+/// The place of the data in the body.
+struct DataPlace {
+    slot: Slot,
+    /// The names that lead there.
+    #[cfg(feature = "avro")]
+    path: std::sync::Arc<[String]>,
 }
 
 /// A place, with its slot if it is in the body.
@@ -84,7 +93,11 @@ impl Layout {
             falls_back_to_record_time: options.timestamp.is_none(),
             version: options.version.as_ref().or(places.version.as_ref()).map(&mut place),
             correlation_id: options.correlation_id.as_ref().or(places.correlation_id.as_ref()).map(&mut place),
-            data: options.data.as_ref().or(places.data.as_ref()).map(|pointer| pointers.add(pointer)),
+            data: options.data.as_ref().or(places.data.as_ref()).map(|pointer| DataPlace {
+                slot: pointers.add(pointer),
+                #[cfg(feature = "avro")]
+                path: names(pointer).collect(),
+            }),
             unwraps: places.unwraps,
             tombstone: options.tombstone.clone(),
             types: types.clone(),
@@ -109,21 +122,27 @@ impl Layout {
     fn of_message<'r>(&'r self, at: At<'_, 'r>, message: Message<'r>) -> Result<Envelope<'r>, DecodeError> {
         let Message { attributes, body, data } = message;
         match body {
-            None => {
+            Body::None => {
                 let parts = Parts { at, attributes: &attributes, found: None };
                 self.event(&parts, None, data.unwrap_or(Payload::Empty))
             }
-            Some(Cow::Borrowed(body)) => self.of_body(at, &attributes, body, data),
+            Body::Json(Cow::Borrowed(body)) => self.of_json(at, &attributes, body, data),
             // The event must not borrow from a body that ends here.
-            Some(Cow::Owned(body)) => {
-                let event = self.of_body(at, &attributes, &body, data)?;
+            Body::Json(Cow::Owned(body)) => {
+                let event = self.of_json(at, &attributes, &body, data)?;
                 Ok(detached(event, at.record))
+            }
+            #[cfg(feature = "avro")]
+            Body::Avro(avro) => {
+                let found = self.pointers.texts(|seed| avro.read(seed))?;
+                let avro = if let Some(data) = &self.data { avro.at(data.path.clone()) } else { avro };
+                self.event(&Parts { at, attributes: &attributes, found: Some(found) }, None, Payload::Avro(avro))
             }
         }
     }
 
     /// The event of a message with this body. The body may live shorter than the record.
-    fn of_body<'j>(
+    fn of_json<'j>(
         &'j self,
         at: At<'_, 'j>,
         attributes: &Attributes<'j>,
@@ -131,8 +150,10 @@ impl Layout {
         data: Option<Payload<'j>>,
     ) -> Result<Envelope<'j>, DecodeError> {
         let found = self.pointers.find(body)?;
-        let data = match (self.data, data) {
-            (Some(slot), _) => self.payload(found.get(slot).ok_or("the event has no data at the place of `data`")?),
+        let data = match (&self.data, data) {
+            (Some(data), _) => {
+                self.payload(found.json(data.slot).ok_or("the event has no data at the place of `data`")?)
+            }
             (None, Some(data)) => data,
             (None, None) => self.payload(body),
         };
@@ -201,7 +222,12 @@ impl Layout {
     }
 }
 
+#[async_trait]
 impl Decoder for LocatedDecoder {
+    async fn prepare(&self, records: &[Record]) -> Result<(), SourceError> {
+        self.reader.prepare(records).await
+    }
+
     fn decode<'r>(&'r self, position: &Position, record: &'r Record) -> Result<Events<'r>, DecodeError> {
         let at = |place| At { position, record, place };
         let events: Events<'r> = match self.layout.of_tombstone(at(0)) {
@@ -247,9 +273,8 @@ impl<'j> Parts<'_, 'j> {
             Locator::Position => Some(Cow::Owned(format!("{position}#{index}"))),
             Locator::Const(text) => Some(Cow::Owned(text.clone())),
             Locator::Body(_) => {
-                let json = place.slot.and_then(|slot| self.found.as_ref()?.get(slot));
-                json.map(|json| scalar(json).ok_or_else(|| at_place(place, "it is not a text or a number")))
-                    .transpose()?
+                let found = place.slot.zip(self.found.as_ref()).map(|(slot, found)| found.text(slot));
+                found.transpose().map_err(|NotAText| at_place(place, "it is not a text or a number"))?.flatten()
             }
         };
         Ok(text.filter(|text| !text.is_empty()))
@@ -275,12 +300,15 @@ fn detached<'r>(event: Envelope<'_>, record: &'r Record) -> Envelope<'r> {
     fn owned(text: Cow<'_, str>) -> Cow<'static, str> {
         Cow::Owned(text.into_owned())
     }
-    let payload = match event.payload {
-        Payload::Empty => Payload::Empty,
-        Payload::Json(json) => Payload::Json(Cow::Owned(json.into_owned())),
-    };
     let (id, event_type) = (owned(event.event_id), owned(event.event_type));
-    let detached = Envelope::new(event.position, record.key.as_deref(), id, event_type, event.timestamp, payload);
+    let detached = Envelope::new(
+        event.position,
+        record.key.as_deref(),
+        id,
+        event_type,
+        event.timestamp,
+        event.payload.into_owned(),
+    );
     let correlation_id = event.correlation_id.map(owned);
     let trace = event.trace.map(|TraceContext { traceparent, tracestate }| TraceContext {
         traceparent: owned(traceparent),

@@ -2,21 +2,28 @@
 
 use std::borrow::Cow;
 
+use async_trait::async_trait;
 use readcast_core::Payload;
 use serde_json::value::RawValue;
 use smallvec::SmallVec;
 
 use super::DecodeError;
 use super::pointers::json_in;
-use crate::source::Record;
+use crate::source::{Record, SourceError};
 
 /// Finds the messages in the records of one format.
+#[async_trait]
 pub(super) trait Reader: Send + Sync {
     /// The messages in `record`, in order; nearly always one.
     ///
     /// # Errors
     /// Why the record is not in this format.
     fn messages<'r>(&self, record: &'r Record) -> Result<Messages<'r>, DecodeError>;
+
+    /// As [`Decoder::prepare`](super::Decoder::prepare).
+    async fn prepare(&self, _records: &[Record]) -> Result<(), SourceError> {
+        Ok(())
+    }
 }
 
 /// The messages of a record.
@@ -28,9 +35,19 @@ pub(super) struct Message<'r> {
     /// What the format says about the event, by names.
     pub(super) attributes: Attributes<'r>,
     /// In what the pointers of the configuration are looked up.
-    pub(super) body: Option<Cow<'r, RawValue>>,
+    pub(super) body: Body<'r>,
     /// The data of the event, unless the configuration has a pointer to it. `None` if that is the body.
     pub(super) data: Option<Payload<'r>>,
+}
+
+/// The body of a message, in its format.
+#[derive(Debug, Default)]
+pub(super) enum Body<'r> {
+    #[default]
+    None,
+    Json(Cow<'r, RawValue>),
+    #[cfg(feature = "avro")]
+    Avro(readcast_core::Avro<'r>),
 }
 
 /// Names with their texts.
@@ -51,19 +68,24 @@ impl<'r> Attributes<'r> {
 
 impl<'r> Message<'r> {
     /// A message without attributes, whose data is its body.
-    pub(super) fn of_body(body: Cow<'r, RawValue>) -> Self {
-        Self { body: Some(body), ..Self::default() }
+    pub(super) fn of_json(body: Cow<'r, RawValue>) -> Self {
+        Self { body: Body::Json(body), ..Self::default() }
     }
 }
 
 /// The value of the record as JSON.
 pub(super) fn json_value(record: &Record) -> Result<&RawValue, DecodeError> {
-    let value = record.value.as_deref().ok_or(
-        "a record without a value (a tombstone) is not an event; if it means something, give it a type with \
-         `tombstone` in the settings of its topic",
-    )?;
+    json_in_value(record.value.as_deref().ok_or(NO_VALUE)?)
+}
+
+/// A value, or what of it follows a frame, as JSON.
+pub(super) fn json_in_value(value: &[u8]) -> Result<&RawValue, DecodeError> {
     json_in(value).map_err(|error| format!("the value is not JSON: {error}").into())
 }
+
+/// Why a tombstone is refused.
+pub(super) const NO_VALUE: &str = "a record without a value (a tombstone) is not an event; if it means something, give it a \
+                                   type with `tombstone` in the settings of its topic";
 
 /// The JSON object or array that a JSON string holds as text. `None` if the value is not such a string.
 pub(super) fn unwrapped(json: &RawValue) -> Option<Box<RawValue>> {

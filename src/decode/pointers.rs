@@ -20,7 +20,23 @@ pub(super) struct Slot(usize);
 
 /// What was found, by slots.
 #[derive(Debug)]
-pub(super) struct Found<'j>(SmallVec<[Option<&'j RawValue>; 8]>);
+pub(super) struct Found<'j>(SmallVec<[Option<Part<'j>>; 8]>);
+
+/// What stands at a pointer.
+#[derive(Clone, Debug)]
+enum Part<'j> {
+    Json(&'j RawValue),
+    /// A text, or a number as a text, of another format.
+    #[cfg(feature = "avro")]
+    Text(String),
+    /// Anything else of another format.
+    #[cfg(feature = "avro")]
+    Other,
+}
+
+/// The value at the place is neither a text nor a number.
+#[derive(Debug)]
+pub(super) struct NotAText;
 
 #[derive(Debug, Default)]
 struct Node {
@@ -33,8 +49,7 @@ impl Pointers {
     /// Adds a pointer, whose value will be found in the slot.
     pub(super) fn add(&mut self, pointer: &str) -> Slot {
         let mut node = &mut self.root;
-        for token in pointer.split('/').skip(1) {
-            let name = token.replace("~1", "/").replace("~0", "~");
+        for name in names(pointer) {
             let place = node.children.iter().position(|(other, _)| *other == name).unwrap_or_else(|| {
                 node.children.push((name, Node::default()));
                 node.children.len() - 1
@@ -52,19 +67,41 @@ impl Pointers {
         self.root.find(json, &mut found)?;
         Ok(found)
     }
+
+    /// The texts of all pointers in the value that `read` deserializes by the given seed.
+    #[cfg(feature = "avro")]
+    pub(super) fn texts<'j, E>(&self, read: impl FnOnce(Texts<'_, '_, 'j>) -> Result<(), E>) -> Result<Found<'j>, E> {
+        let mut found = Found(SmallVec::from_elem(None, self.count));
+        read(Texts { of: &self.root, found: &mut found.0 })?;
+        Ok(found)
+    }
 }
 
 impl<'j> Found<'j> {
-    /// The value in the slot, unless it is missing or null.
-    pub(super) fn get(&self, Slot(slot): Slot) -> Option<&'j RawValue> {
-        self.0.get(slot).copied().flatten().filter(|json| json.get() != "null")
+    /// The JSON value in the slot, unless it is missing or null.
+    pub(super) fn json(&self, Slot(slot): Slot) -> Option<&'j RawValue> {
+        match self.0.get(slot)? {
+            Some(Part::Json(json)) if json.get() != "null" => Some(json),
+            _ => None,
+        }
+    }
+
+    /// The text or number in the slot, unless it is missing or null.
+    pub(super) fn text(&self, place: Slot) -> Result<Option<Cow<'j, str>>, NotAText> {
+        #[cfg(feature = "avro")]
+        match self.0.get(place.0) {
+            Some(Some(Part::Text(text))) => return Ok(Some(Cow::Owned(text.clone()))),
+            Some(Some(Part::Other)) => return Err(NotAText),
+            _ => {}
+        }
+        self.json(place).map(|json| scalar(json).ok_or(NotAText)).transpose()
     }
 }
 
 impl Node {
     fn find<'j>(&self, json: &'j RawValue, found: &mut Found<'j>) -> Result<(), serde_json::Error> {
         if let Some(slot) = self.slot {
-            found.0[slot] = Some(json);
+            found.0[slot] = Some(Part::Json(json));
         }
         let is_container = json.get().starts_with(['{', '[']);
         match self.children.is_empty() || !is_container {
@@ -113,6 +150,105 @@ impl<'j> Visitor<'j> for Members<'_, '_, 'j> {
     }
 }
 
+/// Collects the texts that pointers lead to, from a value of any format.
+#[cfg(feature = "avro")]
+pub(super) struct Texts<'n, 'f, 'j> {
+    of: &'n Node,
+    found: &'f mut [Option<Part<'j>>],
+}
+
+#[cfg(feature = "avro")]
+mod texts {
+    use std::fmt;
+
+    use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+
+    use super::{ChildOf, Part, Texts};
+
+    impl<'j> Texts<'_, '_, 'j> {
+        fn set(self, part: Part<'j>) {
+            if let Some(slot) = self.of.slot {
+                self.found[slot] = Some(part);
+            }
+        }
+    }
+
+    impl<'de> DeserializeSeed<'de> for Texts<'_, '_, '_> {
+        type Value = ();
+
+        fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+            deserializer.deserialize_any(self)
+        }
+    }
+
+    impl<'de> Visitor<'de> for Texts<'_, '_, '_> {
+        type Value = ();
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("any value")
+        }
+
+        fn visit_str<E>(self, text: &str) -> Result<(), E> {
+            self.set(Part::Text(text.to_owned()));
+            Ok(())
+        }
+
+        fn visit_i64<E>(self, number: i64) -> Result<(), E> {
+            self.set(Part::Text(number.to_string()));
+            Ok(())
+        }
+
+        fn visit_u64<E>(self, number: u64) -> Result<(), E> {
+            self.set(Part::Text(number.to_string()));
+            Ok(())
+        }
+
+        fn visit_f64<E>(self, number: f64) -> Result<(), E> {
+            self.set(Part::Text(number.to_string()));
+            Ok(())
+        }
+
+        fn visit_bool<E>(self, value: bool) -> Result<(), E> {
+            self.set(Part::Text(value.to_string()));
+            Ok(())
+        }
+
+        fn visit_bytes<E>(self, _: &[u8]) -> Result<(), E> {
+            self.set(Part::Other);
+            Ok(())
+        }
+
+        fn visit_unit<E>(self) -> Result<(), E> {
+            Ok(())
+        }
+
+        fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+            while let Some(child) = map.next_key_seed(ChildOf(self.of))? {
+                match child {
+                    Some(child) => map.next_value_seed(Texts { of: child, found: &mut *self.found })?,
+                    None => drop(map.next_value::<IgnoredAny>()?),
+                }
+            }
+            self.set(Part::Other);
+            Ok(())
+        }
+
+        fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<(), A::Error> {
+            for place in 0_usize.. {
+                let is_item = match self.of.child(&place.to_string()) {
+                    Some(child) => seq.next_element_seed(Texts { of: child, found: &mut *self.found })?.is_some(),
+                    None => seq.next_element::<IgnoredAny>()?.is_some(),
+                };
+                if !is_item {
+                    break;
+                }
+            }
+            self.set(Part::Other);
+            Ok(())
+        }
+    }
+}
+
 /// The child that the name of a member leads to.
 struct ChildOf<'n>(&'n Node);
 
@@ -134,6 +270,11 @@ impl<'n> Visitor<'_> for ChildOf<'n> {
     fn visit_str<E>(self, name: &str) -> Result<Self::Value, E> {
         Ok(self.0.child(name))
     }
+}
+
+/// The names of members that a pointer holds.
+pub(super) fn names(pointer: &str) -> impl Iterator<Item = String> {
+    pointer.split('/').skip(1).map(|token| token.replace("~1", "/").replace("~0", "~"))
 }
 
 /// The JSON value in these bytes. A byte order mark before it is ignored, as RFC 8259 allows.
@@ -163,7 +304,7 @@ mod tests {
         let slots: Vec<Slot> = pointers.iter().map(|pointer| all.add(pointer)).collect();
         let json = json_in(json.as_bytes()).expect("JSON");
         let found = all.find(json).expect("JSON");
-        slots.into_iter().map(|slot| found.get(slot).map(|json| json.get().to_owned())).collect()
+        slots.into_iter().map(|slot| found.json(slot).map(|json| json.get().to_owned())).collect()
     }
 
     #[test]

@@ -21,7 +21,7 @@ fn configured(file: &str) -> Result<Decoders, String> {
     let shorter =
         |error: &dyn std::fmt::Display| error.to_string().replace(&format!("{}/", directory.path().display()), "");
     let config = Config::load(&overrides, &environment, &[]).map_err(|error| shorter(&error))?;
-    Formats::default().decoders(config.topics(), config.other_topics())
+    Formats::default().decoders(config.topics(), config.other_topics(), &config.registry)
 }
 
 /// A record at `accounts/0@7` that was written at 2024-05-20T14:30:00Z, with these headers.
@@ -53,6 +53,7 @@ fn shown(event: &Envelope<'_>) -> String {
     let data = match &event.payload {
         Payload::Empty => "nothing".to_owned(),
         Payload::Json(json) => json.get().to_owned(),
+        _ => event.data::<serde_json::Value>().expect("a value").to_string(),
     };
     let Envelope { event_id, event_type, version, timestamp, .. } = event;
     let time = timestamp.to_string().replace(".000000", "");

@@ -12,11 +12,15 @@ use crate::decimal;
 /// What an event says, in the format in which it was published. [`Envelope::data`](crate::Envelope::data) deserializes
 /// it.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub enum Payload<'a> {
     /// Nothing: the record has no value. It deserializes as `()`, and as `None` into an option.
     Empty,
     /// JSON text, borrowed from the record or made by the decoder.
     Json(Cow<'a, RawValue>),
+    /// A value in Avro's binary encoding, with its schema.
+    #[cfg(feature = "avro")]
+    Avro(super::Avro<'a>),
 }
 
 /// The data of an event does not have the form of the type that a projection asked for, or is not in its format. The
@@ -26,7 +30,7 @@ pub enum Payload<'a> {
 pub struct DataError(String);
 
 impl DataError {
-    fn new(reason: impl Display) -> Self {
+    pub(super) fn new(reason: impl Display) -> Self {
         Self(reason.to_string())
     }
 }
@@ -49,6 +53,18 @@ impl<'a> Payload<'a> {
             Self::Empty => T::deserialize(UnitDeserializer::<serde::de::value::Error>::new())
                 .map_err(|error| DataError::new(format!("the event has no data: {error}"))),
             Self::Json(json) => from_json(json.get()),
+            #[cfg(feature = "avro")]
+            Self::Avro(avro) => avro.deserialize(),
+        }
+    }
+
+    /// The same payload, which borrows nothing.
+    pub fn into_owned(self) -> Payload<'static> {
+        match self {
+            Self::Empty => Payload::Empty,
+            Self::Json(json) => Payload::Json(Cow::Owned(json.into_owned())),
+            #[cfg(feature = "avro")]
+            Self::Avro(avro) => Payload::Avro(avro.into_owned()),
         }
     }
 }

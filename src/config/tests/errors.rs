@@ -10,7 +10,7 @@ fn errors_of_the_file_name_line_and_column() {
         ("store = 'x'", "1:9: `store` must be a section, found `x`"),
         (
             "lanes = 2",
-            "1:1: unknown key `lanes`; there are `source`, `store`, `admin`, `projector`, `projections`, `topics`",
+            "1:1: unknown key `lanes`; there are `source`, `store`, `admin`, `registry`, `projector`, `projections`, `topics`",
         ),
         ("[source]\nkind = 'kafak'", "2:8: `source.kind` must be `kafka` or `file` or `url`, found `kafak`"),
         ("[projector]\n  lanes = 0", "2:11: `projector.lanes` must be a whole number of lanes from 1 to 64, found `0`"),

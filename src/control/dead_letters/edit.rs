@@ -48,6 +48,10 @@ impl Control {
         };
         let (position, decoder) = (partition.at(original.offset), policy.decoders.of(&partition.topic));
         let edited = Record { value: Some(Bytes::from(text.to_owned())), remark: None, ..original.clone() };
+        let both = [original, edited];
+        let prepared = policy.decoders.prepare(&partition.topic, &both).await;
+        prepared.map_err(|error| ControlError::new(ControlErrorKind::Unavailable, error.to_string()))?;
+        let [original, edited] = both;
         let invalid = |reason: String| ControlError::invalid(format!("{projection}: {position}: {reason}"));
         let events = decode::decode(decoder, &position, &edited)
             .map_err(|reason| invalid(format!("the edited value is no event: {reason}")))?;

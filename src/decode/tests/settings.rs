@@ -9,7 +9,7 @@ fn wrong_settings_of_a_topic_are_refused_with_what_they_may_be() {
     assert_eq!(
         error("[topics.accounts]\nformat = 'jsn'"),
         "`topics.accounts.format` is `jsn`, which is unknown; there are `envelope`, `json`, `cloudevents`, `debezium`, \
-         `debezium-outbox`"
+         `debezium-outbox`, `avro`, `json-schema`"
     );
     assert!(
         error("[topics.accounts]\nformat = 'json'")
@@ -27,6 +27,11 @@ fn wrong_settings_of_a_topic_are_refused_with_what_they_may_be() {
         error("[topics.a]\nformat = 'cloudevents'\nevents = 'body:'"),
         "`topics.a.events` has no effect with the format `cloudevents`"
     );
+    assert_eq!(
+        error("[topics.a]\nformat = 'avro'"),
+        "`topics.a.format` is `avro`: set `registry.url` to the schema registry"
+    );
+    assert!(error("[registry]\nurl = 'localhost:8081'").starts_with("`registry.url`: "));
     assert!(error("[topics.a]\ntypes = 'x'").contains("`topics.a.types` must be a section"));
     assert!(error("[topics.a.types]\nx = 7").contains("`topics.a.types.x` must be a text in quotes"));
 }

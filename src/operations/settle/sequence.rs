@@ -178,6 +178,8 @@ impl SequenceSettler<'_> {
     }
 
     async fn replay(&self, sequence: &ParkedSequence, records: Vec<ParkedRecord>) -> Result<Replay, Failure> {
+        let letters: Vec<_> = records.iter().map(|record| record.letter.record.clone()).collect();
+        self.record_policy.decoders.prepare(&sequence.partition.topic, &letters).await?;
         let (definition, record_policy) = (self.definition.clone(), self.record_policy.clone());
         let (partition, allowed) = (sequence.partition.clone(), self.allowed);
         let work = move |current: &CurrentRecord| {

@@ -1,0 +1,63 @@
+//! Records in other people's formats, from the configuration to the rows.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use super::*;
+use crate::registry::stub::{Stub, answer};
+use crate::store::{Generation, ParkedIn, ParkingStore as _};
+
+/// The words in the database, each with its count, and why records are parked.
+async fn outcome(folder: &Path) -> (Vec<String>, Vec<String>) {
+    let store = Sqlite::open_read_only(&folder.join("read.db")).await.unwrap();
+    let rows = store.peek(&Words.tables()[0], 9).await.unwrap().rows;
+    let mut rows: Vec<String> = rows.into_iter().map(|row| row.into_iter().flatten().collect()).collect();
+    rows.sort();
+    let parked = store.parked(ParkedIn { projection: "words", generation: Generation(1) }).await.unwrap();
+    (rows, parked.into_iter().filter_map(|sequence| Some(sequence.cause?.reason)).collect())
+}
+
+#[tokio::test]
+async fn all_events_of_a_record_are_applied_or_none() {
+    let (log, folder) = (MemorySource::default(), tempfile::tempdir().unwrap());
+    for words in [r#"["to","be"]"#, r#"["or",7,"not"]"#, "[]", r#"["to","be"]"#] {
+        log.append("words", 0, None, words);
+    }
+    let file = "[topics.words]\nformat = 'json'\nevents = 'body:'\ntype = 'const:SAID'\n\
+                timestamp = 'const:2024-05-20T14:30:00Z'";
+    run(app(&log), folder.path(), "memory://here", file).await.unwrap();
+    let (rows, parked) = outcome(folder.path()).await;
+    assert_eq!(rows, ["be2", "to2"]);
+    assert!(parked.len() == 1 && parked[0].starts_with("event 2 of 3: invalid type: integer `7`"), "{parked:?}");
+}
+
+#[tokio::test]
+async fn a_record_waits_for_a_registry_that_does_not_answer() {
+    let (log, folder) = (MemorySource::default(), tempfile::tempdir().unwrap());
+    for record in ["\0\0\0\0\x07\x04to", "\0\0\0\0\x07\x04be", "\0\0\0\0\x07\x05", "\0\0\0\0\x08\x04or"] {
+        log.append("words", 0, None, record);
+    }
+    let refusals = AtomicUsize::new(3);
+    let stub = Stub::start(move |request| {
+        let refuses = refusals.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1)).is_ok();
+        match request {
+            _ if refuses => answer("503 Service Unavailable", ""),
+            other if other.contains("/ids/7 ") => {
+                let schema =
+                    r#"{\"type\":\"record\",\"name\":\"SAID\",\"fields\":[{\"name\":\"word\",\"type\":\"string\"}]}"#;
+                answer("200 OK", &format!(r#"{{"schema":"{schema}"}}"#))
+            }
+            _ => answer("404 Not Found", r#"{"error_code":40403,"message":"Schema not found"}"#),
+        }
+    })
+    .await;
+    let file = format!(
+        "[registry]\nurl = '{}'\n[topics.words]\nformat = 'avro'\ndata = 'body:/word'\n\
+         timestamp = 'const:2024-05-20T14:30:00Z'",
+        stub.url
+    );
+    run(app(&log), folder.path(), "memory://here", &file).await.unwrap();
+    let (rows, parked) = outcome(folder.path()).await;
+    assert_eq!(rows, ["be1", "to1"]);
+    assert!(parked[0].starts_with("the value does not fit its schema, 7: "), "{parked:?}");
+    assert_eq!(parked[1..], ["the schema registry has no schema 8"]);
+}

@@ -1,0 +1,55 @@
+//! The schema registry behind the decoders, in programs that are built with one.
+
+use crate::config::RegistryOptions;
+
+use super::message::Reader;
+
+/// The registry that is configured, if one is.
+#[cfg(feature = "avro")]
+#[derive(Clone, Default)]
+pub(super) struct Registry(Option<std::sync::Arc<crate::registry::SchemaRegistry>>);
+
+/// Nothing: the program has no format that needs one.
+#[cfg(not(feature = "avro"))]
+#[derive(Clone, Default)]
+pub(super) struct Registry;
+
+#[cfg(feature = "avro")]
+impl Registry {
+    pub(super) fn new(options: &RegistryOptions) -> Result<Self, String> {
+        use crate::registry::{Client, Credentials, SchemaRegistry};
+
+        let RegistryOptions { url, username, password, token, ca } = options;
+        let Some(url) = url else { return Ok(Self(None)) };
+        let url = url.current().map_err(|error| format!("`registry.url`: {error}"))?;
+        let ca = ca.as_ref().map(std::fs::read).transpose().map_err(|error| format!("`registry.ca`: {error}"))?;
+        let credentials = Credentials { username: username.clone(), password: password.clone(), token: token.clone() };
+        let client = Client::new(url.expose(), ca.as_deref(), credentials);
+        let client = client.map_err(|problem| format!("`registry.url`: {problem}"))?;
+        Ok(Self(Some(std::sync::Arc::new(SchemaRegistry::new(client)))))
+    }
+
+    pub(super) fn reader(&self) -> Result<Box<dyn Reader>, &'static str> {
+        let registry = self.0.clone().ok_or("set `registry.url` to the schema registry")?;
+        Ok(Box::new(super::avro::RegistryReader { registry }))
+    }
+
+    pub(super) async fn check(&self) -> Option<Result<String, String>> {
+        Some(self.0.as_ref()?.check().await)
+    }
+}
+
+#[cfg(not(feature = "avro"))]
+impl Registry {
+    pub(super) fn new(_: &RegistryOptions) -> Result<Self, String> {
+        Ok(Self)
+    }
+
+    pub(super) fn reader(&self) -> Result<Box<dyn Reader>, &'static str> {
+        Err("this program is built without the feature `avro`")
+    }
+
+    pub(super) async fn check(&self) -> Option<Result<String, String>> {
+        None
+    }
+}
