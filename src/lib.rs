@@ -77,8 +77,11 @@ pub use readcast_core::{
     Date, Decimal, DecimalError, Definition, DefinitionError, Envelope, EnvelopeError, Header, Join, Json, JsonError,
     Key, Model, OutOfRange, Payload, Position, Presence, Projection, ProjectionError, ProjectionFailure, ReadView,
     Reference, Registry, Row, RowChange, RowWriter, Segment, TableSpec, Timestamp, TimestampError, TopicPartition,
-    TraceContext, Uuid, Value, ValueError, differences,
+    TraceContext, Upcasters, Uuid, Value, ValueError, differences,
 };
+
+#[cfg(feature = "avro")]
+pub use readcast_core::{Avro, AvroSchema};
 
 pub use crate::app::{App, Sample, SampleEvents};
 pub use crate::decode::{DecodeError, Decoder, EnvelopeDecoder, Events};

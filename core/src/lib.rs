@@ -33,13 +33,13 @@ pub use json::{Json, JsonError};
 pub use model::{Model, OutOfRange};
 pub use position::{Position, TopicPartition};
 pub use projection::{
-    AffectedRow, Definition, DefinitionError, Projection, ProjectionError, ProjectionFailure, Registry,
+    AffectedRow, Definition, DefinitionError, Projection, ProjectionError, ProjectionFailure, Registry, Upcasters,
 };
 pub use table::{
     Column, ColumnType, Join, Link, Presence, ReadView, Reference, Shown, ShownColumn, TableSpec, differences,
     type_changes,
 };
 pub use timestamp::{Timestamp, TimestampError};
-pub use topic_pattern::topic_matches;
+pub use topic_pattern::{is_topic_pattern, topic_matches};
 pub use uuid::Uuid;
 pub use value::{Value, ValueError};

@@ -4,9 +4,11 @@ mod definition;
 mod registry;
 #[cfg(test)]
 mod tests;
+mod upcasters;
 
 pub use definition::{Definition, ProjectionFailure};
 pub use registry::{DefinitionError, Registry};
+pub use upcasters::Upcasters;
 
 use crate::{Changes, Envelope, TableSpec, Value};
 
@@ -62,7 +64,8 @@ pub trait Projection: Send + Sync + 'static {
         1
     }
 
-    /// The topics that the projection reads, at least one.
+    /// The topics that the projection reads, at least one. `*` stands for any text: `orders-*` means all topics whose names
+    /// begin with `orders-`, also later ones.
     fn topics(&self) -> &[&str];
 
     /// The event types that the projection subscribes to, at least one. Events of other types are counted as not
@@ -74,6 +77,12 @@ pub trait Projection: Send + Sync + 'static {
     /// [`event_types`](Self::event_types).
     fn ignored_types(&self) -> &[&str] {
         &[]
+    }
+
+    /// What brings events of earlier versions to the current one. `project` and `affected` see no earlier version that has
+    /// an upcaster. Projections of the same events share a function that returns them.
+    fn upcasters(&self) -> Upcasters {
+        Upcasters::new()
     }
 
     /// The tables that the projection owns, at least one. No other projection writes them.

@@ -1,5 +1,10 @@
 //! Topics that are named by a pattern.
 
+/// Whether a topic's name is a pattern, which may mean several topics.
+pub fn is_topic_pattern(name: &str) -> bool {
+    name.contains('*')
+}
+
 /// Whether `topic` has the name `pattern`, in which `*` stands for any text, also none. Kafka's names of topics have no `*`,
 /// so a name is a pattern that matches itself alone.
 pub fn topic_matches(pattern: &str, topic: &str) -> bool {

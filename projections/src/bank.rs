@@ -7,15 +7,18 @@ pub mod sample;
 
 use readcast_core::{
     AffectedRow, Changes, ColumnType, Decimal, Envelope, Projection, ProjectionError, Reference, Registry, TableSpec,
+    Upcasters,
 };
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 /// The topic of owners. The record key is the owner's id.
 pub const OWNERS: &str = "owners";
 /// The topic of accounts. The record key is the account's id.
 pub const ACCOUNTS: &str = "accounts";
-/// The topic of transfers. The record key is the transfer's id.
+/// The topic of transfers. The record key is the transfer's id. Other services of the bank have topics of their own, whose
+/// names begin like this one.
 pub const TRANSFERS: &str = "transfers";
+const ALL_TRANSFERS: &str = "transfers*";
 
 const REGISTERED: &str = "OwnerRegistered";
 const RENAMED: &str = "OwnerRenamed";
@@ -45,12 +48,30 @@ struct Account {
     owner_id: String,
 }
 
+/// Version 1 of a transfer.
 #[derive(Deserialize)]
-struct Transfer {
+struct TransferV1 {
     transfer_id: String,
     from: String,
     to: String,
     amount: Decimal,
+}
+
+/// Version 2: the amount is a whole number of minor units, such as cents.
+#[derive(Deserialize, Serialize)]
+struct Transfer {
+    transfer_id: String,
+    from: String,
+    to: String,
+    minor_units: i64,
+}
+
+impl TransferV1 {
+    fn upcast(self) -> Result<Transfer, ProjectionError> {
+        let Self { transfer_id, from, to, amount } = self;
+        let minor_units = amount.rescale(2)?.as_rust_decimal().mantissa().try_into()?;
+        Ok(Transfer { transfer_id, from, to, minor_units })
+    }
 }
 
 impl Projection for Bank {
@@ -59,11 +80,15 @@ impl Projection for Bank {
     }
 
     fn topics(&self) -> &[&str] {
-        &[OWNERS, ACCOUNTS, TRANSFERS]
+        &[OWNERS, ACCOUNTS, ALL_TRANSFERS]
     }
 
     fn event_types(&self) -> &[&str] {
         &[REGISTERED, RENAMED, OPENED, ASSIGNED, BOOKED]
+    }
+
+    fn upcasters(&self) -> Upcasters {
+        Upcasters::new().upcast(BOOKED, 1, TransferV1::upcast)
     }
 
     fn tables(&self) -> Vec<TableSpec> {
@@ -124,7 +149,8 @@ struct Parties {
 }
 
 fn transfer(event: &Envelope<'_>, changes: &mut Changes<'_>) -> Result<(), ProjectionError> {
-    let Transfer { transfer_id, from, to, amount } = event.data()?;
+    let Transfer { transfer_id, from, to, minor_units } = event.data()?;
+    let amount = Decimal::new(minor_units, 2);
     changes.upsert("accounts", [from.as_str()]).add("balance", -amount);
     changes.upsert("accounts", [to.as_str()]).add("balance", amount);
     changes

@@ -3,6 +3,8 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use readcast_core::topic_matches;
+
 use super::{CommandError, Context};
 use crate::app::App;
 use crate::config::{
@@ -34,6 +36,12 @@ pub(super) fn check_schemes(app: &App, config: &Config) -> Result<(), ConfigErro
 pub(super) fn decoders(app: &App, config: &Config) -> Result<Decoders, ConfigError> {
     let topics: BTreeSet<&str> = app.registry.definitions().iter().flat_map(|found| found.topics()).copied().collect();
     config.check_topics(&topics)?;
+    if let Ok(SourceOptions::Kafka { dead_letter_topic: Some(dead), .. }) = config.source()
+        && let Some(topic) = topics.iter().find(|topic| topic_matches(topic, dead))
+    {
+        let problem = format!("`source.dead_letter_topic` is `{dead}`, which projections read as `{topic}`");
+        return Err(ConfigError::overall(problem));
+    }
     app.formats.decoders(config.topics(), config.other_topics(), &config.registry).map_err(ConfigError::overall)
 }
 

@@ -65,6 +65,7 @@ pub async fn run_checks(inputs: CheckInputs<'_>) -> Vec<Check> {
         Ok(store) => checks.store(&**store).await,
         Err(problem) => checks.add("store", Err(problem.clone())),
     }
+    checks.schema_registry().await;
     for definition in inputs.registry.definitions() {
         checks.projection(definition).await;
     }
@@ -124,6 +125,16 @@ impl<'a> Checks<'a> {
         for notice in store.notices().await.unwrap_or_default() {
             if self.inputs.registry.get(&notice.projection).is_some() {
                 self.warn(format!("{}: notice", notice.projection), notice.to_string());
+            }
+        }
+    }
+
+    /// Whether the schema registry answers. All projections have the same one.
+    async fn schema_registry(&mut self) {
+        if let Some(definition) = self.inputs.registry.definitions().first() {
+            let decoders = &(self.inputs.options)(definition.name()).record_policy.decoders;
+            if let Some(answer) = decoders.check_registry().await {
+                self.add("schema registry", answer);
             }
         }
     }

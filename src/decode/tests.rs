@@ -6,7 +6,7 @@ mod json;
 mod settings;
 
 use bytes::Bytes;
-use readcast_core::{Envelope, Payload, TopicPartition};
+use readcast_core::{Envelope, TopicPartition};
 
 use super::*;
 use crate::config::{Config, Environment, Overrides};
@@ -50,12 +50,7 @@ fn read(settings: &str, record: &Record) -> Result<Vec<String>, String> {
 }
 
 fn shown(event: &Envelope<'_>) -> String {
-    let data = match &event.payload {
-        Payload::Empty => "nothing".to_owned(),
-        Payload::Json(json) => json.get().to_owned(),
-        _ => event.data::<serde_json::Value>().expect("a value").to_string(),
-    };
-    let Envelope { event_id, event_type, version, timestamp, .. } = event;
+    let Envelope { event_id, event_type, version, timestamp, payload: data, .. } = event;
     let time = timestamp.to_string().replace(".000000", "");
     format!("{event_id} {event_type} v{version} {time} {} {data}", event.correlation_id.as_deref().unwrap_or("-"))
 }

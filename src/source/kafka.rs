@@ -24,7 +24,7 @@ use async_trait::async_trait;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
-use readcast_core::{Timestamp, TopicPartition};
+use readcast_core::{Timestamp, TopicPartition, is_topic_pattern};
 use tokio::sync::{mpsc, oneshot, watch};
 
 pub use self::dead_letters::{HeaderFormat, KafkaDeadLetterTopic};
@@ -99,7 +99,7 @@ impl KafkaSource {
         config
     }
 
-    fn consumer_config(&self, group: &str) -> Result<ClientConfig, SourceError> {
+    fn consumer_config(&self, group: &str, has_patterns: bool) -> Result<ClientConfig, SourceError> {
         let fixed = [
             ("group.id", group),
             // The store keeps the checkpoints. An offset that the log no longer holds must be an error: `latest`, the
@@ -110,6 +110,14 @@ impl KafkaSource {
             ("enable.partition.eof", "true"),
         ];
         let mut config = self.config(self.properties.current()?, &fixed);
+        if has_patterns {
+            // Kafka's own topics fit many patterns.
+            config.set("topic.blacklist", INTERNAL_TOPICS);
+            // New topics are found when the client asks for all of them, by default every five minutes.
+            if config.get("topic.metadata.refresh.interval.ms").is_none() {
+                config.set("topic.metadata.refresh.interval.ms", "10000");
+            }
+        }
         // With the consumer protocol of KIP-848 the broker assigns the partitions and refuses this property.
         if config.get("group.protocol") != Some("consumer") {
             config.set("partition.assignment.strategy", "cooperative-sticky");
@@ -126,7 +134,7 @@ impl Source for KafkaSource {
         blocking("reading the offsets of the topics from Kafka", move || {
             let client = source.client()?;
             let mut extents = Extents::new();
-            for topic in &topics {
+            for topic in &extents::existing(&client, &source.topics, &topics)? {
                 extents::of_topic(&client, &source.topics, topic, &mut extents)?;
             }
             Ok(extents)
@@ -157,10 +165,10 @@ impl Source for KafkaSource {
         let assignment = Arc::new(Assignment::default());
         let member = GroupMember::new(self.topics.clone(), assignment.clone(), sender.clone());
         let consumer: BaseConsumer<GroupMember> = self
-            .consumer_config(group)?
+            .consumer_config(group, topics.iter().any(|topic| is_topic_pattern(topic)))?
             .create_with_context(member)
             .map_err(|error| refused("configuring the Kafka consumer", &error))?;
-        let names: Vec<String> = topics.iter().map(|topic| self.topics.in_kafka(topic)).collect();
+        let names: Vec<String> = topics.iter().map(|topic| self.topics.subscribed(topic)).collect();
         let names: Vec<&str> = names.iter().map(String::as_str).collect();
         consumer.subscribe(&names).map_err(|error| refused("subscribing", &error))?;
         let consumer = Arc::new(consumer);
@@ -306,6 +314,9 @@ impl Subscription for KafkaSubscription {
     }
 }
 
+/// The topics of Kafka itself, as a regular expression.
+const INTERNAL_TOPICS: &str = "^__";
+
 /// Translates the names of topics between the service and the Kafka cluster.
 #[derive(Clone, Debug)]
 struct TopicNames {
@@ -315,6 +326,16 @@ struct TopicNames {
 impl TopicNames {
     fn in_kafka(&self, topic: &str) -> String {
         format!("{}{topic}", self.prefix)
+    }
+
+    /// The name under which a topic is subscribed to. A pattern becomes a regular expression, which begins with `^`.
+    fn subscribed(&self, topic: &str) -> String {
+        let name = self.in_kafka(topic);
+        match is_topic_pattern(&name) {
+            // Of the characters of a topic's name, only the dot means something else.
+            true => format!("^{}$", name.replace('.', "[.]").replace('*', ".*")),
+            false => name,
+        }
     }
 
     /// The partition with the topic's name in the service.

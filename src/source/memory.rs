@@ -16,7 +16,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use readcast_core::{Timestamp, TopicPartition};
+use readcast_core::{Timestamp, TopicPartition, topic_matches};
 use tokio::sync::Notify;
 
 use self::group::Group;
@@ -167,11 +167,12 @@ impl MemorySource {
 impl Source for MemorySource {
     async fn extents(&self, topics: &[&str]) -> Result<Extents, SourceError> {
         let state = self.state();
-        let has = |topic: &str| state.logs.keys().any(|partition| *partition.topic == *topic);
+        let has = |topic: &str| state.logs.keys().any(|partition| topic_matches(topic, &partition.topic));
         if let Some(missing) = topics.iter().find(|topic| !has(topic)) {
             return Err(SourceError::NoTopic((*missing).to_owned()));
         }
-        let asked = state.logs.iter().filter(|(partition, _)| topics.contains(&&*partition.topic));
+        let is_asked = |partition: &TopicPartition| topics.iter().any(|topic| topic_matches(topic, &partition.topic));
+        let asked = state.logs.iter().filter(|(partition, _)| is_asked(partition));
         Ok(asked.map(|(partition, log)| (partition.clone(), log.extent())).collect())
     }
 

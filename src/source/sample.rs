@@ -1,9 +1,9 @@
 //! Reads a few records at both ends of topics, to tell beforehand what a projection will meet.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use readcast_core::TopicPartition;
+use readcast_core::{TopicPartition, topic_matches};
 
 use super::{Extent, Extents, Record, Source, SourceError, SourceEvent, Start};
 
@@ -28,7 +28,7 @@ pub async fn first_records(
     most: usize,
 ) -> Result<Vec<Sampled>, SourceError> {
     let mut wanted = Vec::new();
-    for chosen in topics.iter().map(|topic| chosen(topic, extents)) {
+    for chosen in asked(topics, extents).map(|topic| chosen(topic, extents)) {
         let of_each = most.div_ceil(chosen.len().max(1));
         wanted.extend(chosen.into_iter().map(|(partition, extent)| (partition, extent.start, of_each)));
     }
@@ -50,9 +50,20 @@ pub async fn last_records(
     let is_known = |partition: &TopicPartition, offset: i64| {
         known.iter().any(|(other, record)| other == partition && record.offset == offset)
     };
-    let chosen = topics.iter().flat_map(|topic| chosen(topic, extents));
+    let chosen = asked(topics, extents).flat_map(|topic| chosen(topic, extents));
     let lasts = chosen.filter(|(partition, extent)| !is_known(partition, extent.end - 1));
     read(source, group, topics, lasts.map(|(partition, extent)| (partition, extent.end - 1, 1)).collect()).await
+}
+
+/// The topics of these partitions.
+pub fn topics_in(extents: &Extents) -> BTreeSet<&str> {
+    extents.keys().map(|partition| &*partition.topic).collect()
+}
+
+/// The topics of these partitions that names and patterns mean.
+fn asked<'e>(topics: &[&str], extents: &'e Extents) -> impl Iterator<Item = &'e str> {
+    let is_asked = |name: &&str| topics.iter().any(|topic| topic_matches(topic, name));
+    topics_in(extents).into_iter().filter(is_asked)
 }
 
 /// The first partitions of the topic that have records.

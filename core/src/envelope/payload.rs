@@ -1,7 +1,7 @@
 //! The data of an event, in the format in which it was published.
 
 use std::borrow::Cow;
-use std::fmt::Display;
+use std::fmt::{self, Display};
 
 use serde::Deserialize;
 use serde::de::value::UnitDeserializer;
@@ -65,6 +65,21 @@ impl<'a> Payload<'a> {
             Self::Json(json) => Payload::Json(Cow::Owned(json.into_owned())),
             #[cfg(feature = "avro")]
             Self::Avro(avro) => Payload::Avro(avro.into_owned()),
+        }
+    }
+}
+
+/// The data as JSON, for people. Decimals of a binary encoding are shown as texts.
+impl fmt::Display for Payload<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Empty => f.write_str("nothing"),
+            Self::Json(json) => f.write_str(json.get()),
+            #[cfg(feature = "avro")]
+            Self::Avro(avro) => match avro.deserialize::<serde_json::Value>() {
+                Ok(value) => value.fmt(f),
+                Err(error) => error.fmt(f),
+            },
         }
     }
 }

@@ -8,10 +8,10 @@ use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 
-use super::{AffectedRow, Projection, ProjectionError};
+use super::{AffectedRow, Projection, ProjectionError, Upcasters};
 use crate::change::{Change, Changes, OperationLimitExceeded};
 use crate::table::{is_identifier, reference, view};
-use crate::{Envelope, ReadView, TableSpec};
+use crate::{Envelope, ReadView, TableSpec, topic_matches};
 
 /// Why an event did not become changes. The record is poison for that projection.
 #[derive(Debug, thiserror::Error)]
@@ -33,6 +33,7 @@ pub enum ProjectionFailure {
 pub struct Definition {
     projection: Arc<dyn Projection>,
     tables: Arc<[TableSpec]>,
+    upcasters: Upcasters,
     hash: String,
 }
 
@@ -42,12 +43,13 @@ impl Definition {
         let topics = projection.topics().join(",");
         let event_types = projection.event_types().join(",");
         // Without the name: a projection that is renamed is still the one that built its tables.
-        let text = [projection.version().to_string(), topics, event_types, to_json(&tables)];
+        let upcasters = projection.upcasters();
+        let text = [projection.version().to_string(), topics, event_types, to_json(&tables) + &upcasters.described()];
         let hash = Sha256::digest(text.join("\n")).iter().take(16).fold(String::new(), |mut hex, byte| {
             let _ = write!(hex, "{byte:02x}");
             hex
         });
-        Self { projection, tables, hash }
+        Self { projection, tables, upcasters, hash }
     }
 
     /// The projection's name.
@@ -65,6 +67,11 @@ impl Definition {
         self.projection.topics()
     }
 
+    /// Whether the projection reads the topic with this name.
+    pub fn reads(&self, topic: &str) -> bool {
+        self.topics().iter().any(|pattern| topic_matches(pattern, topic))
+    }
+
     /// The tables that the projection owns.
     pub fn tables(&self) -> &[TableSpec] {
         &self.tables
@@ -76,7 +83,7 @@ impl Definition {
         to_json(&self.tables)
     }
 
-    /// A digest of version, topics, event types and tables as 32 hexadecimal digits. It changes whenever one of them
+    /// A digest of version, topics, event types, tables and upcasters as 32 hexadecimal digits. It changes whenever one of them
     /// does; the name has no part in it.
     pub fn hash(&self) -> &str {
         &self.hash
@@ -100,7 +107,8 @@ impl Definition {
         // Unwind safe: a projection keeps no state that a panic could leave inconsistent.
         let projected = std::panic::catch_unwind(AssertUnwindSafe(|| {
             let mut changes = Changes::new(&self.tables);
-            self.projection.project(event, &mut changes)?;
+            let upcast = self.upcasters.upcast_event(event)?;
+            self.projection.project(upcast.as_ref().unwrap_or(event), &mut changes)?;
             Ok(changes.finish()?)
         }));
         match projected {
@@ -120,7 +128,11 @@ impl Definition {
     /// The rows that a parked event would have changed, as far as the projection knows them. None if it panics.
     pub fn affected(&self, event: &Envelope<'_>) -> Vec<AffectedRow> {
         // Unwind safe, as in `project`.
-        std::panic::catch_unwind(AssertUnwindSafe(|| self.projection.affected(event))).unwrap_or_default()
+        let affected = AssertUnwindSafe(|| {
+            let upcast = self.upcasters.upcast_event(event).unwrap_or_default();
+            self.projection.affected(upcast.as_ref().unwrap_or(event))
+        });
+        std::panic::catch_unwind(affected).unwrap_or_default()
     }
 
     /// Everything that is wrong with the declaration, a sentence each.
@@ -152,6 +164,8 @@ impl Definition {
         problems.extend(self.tables.iter().filter_map(|table| table.validate().err()).flatten());
         problems.extend(reference::problems_between(name, &self.tables));
         problems.extend(view::problems(name, &self.tables));
+        let of_upcasters = self.upcasters.problems(|event_type| self.subscribes(event_type));
+        problems.extend(of_upcasters.into_iter().map(|problem| format!("projection `{name}`: {problem}")));
         problems
     }
 }

@@ -69,7 +69,7 @@ impl Registry {
 
     /// The projections that read `topic`, in all their versions, the first registered first.
     pub fn readers<'a>(&'a self, topic: &'a str) -> impl Iterator<Item = &'a Definition> {
-        self.all().filter(move |definition| definition.topics().contains(&topic))
+        self.all().filter(move |definition| definition.reads(topic))
     }
 
     /// Checks every declaration.

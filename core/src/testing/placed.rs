@@ -27,7 +27,7 @@ pub(super) fn project(definition: &Definition, events: Vec<TestEvent>) -> Result
     let mut placed = Vec::new();
     for (index, event) in events.into_iter().enumerate() {
         let topic = event.topic.clone().unwrap_or_else(|| definition.topics()[0].to_owned());
-        if !definition.topics().contains(&topic.as_str()) {
+        if !definition.reads(&topic) {
             let name = definition.name();
             return Err(format!("event {index}: projection `{name}` does not read topic `{topic}`"));
         }

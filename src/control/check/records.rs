@@ -2,16 +2,18 @@
 
 use std::collections::BTreeSet;
 
-use readcast_core::Definition;
+use readcast_core::{Definition, Envelope};
 use tracing::instrument::WithSubscriber;
 use tracing::subscriber::NoSubscriber;
 
 use super::{Check, Checks};
 use crate::decode;
 use crate::plan::RecordPolicy;
-use crate::source::{Extents, Sampled, SourceError, first_records, last_records};
+use crate::source::{Extents, Sampled, SourceError, first_records, last_records, topics_in};
 use crate::text::counted;
 
+/// How many characters of an event's data are shown.
+const MOST_DATA: usize = 200;
 /// How many types of events are named.
 const MOST_TYPES: usize = 5;
 
@@ -24,8 +26,9 @@ impl Checks<'_> {
         policy: &RecordPolicy,
         extents: &Extents,
     ) {
-        let unread = |topic: &&str| !self.sampled.contains(*topic);
-        let topics: Vec<&str> = definition.topics().iter().copied().filter(unread).collect();
+        let mut unread = extents.clone();
+        unread.retain(|partition, _| !self.sampled.contains(&*partition.topic));
+        let (extents, topics) = (&unread, topics_in(&unread).into_iter().collect::<Vec<&str>>());
         self.sampled.extend(topics.iter().map(|topic| (*topic).to_owned()));
         let group = format!("{group}.check.{:08x}", fastrand::u32(..));
         // What the source logs when it is opened is for those who run.
@@ -40,11 +43,34 @@ impl Checks<'_> {
                 for topic in topics {
                     let of_topic: Vec<&Sampled> = sampled.iter().filter(|(at, _)| &*at.topic == topic).collect();
                     self.found.extend(of_topic_check(topic, &of_topic, policy));
+                    self.found.extend(of_ends(topic, &of_topic, policy));
                 }
             }
             Err(error) => self.warn(format!("{}: records", definition.name()), format!("not read: {error}")),
         }
     }
+}
+
+/// The first and the last of the records, as they are read.
+fn of_ends(topic: &str, sampled: &[&Sampled], policy: &RecordPolicy) -> Vec<Check> {
+    let last = sampled.last().filter(|_| sampled.len() > 1);
+    let ends = [("first", sampled.first()), ("last", last)];
+    let check = |(which, sampled): (&str, Option<&&Sampled>)| {
+        let (partition, record) = sampled?;
+        let position = partition.at(record.offset);
+        let events = decode::decode(policy.decoders.of(topic), &position, record).ok()?;
+        let event = events.first()?;
+        Some(Check::new(format!("topic `{topic}`: {which} event"), Ok(described(event))))
+    };
+    ends.into_iter().filter_map(check).collect()
+}
+
+/// Such as `accounts/0@7: AccountOpened, version 1, id e1, at 2024-05-20T14:30:00.000000Z, data {"balance":1.10}`.
+fn described(event: &Envelope<'_>) -> String {
+    let Envelope { position, event_type, version, event_id, timestamp, payload, .. } = event;
+    let correlation_id = event.correlation_id.iter().map(|id| format!(", correlation id {id}")).collect::<String>();
+    let data: String = payload.to_string().chars().take(MOST_DATA).collect();
+    format!("{position}: {event_type}, version {version}, id {event_id}, at {timestamp}{correlation_id}, data {data}")
 }
 
 /// What the records are. `None` without records.

@@ -2,14 +2,14 @@
 //!
 //! It interprets names and errors of the file system. It knows nothing of subscriptions.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File, Metadata};
 use std::io::{self, ErrorKind};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
-use readcast_core::TopicPartition;
+use readcast_core::{TopicPartition, is_topic_pattern, topic_matches};
 
 use super::form::Form;
 use super::lines::{self, LinePosition};
@@ -56,9 +56,9 @@ impl Folder {
     /// The partitions of `topics` and their files, sorted. Files with other names are ignored.
     pub(super) fn partitions(&self, topics: &[String]) -> Result<BTreeMap<TopicPartition, PathBuf>, SourceError> {
         let mut partitions = BTreeMap::new();
-        for topic in topics {
-            let folder = self.dir.join(topic);
-            let listing = |error| self.listing_error(topic, &folder, &error);
+        for topic in self.existing(topics)? {
+            let folder = self.dir.join(&topic);
+            let listing = |error| self.listing_error(&topic, &folder, &error);
             for entry in fs::read_dir(&folder).map_err(listing)? {
                 let path = entry.map_err(listing)?.path();
                 if let Some(number) = partition_number(&path) {
@@ -67,6 +67,30 @@ impl Folder {
             }
         }
         Ok(partitions)
+    }
+
+    /// The topics that these names and patterns mean.
+    fn existing(&self, topics: &[String]) -> Result<BTreeSet<String>, SourceError> {
+        let mut existing = BTreeSet::new();
+        for pattern in topics {
+            if !is_topic_pattern(pattern) {
+                existing.insert(pattern.clone());
+                continue;
+            }
+            let before = existing.len();
+            let listing = |error| self.listing_error(pattern, &self.dir, &error);
+            for entry in fs::read_dir(&self.dir).map_err(listing)? {
+                let entry = entry.map_err(listing)?;
+                let name = entry.file_name().into_string().unwrap_or_default();
+                if topic_matches(pattern, &name) && entry.path().is_dir() {
+                    existing.insert(name);
+                }
+            }
+            if existing.len() == before {
+                return Err(SourceError::NoTopic(pattern.clone()));
+            }
+        }
+        Ok(existing)
     }
 
     /// The extent of each partition of `topics`. Reads the lines that were not counted yet.

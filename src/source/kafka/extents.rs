@@ -1,12 +1,12 @@
 //! Reads the offsets of topics, for hundreds of partitions in one request. With one request for each partition, a
 //! thousand idle partitions took a sixth of a core in the service, and more in the broker.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use rdkafka::consumer::Consumer;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::{Offset, TopicPartitionList};
-use readcast_core::{Timestamp, TopicPartition};
+use readcast_core::{Timestamp, TopicPartition, is_topic_pattern, topic_matches};
 
 use super::{Client, REQUEST_TIMEOUT, TopicNames, classify, native};
 use crate::source::{Extent, Extents, SourceError};
@@ -47,6 +47,31 @@ pub(super) fn of_topic(
         extents.insert(TopicPartition::new(topic, partition), Extent { start, end, log_id: log_id.clone() });
     }
     Ok(())
+}
+
+/// The topics that these names and patterns mean, with the names of the service.
+pub(super) fn existing(
+    client: &Client,
+    names: &TopicNames,
+    topics: &[String],
+) -> Result<BTreeSet<String>, SourceError> {
+    let (patterns, named): (Vec<&String>, Vec<&String>) = topics.iter().partition(|name| is_topic_pattern(name));
+    let mut existing: BTreeSet<String> = named.into_iter().cloned().collect();
+    if patterns.is_empty() {
+        return Ok(existing);
+    }
+    let doing = "reading the names of topics from Kafka";
+    let metadata = client.fetch_metadata(None, REQUEST_TIMEOUT).map_err(|error| classify(doing, &error))?;
+    let all = metadata.topics().iter().map(|topic| topic.name()).filter(|name| !name.starts_with("__"));
+    let all: Vec<&str> = all.filter_map(|name| name.strip_prefix(&*names.prefix)).collect();
+    for pattern in patterns {
+        let before = existing.len();
+        existing.extend(all.iter().filter(|name| topic_matches(pattern, name)).map(|name| (*name).to_owned()));
+        if existing.len() == before {
+            return Err(SourceError::NoTopic(names.in_kafka(pattern)));
+        }
+    }
+    Ok(existing)
 }
 
 /// The first or last offsets of the partitions of a topic. `end` is [`Offset::Beginning`] or [`Offset::End`].

@@ -5,7 +5,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use readcast_core::TopicPartition;
+use readcast_core::{TopicPartition, topic_matches};
 
 use super::log::Logs;
 use crate::source::{Assignment, AssignmentEpoch, Batch, SourceError, SourceEvent, Start, verify};
@@ -70,7 +70,8 @@ impl Group {
     /// Gives every joined member its share of the partitions. Partitions that a member keeps are not interrupted.
     pub(super) fn distribute(&mut self, logs: &Logs) {
         let joined = self.members.iter().filter(|member| member.membership == Membership::Joined).count();
-        let subscribed = logs.keys().filter(|partition| self.topics.iter().any(|topic| **topic == *partition.topic));
+        let subscribed =
+            logs.keys().filter(|partition| self.topics.iter().any(|topic| topic_matches(topic, &partition.topic)));
         let mut shares = vec![Vec::new(); joined];
         for (number, partition) in subscribed.enumerate().take_while(|_| joined > 0) {
             shares[(number + self.first) % joined].push(partition.clone());

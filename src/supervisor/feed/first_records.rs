@@ -10,7 +10,7 @@ use readcast_core::{Position, TopicPartition};
 use super::FeedContext;
 use crate::error::Failure;
 use crate::plan::{AllowedChanges, PartitionCursor, Poison};
-use crate::source::{Batch, Extents, Record, Sampled, SourceError, first_records, last_records};
+use crate::source::{Batch, Extents, Record, Sampled, SourceError, first_records, last_records, topics_in};
 use crate::store::{ParkingLimits, PartitionState, PoisonCause};
 use crate::text::counted;
 use crate::worker::Task;
@@ -50,8 +50,8 @@ async fn nothing_but_poison(context: &FeedContext, extents: &Extents) -> Result<
     let topics = feed.definition.topics();
     let firsts = first_records(&*shared.source, &group, topics, extents, TRIED).await?;
     let mut found = Vec::new();
-    for topic in topics {
-        let of_topic: Vec<&Sampled> = firsts.iter().filter(|(partition, _)| &*partition.topic == *topic).collect();
+    for topic in topics_in(extents) {
+        let of_topic: Vec<&Sampled> = firsts.iter().filter(|(partition, _)| &*partition.topic == topic).collect();
         let Some(first) = first_of_nothing_but_poison(context, &of_topic).await else { continue };
         let lasts = last_records(&*shared.source, &group, &[topic], extents, &firsts).await?;
         let lasts: Vec<&Sampled> = lasts.iter().collect();
