@@ -41,6 +41,32 @@ fetch_kafka() {
   cp scripts/kafka.pom.xml target/kafka/pom.xml
 }
 
+# Downloads the schema registry, which is an archive and no jar. This version of the plugin does not ask for its parent.
+fetch_registry() {
+  local version=3.0.9
+  [[ -e target/apicurio/$version ]] && return
+  rm -rf target/apicurio
+  mvn --quiet --batch-mode org.apache.maven.plugins:maven-dependency-plugin:2.8:copy \
+    -Dartifact="io.apicurio:apicurio-registry-app:$version:tar.gz:all" -DoutputDirectory="$PWD/target/apicurio"
+  tar --extract --gzip --directory target/apicurio --file "target/apicurio/apicurio-registry-app-$version-all.tar.gz"
+  rm target/apicurio/*.tar.gz
+  touch "target/apicurio/$version"
+}
+
+# Installs the clients of other languages whose records the tests read, and again when their list changes.
+prepare_clients() {
+  [[ -z ${READCAST_TEST_PYTHON:-} ]] || return 0
+  cmp --silent tests/foreign/requirements.txt target/clients/requirements.txt && return
+  rm -rf target/clients
+  python3 -m venv target/clients
+  target/clients/bin/pip install --quiet --disable-pip-version-check --requirement tests/foreign/requirements.txt
+  cp tests/foreign/requirements.txt target/clients/requirements.txt
+}
+
+has_python() {
+  python3 -c 'import ensurepip, venv' 2>/dev/null
+}
+
 # The build tools. SQLite, zstd and librdkafka are compiled from their C sources.
 need_compilers() {
   command -v cc >/dev/null || need "Install a C compiler, such as gcc or clang." build-essential
@@ -58,6 +84,10 @@ need_servers() {
       command -v mvn >/dev/null || need "Install Maven, which fetches Kafka's jars." maven
     fi
   fi
+  if [[ -z ${READCAST_TEST_REGISTRY:-} ]]; then
+    has_java_17 || need "Install Java 17 or later; a headless runtime is sufficient." default-jre-headless
+    command -v mvn >/dev/null || need "Install Maven, which fetches the schema registry." maven
+  fi
 }
 
 # fail_if_missing SENTENCE…: prints what is missing and the alternatives, and exits.
@@ -72,5 +102,12 @@ fail_if_missing() {
 prepare_kafka() {
   if [[ -z ${READCAST_TEST_KAFKA:-}${READCAST_KAFKA_LIBS:-} ]] && has_java_17 && command -v mvn >/dev/null; then
     fetch_kafka
+  fi
+}
+
+# Downloads the schema registry if the tests will start one.
+prepare_registry() {
+  if [[ -z ${READCAST_TEST_REGISTRY:-} ]] && has_java_17 && command -v mvn >/dev/null; then
+    fetch_registry
   fi
 }

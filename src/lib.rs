@@ -148,6 +148,8 @@ mod book {
     mod changes {}
     #[doc = include_str!("../docs/src/concepts/references.md")]
     mod references {}
+    #[doc = include_str!("../docs/src/guides/change.md")]
+    mod change {}
     #[doc = include_str!("../docs/src/guides/test.md")]
     mod test {}
     #[doc = include_str!("../docs/src/guides/read-side.md")]

@@ -1,6 +1,6 @@
 //! The example bank: tables that refer to each other, written from topics between which Kafka keeps no order.
 
-mod interleavings;
+pub(crate) mod interleavings;
 mod model;
 mod service;
 
@@ -9,7 +9,7 @@ use readcast_projections::bank::sample::{BankEvent, BankEvents};
 use crate::oracle::Tables;
 
 /// The number of partitions of each topic.
-const PARTITIONS: usize = 6;
+pub(crate) const PARTITIONS: usize = 6;
 
 /// The tables in the form of the model. `time` and `day` are the SQL of a time and of a day as texts.
 fn queries(time: &str, day: &str, table: impl Fn(&str) -> String) -> [(&'static str, String); 4] {
@@ -37,6 +37,6 @@ fn events(seed: u64, count: usize) -> Vec<BankEvent> {
 }
 
 /// The tables after these events, computed independently.
-fn expected(events: &[BankEvent]) -> Tables {
+pub(crate) fn expected(events: &[BankEvent]) -> Tables {
     model::tables(events.iter().map(|event| &event.json))
 }

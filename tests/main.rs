@@ -11,6 +11,7 @@ mod cli;
 mod dead_letters_cli;
 mod faults;
 mod files_to_sqlite;
+mod foreign;
 mod kafka_log;
 mod kafka_to_postgres;
 mod members;

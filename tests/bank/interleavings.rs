@@ -213,7 +213,7 @@ pub(super) async fn postgres_tables(database: &Database) -> Tables {
 }
 
 /// The tables as they are stored: exact texts.
-pub(super) async fn sqlite_tables(path: &std::path::Path) -> Tables {
+pub(crate) async fn sqlite_tables(path: &std::path::Path) -> Tables {
     let mut client = SqliteConnectOptions::new().filename(path).connect().await.unwrap();
     let mut tables = Tables::new();
     for (table, query) in queries("booked_at", "day", |table| format!("{table}_g1")) {

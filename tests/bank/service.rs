@@ -14,6 +14,7 @@ use super::{PARTITIONS, events, expected, partition};
 use crate::files_to_sqlite::seed;
 use crate::oracle::assert_same;
 use crate::shop::{append, sqlite_rows};
+use crate::support::eventually::{PATIENCE, eventually};
 use crate::support::kafka::{Kafka, unique};
 use crate::support::postgres::Database;
 use crate::support::process::Readcast;
@@ -39,17 +40,24 @@ impl KafkaBank {
     }
 
     fn produce(&self, events: &[BankEvent]) {
-        for topic in TOPICS {
-            let of_topic = events.iter().filter(|event| event.topic == topic);
-            let records = of_topic.map(|event| {
-                let number = i32::try_from(partition(&event.key)).unwrap();
-                (Some(number), event.key.clone(), event.json.clone())
-            });
-            self.kafka.produce(&format!("{}{topic}", self.prefix), records);
-        }
+        TOPICS.iter().for_each(|topic| self.produce_to(topic, events));
+    }
+
+    /// Writes those of the events that are of this topic.
+    fn produce_to(&self, topic: &str, events: &[BankEvent]) {
+        let of_topic = events.iter().filter(|event| event.topic == topic);
+        let records = of_topic.map(|event| {
+            let number = i32::try_from(partition(&event.key)).unwrap();
+            (Some(number), event.key.clone(), event.json.clone())
+        });
+        self.kafka.produce(&format!("{}{topic}", self.prefix), records);
     }
 
     fn start(&self, arguments: &[&str], store: &str) -> Readcast {
+        self.start_with(arguments, store, &[])
+    }
+
+    fn start_with(&self, arguments: &[&str], store: &str, more: &[(&str, &str)]) -> Readcast {
         let settings = [
             ("READCAST_KAFKA_BOOTSTRAP_SERVERS", self.kafka.bootstrap()),
             ("READCAST_SOURCE_TOPIC_PREFIX", &self.prefix),
@@ -61,7 +69,7 @@ impl KafkaBank {
             ("READCAST_KAFKA_SESSION_TIMEOUT_MS", "1000"),
             ("READCAST_KAFKA_HEARTBEAT_INTERVAL_MS", "200"),
         ];
-        Readcast::start_bank(arguments, &settings)
+        Readcast::start_bank(arguments, &[&settings, more].concat())
     }
 
     /// Projects the events with so many instances at a time, of which one after the other is killed and replaced.
@@ -121,6 +129,32 @@ async fn the_bank_adds_up_in_sqlite_whoever_is_killed() {
     let store = format!("sqlite:{}", path.display());
     bank.project(&store, 1, &events, &mut fastrand::Rng::with_seed(seed)).await;
     assert_same(&sqlite_tables(&path).await, &expected(&events));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_topic_that_is_created_later_is_read_if_its_name_fits_the_pattern() {
+    const LATER: &str = "transfers-later";
+    let (bank, database, mut events) = (KafkaBank::new().await, Database::create().await, events(3, 500));
+    bank.produce(&events[..490]);
+    // Its default is ten seconds.
+    let refresh = [("READCAST_KAFKA_TOPIC_METADATA_REFRESH_INTERVAL_MS", "500")];
+    let running = bank.start_with(&["run"], database.url(), &refresh);
+    let equals = async |events: &[BankEvent]| {
+        eventually("the tables are those of the events", PATIENCE, async || {
+            let tables = database.value("SELECT count(*) FROM pg_views WHERE viewname = 'daily_totals'").await;
+            let same = tables == "1" && postgres_tables(&database).await == expected(events);
+            if same { Ok(()) } else { Err(running.stderr()) }
+        })
+        .await;
+    };
+    equals(&events[..490]).await;
+    bank.kafka.create_topic(&format!("{}{LATER}", bank.prefix), PARTITIONS).await;
+    events[490..].iter_mut().filter(|event| event.topic == bank::TRANSFERS).for_each(|event| event.topic = LATER);
+    for topic in [LATER, bank::OWNERS, bank::ACCOUNTS] {
+        bank.produce_to(topic, &events[490..]);
+    }
+    equals(&events).await;
+    assert!(events.iter().any(|event| event.topic == LATER));
 }
 
 #[tokio::test]

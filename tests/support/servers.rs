@@ -8,6 +8,7 @@ mod containers;
 mod local_kafka;
 pub(crate) mod local_pgbouncer;
 mod local_postgres;
+mod local_registry;
 
 use std::net::TcpListener;
 use std::path::PathBuf;
@@ -16,6 +17,7 @@ use tokio::sync::OnceCell;
 
 pub(crate) use local_kafka::LocalKafka;
 pub(crate) use local_postgres::{Durability, LocalPostgres};
+use local_registry::LocalRegistry;
 
 use super::eventually::{PATIENCE, eventually};
 use super::guard::ContainerGuard;
@@ -23,7 +25,7 @@ use super::line::Line;
 
 /// A running server, and the guard that keeps it alive.
 pub(crate) struct Running {
-    /// A database URL for Postgres, `host:port,…` for Kafka.
+    /// A database URL for Postgres, `host:port,…` for Kafka, a URL for the schema registry.
     pub(crate) address: String,
     _keeper: Keeper,
 }
@@ -32,6 +34,7 @@ enum Keeper {
     Somebody,
     Postgres(#[expect(dead_code, reason = "held for its Drop")] LocalPostgres),
     Kafka(#[expect(dead_code, reason = "held for its Drop")] LocalKafka),
+    Registry(#[expect(dead_code, reason = "held for its Drop")] LocalRegistry),
     Container(#[expect(dead_code, reason = "held for its Drop")] ContainerGuard),
 }
 
@@ -52,6 +55,12 @@ pub(crate) async fn durable_postgres() -> &'static Running {
 pub(crate) async fn kafka() -> &'static Running {
     static SHARED: OnceCell<Running> = OnceCell::const_new();
     SHARED.get_or_init(find_kafka).await
+}
+
+/// The schema registry of this test process.
+pub(crate) async fn registry() -> &'static Running {
+    static SHARED: OnceCell<Running> = OnceCell::const_new();
+    SHARED.get_or_init(find_registry).await
 }
 
 /// A Kafka that creates topics automatically, for foreign producers. A server from the environment must do so too.
@@ -123,6 +132,29 @@ async fn find_kafka() -> Running {
             "No Kafka to test with: READCAST_TEST_KAFKA is not set, there is no java with the broker's jars in {}, and no \
              container could be started ({engine}). Run scripts/test, which fetches what is missing or says what to install.",
             local_kafka::libs().display()
+        ),
+    }
+}
+
+async fn find_registry() -> Running {
+    if let Ok(address) = std::env::var("READCAST_TEST_REGISTRY") {
+        return Running { address, _keeper: Keeper::Somebody };
+    }
+    if let Some(server) = LocalRegistry::start().await {
+        return Running { address: server.url(), _keeper: Keeper::Registry(server) };
+    }
+    match containers::registry().await {
+        Ok((guard, port)) => {
+            local_registry::await_registry(port, || "see the container's log".into()).await;
+            Running {
+                address: format!("http://127.0.0.1:{port}{}", local_registry::API),
+                _keeper: Keeper::Container(guard),
+            }
+        }
+        Err(engine) => panic!(
+            "No schema registry to test with: READCAST_TEST_REGISTRY is not set, there is no java with Apicurio in {}, and no \
+             container could be started ({engine}). Run scripts/test, which fetches what is missing or says what to install.",
+            local_registry::folder().display()
         ),
     }
 }

@@ -53,3 +53,15 @@ fn the_most_exact_name_or_pattern_of_a_topic_counts() {
     assert_eq!(type_in("orders-eu-1"), Ok("name".into()));
     assert!(type_in("orders").is_err(), "the envelope");
 }
+
+#[test]
+fn the_settings_in_the_book_are_accepted() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/src/guides/formats.md");
+    let page = std::fs::read_to_string(path).expect("the page");
+    let blocks: Vec<&str> =
+        page.split("```toml,example\n").skip(1).map(|rest| rest.split("```").next().unwrap_or(rest)).collect();
+    assert!(blocks.len() > 5, "the page has examples");
+    for block in blocks {
+        configured(block).unwrap_or_else(|error| panic!("{error}\n{block}"));
+    }
+}

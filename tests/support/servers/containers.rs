@@ -11,6 +11,7 @@ use crate::support::guard::ContainerGuard;
 
 const POSTGRES: ContainerPort = ContainerPort::Tcp(5432);
 const KAFKA: ContainerPort = ContainerPort::Tcp(9092);
+const REGISTRY: ContainerPort = ContainerPort::Tcp(8080);
 
 /// A container and the URL of its Postgres, or the reason why there is none.
 pub(super) async fn postgres(durability: Durability) -> Result<(ContainerGuard, String), String> {
@@ -40,6 +41,14 @@ pub(super) async fn kafka() -> Result<(ContainerGuard, String), String> {
     }
     let (guard, _container) = start(request).await?;
     Ok((guard, format!("127.0.0.1:{port}")))
+}
+
+/// A container and the port of its schema registry, or the reason why there is none.
+pub(super) async fn registry() -> Result<(ContainerGuard, u16), String> {
+    let image = GenericImage::new("apicurio/apicurio-registry", "3.0.9").with_exposed_port(REGISTRY);
+    let (guard, container) = start(ContainerRequest::from(image)).await?;
+    let port = container.get_host_port_ipv4(REGISTRY).await.map_err(|error| error.to_string())?;
+    Ok((guard, port))
 }
 
 async fn start(
