@@ -1,12 +1,12 @@
 //! From a record's bytes to events: the trait of decoders, and which decoder reads which topic.
 
-#[cfg(feature = "avro")]
-mod avro;
 mod cloud_events;
 mod debezium;
 mod envelope;
 mod events;
 mod formats;
+#[cfg(feature = "_registry")]
+mod framed;
 mod json;
 mod layout;
 mod message;

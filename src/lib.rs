@@ -60,7 +60,7 @@ mod operations;
 mod plan;
 #[cfg(test)]
 mod reference;
-#[cfg(feature = "avro")]
+#[cfg(feature = "_registry")]
 mod registry;
 mod retry;
 mod schemes;
@@ -82,6 +82,8 @@ pub use readcast_core::{
 
 #[cfg(feature = "avro")]
 pub use readcast_core::{Avro, AvroSchema};
+#[cfg(feature = "protobuf")]
+pub use readcast_core::{Protobuf, ProtobufSchema};
 
 pub use crate::app::{App, Sample, SampleEvents};
 pub use crate::decode::{DecodeError, Decoder, EnvelopeDecoder, Events};

@@ -16,11 +16,11 @@ use std::fmt;
 use std::sync::{PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
-use readcast_core::AvroSchema;
+use readcast_core::DataError;
 use uuid::Uuid;
 
 pub(crate) use self::client::{Client, Credentials};
-pub(crate) use self::frame::framed;
+pub(crate) use self::frame::{Frame, framed};
 
 /// How long a schema that the registry does not have counts as unknown.
 const UNKNOWN_FOR: Duration = Duration::from_secs(30);
@@ -38,7 +38,11 @@ pub(crate) enum SchemaId {
 #[derive(Clone, Debug)]
 pub(crate) enum Schema {
     /// For Avro's binary encoding.
-    Avro(AvroSchema),
+    #[cfg(feature = "avro")]
+    Avro(readcast_core::AvroSchema),
+    /// For Protobuf's binary encoding.
+    #[cfg(feature = "protobuf")]
+    Protobuf(readcast_core::ProtobufSchema),
     /// For JSON, which needs no schema to be read.
     Json,
 }
@@ -140,15 +144,18 @@ impl SchemaRegistry {
 
 fn parsed(id: SchemaId, text: &SchemaText) -> Result<Schema, String> {
     let SchemaText { kind, text, references } = text;
-    match kind.as_str() {
+    let schema = match kind.as_str() {
+        #[cfg(feature = "avro")]
         "AVRO" => {
             let references: Vec<String> = references.iter().map(|(_, text)| text.clone()).collect();
-            let schema = AvroSchema::parse(text, &references);
-            schema.map(Schema::Avro).map_err(|error| format!("schema {id} can't be used: {error}"))
+            readcast_core::AvroSchema::parse(text, &references).map(Schema::Avro)
         }
+        #[cfg(feature = "protobuf")]
+        "PROTOBUF" => readcast_core::ProtobufSchema::parse(text, references).map(Schema::Protobuf),
         "JSON" => Ok(Schema::Json),
-        other => Err(format!("schema {id} is of the type {other}, which is not read")),
-    }
+        other => return Err(format!("schema {id} is of the type {other}, which is not read")),
+    };
+    schema.map_err(|error: DataError| format!("schema {id} can't be used: {error}"))
 }
 
 impl fmt::Display for SchemaId {

@@ -44,6 +44,14 @@ data = "body:/transfer"
 [topics.transfers-online.types]
 "com.bank.TransferBooked" = "TransferBooked"
 
+[topics.transfers-mobile]
+format = "protobuf"
+event_id = "body:/event_id"
+timestamp = "body:/occurred_at"
+data = "body:/transfer"
+[topics.transfers-mobile.types]
+"com.bank.TransferBooked" = "TransferBooked"
+
 [topics."transfers-*"]
 format = "json-schema"
 type = "header:eventType"
@@ -77,10 +85,10 @@ fn produce(bootstrap: &str, registry: &str, prefix: &str, events: &[BankEvent], 
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_bank_adds_up_from_five_topics_in_five_formats_of_other_clients() {
+async fn the_bank_adds_up_from_six_topics_in_six_formats_of_other_clients() {
     let (kafka, registry) = (Kafka::shared().await, servers::registry().await);
     let (prefix, dir) = (unique("foreign") + ".", TempDir::new().unwrap());
-    for topic in ["owners", "accounts", "transfers", "transfers-online", "transfers-terminal"] {
+    for topic in ["owners", "accounts", "transfers", "transfers-mobile", "transfers-online", "transfers-terminal"] {
         kafka.create_topic(&format!("{prefix}{topic}"), PARTITIONS).await;
     }
     let events: Vec<BankEvent> = BankEvents::new(seed()).take(EVENTS).collect();

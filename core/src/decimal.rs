@@ -7,6 +7,8 @@ use std::fmt;
 use std::ops::Neg;
 use std::str::FromStr;
 
+#[cfg(feature = "protobuf")]
+pub(crate) use deserialize::RAW_VALUE;
 pub(crate) use deserialize::{noticing_floats, too_many_digits};
 use serde::{Serialize, Serializer};
 

@@ -3,9 +3,11 @@
 #[cfg(feature = "avro")]
 mod avro;
 mod headers;
-#[cfg(feature = "avro")]
+#[cfg(any(feature = "avro", feature = "protobuf"))]
 mod path;
 mod payload;
+#[cfg(feature = "protobuf")]
+mod protobuf;
 
 use std::borrow::Cow;
 
@@ -16,6 +18,8 @@ use serde_json::value::RawValue;
 pub use self::avro::{Avro, AvroSchema};
 pub use self::headers::{Header, TraceContext, header};
 pub use self::payload::{DataError, Payload};
+#[cfg(feature = "protobuf")]
+pub use self::protobuf::{Protobuf, ProtobufSchema};
 use crate::{Position, Timestamp};
 
 /// A decoded event with its position in the log, in whatever format it was published. It borrows from the record's bytes;

@@ -28,6 +28,8 @@ pub use decimal::{Decimal, DecimalError};
 #[cfg(feature = "avro")]
 pub use envelope::{Avro, AvroSchema};
 pub use envelope::{DataError, Envelope, EnvelopeError, Header, Payload, TraceContext, header};
+#[cfg(feature = "protobuf")]
+pub use envelope::{Protobuf, ProtobufSchema};
 pub use fold::{Cell, Cells, ChangeSet, Composition, Key, Row, RowChange, Segment};
 pub use json::{Json, JsonError};
 pub use model::{Model, OutOfRange};

@@ -134,7 +134,7 @@ async fn unknown_schemes_and_formats_are_refused_with_those_that_there_are() {
     let format = refused("memory://here", "[topics.words]\nformat = 'bson'").await;
     assert_eq!(
         format,
-        "78: `topics.words.format` is `bson`, which is unknown; there are `envelope`, `json`, `cloudevents`, `debezium`, `debezium-outbox`, `avro`, `json-schema`, `word`"
+        "78: `topics.words.format` is `bson`, which is unknown; there are `envelope`, `json`, `cloudevents`, `debezium`, `debezium-outbox`, `avro`, `protobuf`, `json-schema`, `word`"
     );
     let topic = refused("memory://here", "[topics.wrods]\nformat = 'word'").await;
     assert_eq!(topic, "78: [topics]: unknown topic `wrods`; did you mean `words`?");

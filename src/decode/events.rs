@@ -13,6 +13,7 @@ pub struct Events<'r> {
 
 /// One event needs no allocation.
 #[derive(Clone, Debug)]
+#[allow(clippy::large_enum_variant, reason = "a box would be the allocation that this avoids")]
 enum List<'r> {
     One([Envelope<'r>; 1]),
     Many(Vec<Envelope<'r>>),

@@ -17,7 +17,8 @@ use crate::config::{Locator, RegistryOptions, TimeForm, TimeLocator, Topic, Topi
 use crate::source::{Record, SourceError};
 
 /// The formats that readcast reads by itself.
-const BUILT_IN: [&str; 7] = [ENVELOPE, "json", "cloudevents", "debezium", "debezium-outbox", "avro", "json-schema"];
+const BUILT_IN: [&str; 8] =
+    [ENVELOPE, "json", "cloudevents", "debezium", "debezium-outbox", "avro", "protobuf", "json-schema"];
 /// The format of topics that have no `format` setting.
 const ENVELOPE: &str = "envelope";
 
@@ -75,7 +76,7 @@ impl Formats {
             return Ok(Arc::new(EnvelopeDecoder));
         }
         let (places, reader) = match format {
-            "avro" | "json-schema" => {
+            "avro" | "protobuf" | "json-schema" => {
                 let reader =
                     registry.reader().map_err(|problem| format!("`topics.{name}.format` is `{format}`: {problem}"))?;
                 Some((places_with_schema(format), reader))
@@ -154,9 +155,9 @@ fn unnamed() -> Places {
     }
 }
 
-/// The places of a format with schemas. An Avro value has a type with a name.
+/// The places of a format with schemas. A value of Avro or Protobuf has a type with a name.
 fn places_with_schema(format: &str) -> Places {
-    let event_type = (format == "avro").then(|| Locator::Attribute("schema".to_owned()));
+    let event_type = (format != "json-schema").then(|| Locator::Attribute("schema".to_owned()));
     Places { event_type, ..unnamed() }
 }
 
@@ -170,7 +171,7 @@ fn check_places(name: &str, options: &TopicOptions) -> Result<(), String> {
     let places = [event_type.as_ref(), time, version.as_ref(), correlation_id.as_ref()];
     let mut places = places.into_iter().flatten().chain(event_id.iter().flatten());
     let attribute = places.find(|place| matches!(place, Locator::Attribute(_)));
-    match attribute.filter(|_| !["cloudevents", "debezium", "avro"].contains(&format.as_str())) {
+    match attribute.filter(|_| !["cloudevents", "debezium", "avro", "protobuf"].contains(&format.as_str())) {
         Some(attribute) => Err(format!("`topics.{name}`: records of the format `{format}` have no `{attribute}`")),
         None => Ok(()),
     }

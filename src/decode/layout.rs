@@ -8,7 +8,9 @@ use readcast_core::{Envelope, Payload, Position, Timestamp, TraceContext};
 use serde_json::value::RawValue;
 
 use super::message::{Attributes, Body, Message, Reader, unwrapped};
-use super::pointers::{Found, NotAText, Pointers, Slot, names};
+#[cfg(feature = "_registry")]
+use super::pointers::names;
+use super::pointers::{Found, NotAText, Pointers, Slot};
 use super::times;
 use super::{DecodeError, Decoder, Events};
 use crate::config::{Locator, TimeForm, TimeLocator, TopicOptions};
@@ -54,7 +56,7 @@ pub(super) struct Layout {
 struct DataPlace {
     slot: Slot,
     /// The names that lead there.
-    #[cfg(feature = "avro")]
+    #[cfg(feature = "_registry")]
     path: std::sync::Arc<[String]>,
 }
 
@@ -95,7 +97,7 @@ impl Layout {
             correlation_id: options.correlation_id.as_ref().or(places.correlation_id.as_ref()).map(&mut place),
             data: options.data.as_ref().or(places.data.as_ref()).map(|pointer| DataPlace {
                 slot: pointers.add(pointer),
-                #[cfg(feature = "avro")]
+                #[cfg(feature = "_registry")]
                 path: names(pointer).collect(),
             }),
             unwraps: places.unwraps,
@@ -134,9 +136,15 @@ impl Layout {
             }
             #[cfg(feature = "avro")]
             Body::Avro(avro) => {
-                let found = self.pointers.texts(|seed| avro.read(seed))?;
+                let found = Some(self.pointers.texts(|seed| avro.read(seed))?);
                 let avro = if let Some(data) = &self.data { avro.at(data.path.clone()) } else { avro };
-                self.event(&Parts { at, attributes: &attributes, found: Some(found) }, None, Payload::Avro(avro))
+                self.event(&Parts { at, attributes: &attributes, found }, None, Payload::Avro(avro))
+            }
+            #[cfg(feature = "protobuf")]
+            Body::Protobuf(message) => {
+                let found = Some(self.pointers.texts(|seed| message.read(seed))?);
+                let message = if let Some(data) = &self.data { message.at(data.path.clone()) } else { message };
+                self.event(&Parts { at, attributes: &attributes, found }, None, Payload::Protobuf(message))
             }
         }
     }

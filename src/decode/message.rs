@@ -48,6 +48,8 @@ pub(super) enum Body<'r> {
     Json(Cow<'r, RawValue>),
     #[cfg(feature = "avro")]
     Avro(readcast_core::Avro<'r>),
+    #[cfg(feature = "protobuf")]
+    Protobuf(readcast_core::Protobuf),
 }
 
 /// Names with their texts.

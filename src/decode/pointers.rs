@@ -27,10 +27,10 @@ pub(super) struct Found<'j>(SmallVec<[Option<Part<'j>>; 8]>);
 enum Part<'j> {
     Json(&'j RawValue),
     /// A text, or a number as a text, of another format.
-    #[cfg(feature = "avro")]
+    #[cfg(feature = "_registry")]
     Text(String),
     /// Anything else of another format.
-    #[cfg(feature = "avro")]
+    #[cfg(feature = "_registry")]
     Other,
 }
 
@@ -69,7 +69,7 @@ impl Pointers {
     }
 
     /// The texts of all pointers in the value that `read` deserializes by the given seed.
-    #[cfg(feature = "avro")]
+    #[cfg(feature = "_registry")]
     pub(super) fn texts<'j, E>(&self, read: impl FnOnce(Texts<'_, '_, 'j>) -> Result<(), E>) -> Result<Found<'j>, E> {
         let mut found = Found(SmallVec::from_elem(None, self.count));
         read(Texts { of: &self.root, found: &mut found.0 })?;
@@ -88,7 +88,7 @@ impl<'j> Found<'j> {
 
     /// The text or number in the slot, unless it is missing or null.
     pub(super) fn text(&self, place: Slot) -> Result<Option<Cow<'j, str>>, NotAText> {
-        #[cfg(feature = "avro")]
+        #[cfg(feature = "_registry")]
         match self.0.get(place.0) {
             Some(Some(Part::Text(text))) => return Ok(Some(Cow::Owned(text.clone()))),
             Some(Some(Part::Other)) => return Err(NotAText),
@@ -151,13 +151,13 @@ impl<'j> Visitor<'j> for Members<'_, '_, 'j> {
 }
 
 /// Collects the texts that pointers lead to, from a value of any format.
-#[cfg(feature = "avro")]
+#[cfg(feature = "_registry")]
 pub(super) struct Texts<'n, 'f, 'j> {
     of: &'n Node,
     found: &'f mut [Option<Part<'j>>],
 }
 
-#[cfg(feature = "avro")]
+#[cfg(feature = "_registry")]
 mod texts {
     use std::fmt;
 

@@ -5,16 +5,16 @@ use crate::config::RegistryOptions;
 use super::message::Reader;
 
 /// The registry that is configured, if one is.
-#[cfg(feature = "avro")]
+#[cfg(feature = "_registry")]
 #[derive(Clone, Default)]
 pub(super) struct Registry(Option<std::sync::Arc<crate::registry::SchemaRegistry>>);
 
 /// Nothing: the program has no format that needs one.
-#[cfg(not(feature = "avro"))]
+#[cfg(not(feature = "_registry"))]
 #[derive(Clone, Default)]
 pub(super) struct Registry;
 
-#[cfg(feature = "avro")]
+#[cfg(feature = "_registry")]
 impl Registry {
     pub(super) fn new(options: &RegistryOptions) -> Result<Self, String> {
         use crate::registry::{Client, Credentials, SchemaRegistry};
@@ -31,7 +31,7 @@ impl Registry {
 
     pub(super) fn reader(&self) -> Result<Box<dyn Reader>, &'static str> {
         let registry = self.0.clone().ok_or("set `registry.url` to the schema registry")?;
-        Ok(Box::new(super::avro::RegistryReader { registry }))
+        Ok(Box::new(super::framed::FramedReader { registry }))
     }
 
     pub(super) async fn check(&self) -> Option<Result<String, String>> {
@@ -39,14 +39,14 @@ impl Registry {
     }
 }
 
-#[cfg(not(feature = "avro"))]
+#[cfg(not(feature = "_registry"))]
 impl Registry {
     pub(super) fn new(_: &RegistryOptions) -> Result<Self, String> {
         Ok(Self)
     }
 
     pub(super) fn reader(&self) -> Result<Box<dyn Reader>, &'static str> {
-        Err("this program is built without the feature `avro`")
+        Err("this program is built without the features `avro` and `protobuf`")
     }
 
     pub(super) async fn check(&self) -> Option<Result<String, String>> {

@@ -16,7 +16,10 @@ from confluent_kafka import Producer
 from confluent_kafka.schema_registry import SchemaRegistryClient
 from confluent_kafka.schema_registry.avro import AvroSerializer
 from confluent_kafka.schema_registry.json_schema import JSONSerializer
+from confluent_kafka.schema_registry.protobuf import ProtobufSerializer
 from confluent_kafka.serialization import MessageField, SerializationContext
+from google.protobuf import descriptor_pb2, descriptor_pool, message_factory, timestamp_pb2
+from google.type import money_pb2
 
 bootstrap, registry, prefix, path = sys.argv[1:]
 CODECS = ["none", "gzip", "snappy", "lz4", "zstd"]
@@ -51,6 +54,36 @@ json_schema = JSONSerializer(
 )
 
 
+def protobuf_class():
+    """The class of a message that is not the first of its file, and that imports a file of Google's and one of its types."""
+    kinds = descriptor_pb2.FieldDescriptorProto
+    file = descriptor_pb2.FileDescriptorProto(
+        name="transfer.proto", package="com.bank", syntax="proto3",
+        dependency=[timestamp_pb2.DESCRIPTOR.name, money_pb2.DESCRIPTOR.name],
+    )
+    file.message_type.add(name="Unrelated")
+    booked = file.message_type.add(name="TransferBooked")
+    transfer = booked.nested_type.add(name="Transfer")
+
+    def field(message, number, name, kind=kinds.TYPE_STRING):
+        of_message = {"type": kinds.TYPE_MESSAGE, "type_name": kind} if isinstance(kind, str) else {"type": kind}
+        message.field.add(name=name, number=number, label=kinds.LABEL_OPTIONAL, **of_message)
+
+    field(booked, 1, "event_id")
+    field(booked, 2, "occurred_at", ".google.protobuf.Timestamp")
+    field(booked, 3, "transfer", ".com.bank.TransferBooked.Transfer")
+    for number, name in enumerate(["transfer_id", "from", "to"], 1):
+        field(transfer, number, name)
+    field(transfer, 4, "amount", ".google.type.Money")
+    pool = descriptor_pool.Default()
+    pool.Add(file)
+    return message_factory.GetMessageClass(pool.FindMessageTypeByName("com.bank.TransferBooked"))
+
+
+Booked = protobuf_class()
+protobuf = ProtobufSerializer(Booked, schemas, {"use.deprecated.format": False})
+
+
 def millis(event):
     return int(datetime.fromisoformat(event["timestamp"].replace("Z", "+00:00")).timestamp() * 1000)
 
@@ -82,7 +115,7 @@ def cloud_event(n, key, event):
 def transfer(n, key, event):
     data, amount = event["data"], Decimal(event["data"]["amount"])
     headers = [("eventType", event["type"]), ("eventId", event["event_id"]), ("occurredAt", str(millis(event)))]
-    kind, producer = n % 4, n % len(CODECS)
+    kind, producer = n % 5, n % len(CODECS)
     if kind == 0:
         write("transfers", key, json.dumps(data), headers + [("version", "1")], producer)
     elif kind == 1:
@@ -90,9 +123,18 @@ def transfer(n, key, event):
         write("transfers", key, json.dumps(minor), headers + [("version", "2")], producer)
     elif kind == 2:
         record = {"event_id": event["event_id"], "occurred_at": millis(event),
-                  "transfer": data | {"amount": amount.quantize(Decimal("0.01")), "note": None if n % 8 else "by card"}}
+                  "transfer": data | {"amount": amount.quantize(Decimal("0.01")), "note": None if n % 3 else "by card"}}
         context = SerializationContext(prefix + "transfers-online", MessageField.VALUE)
-        write("transfers-online", key, avro[n // 4 % 2](record, context), producer=producer)
+        write("transfers-online", key, avro[n // 5 % 2](record, context), producer=producer)
+    elif kind == 3:
+        message = Booked(event_id=event["event_id"])
+        message.occurred_at.FromMilliseconds(millis(event))
+        for name in ["transfer_id", "from", "to"]:
+            setattr(message.transfer, name, data[name])
+        message.transfer.amount.CopyFrom(money_pb2.Money(
+            currency_code="EUR", units=int(amount), nanos=int(amount % 1 * 10**9)))
+        context = SerializationContext(prefix + "transfers-mobile", MessageField.VALUE)
+        write("transfers-mobile", key, protobuf(message, context), producer=producer)
     else:
         context = SerializationContext(prefix + "transfers-terminal", MessageField.VALUE)
         value = json_schema(data, context)

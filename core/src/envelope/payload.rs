@@ -21,6 +21,9 @@ pub enum Payload<'a> {
     /// A value in Avro's binary encoding, with its schema.
     #[cfg(feature = "avro")]
     Avro(super::Avro<'a>),
+    /// A message in Protobuf's binary encoding, decoded by its descriptor.
+    #[cfg(feature = "protobuf")]
+    Protobuf(super::Protobuf),
 }
 
 /// The data of an event does not have the form of the type that a projection asked for, or is not in its format. The
@@ -55,6 +58,8 @@ impl<'a> Payload<'a> {
             Self::Json(json) => from_json(json.get()),
             #[cfg(feature = "avro")]
             Self::Avro(avro) => avro.deserialize(),
+            #[cfg(feature = "protobuf")]
+            Self::Protobuf(message) => message.deserialize(),
         }
     }
 
@@ -65,6 +70,8 @@ impl<'a> Payload<'a> {
             Self::Json(json) => Payload::Json(Cow::Owned(json.into_owned())),
             #[cfg(feature = "avro")]
             Self::Avro(avro) => Payload::Avro(avro.into_owned()),
+            #[cfg(feature = "protobuf")]
+            Self::Protobuf(message) => Payload::Protobuf(message),
         }
     }
 }
@@ -75,10 +82,10 @@ impl fmt::Display for Payload<'_> {
         match self {
             Self::Empty => f.write_str("nothing"),
             Self::Json(json) => f.write_str(json.get()),
-            #[cfg(feature = "avro")]
-            Self::Avro(avro) => match avro.deserialize::<serde_json::Value>() {
+            #[cfg(any(feature = "avro", feature = "protobuf"))]
+            binary => match binary.deserialize::<serde_json::Value>() {
                 Ok(value) => value.fmt(f),
-                Err(error) => error.fmt(f),
+                Err(_) => f.write_str("(it has no form in JSON)"),
             },
         }
     }

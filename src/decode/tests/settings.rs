@@ -9,7 +9,7 @@ fn wrong_settings_of_a_topic_are_refused_with_what_they_may_be() {
     assert_eq!(
         error("[topics.accounts]\nformat = 'jsn'"),
         "`topics.accounts.format` is `jsn`, which is unknown; there are `envelope`, `json`, `cloudevents`, `debezium`, \
-         `debezium-outbox`, `avro`, `json-schema`"
+         `debezium-outbox`, `avro`, `protobuf`, `json-schema`"
     );
     assert!(
         error("[topics.accounts]\nformat = 'json'")
