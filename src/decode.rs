@@ -26,7 +26,7 @@ use readcast_core::{Envelope, Position};
 
 pub use self::envelope::EnvelopeDecoder;
 pub use self::events::Events;
-pub(crate) use self::formats::{Decoders, Formats};
+pub use self::formats::{Decoders, Formats};
 pub(crate) use self::prepared_source::PreparedSource;
 use crate::source::{Record, SourceError};
 

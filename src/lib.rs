@@ -98,6 +98,9 @@ pub mod internals {
     pub mod control {
         pub use crate::control::*;
     }
+    pub mod decode {
+        pub use crate::decode::{Decoders, Formats};
+    }
     pub mod health {
         pub use crate::health::*;
     }

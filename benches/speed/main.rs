@@ -24,6 +24,7 @@ mod child;
 mod clones;
 mod database;
 mod duplicates;
+mod formats;
 mod growth;
 mod latency;
 mod log;
@@ -44,7 +45,8 @@ mod throughput;
 use self::settings::Settings;
 
 /// The groups of measurements, in order.
-const GROUPS: [&str; 8] = ["throughput", "by_hand", "references", "duplicates", "latency", "memory", "growth", "peers"];
+const GROUPS: [&str; 9] =
+    ["throughput", "by_hand", "references", "duplicates", "formats", "latency", "memory", "growth", "peers"];
 
 /// The same allocator as in the program.
 #[global_allocator]
@@ -73,6 +75,7 @@ async fn measure(settings: &Settings) {
     by_hand::run(settings).await;
     references::run(settings).await;
     duplicates::run(settings).await;
+    formats::run(settings).await;
     latency::run(settings, top).await;
     memory::run(settings).await;
     growth::run(settings).await;

@@ -24,7 +24,7 @@ const ENVELOPE: &str = "envelope";
 
 /// The decoders that a program adds, by the names that `format` in `[topics.NAME]` gives them.
 #[derive(Clone, Default)]
-pub(crate) struct Formats(BTreeMap<String, Arc<dyn Decoder>>);
+pub struct Formats(BTreeMap<String, Arc<dyn Decoder>>);
 
 impl Formats {
     /// # Panics
@@ -39,7 +39,7 @@ impl Formats {
     ///
     /// # Errors
     /// A sentence that names what is wrong with a setting.
-    pub(crate) fn decoders<'t>(
+    pub fn decoders<'t>(
         &self,
         topics: impl IntoIterator<Item = (&'t String, &'t Topic)>,
         other: &Topic,
@@ -110,6 +110,7 @@ fn built_in(options: &TopicOptions) -> Option<(Places, Box<dyn Reader>)> {
                 version: Some(body("/version")),
                 correlation_id: Some(body("/correlation_id")),
                 data: Some("/data".to_owned()),
+                falls_back_to_record_time: false,
                 unwraps: false,
             };
             (places, json())
@@ -151,6 +152,7 @@ fn unnamed() -> Places {
         version: None,
         correlation_id: None,
         data: None,
+        falls_back_to_record_time: true,
         unwraps: true,
     }
 }

@@ -26,6 +26,8 @@ pub(super) struct Places {
     pub(super) correlation_id: Option<Locator>,
     /// The pointer to the data. `None` for the data that the format finds.
     pub(super) data: Option<String>,
+    /// Whether the time at which the record was written is that of an event without one.
+    pub(super) falls_back_to_record_time: bool,
     /// Whether a text that holds a JSON object or array is taken for that.
     pub(super) unwraps: bool,
 }
@@ -92,7 +94,7 @@ impl Layout {
             event_type: place(event_type),
             event_id: event_id.iter().map(&mut place).collect(),
             timestamp: timestamp.at.as_ref().map(|at| (place(at), timestamp.form)),
-            falls_back_to_record_time: options.timestamp.is_none(),
+            falls_back_to_record_time: options.timestamp.is_none() && places.falls_back_to_record_time,
             version: options.version.as_ref().or(places.version.as_ref()).map(&mut place),
             correlation_id: options.correlation_id.as_ref().or(places.correlation_id.as_ref()).map(&mut place),
             data: options.data.as_ref().or(places.data.as_ref()).map(|pointer| DataPlace {
@@ -199,8 +201,12 @@ impl Layout {
         Ok(Envelope { version, correlation_id, trace, ..event }.with_headers(&record.headers))
     }
 
-    /// The texts of all places, or nothing if one is missing: then a second copy can't be recognised.
+    /// The texts of all places, or nothing if one is missing: then a second copy can't be recognised. A tombstone whose id
+    /// would be in its value is named by its position.
     fn id<'j>(&self, parts: &Parts<'_, 'j>) -> Result<Cow<'j, str>, DecodeError> {
+        if parts.at.record.value.is_none() && self.event_id.iter().any(|place| place.slot.is_some()) {
+            return Ok(Cow::Owned(parts.at.position.to_string()));
+        }
         if let [place] = self.event_id.as_slice() {
             return Ok(parts.text(place)?.unwrap_or_default());
         }
@@ -218,7 +224,7 @@ impl Layout {
         if let Some((place, form)) = &self.timestamp {
             match parts.text(place)? {
                 Some(text) => return times::parse(&text, *form).map_err(|error| at_place(place, error)),
-                None if self.falls_back_to_record_time => {}
+                None if self.falls_back_to_record_time || parts.at.record.value.is_none() => {}
                 None => return Err(missing("time", place)),
             }
         }

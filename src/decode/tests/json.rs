@@ -79,7 +79,7 @@ fn an_array_is_cut_into_events() {
 fn a_tombstone_is_an_event_of_the_type_that_it_was_given() {
     let settings = format!("{LOCATED}\ntombstone = 'AccountErased'");
     assert_eq!(one(&settings, &tombstone(HEADERS)), "e1 AccountErased v2 2024-05-20T14:30:00.123000Z c9 nothing");
-    let envelope = one("tombstone = 'AccountErased'\nevent_id = 'position'", &tombstone(&[]));
+    let envelope = one("tombstone = 'AccountErased'", &tombstone(&[]));
     assert_eq!(envelope, "accounts/0@7 AccountErased v1 2024-05-20T14:30:00Z - nothing");
     assert!(refused(LOCATED, &tombstone(HEADERS)).contains("give it a type with `tombstone`"));
 }
@@ -88,6 +88,9 @@ fn a_tombstone_is_an_event_of_the_type_that_it_was_given() {
 fn an_envelope_can_have_some_of_its_parts_elsewhere() {
     let value =
         r#"{"type":"Opened","event_id":"e1","timestamp":"2024-05-20T14:30:00Z","correlation_id":"c","data":"{}"}"#;
+    let timeless = value.replace(r#""timestamp":"2024-05-20T14:30:00Z","#, "");
+    let refused = refused("event_id = 'header:id'", &record(&timeless, &[("id", "h1")]));
+    assert_eq!(refused, "the event has no time: `body:/timestamp` is missing or empty");
     assert_eq!(
         one("event_id = 'header:id'", &record(value, &[("id", "h1")])),
         r#"h1 Opened v1 2024-05-20T14:30:00Z c "{}""#

@@ -14,6 +14,7 @@ import "google/protobuf/duration.proto";
 import "google/type/money.proto";
 message Unrelated {}
 message Account {
+  message Owner { string name = 1; }
   string id = 1;
   google.type.Money balance = 2;
   string limit = 3;
@@ -28,7 +29,6 @@ message Account {
   google.protobuf.Duration age = 13;
   bytes seal = 14;
   enum Kind { NORMAL = 0; JOINT = 1; }
-  message Owner { string name = 1; }
 }
 "#;
 const MONEY: &str = r#"
