@@ -354,15 +354,14 @@ impl Rules<'_> {
     fn project(&self, events: &Events<'_>) -> Result<Vec<Change>, PoisonCause> {
         let mut changes = Vec::new();
         for (place, event) in events.iter().enumerate().filter(|(_, event)| self.subscribes(event)) {
-            let projected = self.project_event(event).map_err(|PoisonCause { class, reason }| match events.len() {
+            let mut projected = self.project_event(event).map_err(|PoisonCause { class, reason }| match events.len() {
                 1 => PoisonCause::new(class, reason),
                 of => PoisonCause::new(class, format!("event {} of {of}: {reason}", place + 1)),
             })?;
             if changes.is_empty() {
-                changes = projected;
-            } else {
-                changes.extend(projected);
+                std::mem::swap(&mut changes, &mut projected);
             }
+            changes.append(&mut projected);
         }
         Ok(changes)
     }

@@ -20,7 +20,7 @@ pub(super) trait Reader: Send + Sync {
     /// Why the record is not in this format.
     fn messages<'r>(&self, record: &'r Record) -> Result<Messages<'r>, DecodeError>;
 
-    /// As [`Decoder::prepare`](super::Decoder::prepare).
+    /// Fetches what reading these records needs, such as their schemas.
     async fn prepare(&self, _records: &[Record]) -> Result<(), SourceError> {
         Ok(())
     }

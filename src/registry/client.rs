@@ -21,7 +21,7 @@ const MOST_BYTES: usize = 32 << 20;
 /// How many schemas one schema may refer to, also indirectly.
 const MOST_REFERENCES: usize = 1_000;
 
-/// Who asks.
+/// What a registry is asked with, if it knows its callers.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Credentials {
     /// For basic authentication.

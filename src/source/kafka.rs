@@ -15,15 +15,16 @@ mod pool;
 mod produce;
 mod properties;
 mod rebalance;
+mod topic_names;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use rdkafka::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 use readcast_core::{Timestamp, TopicPartition, is_topic_pattern};
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -34,6 +35,7 @@ pub use self::produce::Producer;
 use self::properties::CachedClient;
 pub use self::properties::Properties;
 use self::rebalance::GroupMember;
+use self::topic_names::TopicNames;
 use super::{Assignment, Extents, Source, SourceError, SourceEvent, Start, Subscription};
 
 /// The time limit of one request to the brokers.
@@ -42,6 +44,9 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 /// The same for all consumers that were dropped, at the end of a process whose drain was cut short.
 const LEAVE_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// The topics of Kafka itself, as a regular expression.
+const INTERNAL_TOPICS: &str = "^__";
 
 /// A client that is not a member of a group, for requests to the brokers.
 type Client = BaseConsumer<ToTracing>;
@@ -311,61 +316,6 @@ impl Subscription for KafkaSubscription {
                 "the Kafka consumer did not leave its group in time: its partitions are free when its session times out"
             );
         }
-    }
-}
-
-/// The topics of Kafka itself, as a regular expression.
-const INTERNAL_TOPICS: &str = "^__";
-
-/// Translates the names of topics between the service and the Kafka cluster.
-#[derive(Clone, Debug)]
-struct TopicNames {
-    prefix: Arc<str>,
-}
-
-impl TopicNames {
-    fn in_kafka(&self, topic: &str) -> String {
-        format!("{}{topic}", self.prefix)
-    }
-
-    /// The name under which a topic is subscribed to. A pattern becomes a regular expression, which begins with `^`.
-    fn subscribed(&self, topic: &str) -> String {
-        let name = self.in_kafka(topic);
-        match is_topic_pattern(&name) {
-            // Of the characters of a topic's name, only the dot means something else.
-            true => format!("^{}$", name.replace('.', "[.]").replace('*', ".*")),
-            false => name,
-        }
-    }
-
-    /// The partition with the topic's name in the service.
-    fn partition(&self, name_in_kafka: &str, partition: i32) -> TopicPartition {
-        TopicPartition::new(name_in_kafka.strip_prefix(&*self.prefix).unwrap_or(name_in_kafka), partition)
-    }
-
-    /// The starts as librdkafka's list, with offsets and leader epochs.
-    fn starts<'a>(&self, starts: impl IntoIterator<Item = &'a Start>) -> TopicPartitionList {
-        let starts: Vec<_> = starts.into_iter().collect();
-        let offsets: Vec<_> = starts.iter().map(|start| (start.partition.clone(), start.next_offset)).collect();
-        let mut list = self.offsets(&offsets);
-        for Start { partition, leader_epoch, .. } in starts {
-            if let Some(epoch) = leader_epoch {
-                native::set_leader_epoch(&mut list, &self.in_kafka(&partition.topic), partition.partition, *epoch);
-            }
-        }
-        list
-    }
-
-    /// The partitions and offsets as librdkafka's list.
-    fn offsets<'a>(&self, offsets: impl IntoIterator<Item = &'a (TopicPartition, i64)>) -> TopicPartitionList {
-        let mut list = TopicPartitionList::new();
-        for (partition, offset) in offsets {
-            let name = self.in_kafka(&partition.topic);
-            // Fails only for negative offsets, which no checkpoint has. `add_partition_offset` would search the whole
-            // list.
-            let _ = list.add_partition(&name, partition.partition).set_offset(Offset::Offset(*offset));
-        }
-        list
     }
 }
 

@@ -3,6 +3,7 @@
 //! Source: <https://protobuf.dev/programming-guides/encoding/>.
 
 mod deserialize;
+mod files;
 #[cfg(test)]
 mod tests;
 
@@ -11,11 +12,12 @@ use std::sync::Arc;
 
 use prost_reflect::{DynamicMessage, FileDescriptor, MessageDescriptor};
 use protox::Compiler;
-use protox::file::{ChainFileResolver, File, FileResolver, GoogleFileResolver};
+use protox::file::{ChainFileResolver, GoogleFileResolver};
 use serde::Deserialize;
 use serde::de::DeserializeSeed;
 
 use self::deserialize::Item;
+use self::files::{CommonTypes, Files};
 use super::DataError;
 use super::path::AtPath;
 
@@ -31,19 +33,9 @@ pub struct Protobuf {
     path: Arc<[String]>,
 }
 
-/// Files by the names under which others import them.
-struct Files(BTreeMap<String, String>);
-
-impl FileResolver for Files {
-    fn open_file(&self, name: &str) -> Result<File, protox::Error> {
-        let text = self.0.get(name).ok_or_else(|| protox::Error::file_not_found(name))?;
-        File::from_source(name, text)
-    }
-}
-
 impl ProtobufSchema {
-    /// Parses the text of a `.proto` file, and those of the files that it imports, by their names. Google's well-known types
-    /// need not be among them.
+    /// Parses the text of a `.proto` file, or its descriptor in base64, and those of the files that it imports, by their names.
+    /// Google's well-known and common types need not be among them.
     ///
     /// # Errors
     /// When one of them is not such a file, or imports one that is missing.
@@ -53,6 +45,7 @@ impl ProtobufSchema {
         files.insert(NAME.to_owned(), text.to_owned());
         let mut resolver = ChainFileResolver::new();
         resolver.add(Files(files));
+        resolver.add(CommonTypes);
         resolver.add(GoogleFileResolver::new());
         let mut compiler = Compiler::with_file_resolver(resolver);
         compiler.include_imports(true).open_file(NAME).map_err(DataError::new)?;

@@ -39,7 +39,7 @@ pub struct Upcasters {
 type Upcast = Arc<dyn Fn(&Envelope<'_>) -> Result<Payload<'static>, ProjectionError> + Send + Sync>;
 
 impl Upcasters {
-    /// No upcasters.
+    /// A projection that takes every event in the version in which it was written.
     pub fn new() -> Self {
         Self::default()
     }

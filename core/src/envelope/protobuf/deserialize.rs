@@ -25,7 +25,8 @@ enum Known {
     Content(&'static str),
     /// The one field of several that is set.
     OneOf,
-    Money(String),
+    /// A number for a decimal, a map of fields for anything else.
+    Number(String),
     /// No such message.
     Other,
 }
@@ -71,7 +72,11 @@ impl<'de> Message<'de> {
                 time.map_or(Known::Other, |time| Known::Text(time.to_rfc3339_opts(SecondsFormat::AutoSi, true)))
             }
             "google.protobuf.Duration" => Known::Text(fraction(number("seconds"), number("nanos")) + "s"),
-            "google.type.Money" => Known::Money(fraction(number("units"), number("nanos"))),
+            "google.type.Money" => Known::Number(fraction(number("units"), number("nanos"))),
+            "confluent.type.Decimal" => match self.0.get_field_by_name("value").as_deref() {
+                Some(Value::Bytes(bytes)) => unscaled(bytes, number("scale")).map_or(Known::Other, Known::Number),
+                _ => Known::Other,
+            },
             "google.protobuf.Struct" => Known::Content("fields"),
             "google.protobuf.ListValue" => Known::Content("values"),
             "google.protobuf.Value" => Known::OneOf,
@@ -89,6 +94,18 @@ impl<'de> Message<'de> {
     fn visit_fields<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
         visitor.visit_map(MapDeserializer::new(self.fields()))
     }
+}
+
+/// A whole number in two's complement, big-endian, as a decimal number with so many decimals. `None` if it has more than 16
+/// bytes, or more decimals than a decimal has.
+fn unscaled(bytes: &[u8], scale: i64) -> Option<String> {
+    let negative = bytes.first().is_some_and(|first| *first >= 0x80);
+    let mut number = [if negative { 0xff } else { 0 }; 16];
+    let start = number.len().checked_sub(bytes.len())?;
+    number[start..].copy_from_slice(bytes);
+    let scale = u32::try_from(scale).ok()?;
+    let number = rust_decimal::Decimal::try_from_i128_with_scale(i128::from_be_bytes(number), scale);
+    number.ok().map(|number| number.to_string())
 }
 
 /// Seconds or units with billionths of them, as a decimal number without trailing zeros.
@@ -114,14 +131,14 @@ impl<'de> Deserializer<'de> for Message<'de> {
                 }
                 _ => visitor.visit_unit(),
             },
-            Known::Money(_) | Known::Other => self.visit_fields(visitor),
+            Known::Number(_) | Known::Other => self.visit_fields(visitor),
         }
     }
 
     fn deserialize_newtype_struct<V: Visitor<'de>>(self, name: &'static str, visitor: V) -> Result<V::Value, Error> {
         match self.known() {
             // A decimal asks for the text of its value.
-            Known::Money(text) if name == RAW_VALUE => {
+            Known::Number(text) if name == RAW_VALUE => {
                 visitor.visit_newtype_struct(StringDeserializer::<Error>::new(text))
             }
             _ => visitor.visit_newtype_struct(self),

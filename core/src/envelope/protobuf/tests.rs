@@ -12,6 +12,8 @@ import "google/protobuf/wrappers.proto";
 import "google/protobuf/struct.proto";
 import "google/protobuf/duration.proto";
 import "google/type/money.proto";
+import "confluent/type/decimal.proto";
+import "shop/seal.proto";
 message Unrelated {}
 message Account {
   message Owner { string name = 1; }
@@ -28,17 +30,15 @@ message Account {
   google.protobuf.Struct more = 12;
   google.protobuf.Duration age = 13;
   bytes seal = 14;
+  confluent.type.Decimal rate = 15;
+  shop.Seal other_seal = 16;
   enum Kind { NORMAL = 0; JOINT = 1; }
 }
 "#;
-const MONEY: &str = r#"
-syntax = "proto3";
-package google.type;
-message Money { string currency_code = 1; int64 units = 2; int32 nanos = 3; }
-"#;
+const SEAL: &str = r#"syntax = "proto3"; package shop; message Seal { string owner = 1; }"#;
 
 fn schema() -> ProtobufSchema {
-    ProtobufSchema::parse(BANK, &[("google/type/money.proto".to_owned(), MONEY.to_owned())]).expect("a schema")
+    ProtobufSchema::parse(BANK, &[("shop/seal.proto".to_owned(), SEAL.to_owned())]).expect("a schema")
 }
 
 fn account(bytes: &[u8]) -> Protobuf {
@@ -131,6 +131,35 @@ fn amounts_of_money_keep_their_sign() {
     for (units, nanos, text) in amounts {
         assert_eq!(deserialize::fraction(units, nanos), text);
     }
+}
+
+#[test]
+fn a_decimal_of_confluent_keeps_its_digits() {
+    #[derive(Deserialize)]
+    struct Rated {
+        rate: Decimal,
+    }
+    for (value, scale, text) in [
+        (&b"\x04\xd2"[..], 2, "12.34"),
+        (b"\xff", 2, "-0.01"),
+        (b"", 0, "0"),
+        (b"\x00\xab\x54\xa9\x8c\xeb\x1f\x0a\xd2", 2, "123456789012345678.90"),
+    ] {
+        let bytes = field(15, &[field(1, value), vec![0x10, 20, 0x18, scale]].concat());
+        assert_eq!(account(&bytes).deserialize::<Rated>().expect("a decimal").rate.to_string(), text);
+    }
+    let long = field(15, &[field(1, &[1; 17]), vec![0x18, 2]].concat());
+    assert!(account(&long).deserialize::<Rated>().is_err());
+}
+
+#[test]
+fn a_schema_may_be_a_descriptor_in_base64() {
+    use base64::Engine;
+    let descriptor = schema().0.encode_to_vec();
+    let text = base64::engine::general_purpose::STANDARD.encode(descriptor);
+    let parsed = ProtobufSchema::parse(&text, &[("shop/seal.proto".to_owned(), SEAL.to_owned())]).expect("a schema");
+    let message = Protobuf::new(BYTES, &parsed, &[1]).expect("an account");
+    assert_eq!(message.deserialize::<Account<'_>>().expect("an account").id, "a1");
 }
 
 #[test]
