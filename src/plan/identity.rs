@@ -166,6 +166,21 @@ mod tests {
     }
 
     #[test]
+    fn ids_that_are_positions_take_no_memory() {
+        let record = record(None, &[]);
+        let event = Envelope::from_plain_json(TopicPartition::new("orders", 0).at(0), None, EVENT).expect("an event");
+        let classified = |events: Events<'_>| Identity::Body.classify_duplicate(&record, &events, |_| None);
+        assert!(matches!(classified(event.clone().into()), (DuplicateClass::New, Some(_))));
+        assert_eq!(classified(Events::from(event.clone()).named_by_position()), (DuplicateClass::New, None));
+        let several = |ids: [&str; 2]| -> Events<'_> {
+            ids.map(|id| Envelope { event_id: id.to_owned().into(), ..event.clone() }).into_iter().collect()
+        };
+        let id = |ids| classified(several(ids)).1.map(|entry| entry.id);
+        assert!(id(["a", "b"]) != id(["a", "c"]) && id(["a", "b"]).is_some(), "a record is the events that it holds");
+        assert_eq!(classified(several(["a", ""])), (DuplicateClass::Unknown, None));
+    }
+
+    #[test]
     fn events_numbered_by_key_are_in_order_repeated_or_with_a_gap() {
         let sequence = Identity::Sequence("n".into());
         let numbered = Some(LedgerEntry::numbered(0, b"k", 7));
