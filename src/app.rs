@@ -209,7 +209,9 @@ impl App {
     /// ```
     ///
     /// # Panics
-    /// When the name is taken. `envelope` is readcast's own.
+    /// When the name is taken. Those of [readcast's own formats][formats] are.
+    ///
+    /// [formats]: https://github.com/readcast/readcast/blob/main/docs/src/guides/formats.md
     pub fn with_decoder(mut self, name: &str, decoder: impl Decoder + 'static) -> Self {
         self.formats.add(name, Arc::new(decoder));
         self
