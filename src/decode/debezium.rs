@@ -88,5 +88,8 @@ impl Reader for ChangeReader {
 
 /// The payload of a value beside its schema; any other value as it is.
 fn without_schema(json: &RawValue) -> &RawValue {
+    if !json.get().starts_with('{') {
+        return json;
+    }
     serde_json::from_str::<WithSchema<'_>>(json.get()).map_or(json, |WithSchema { payload, .. }| payload)
 }

@@ -40,8 +40,7 @@ fn message(frame: Frame<'_>, schema: Schema) -> Result<Message<'_>, DecodeError>
         #[cfg(feature = "avro")]
         Schema::Avro(schema) => {
             let name = schema.name_of(frame.value()).map(str::to_owned);
-            let avro = readcast_core::Avro::new(frame.value(), schema).map_err(|error| misfit(frame.id, &error))?;
-            with_schema(name, Body::Avro(avro))
+            with_schema(name, Body::Avro(frame.id, readcast_core::Avro::new(frame.value(), schema)))
         }
         #[cfg(feature = "protobuf")]
         Schema::Protobuf(schema) => {
@@ -62,6 +61,7 @@ fn with_schema(name: Option<String>, body: Body<'_>) -> Message<'_> {
     Message { attributes, body, data: None }
 }
 
-fn misfit(id: SchemaId, error: &DataError) -> DecodeError {
+/// Why a value is refused that was not written with the schema which it names.
+pub(super) fn misfit(id: SchemaId, error: &DataError) -> DecodeError {
     format!("the value does not fit its schema, {id}: {error}").into()
 }

@@ -131,20 +131,31 @@ impl Layout {
                 self.event(&parts, None, data.unwrap_or(Payload::Empty))
             }
             Body::Json(Cow::Borrowed(body)) => self.of_json(at, &attributes, body, data),
+            Body::Json(Cow::Owned(body)) if data.is_none() && self.pointers.is_empty() => {
+                let parts = Parts { at, attributes: &attributes, found: None };
+                let unwrapped = unwrapped(&body).filter(|_| self.unwraps);
+                self.event(&parts, None, Payload::Json(Cow::Owned(unwrapped.unwrap_or(body))))
+            }
             // The event must not borrow from a body that ends here.
             Body::Json(Cow::Owned(body)) => {
                 let event = self.of_json(at, &attributes, &body, data)?;
                 Ok(detached(event, at.record))
             }
             #[cfg(feature = "avro")]
-            Body::Avro(avro) => {
-                let found = Some(self.pointers.texts(|seed| avro.read(seed))?);
+            Body::Avro(id, avro) => {
+                // One pass finds the texts and what is wrong with the value.
+                let found = match self.pointers.is_empty() {
+                    true => avro.check().map(|()| None),
+                    false => self.pointers.texts(|seed| avro.read(seed)).map(Some),
+                };
+                let found = found.map_err(|error| super::framed::misfit(id, &error))?;
                 let avro = if let Some(data) = &self.data { avro.at(data.path.clone()) } else { avro };
                 self.event(&Parts { at, attributes: &attributes, found }, None, Payload::Avro(avro))
             }
             #[cfg(feature = "protobuf")]
             Body::Protobuf(message) => {
-                let found = Some(self.pointers.texts(|seed| message.read(seed))?);
+                let is_sought = !self.pointers.is_empty();
+                let found = is_sought.then(|| self.pointers.texts(|seed| message.read(seed))).transpose()?;
                 let message = if let Some(data) = &self.data { message.at(data.path.clone()) } else { message };
                 self.event(&Parts { at, attributes: &attributes, found }, None, Payload::Protobuf(message))
             }

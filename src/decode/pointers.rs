@@ -61,6 +61,11 @@ impl Pointers {
         Slot(slot)
     }
 
+    /// Whether there are none.
+    pub(super) fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
     /// The values of all pointers in `json`. The last one counts where an object has a member twice.
     pub(super) fn find<'j>(&self, json: &'j RawValue) -> Result<Found<'j>, serde_json::Error> {
         let mut found = Found(SmallVec::from_elem(None, self.count));

@@ -4,6 +4,7 @@
 
 use std::borrow::Cow;
 use std::io::Read;
+use std::marker::PhantomData;
 use std::sync::Arc;
 
 use serde::Deserialize;
@@ -65,18 +66,17 @@ pub struct Avro<'a> {
 }
 
 impl<'a> Avro<'a> {
-    /// The value in `bytes`, without a frame around it.
+    /// The value in `bytes`, without a frame around it. It is not looked at: see [`check`](Self::check).
+    pub fn new(bytes: impl Into<Cow<'a, [u8]>>, schema: AvroSchema) -> Self {
+        Self { bytes: bytes.into(), schema, path: Arc::default() }
+    }
+
+    /// Makes sure that the bytes are one value of the schema.
     ///
     /// # Errors
-    /// When `bytes` are not one value of the schema.
-    pub fn new(bytes: impl Into<Cow<'a, [u8]>>, schema: AvroSchema) -> Result<Self, DataError> {
-        let avro = Self { bytes: bytes.into(), schema, path: Arc::new([]) };
-        let mut state = avro.state();
-        IgnoredAny::deserialize(state.deserializer()).map_err(DataError::new)?;
-        match state.into_reader().bytes().next() {
-            None => Ok(avro),
-            Some(_) => Err(DataError::new("bytes follow the value: it was written with another schema")),
-        }
+    /// Where they are not.
+    pub fn check(&self) -> Result<(), DataError> {
+        self.read(PhantomData::<IgnoredAny>).map(drop)
     }
 
     /// The data at these names within the value, which are those of fields, keys of maps or indexes of arrays.
@@ -85,16 +85,21 @@ impl<'a> Avro<'a> {
         Self { path, ..self }
     }
 
-    /// Deserializes the whole value by `seed`.
+    /// Deserializes the whole value by `seed`, and makes sure that the bytes are one value of the schema.
     ///
     /// # Errors
-    /// When the value does not have the form that `seed` expects.
+    /// When they are not, or the value does not have the form that `seed` expects.
     pub fn read<'s, S: DeserializeSeed<'s>>(&'s self, seed: S) -> Result<S::Value, DataError> {
-        seed.deserialize(self.state().deserializer()).map_err(DataError::new)
+        let mut state = self.state();
+        let read = seed.deserialize(state.deserializer()).map_err(DataError::new)?;
+        match state.into_reader().bytes().next() {
+            None => Ok(read),
+            Some(_) => Err(DataError::new("bytes follow the value: it was written with another schema")),
+        }
     }
 
     pub(super) fn deserialize<'s, T: Deserialize<'s>>(&'s self) -> Result<T, DataError> {
-        self.read(AtPath::new(&self.path))
+        AtPath::new(&self.path).deserialize(self.state().deserializer()).map_err(DataError::new)
     }
 
     pub(super) fn into_owned(self) -> Avro<'static> {
@@ -152,7 +157,8 @@ mod tests {
             (&[0x00, 0xab, 0x54, 0xa9, 0x8c, 0xeb, 0x1f, 0x0a, 0xd2], "123456789012345678.90"),
         ] {
             let bytes = account(cents);
-            let avro = Avro::new(&bytes, schema()).expect("a value");
+            let avro = Avro::new(&bytes, schema());
+            avro.check().expect("a value");
             let read: Account<'_> = avro.deserialize().expect("an account");
             assert_eq!((read.id, &*read.balance.to_string(), read.closed), ("a1", balance, false));
             assert_eq!(read.owner.map(|owner| owner.name), Some("Ann"));
@@ -163,13 +169,13 @@ mod tests {
     fn what_is_not_one_value_of_the_schema_is_refused() {
         let whole = account(&[1]);
         for length in 0..whole.len() {
-            assert!(Avro::new(&whole[..length], schema()).is_err(), "{length} bytes");
+            assert!(Avro::new(&whole[..length], schema()).check().is_err(), "{length} bytes");
         }
         let longer = [&whole[..], b"x"].concat();
-        assert!(Avro::new(longer, schema()).is_err());
+        assert!(Avro::new(longer, schema()).check().is_err());
         let mut other_variant = whole.clone();
         other_variant[5] = 8;
-        assert!(Avro::new(other_variant, schema()).is_err());
+        assert!(Avro::new(other_variant, schema()).check().is_err());
     }
 
     #[test]
@@ -192,7 +198,7 @@ mod tests {
         assert!(AvroSchema::parse(account, &[owner.to_owned()]).is_ok());
         let list = r#"{"type":"record","name":"L","fields":[{"name":"next","type":["null","L"]}]}"#;
         let list = AvroSchema::parse(list, &[]).expect("a schema");
-        assert!(Avro::new(vec![2; 1_000_000], list).is_err(), "nested too deeply");
+        assert!(Avro::new(vec![2; 1_000_000], list).check().is_err(), "nested too deeply");
         assert!(
             AvroSchema::parse(r#"{"type":"record","name":"L","fields":[{"name":"next","type":"L"}]}"#, &[]).is_err()
         );
@@ -201,7 +207,8 @@ mod tests {
     #[test]
     fn data_may_be_a_part_of_the_value() {
         let bytes = account(&[1]);
-        let avro = Avro::new(&bytes, schema()).expect("a value");
+        let avro = Avro::new(&bytes, schema());
+        avro.check().expect("a value");
         let at = |path: &[&str]| avro.clone().at(path.iter().map(|name| (*name).to_owned()).collect());
         assert_eq!(at(&["owner", "name"]).deserialize::<&str>().expect("a name"), "Ann");
         assert_eq!(at(&["owner"]).deserialize::<Owner<'_>>().expect("an owner").name, "Ann");
