@@ -113,6 +113,30 @@ async fn extents_count_complete_lines() {
 }
 
 #[tokio::test]
+async fn a_pattern_means_the_folders_that_fit_it_also_later_ones() {
+    let log = Log::new(&[("0.ndjson", "{}\n")]);
+    let topic = |name: &str| {
+        fs::create_dir(log.dir.path().join(name)).unwrap();
+        fs::write(log.dir.path().join(name).join("0.ndjson"), "{}\n").unwrap();
+    };
+    topic("orders-eu");
+    topic("offers");
+    fs::write(log.dir.path().join("orders.txt"), "no folder").unwrap();
+    let topics = async || -> Vec<String> {
+        let extents = log.source.extents(&["orders*"]).await.unwrap();
+        extents.keys().map(|partition| partition.topic.to_string()).collect()
+    };
+    assert_eq!(topics().await, ["orders", "orders-eu"]);
+    let mut subscription = log.source.subscribe("group", &["orders*"]).await.unwrap();
+    assert_eq!(assigned(&mut subscription).await.len(), 2);
+    topic("orders-us");
+    assert_eq!(assigned(&mut subscription).await, [TopicPartition::new("orders-us", 0)]);
+    assert_eq!(topics().await.len(), 3);
+    let none = SourceError::NoTopic("sales-*".into());
+    assert_eq!(log.source.extents(&["orders", "sales-*"]).await.unwrap_err(), none);
+}
+
+#[tokio::test]
 async fn a_missing_topic_and_a_missing_folder_are_different_errors() {
     let log = Log::new(&[]);
     let no_topic = SourceError::NoTopic("payments".into());
