@@ -108,6 +108,14 @@ async fn run(app: App, folder: &Path, source: &str, file: &str) -> Result<ExitCo
     run_command(command, context).await.map_err(told)
 }
 
+/// The words in the database, each with its count.
+async fn words(store: &Sqlite) -> Vec<String> {
+    let rows = store.peek(&Words.tables()[0], 9).await.unwrap().rows;
+    let mut rows: Vec<String> = rows.into_iter().map(|row| row.into_iter().flatten().collect()).collect();
+    rows.sort();
+    rows
+}
+
 const FORMAT: &str = "[topics.words]\nformat = 'word'";
 
 #[tokio::test]
@@ -118,10 +126,7 @@ async fn a_log_and_a_format_of_the_programs_own_become_rows() {
     }
     assert_eq!(run(app(&log), folder.path(), "memory://here", FORMAT).await, Ok(ExitCode::SUCCESS));
     let store = Sqlite::open_read_only(&folder.path().join("read.db")).await.unwrap();
-    let rows = store.peek(&Words.tables()[0], 9).await.unwrap().rows;
-    let mut rows: Vec<String> = rows.into_iter().map(|row| row.into_iter().flatten().collect()).collect();
-    rows.sort();
-    assert_eq!(rows, ["be2", "not1", "or1", "to2"]);
+    assert_eq!(words(&store).await, ["be2", "not1", "or1", "to2"]);
 }
 
 #[tokio::test]

@@ -51,9 +51,7 @@ struct Captured {
 
 impl Reader for OutboxReader {
     fn messages<'r>(&self, record: &'r Record) -> Result<Messages<'r>, DecodeError> {
-        let payload = without_schema(json_value(record)?);
-        let body = unwrapped(payload).map_or(Cow::Borrowed(payload), Cow::Owned);
-        Ok(smallvec![Message::of_json(body)])
+        Ok(smallvec![Message::of_json(unwrapped(without_schema(json_value(record)?)))])
     }
 }
 
@@ -77,7 +75,7 @@ impl Reader for ChangeReader {
         let mut attributes = Attributes::default();
         attributes.push("type", format!("{}.{what}", source.table));
         attributes.push("table", source.table);
-        let row = row.map(|row| Payload::Json(unwrapped(row).map_or(Cow::Borrowed(row), Cow::Owned)));
+        let row = row.map(|row| Payload::Json(unwrapped(row)));
         Ok(smallvec![Message {
             attributes,
             body: Body::Json(Cow::Borrowed(body)),

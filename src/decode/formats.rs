@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
-use readcast_core::topic_matches;
+use readcast_core::{is_topic_pattern, topic_matches};
 
 use super::cloud_events::CloudEventsReader;
 use super::debezium::{ChangeReader, OutboxReader};
@@ -53,7 +53,7 @@ impl Formats {
         };
         let mut decoders = topics.into_iter().map(decoder).collect::<Result<Vec<_>, String>>()?;
         // A name before a pattern, and of patterns the longest: that is the most exact one.
-        decoders.sort_by_key(|(name, _)| (name.contains('*'), std::cmp::Reverse(name.len())));
+        decoders.sort_by_key(|(name, _)| (is_topic_pattern(name), std::cmp::Reverse(name.len())));
         Ok(Decoders { of_topics: decoders, registry })
     }
 
@@ -193,9 +193,7 @@ impl Decoders {
         let decoder = self.of_topics.iter().find(|(pattern, _)| topic_matches(pattern, topic));
         decoder.map_or(&EnvelopeDecoder, |(_, decoder)| &**decoder)
     }
-}
 
-impl Decoders {
     /// Fetches what decoding these records of a topic needs.
     ///
     /// # Errors

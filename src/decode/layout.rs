@@ -133,8 +133,11 @@ impl Layout {
             Body::Json(Cow::Borrowed(body)) => self.of_json(at, &attributes, body, data),
             Body::Json(Cow::Owned(body)) if data.is_none() && self.pointers.is_empty() => {
                 let parts = Parts { at, attributes: &attributes, found: None };
-                let unwrapped = unwrapped(&body).filter(|_| self.unwraps);
-                self.event(&parts, None, Payload::Json(Cow::Owned(unwrapped.unwrap_or(body))))
+                let held = match self.payload(&body) {
+                    Payload::Json(Cow::Owned(held)) => held,
+                    _ => body,
+                };
+                self.event(&parts, None, Payload::Json(Cow::Owned(held)))
             }
             // The event must not borrow from a body that ends here.
             Body::Json(Cow::Owned(body)) => {
@@ -182,7 +185,7 @@ impl Layout {
     }
 
     fn payload<'j>(&self, json: &'j RawValue) -> Payload<'j> {
-        Payload::Json(unwrapped(json).filter(|_| self.unwraps).map_or(Cow::Borrowed(json), Cow::Owned))
+        Payload::Json(if self.unwraps { unwrapped(json) } else { Cow::Borrowed(json) })
     }
 
     fn event<'j>(

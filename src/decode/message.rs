@@ -89,11 +89,12 @@ pub(super) fn json_in_value(value: &[u8]) -> Result<&RawValue, DecodeError> {
 pub(super) const NO_VALUE: &str = "a record without a value (a tombstone) is not an event; if it means something, give it a \
                                    type with `tombstone` in the settings of its topic";
 
-/// The JSON object or array that a JSON string holds as text. `None` if the value is not such a string.
-pub(super) fn unwrapped(json: &RawValue) -> Option<Box<RawValue>> {
-    if !json.get().starts_with('"') {
-        return None;
-    }
-    let text: String = serde_json::from_str(json.get()).ok()?;
-    text.trim_start().starts_with(['{', '[']).then(|| RawValue::from_string(text).ok()).flatten()
+/// The JSON object or array that a JSON string holds as text; any other value as it is.
+pub(super) fn unwrapped(json: &RawValue) -> Cow<'_, RawValue> {
+    let held = || {
+        let text: String = serde_json::from_str(json.get()).ok()?;
+        text.trim_start().starts_with(['{', '[']).then(|| RawValue::from_string(text).ok()).flatten()
+    };
+    let is_text = json.get().starts_with('"');
+    is_text.then(held).flatten().map_or(Cow::Borrowed(json), Cow::Owned)
 }

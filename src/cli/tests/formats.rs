@@ -9,11 +9,8 @@ use crate::store::{Generation, ParkedIn, ParkingStore as _};
 /// The words in the database, each with its count, and why records are parked.
 async fn outcome(folder: &Path) -> (Vec<String>, Vec<String>) {
     let store = Sqlite::open_read_only(&folder.join("read.db")).await.unwrap();
-    let rows = store.peek(&Words.tables()[0], 9).await.unwrap().rows;
-    let mut rows: Vec<String> = rows.into_iter().map(|row| row.into_iter().flatten().collect()).collect();
-    rows.sort();
     let parked = store.parked(ParkedIn { projection: "words", generation: Generation(1) }).await.unwrap();
-    (rows, parked.into_iter().filter_map(|sequence| Some(sequence.cause?.reason)).collect())
+    (words(&store).await, parked.into_iter().filter_map(|sequence| Some(sequence.cause?.reason)).collect())
 }
 
 #[tokio::test]

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use chrono::{DateTime, SecondsFormat};
-use prost_reflect::{DynamicMessage, Kind, MapKey, ReflectMessage, Value};
+use prost_reflect::{DynamicMessage, EnumValueDescriptor, Kind, MapKey, ReflectMessage, Value};
 use serde::de::value::{Error, MapDeserializer, SeqDeserializer, StringDeserializer};
 use serde::de::{DeserializeSeed, Deserializer, IntoDeserializer, MapAccess, Visitor};
 
@@ -34,6 +34,11 @@ enum Known {
 impl<'de> Item<'de> {
     pub(super) fn of_message(message: &'de DynamicMessage) -> Message<'de> {
         Message(message)
+    }
+
+    /// What has this number in the value's enum.
+    fn named(&self, number: i32) -> Option<EnumValueDescriptor> {
+        self.kind.as_enum()?.get_value(number)
     }
 
     fn message(&self) -> Option<&'de DynamicMessage> {
@@ -182,8 +187,7 @@ impl<'de> Deserializer<'de> for Item<'de> {
             Value::F32(number) => return visitor.visit_f32(*number),
             Value::F64(number) => return visitor.visit_f64(*number),
             Value::EnumNumber(number) => {
-                let named = self.kind.as_enum().and_then(|kind| kind.get_value(*number));
-                return match named {
+                return match self.named(*number) {
                     Some(named) => visitor.visit_str(named.name()),
                     None => visitor.visit_i32(*number),
                 };
@@ -258,7 +262,7 @@ impl<'de> Deserializer<'de> for Item<'de> {
         visitor: V,
     ) -> Result<V::Value, Error> {
         match &*self.value {
-            Value::EnumNumber(number) => match self.kind.as_enum().and_then(|kind| kind.get_value(*number)) {
+            Value::EnumNumber(number) => match self.named(*number) {
                 Some(named) => visitor.visit_enum(named.name().to_owned().into_deserializer()),
                 None => visitor.visit_i32(*number),
             },
