@@ -1,6 +1,7 @@
 //! From a record's bytes to events: the trait of decoders, and which decoder reads which topic.
 
 mod cloud_events;
+mod contract;
 mod debezium;
 mod envelope;
 mod events;

@@ -169,6 +169,11 @@ fn check_places(name: &str, options: &TopicOptions) -> Result<(), String> {
     if events.is_some() && !["json", ENVELOPE].contains(&format.as_str()) {
         return Err(format!("`topics.{name}.events` has no effect with the format `{format}`"));
     }
+    if options.schema.is_some() && ["avro", "protobuf"].contains(&format.as_str()) {
+        return Err(format!(
+            "`topics.{name}.schema` is a JSON Schema, and records of the format `{format}` are no JSON"
+        ));
+    }
     let time = timestamp.as_ref().and_then(|time| time.at.as_ref());
     let places = [event_type.as_ref(), time, version.as_ref(), correlation_id.as_ref()];
     let mut places = places.into_iter().flatten().chain(event_id.iter().flatten());

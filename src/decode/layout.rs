@@ -7,6 +7,7 @@ use async_trait::async_trait;
 use readcast_core::{Envelope, Payload, Position, Timestamp, TraceContext};
 use serde_json::value::RawValue;
 
+use super::contract::Contract;
 use super::message::{Attributes, Body, Message, Reader, unwrapped};
 #[cfg(feature = "_registry")]
 use super::pointers::names;
@@ -51,6 +52,7 @@ pub(super) struct Layout {
     data: Option<DataPlace>,
     unwraps: bool,
     tombstone: Option<String>,
+    contract: Option<Contract>,
     types: BTreeMap<String, String>,
 }
 
@@ -104,6 +106,7 @@ impl Layout {
             }),
             unwraps: places.unwraps,
             tombstone: options.tombstone.clone(),
+            contract: options.schema.as_deref().map(|file| Contract::load(name, file)).transpose()?,
             types: types.clone(),
             pointers,
         };
@@ -195,6 +198,9 @@ impl Layout {
         payload: Payload<'j>,
     ) -> Result<Envelope<'j>, DecodeError> {
         let At { position, record, .. } = parts.at;
+        if let (Some(contract), Payload::Json(data)) = (&self.contract, &payload) {
+            contract.check(data)?;
+        }
         let event_type = match event_type {
             Some(event_type) => Cow::Borrowed(event_type),
             None => parts.text(&self.event_type)?.ok_or_else(|| missing("type", &self.event_type))?,

@@ -1,6 +1,8 @@
 //! Records of each format, as configured in a file.
 
 mod cloud_events;
+#[cfg(feature = "json-schema")]
+mod contract;
 mod debezium;
 mod json;
 mod settings;
