@@ -31,14 +31,13 @@ has_java_17() {
   [[ $version =~ version\ \"([0-9]+) ]] && ((BASH_REMATCH[1] >= 17))
 }
 
-# Downloads the broker and its dependencies into one folder, and again when the pom changes. The pom is copied last, so that an
-# incomplete download is repeated.
-fetch_kafka() {
-  cmp --silent scripts/kafka.pom.xml target/kafka/pom.xml && return
-  rm -rf target/kafka
-  mvn --quiet --batch-mode --file scripts/kafka.pom.xml dependency:copy-dependencies \
-    -DoutputDirectory="$PWD/target/kafka/libs"
-  cp scripts/kafka.pom.xml target/kafka/pom.xml
+# fetch_jars NAME: downloads what scripts/NAME.pom.xml declares into target/NAME/libs, and again when the pom changes. The pom is
+# copied last, so that an incomplete download is repeated.
+fetch_jars() {
+  cmp --silent "scripts/$1.pom.xml" "target/$1/pom.xml" && return
+  rm -rf "target/$1"
+  mvn --quiet --batch-mode --file "scripts/$1.pom.xml" dependency:copy-dependencies -DoutputDirectory="$PWD/target/$1/libs"
+  cp "scripts/$1.pom.xml" "target/$1/pom.xml"
 }
 
 # Downloads the schema registry, which is an archive and no jar. This version of the plugin does not ask for its parent.
@@ -53,14 +52,20 @@ fetch_registry() {
   touch "target/apicurio/$version"
 }
 
-# Installs the clients of other languages whose records the tests read, and again when their list changes.
+# Installs the clients of other languages, and Debezium's transform, whose records the tests read, and again when their list changes.
 prepare_clients() {
+  fetch_jars debezium
   [[ -z ${READCAST_TEST_PYTHON:-} ]] || return 0
   cmp --silent tests/foreign/requirements.txt target/clients/requirements.txt && return
   rm -rf target/clients
   python3 -m venv target/clients
   target/clients/bin/pip install --quiet --disable-pip-version-check --requirement tests/foreign/requirements.txt
   cp tests/foreign/requirements.txt target/clients/requirements.txt
+}
+
+# Whether Java can run a source file.
+has_java_compiler() {
+  "${JAVA_HOME:+$JAVA_HOME/bin/}java" --list-modules 2>/dev/null | grep --quiet '^jdk.compiler'
 }
 
 has_python() {
@@ -101,7 +106,7 @@ fail_if_missing() {
 # Downloads Kafka's jars if the tests will start a broker from them.
 prepare_kafka() {
   if [[ -z ${READCAST_TEST_KAFKA:-}${READCAST_KAFKA_LIBS:-} ]] && has_java_17 && command -v mvn >/dev/null; then
-    fetch_kafka
+    fetch_jars kafka
   fi
 }
 

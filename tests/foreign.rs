@@ -1,4 +1,5 @@
-//! Records that other clients wrote: Confluent's client for Python with its serializers, and the CloudEvents SDK for Python.
+//! Records that other clients wrote: Confluent's client for Python with its serializers, the CloudEvents SDK for Python, and
+//! Debezium's outbox event router with the converters of Kafka Connect.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -14,6 +15,7 @@ use crate::oracle::assert_same;
 use crate::shop::sqlite_rows;
 use crate::support::kafka::{Kafka, unique};
 use crate::support::process::Readcast;
+use crate::support::servers::java;
 use crate::support::{root, servers};
 use sqlx::ConnectOptions;
 
@@ -72,15 +74,40 @@ fn python() -> PathBuf {
     python
 }
 
+/// The class path of Debezium's transform, which `scripts/test` fills.
+fn debezium() -> PathBuf {
+    let libs = root().join("target/debezium/libs");
+    assert!(
+        libs.exists(),
+        "No jars of Debezium's outbox event router: {} does not exist. Run scripts/test, which fetches them.",
+        libs.display()
+    );
+    libs.join("*")
+}
+
 /// Writes the events by the clients, and fails with what they say.
 fn produce(bootstrap: &str, registry: &str, prefix: &str, events: &[BankEvent], dir: &Path) {
-    let line = |event: &BankEvent| {
+    let (outbox, others): (Vec<_>, Vec<_>) = events.iter().partition(|event| event.topic == "owners");
+    let mut java = Command::new(java().expect("Java 17 or later with its compiler"));
+    java.args(["-XX:TieredStopAtLevel=1".as_ref(), "-cp".as_ref(), debezium().as_os_str()]);
+    java.arg(root().join("tests/foreign/Outbox.java")).args([bootstrap, &format!("{prefix}owners")]);
+    succeeds(java.arg(written(&dir.join("outbox.ndjson"), &outbox)));
+    let mut python = Command::new(python());
+    python.arg(root().join("tests/foreign/produce.py")).args([bootstrap, registry, prefix]);
+    succeeds(python.arg(written(&dir.join("events.ndjson"), &others)));
+}
+
+/// The path, where each event is a line.
+fn written<'p>(path: &'p Path, events: &[&BankEvent]) -> &'p Path {
+    let line = |event: &&BankEvent| {
         format!("{{\"topic\":\"{}\",\"key\":\"{}\",\"event\":{}}}\n", event.topic, event.key, event.json)
     };
-    let path = dir.join("events.ndjson");
-    std::fs::write(&path, events.iter().map(line).collect::<String>()).unwrap();
-    let script = root().join("tests/foreign/produce.py");
-    let output = Command::new(python()).arg(script).args([bootstrap, registry, prefix]).arg(path).output().unwrap();
+    std::fs::write(path, events.iter().map(line).collect::<String>()).unwrap();
+    path
+}
+
+fn succeeds(command: &mut Command) {
+    let output = command.output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
 

@@ -15,7 +15,7 @@ use crate::config::SecretSource;
 /// How long the connection may take.
 const CONNECT_LIMIT: Duration = Duration::from_secs(5);
 /// How long a whole answer may take.
-const ANSWER_LIMIT: Duration = Duration::from_secs(15);
+pub(super) const ANSWER_LIMIT: Duration = Duration::from_secs(15);
 /// The largest answer that is read, in bytes.
 const MOST_BYTES: usize = 32 << 20;
 /// How many schemas one schema may refer to, also indirectly.

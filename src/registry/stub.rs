@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
@@ -21,6 +22,14 @@ pub(crate) struct Stub {
 impl Stub {
     /// A server that answers with `answers` until it is dropped.
     pub(crate) async fn start(answers: impl Fn(&str) -> Option<String> + Send + Sync + 'static) -> Self {
+        Self::start_slow(Duration::ZERO, answers).await
+    }
+
+    /// The same, and each answer comes after so much time.
+    pub(crate) async fn start_slow(
+        delay: Duration,
+        answers: impl Fn(&str) -> Option<String> + Send + Sync + 'static,
+    ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let url = format!("http://{}", listener.local_addr().expect("an address"));
         let (asked, mut server) = (Arc::new(AtomicUsize::new(0)), JoinSet::new());
@@ -38,6 +47,7 @@ impl Stub {
                         }
                     }
                     count.fetch_add(1, Ordering::SeqCst);
+                    tokio::time::sleep(delay).await;
                     match answers(&String::from_utf8_lossy(&head)) {
                         Some(answer) => drop(stream.write_all(answer.as_bytes()).await),
                         None => std::future::pending().await,

@@ -2,6 +2,7 @@ use std::sync::Arc;
 
 use tokio::task::JoinSet;
 
+use super::client::ANSWER_LIMIT;
 use super::stub::{Answers, Stub, answer};
 use super::*;
 use crate::config::{Secret, SecretSource};
@@ -99,6 +100,18 @@ async fn what_is_no_answer_of_a_registry_is_unavailable() {
 #[tokio::test(start_paused = true)]
 async fn an_answer_that_never_comes_is_given_up() {
     let error = refused(|_| None).await;
+    assert!(error.contains("timed out"), "{error}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_slow_registry_is_waited_for() {
+    let stub = Stub::start_slow(ANSWER_LIMIT / 2, a_record).await;
+    let (registry, begun) = (stub.registry(), tokio::time::Instant::now());
+    registry.fetch([SchemaId::Number(7)]).await.expect("a schema");
+    assert!(matches!(registry.schema(SchemaId::Number(7)), Ok(Schema::Avro(_))));
+    assert!(begun.elapsed() >= ANSWER_LIMIT / 2);
+    let stub = Stub::start_slow(ANSWER_LIMIT * 2, a_record).await;
+    let error = stub.registry().fetch([SchemaId::Number(7)]).await.expect_err("too late");
     assert!(error.contains("timed out"), "{error}");
 }
 

@@ -88,20 +88,12 @@ def millis(event):
     return int(datetime.fromisoformat(event["timestamp"].replace("Z", "+00:00")).timestamp() * 1000)
 
 
-def write(topic, key, value, headers=(), producer=0, timestamp=0):
+def write(topic, key, value, headers=(), producer=0):
     producers[producer].produce(
-        prefix + topic, value, key, headers=list(headers), timestamp=timestamp,
+        prefix + topic, value, key, headers=list(headers),
         on_delivery=lambda error, _: error and sys.exit(f"not delivered: {error}"),
     )
     producers[producer].poll(0)
-
-
-def outbox(n, key, event):
-    """As Debezium's outbox event router writes it, in the three shapes of its payload."""
-    data = json.dumps(event["data"])
-    shapes = [data, json.dumps(data), json.dumps({"schema": {"type": "string", "optional": True}, "payload": data})]
-    headers = [("id", event["event_id"]), ("eventType", event["type"])]
-    write("owners", key, shapes[n % 3], headers, timestamp=millis(event))
 
 
 def cloud_event(n, key, event):
@@ -141,7 +133,7 @@ def transfer(n, key, event):
         write("transfers-terminal", key, value, headers, producer)
 
 
-WRITERS = {"owners": outbox, "accounts": cloud_event, "transfers": transfer}
+WRITERS = {"accounts": cloud_event, "transfers": transfer}
 with open(path) as lines:
     for number, line in enumerate(lines):
         event = json.loads(line, parse_float=str)  # An amount keeps its digits.

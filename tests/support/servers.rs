@@ -15,7 +15,7 @@ use std::path::PathBuf;
 
 use tokio::sync::OnceCell;
 
-pub(crate) use local_kafka::LocalKafka;
+pub(crate) use local_kafka::{LocalKafka, java};
 pub(crate) use local_postgres::{Durability, LocalPostgres};
 use local_registry::LocalRegistry;
 

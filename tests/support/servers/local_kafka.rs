@@ -146,7 +146,7 @@ pub(super) async fn await_broker(bootstrap: &str, log: impl Fn() -> String) {
 }
 
 /// The `java` of `JAVA_HOME` or of PATH, if it runs: some systems have a `java` that only prints how to install one.
-pub(super) fn java() -> Option<OsString> {
+pub(crate) fn java() -> Option<OsString> {
     let home = std::env::var_os("JAVA_HOME").map(|home| Path::new(&home).join("bin/java").into_os_string());
     [home, Some("java".into())].into_iter().flatten().find(|java| {
         let version = Command::new(java).arg("-version").stdout(Stdio::null()).stderr(Stdio::null()).status();
