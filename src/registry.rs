@@ -148,7 +148,7 @@ fn parsed(id: SchemaId, text: &SchemaText) -> Result<Schema, String> {
         #[cfg(feature = "avro")]
         "AVRO" => {
             let references: Vec<String> = references.iter().map(|(_, text)| text.clone()).collect();
-            readcast_core::AvroSchema::parse(text, &references).map(Schema::Avro)
+            readcast_core::AvroSchema::parse(id.to_string(), text, &references).map(Schema::Avro)
         }
         #[cfg(feature = "protobuf")]
         "PROTOBUF" => readcast_core::ProtobufSchema::parse(text, references).map(Schema::Protobuf),

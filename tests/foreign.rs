@@ -15,7 +15,7 @@ use crate::oracle::assert_same;
 use crate::shop::sqlite_rows;
 use crate::support::kafka::{Kafka, unique};
 use crate::support::process::Readcast;
-use crate::support::servers::java;
+use crate::support::servers::local_kafka::java;
 use crate::support::{root, servers};
 use sqlx::ConnectOptions;
 

@@ -26,7 +26,7 @@ use tokio::process::{Child, ChildStdin, Command};
 use tokio_util::sync::CancellationToken;
 
 use self::project::Projector;
-use crate::clones;
+use crate::{clones, flat};
 
 /// The first argument of a process that runs a job.
 const MARK: &str = "do";
@@ -78,6 +78,8 @@ pub(crate) enum Projections {
     Clones(usize),
     /// Orders with a column of their customer, copied by a reference or left out.
     Mailing { copies: bool },
+    /// Flat rows, written as they are.
+    Flat,
 }
 
 /// The result of a job.
@@ -131,6 +133,7 @@ impl Projections {
             Projections::All => readcast_projections::registry(),
             Projections::Clones(count) => clones::registry(*count),
             Projections::Mailing { copies } => crate::references::registry(*copies),
+            Projections::Flat => flat::registry(),
         }
     }
 }
@@ -177,10 +180,13 @@ async fn work(job: &Job, stop: CancellationToken) -> Done {
         return read::run(&*source, events).await;
     }
     let store = job.store.as_ref().unwrap().open().await;
-    let record_policy = match job.work {
-        Work::ProjectDuplicates => RecordPolicy { duplicate_window: WindowSize::Offsets(0), ..RecordPolicy::default() },
-        _ => RecordPolicy::default(),
-    };
+    let mut record_policy = RecordPolicy::default();
+    if matches!(job.work, Work::ProjectDuplicates) {
+        record_policy.duplicate_window = WindowSize::Offsets(0);
+    }
+    if matches!(job.projections, Projections::Flat) {
+        record_policy.decoders = flat::decoders();
+    }
     let projector = Projector { registry, config, source, store, record_policy: Arc::new(record_policy), stop };
     match job.work {
         Work::Rebuild => projector.rebuild().await,

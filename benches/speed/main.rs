@@ -24,6 +24,7 @@ mod child;
 mod clones;
 mod database;
 mod duplicates;
+mod flat;
 mod formats;
 mod growth;
 mod latency;

@@ -7,10 +7,10 @@ use std::process::Stdio;
 use serde::Deserialize;
 use tokio::process::Command;
 
-use crate::child::{LogAddress, Work};
+use crate::child::{LogAddress, Projections, Work};
 use crate::database::{Fresh, Kind};
+use crate::flat;
 use crate::log::{Log, PARTITIONS, orders};
-use crate::order::Event;
 use crate::report::Report;
 use crate::row::{Row, Target, median, plain};
 use crate::settings::Settings;
@@ -19,7 +19,6 @@ use crate::support::root;
 use crate::throughput::{one, rate, work};
 
 const GROUP: &str = "peers";
-const CASE: &str = "live, Kafka to Postgres, order_summary";
 const UNIT: &str = "events/s";
 /// The exit code of a peer that can't be measured on this machine.
 const NOT_HERE: i32 = 3;
@@ -30,10 +29,30 @@ struct Peer {
     /// The folder in `benches/peers`, and the arguments after the URL of the database.
     program: &'static str,
     last_argument: &'static str,
-    /// Whether the peer reads one flat row for each event, or the events themselves.
-    flat: bool,
     events: usize,
-    least_ratio: Option<f64>,
+    /// What both read and write.
+    same: Same,
+    targets: Targets,
+}
+
+/// The log and the tables of a comparison.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Same {
+    /// The shop's events, and its table of orders. readcast also writes their lines.
+    Events,
+    /// One flat row for each event, and one table.
+    FlatRows,
+}
+
+/// How much better readcast is to be, as ratios.
+struct Targets {
+    least_rate: Option<f64>,
+    most_cpu: Option<f64>,
+    most_memory: Option<f64>,
+}
+
+impl Targets {
+    const NONE: Self = Self { least_rate: None, most_cpu: None, most_memory: None };
 }
 
 const PEERS: [Peer; 3] = [
@@ -42,27 +61,27 @@ const PEERS: [Peer; 3] = [
         name: "the Debezium JDBC sink",
         program: "jdbc-sink/run",
         last_argument: "order_summary",
-        flat: true,
-        events: 300_000,
-        least_ratio: Some(10.0),
+        events: 1_000_000,
+        same: Same::FlatRows,
+        targets: Targets { least_rate: Some(4.0), most_cpu: Some(0.1), most_memory: Some(0.1) },
     },
     Peer {
         case: "pekko_grouped",
         name: "Pekko Projection, grouped",
         program: "pekko/run",
         last_argument: "grouped",
-        flat: false,
         events: 100_000,
-        least_ratio: Some(10.0),
+        same: Same::Events,
+        targets: Targets { least_rate: Some(10.0), ..Targets::NONE },
     },
     Peer {
         case: "pekko_exactly_once",
         name: "Pekko Projection, exactly once",
         program: "pekko/run",
         last_argument: "exactly-once",
-        flat: false,
         events: 30_000,
-        least_ratio: None,
+        same: Same::Events,
+        targets: Targets::NONE,
     },
 ];
 
@@ -75,6 +94,9 @@ struct Said {
     seconds: f64,
     /// The rate of the second half of the events, after the warm-up of the JVM.
     seconds_of_second_half: f64,
+    /// The CPU time of the peer's process from its start, and its peak of resident memory.
+    cpu_seconds: f64,
+    peak_mib: f64,
     settings: String,
 }
 
@@ -84,50 +106,92 @@ pub(crate) async fn run(settings: &Settings) {
         return;
     }
     let mut report = Report::begin(GROUP).await;
-    let log = Log::in_kafka(PARTITIONS, orders(settings.events)).await;
     for peer in wanted {
-        let row = match beside(peer, &log, settings).await {
-            Ok(row) => row,
-            Err(why) => Row::unmeasured(CASE, UNIT, &why).against(peer.name, Vec::new()),
-        };
-        report.add(match peer.least_ratio {
-            Some(least) => row.target(Target::RatioAtLeast(least)),
-            None => row,
-        });
+        match peer.beside(settings).await {
+            Ok(rows) => rows.into_iter().for_each(|row| report.add(row)),
+            Err(why) => report.add(Row::unmeasured(peer.same.case(), UNIT, &why).against(peer.name, Vec::new())),
+        }
     }
-    log.delete().await;
     report.end();
 }
 
-/// Measures readcast and the peer in turns. The row has a reason if the peer has no figure.
-async fn beside(peer: &Peer, log: &Log, settings: &Settings) -> Result<Row, String> {
-    let projections = one("order_summary");
-    let events = orders(settings.at_most(peer.events));
-    let theirs = if peer.flat {
-        Log::in_kafka(PARTITIONS, events.map(|(key, event)| (key, flat(&event)))).await
-    } else {
-        Log::in_kafka(PARTITIONS, events).await
-    };
-    let (mut ours, mut others, mut warm, mut note) = (Vec::new(), Vec::new(), Vec::new(), String::new());
-    for _ in 0..settings.runs {
-        let database = Kind::Postgres.with_tables(&projections.registry()).await;
-        ours.push(rate(log, &work(Work::Project, log, Some(&database), &projections).await));
-        let empty = Kind::Postgres.with_tables(&readcast_core::Registry::new()).await;
-        let said = peer.measure(&theirs, &empty).await?;
-        others.push(said.events as f64 / said.seconds);
-        warm.push(said.events as f64 / 2.0 / said.seconds_of_second_half);
-        note = format!("{} {}, {}", said.peer, said.version, said.settings);
+impl Same {
+    fn case(self) -> &'static str {
+        match self {
+            Same::Events => "live, Kafka to Postgres, order_summary",
+            Same::FlatRows => "live, Kafka to Postgres, flat rows into one table",
+        }
     }
-    note += &format!(
-        "; its rate in the second half of its {} events: {}",
-        plain(theirs.events() as f64),
-        plain(median(&warm))
-    );
-    theirs.delete().await;
-    Ok(Row::new(CASE, UNIT, ours).against(peer.name, others).noting(note))
+
+    fn projections(self) -> Projections {
+        match self {
+            Same::Events => one("order_summary"),
+            Same::FlatRows => Projections::Flat,
+        }
+    }
+
+    async fn log(self, events: usize) -> Log {
+        let events = orders(events);
+        match self {
+            Same::Events => Log::in_kafka(PARTITIONS, events).await,
+            Same::FlatRows => Log::in_kafka(PARTITIONS, events.map(|(key, event)| (key, flat::of_event(&event)))).await,
+        }
+    }
+}
+
+/// The figures of readcast and of the peer, in pairs.
+#[derive(Default)]
+struct Pairs {
+    ours: Vec<f64>,
+    theirs: Vec<f64>,
+}
+
+impl Pairs {
+    fn push(&mut self, ours: f64, theirs: f64) {
+        self.ours.push(ours);
+        self.theirs.push(theirs);
+    }
+
+    fn row(self, case: &str, unit: &str, peer: &Peer, target: Option<Target>) -> Row {
+        let row = Row::new(case, unit, self.ours).against(peer.name, self.theirs);
+        target.into_iter().fold(row, Row::target)
+    }
 }
 
 impl Peer {
+    /// Measures readcast and the peer on one log in turns.
+    ///
+    /// # Errors
+    /// Why the peer has no figure.
+    async fn beside(&self, settings: &Settings) -> Result<Vec<Row>, String> {
+        let projections = self.same.projections();
+        let log = self.same.log(settings.at_most(self.events)).await;
+        let events = log.events() as f64;
+        let (mut rates, mut cpu, mut memory, mut warm) =
+            (Pairs::default(), Pairs::default(), Pairs::default(), Vec::new());
+        let mut note = String::new();
+        for _ in 0..settings.runs {
+            let database = Kind::Postgres.with_tables(&projections.registry()).await;
+            let ours = work(Work::Project, &log, Some(&database), &projections).await;
+            let empty = Kind::Postgres.with_tables(&readcast_core::Registry::new()).await;
+            let theirs = self.measure(&log, &empty).await?;
+            assert_eq!(contents(&database).await, contents(&empty).await, "both write the same rows");
+            rates.push(rate(&log, &ours), events / theirs.seconds);
+            cpu.push(ours.cpu_seconds * 1e6 / events, theirs.cpu_seconds * 1e6 / events);
+            memory.push(ours.peak_mib, theirs.peak_mib);
+            warm.push(events / 2.0 / theirs.seconds_of_second_half);
+            note = format!("{} {}, {}", theirs.peer, theirs.version, theirs.settings);
+        }
+        note += &format!("; its rate in the second half of its {} events: {}", plain(events), plain(median(&warm)));
+        log.delete().await;
+        let Targets { least_rate, most_cpu, most_memory } = self.targets;
+        Ok(vec![
+            rates.row(self.same.case(), UNIT, self, least_rate.map(Target::RatioAtLeast)).noting(note),
+            cpu.row("CPU of the process for a million of these events", "s", self, most_cpu.map(Target::RatioAtMost)),
+            memory.row("peak of its resident memory", "MiB", self, most_memory.map(Target::RatioAtMost)),
+        ])
+    }
+
     async fn measure(&self, log: &Log, database: &Fresh) -> Result<Said, String> {
         let LogAddress::Kafka { bootstrap, .. } = &log.address else { unreachable!("it was made in Kafka") };
         let program = folder().join(self.program);
@@ -153,20 +217,13 @@ impl Peer {
     }
 }
 
-/// The row of `order_summary` after an event, in the format of the JDBC sink. See `benches/peers/README.md`.
-fn flat(event: &str) -> String {
-    let event: Event<'_> = serde_json::from_str(event).unwrap();
-    let order = &event.data;
-    format!(
-        r#"{{"order_id":"{}","customer_id":"{}","customer_email":"{}","status":"{}","item_count":{},"total_amount":{},"updated_at":"{}"}}"#,
-        order.order_id,
-        order.customer.id,
-        order.customer.email,
-        event.status(),
-        event.item_count(),
-        order.total_amount,
-        event.timestamp.format("%Y-%m-%dT%H:%M:%S%.6fZ"),
-    )
+/// A digest of what both write into `order_summary`, and the number of its rows.
+async fn contents(database: &Fresh) -> String {
+    let row = "order_id, customer_id, customer_email, status, item_count, total_amount, updated_at";
+    let query = format!(
+        "SELECT count(*) || ' ' || coalesce(md5(string_agg(md5(({row})::text), '' ORDER BY order_id)), '') FROM order_summary"
+    );
+    database.postgres().value(&query).await
 }
 
 /// The JDBC URL of the database.

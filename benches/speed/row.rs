@@ -29,6 +29,7 @@ pub(crate) struct Baseline {
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) enum Target {
     RatioAtLeast(f64),
+    RatioAtMost(f64),
     AtMost(f64),
 }
 
@@ -76,6 +77,7 @@ impl Row {
         });
         self.met = self.target.map(|target| match target {
             Target::RatioAtLeast(least) => self.ratio.is_some_and(|ratio| ratio >= least),
+            Target::RatioAtMost(most) => self.ratio.is_some_and(|ratio| ratio <= most),
             Target::AtMost(most) => median(&self.figures) <= most,
         });
     }
@@ -85,6 +87,7 @@ impl Row {
         match (self.met, self.target) {
             (Some(true), _) => "met".to_owned(),
             (Some(false), Some(Target::RatioAtLeast(least))) => missed(1.0 - self.ratio.unwrap_or_default() / least),
+            (Some(false), Some(Target::RatioAtMost(most))) => missed(self.ratio.unwrap_or_default() / most - 1.0),
             (Some(false), Some(Target::AtMost(most))) => missed(median(&self.figures) / most - 1.0),
             (None, Some(_)) => "not measured".to_owned(),
             (_, None) => String::new(),
@@ -109,6 +112,7 @@ impl Target {
     pub(crate) fn show(self) -> String {
         match self {
             Target::RatioAtLeast(least) => format!("at least {} x", plain(least)),
+            Target::RatioAtMost(most) => format!("at most {} x", plain(most)),
             Target::AtMost(most) => format!("at most {}", plain(most)),
         }
     }

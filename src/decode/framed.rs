@@ -4,12 +4,11 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use readcast_core::DataError;
 use smallvec::smallvec;
 
 use super::DecodeError;
 use super::message::{Attributes, Body, Message, Messages, NO_VALUE, Reader, json_in_value};
-use crate::registry::{Frame, Schema, SchemaId, SchemaRegistry, framed};
+use crate::registry::{Frame, Schema, SchemaRegistry, framed};
 use crate::source::{Record, SourceError};
 
 /// Reads the formats `avro`, `protobuf` and `json-schema`. The schema of each value says which it is.
@@ -40,13 +39,14 @@ fn message(frame: Frame<'_>, schema: Schema) -> Result<Message<'_>, DecodeError>
         #[cfg(feature = "avro")]
         Schema::Avro(schema) => {
             let name = schema.name_of(frame.value()).map(str::to_owned);
-            with_schema(name, Body::Avro(frame.id, readcast_core::Avro::new(frame.value(), schema)))
+            with_schema(name, Body::Avro(readcast_core::Avro::new(frame.value(), schema)))
         }
         #[cfg(feature = "protobuf")]
         Schema::Protobuf(schema) => {
             let (indexes, value) = frame.message()?;
             let message = readcast_core::Protobuf::new(value, &schema, &indexes);
-            let message = message.map_err(|error| misfit(frame.id, &error))?;
+            let message =
+                message.map_err(|error| format!("the value does not fit its schema, {}: {error}", frame.id))?;
             with_schema(schema.name_of(&indexes), Body::Protobuf(message))
         }
     })
@@ -59,9 +59,4 @@ fn with_schema(name: Option<String>, body: Body<'_>) -> Message<'_> {
         attributes.push("schema", name);
     }
     Message { attributes, body, data: None }
-}
-
-/// Why a value is refused that was not written with the schema which it names.
-pub(super) fn misfit(id: SchemaId, error: &DataError) -> DecodeError {
-    format!("the value does not fit its schema, {id}: {error}").into()
 }

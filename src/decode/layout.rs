@@ -148,13 +148,9 @@ impl Layout {
                 Ok(detached(event, at.record))
             }
             #[cfg(feature = "avro")]
-            Body::Avro(id, avro) => {
-                // One pass finds the texts and what is wrong with the value.
-                let found = match self.pointers.is_empty() {
-                    true => avro.check().map(|()| None),
-                    false => self.pointers.texts(|seed| avro.read(seed)).map(Some),
-                };
-                let found = found.map_err(|error| super::framed::misfit(id, &error))?;
+            Body::Avro(avro) => {
+                let is_sought = !self.pointers.is_empty();
+                let found = is_sought.then(|| self.pointers.texts(|seed| avro.read(seed))).transpose()?;
                 let avro = if let Some(data) = &self.data { avro.at(data.path.clone()) } else { avro };
                 self.event(&Parts { at, attributes: &attributes, found }, None, Payload::Avro(avro))
             }

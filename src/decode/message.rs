@@ -47,7 +47,7 @@ pub(super) enum Body<'r> {
     None,
     Json(Cow<'r, RawValue>),
     #[cfg(feature = "avro")]
-    Avro(crate::registry::SchemaId, readcast_core::Avro<'r>),
+    Avro(readcast_core::Avro<'r>),
     #[cfg(feature = "protobuf")]
     Protobuf(readcast_core::Protobuf),
 }

@@ -5,7 +5,7 @@
 
 pub(crate) mod cluster;
 mod containers;
-mod local_kafka;
+pub(crate) mod local_kafka;
 pub(crate) mod local_pgbouncer;
 mod local_postgres;
 mod local_registry;
@@ -15,7 +15,7 @@ use std::path::PathBuf;
 
 use tokio::sync::OnceCell;
 
-pub(crate) use local_kafka::{LocalKafka, java};
+pub(crate) use local_kafka::LocalKafka;
 pub(crate) use local_postgres::{Durability, LocalPostgres};
 use local_registry::LocalRegistry;
 

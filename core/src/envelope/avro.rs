@@ -22,6 +22,7 @@ pub struct AvroSchema(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
+    id: String,
     schema: Schema,
     /// The full names of the types that a value may have: one, or those of the variants of a union.
     names: Vec<Option<String>>,
@@ -29,11 +30,12 @@ struct Inner {
 }
 
 impl AvroSchema {
-    /// Parses the JSON text of a schema, and those of the schemas to which it refers by name.
+    /// Parses the JSON text of a schema, and those of the schemas to which it refers by name. `id` is what errors call it, such
+    /// as its number in a registry.
     ///
     /// # Errors
     /// When one of them is not a schema, or a name is not known.
-    pub fn parse(text: &str, references: &[String]) -> Result<Self, DataError> {
+    pub fn parse(id: impl Into<String>, text: &str, references: &[String]) -> Result<Self, DataError> {
         let schema = SchemaMut::from_schemata(text, references).map_err(DataError::new)?;
         let (names, is_union) = match &schema.root().type_ {
             RegularType::Union(union) => {
@@ -44,7 +46,7 @@ impl AvroSchema {
         };
         let names = names.into_iter().map(|name| Some(name?.fully_qualified_name().to_owned())).collect();
         let schema = schema.freeze().map_err(DataError::new)?;
-        Ok(Self(Arc::new(Inner { schema, names, is_union })))
+        Ok(Self(Arc::new(Inner { id: id.into(), schema, names, is_union })))
     }
 
     /// The full name of the type of the value in `bytes`, such as `com.bank.AccountOpened`. `None` if it has no name.
@@ -66,17 +68,9 @@ pub struct Avro<'a> {
 }
 
 impl<'a> Avro<'a> {
-    /// The value in `bytes`, without a frame around it. It is not looked at: see [`check`](Self::check).
+    /// The value in `bytes`, without a frame around it. It is looked at when it is read.
     pub fn new(bytes: impl Into<Cow<'a, [u8]>>, schema: AvroSchema) -> Self {
         Self { bytes: bytes.into(), schema, path: Arc::default() }
-    }
-
-    /// Makes sure that the bytes are one value of the schema.
-    ///
-    /// # Errors
-    /// Where they are not.
-    pub fn check(&self) -> Result<(), DataError> {
-        self.read(PhantomData::<IgnoredAny>).map(drop)
     }
 
     /// The data at these names within the value, which are those of fields, keys of maps or indexes of arrays.
@@ -90,16 +84,28 @@ impl<'a> Avro<'a> {
     /// # Errors
     /// When they are not, or the value does not have the form that `seed` expects.
     pub fn read<'s, S: DeserializeSeed<'s>>(&'s self, seed: S) -> Result<S::Value, DataError> {
+        // What the seed does not read counts as well, so it may be the bytes that are wrong when it is satisfied, and it when they
+        // are right.
+        self.read_to_end(seed).map_err(|error| match self.read_to_end(PhantomData::<IgnoredAny>) {
+            Ok(IgnoredAny) => error,
+            Err(misfit) => DataError::new(format!("the value does not fit its schema, {}: {misfit}", self.schema.0.id)),
+        })
+    }
+
+    pub(super) fn deserialize<'s, T: Deserialize<'s>>(&'s self) -> Result<T, DataError> {
+        if self.path.is_empty() {
+            return self.read(PhantomData::<T>);
+        }
+        AtPath::new(&self.path).deserialize(self.state().deserializer()).map_err(DataError::new)
+    }
+
+    fn read_to_end<'s, S: DeserializeSeed<'s>>(&'s self, seed: S) -> Result<S::Value, DataError> {
         let mut state = self.state();
         let read = seed.deserialize(state.deserializer()).map_err(DataError::new)?;
         match state.into_reader().bytes().next() {
             None => Ok(read),
             Some(_) => Err(DataError::new("bytes follow the value: it was written with another schema")),
         }
-    }
-
-    pub(super) fn deserialize<'s, T: Deserialize<'s>>(&'s self) -> Result<T, DataError> {
-        AtPath::new(&self.path).deserialize(self.state().deserializer()).map_err(DataError::new)
     }
 
     pub(super) fn into_owned(self) -> Avro<'static> {
@@ -145,7 +151,7 @@ mod tests {
     }
 
     fn schema() -> AvroSchema {
-        AvroSchema::parse(ACCOUNT, &[]).expect("a schema")
+        AvroSchema::parse("7", ACCOUNT, &[]).expect("a schema")
     }
 
     #[test]
@@ -158,7 +164,6 @@ mod tests {
         ] {
             let bytes = account(cents);
             let avro = Avro::new(&bytes, schema());
-            avro.check().expect("a value");
             let read: Account<'_> = avro.deserialize().expect("an account");
             assert_eq!((read.id, &*read.balance.to_string(), read.closed), ("a1", balance, false));
             assert_eq!(read.owner.map(|owner| owner.name), Some("Ann"));
@@ -167,22 +172,32 @@ mod tests {
 
     #[test]
     fn what_is_not_one_value_of_the_schema_is_refused() {
-        let whole = account(&[1]);
-        for length in 0..whole.len() {
-            assert!(Avro::new(&whole[..length], schema()).check().is_err(), "{length} bytes");
+        /// The type asks for less than the value has.
+        #[derive(Debug, Deserialize)]
+        struct Id<'a> {
+            id: &'a str,
         }
-        let longer = [&whole[..], b"x"].concat();
-        assert!(Avro::new(longer, schema()).check().is_err());
+        let refused = |bytes: &[u8]| {
+            let error = Avro::new(bytes, schema()).deserialize::<Id<'_>>().expect_err("no account").to_string();
+            assert!(error.starts_with("the value does not fit its schema, 7: "), "{error}");
+        };
+        let whole = account(&[1]);
+        (0..whole.len()).for_each(|length| refused(&whole[..length]));
+        refused(&[&whole[..], b"x"].concat());
         let mut other_variant = whole.clone();
         other_variant[5] = 8;
-        assert!(Avro::new(other_variant, schema()).check().is_err());
+        refused(&other_variant);
+        assert!(Avro::new(&whole, schema()).deserialize::<Id<'_>>().is_ok_and(|account| account.id == "a1"));
+        // The value is what it should be, and the type asks for something else.
+        let other = Avro::new(&whole, schema()).deserialize::<u8>().expect_err("no number").to_string();
+        assert!(other.starts_with("invalid type"), "{other}");
     }
 
     #[test]
     fn the_name_of_a_value_is_that_of_its_record() {
         assert_eq!(schema().name_of(&account(&[1])), Some("com.bank.AccountOpened"));
         let union = r#"["null",{"type":"record","name":"a.B","fields":[]},"string"]"#;
-        let union = AvroSchema::parse(union, &[]).expect("a schema");
+        let union = AvroSchema::parse("7", union, &[]).expect("a schema");
         assert_eq!(
             [b"\x00", b"\x02", b"\x04", b"\x08"].map(|bytes| union.name_of(bytes)),
             [None, Some("a.B"), None, None]
@@ -194,13 +209,14 @@ mod tests {
     fn a_schema_may_refer_to_others_and_to_itself_but_not_hold_itself() {
         let owner = r#"{"type":"record","name":"com.bank.Owner","fields":[{"name":"name","type":"string"}]}"#;
         let account = r#"{"type":"record","name":"A","fields":[{"name":"owner","type":"com.bank.Owner"}]}"#;
-        assert!(AvroSchema::parse(account, &[]).is_err());
-        assert!(AvroSchema::parse(account, &[owner.to_owned()]).is_ok());
+        assert!(AvroSchema::parse("7", account, &[]).is_err());
+        assert!(AvroSchema::parse("7", account, &[owner.to_owned()]).is_ok());
         let list = r#"{"type":"record","name":"L","fields":[{"name":"next","type":["null","L"]}]}"#;
-        let list = AvroSchema::parse(list, &[]).expect("a schema");
-        assert!(Avro::new(vec![2; 1_000_000], list).check().is_err(), "nested too deeply");
+        let list = AvroSchema::parse("7", list, &[]).expect("a schema");
+        assert!(Avro::new(vec![2; 1_000_000], list).deserialize::<IgnoredAny>().is_err(), "nested too deeply");
         assert!(
-            AvroSchema::parse(r#"{"type":"record","name":"L","fields":[{"name":"next","type":"L"}]}"#, &[]).is_err()
+            AvroSchema::parse("7", r#"{"type":"record","name":"L","fields":[{"name":"next","type":"L"}]}"#, &[])
+                .is_err()
         );
     }
 
@@ -208,7 +224,6 @@ mod tests {
     fn data_may_be_a_part_of_the_value() {
         let bytes = account(&[1]);
         let avro = Avro::new(&bytes, schema());
-        avro.check().expect("a value");
         let at = |path: &[&str]| avro.clone().at(path.iter().map(|name| (*name).to_owned()).collect());
         assert_eq!(at(&["owner", "name"]).deserialize::<&str>().expect("a name"), "Ann");
         assert_eq!(at(&["owner"]).deserialize::<Owner<'_>>().expect("an owner").name, "Ann");

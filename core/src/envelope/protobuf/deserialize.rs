@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use chrono::{DateTime, SecondsFormat};
-use prost_reflect::{DynamicMessage, EnumValueDescriptor, Kind, MapKey, ReflectMessage, Value};
+use prost_reflect::{DynamicMessage, EnumValueDescriptor, FieldDescriptor, Kind, MapKey, ReflectMessage, Value};
 use serde::de::value::{Error, MapDeserializer, SeqDeserializer, StringDeserializer};
 use serde::de::{DeserializeSeed, Deserializer, IntoDeserializer, MapAccess, Visitor};
 
@@ -55,12 +55,12 @@ pub(super) struct Message<'de>(&'de DynamicMessage);
 
 impl<'de> Message<'de> {
     /// The fields that are set, and the defaults of those that can't be told from such.
-    fn fields(self) -> impl Iterator<Item = (String, Item<'de>)> {
+    fn fields(self) -> impl Iterator<Item = (Name, Item<'de>)> {
         let fields: Vec<_> = self.0.descriptor().fields().collect();
         fields.into_iter().filter_map(move |field| {
             let is_there = self.0.has_field(&field) || !field.supports_presence();
             let item = || Item { value: self.0.get_field(&field), kind: field.kind() };
-            is_there.then(|| (field.name().to_owned(), item()))
+            is_there.then(item).map(|item| (Name(field), item))
         })
     }
 
@@ -93,7 +93,7 @@ impl<'de> Message<'de> {
 
     /// The field that stands for the whole message.
     fn content(self, name: &str) -> Option<Item<'de>> {
-        self.fields().find(|(other, _)| other == name).map(|(_, item)| item)
+        self.fields().find(|(field, _)| field.0.name() == name).map(|(_, item)| item)
     }
 
     fn visit_fields<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
@@ -302,6 +302,30 @@ impl<'de> MapAccess<'de> for NoFields {
 
     fn next_value_seed<V: DeserializeSeed<'de>>(&mut self, seed: V) -> Result<V::Value, Error> {
         seed.deserialize(().into_deserializer())
+    }
+}
+
+/// The name of a field.
+struct Name(FieldDescriptor);
+
+impl<'de> Deserializer<'de> for Name {
+    type Error = Error;
+
+    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
+        visitor.visit_str(self.0.name())
+    }
+
+    serde::forward_to_deserialize_any! {
+        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf option unit unit_struct
+        newtype_struct seq tuple tuple_struct map struct enum identifier ignored_any
+    }
+}
+
+impl<'de> IntoDeserializer<'de, Error> for Name {
+    type Deserializer = Self;
+
+    fn into_deserializer(self) -> Self {
+        self
     }
 }
 

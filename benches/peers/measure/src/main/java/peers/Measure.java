@@ -48,11 +48,13 @@ public final class Measure {
         Log log = Log.read(options.get("bootstrap"), options.get("topic"), events());
         try (Table table = Table.create(options.get("url"), options.get("table"))) {
             long[] halfAndWhole;
+            Peer.Cost cost;
             try (Peer peer = Peer.start(command, Path.of(options.get("log")))) {
                 halfAndWhole = watch(peer, table, new Progress(log.marks));
+                cost = peer.cost();
             }
             table.verify(log.rows);
-            print(log.rows.size(), halfAndWhole[0] / 1e9, halfAndWhole[1] / 1e9);
+            print(log.rows.size(), halfAndWhole[0] / 1e9, halfAndWhole[1] / 1e9, cost);
         }
     }
 
@@ -87,7 +89,7 @@ public final class Measure {
         Thread.sleep(MILLIS_BETWEEN_LOOKS);
     }
 
-    private void print(int rows, double half, double whole) throws Exception {
+    private void print(int rows, double half, double whole, Peer.Cost cost) throws Exception {
         Map<String, Object> line = new LinkedHashMap<>();
         line.put("peer", options.get("peer"));
         line.put("version", options.get("version"));
@@ -95,6 +97,8 @@ public final class Measure {
         line.put("rows", rows);
         line.put("seconds", rounded(whole));
         line.put("seconds_of_second_half", rounded(whole - half));
+        line.put("cpu_seconds", rounded(cost.cpuSeconds()));
+        line.put("peak_mib", rounded(cost.peakMib()));
         line.put("settings", options.get("settings"));
         System.out.println(new ObjectMapper().writeValueAsString(line));
     }

@@ -3,6 +3,7 @@ package peers;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.time.Duration;
 import java.util.List;
 import java.util.concurrent.TimeUnit;
 
@@ -10,6 +11,9 @@ import java.util.concurrent.TimeUnit;
 final class Peer implements AutoCloseable {
     private static final int SECONDS_TO_STOP = 20;
     private static final int LINES_OF_LOG = 20;
+
+    /** What the process has taken since its start: CPU time, and the most memory that was resident at once. */
+    record Cost(double cpuSeconds, double peakMib) {}
 
     private final Process process;
     private final Path log;
@@ -31,6 +35,16 @@ final class Peer implements AutoCloseable {
         if (!process.isAlive()) {
             throw failure("The peer ended before everything was written.");
         }
+    }
+
+    Cost cost() throws IOException {
+        Duration cpu = process.info().totalCpuDuration().orElseThrow(() -> new Failure("The system does not tell its CPU time."));
+        String peak = Files.readAllLines(Path.of("/proc", Long.toString(process.pid()), "status")).stream()
+                .filter(line -> line.startsWith("VmHWM:"))
+                .findFirst()
+                .orElseThrow(() -> new Failure("The system does not tell its memory."));
+        double kib = Double.parseDouble(peak.replaceAll("[^0-9]", ""));
+        return new Cost(cpu.toMillis() / 1e3, kib / 1024);
     }
 
     /** An error message with the end of the peer's log. */
