@@ -46,6 +46,12 @@ pub trait Decoder: Send + Sync {
     /// is in no log.
     fn decode<'r>(&'r self, position: &Position, record: &'r Record) -> Result<Events<'r>, DecodeError>;
 
+    /// What `record` tells of events that can't be read, such as values that its schema allows: a sentence for each. `readcast
+    /// check` shows it.
+    fn doubts(&self, _record: &Record) -> Vec<String> {
+        Vec::new()
+    }
+
     /// Fetches what decoding these records needs, such as their schemas. Called before they are decoded.
     ///
     /// # Errors

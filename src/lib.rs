@@ -81,7 +81,7 @@ pub use readcast_core::{
 };
 
 #[cfg(feature = "avro")]
-pub use readcast_core::{Avro, AvroSchema};
+pub use readcast_core::{Avro, AvroReaderSchema, AvroSchema};
 #[cfg(feature = "protobuf")]
 pub use readcast_core::{Protobuf, ProtobufSchema};
 

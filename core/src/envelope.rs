@@ -15,7 +15,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 #[cfg(feature = "avro")]
-pub use self::avro::{Avro, AvroSchema};
+pub use self::avro::{Avro, AvroReaderSchema, AvroSchema};
 pub use self::headers::{Header, TraceContext, header};
 pub use self::payload::{DataError, Payload};
 #[cfg(feature = "protobuf")]

@@ -26,7 +26,7 @@ pub use change::{Change, ChangeError, Changes, RowWriter};
 pub use chrono::NaiveDate as Date;
 pub use decimal::{Decimal, DecimalError};
 #[cfg(feature = "avro")]
-pub use envelope::{Avro, AvroSchema};
+pub use envelope::{Avro, AvroReaderSchema, AvroSchema};
 pub use envelope::{DataError, Envelope, EnvelopeError, Header, Payload, TraceContext, header};
 #[cfg(feature = "protobuf")]
 pub use envelope::{Protobuf, ProtobufSchema};

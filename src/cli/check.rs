@@ -19,8 +19,17 @@ pub(super) struct Arguments {
 }
 
 pub(super) async fn run(context: Context, arguments: Arguments) -> Result<ExitCode, CommandError> {
-    let source = connect::source(&context).await?;
-    let store = match connect::store(&context, Access::Read).await {
+    let checks = checks(&context).await?;
+    match arguments.output {
+        Output::Json => output::line(json(&checks)?)?,
+        Output::Table => output::line(table(&checks))?,
+    }
+    Ok(if checks.iter().all(|check| check.ok) { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+pub(super) async fn checks(context: &Context) -> Result<Vec<Check>, CommandError> {
+    let source = connect::source(context).await?;
+    let store = match connect::store(context, Access::Read).await {
         Ok(store) => Ok(store),
         Err(CommandError::Failed(problem)) => Err(problem),
         Err(error) => return Err(error),
@@ -30,16 +39,12 @@ pub(super) async fn run(context: Context, arguments: Arguments) -> Result<ExitCo
         registry: &context.app.registry,
         source: &*source,
         store,
-        deployment: connect::deployment(&context)?,
-        max_connections: connect::instance(&context).max_connections.unwrap_or_default(),
-        options: &|name: &str| connect::options(&context, name, false),
+        deployment: connect::deployment(context)?,
+        max_connections: connect::instance(context).max_connections.unwrap_or_default(),
+        options: &|name: &str| connect::options(context, name, false),
     };
     checks.extend(run_checks(inputs).await);
-    match arguments.output {
-        Output::Json => output::line(json(&checks)?)?,
-        Output::Table => output::line(table(&checks))?,
-    }
-    Ok(if checks.iter().all(|check| check.ok) { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(checks)
 }
 
 fn table(checks: &[Check]) -> Table {

@@ -92,6 +92,12 @@ fn app(log: &MemorySource) -> App {
 
 /// Runs `app` in `folder` to the end of the log at `source`, with this configuration file.
 async fn run(app: App, folder: &Path, source: &str, file: &str) -> Result<ExitCode, String> {
+    let (command, context) = typed_in(app, folder, source, file)?;
+    run_command(command, context).await.map_err(told)
+}
+
+/// What was typed to run `app` in `folder` to the end of the log at `source`.
+fn typed_in(app: App, folder: &Path, source: &str, file: &str) -> Result<(Command, Context), String> {
     let configuration = folder.join("readcast.toml");
     std::fs::write(&configuration, file).unwrap();
     let database = format!("sqlite:{}", folder.join("read.db").display());
@@ -99,13 +105,16 @@ async fn run(app: App, folder: &Path, source: &str, file: &str) -> Result<ExitCo
     let arguments =
         ["words", "run", "--until-end", "--config", &configuration, "--source", source, "--store", &database];
     let (command, flags) = typed(&app, arguments.map(OsString::from)).map_err(|error| error.to_string())?;
-    let told = |refusal| match refusal {
-        CommandError::Config(error) => format!("78: {error}"),
-        CommandError::Failed(problem) => problem,
-    };
     let context = prepared(app, flags).map_err(told)?;
     let Typed::Common(command) = command else { panic!("`run` needs no sample") };
-    run_command(command, context).await.map_err(told)
+    Ok((command, context))
+}
+
+fn told(refusal: CommandError) -> String {
+    match refusal {
+        CommandError::Config(error) => format!("78: {error}"),
+        CommandError::Failed(problem) => problem,
+    }
 }
 
 /// The words in the database, each with its count.

@@ -157,7 +157,8 @@ settings! {
         correlation_id: Option<Locator> = "topics.NAME.correlation_id", PLACE;
         /// Where the data of an event stands. A text that holds a JSON object or array is taken for that.
         data: Option<String> = "topics.NAME.data", BODY;
-        /// The file of a JSON Schema that the data of each event must meet. A record whose data does not is parked.
+        /// The file of a JSON Schema that the data of each event must meet; a record whose data does not is parked. With the
+        /// format `avro`, the file of the schema to which values are resolved.
         schema: Option<PathBuf> = "topics.NAME.schema", FILE;
         /// Where the events stand, if a record holds several: a JSON array. The other places in the body are then places in an
         /// item of that array.

@@ -77,8 +77,9 @@ impl Formats {
         }
         let (places, reader) = match format {
             "avro" | "protobuf" | "json-schema" => {
-                let reader =
-                    registry.reader().map_err(|problem| format!("`topics.{name}.format` is `{format}`: {problem}"))?;
+                let reader = registry
+                    .reader(options)
+                    .map_err(|problem| format!("`topics.{name}.format` is `{format}`: {problem}"))?;
                 Some((places_with_schema(format), reader))
             }
             _ => built_in(options),
@@ -169,10 +170,8 @@ fn check_places(name: &str, options: &TopicOptions) -> Result<(), String> {
     if events.is_some() && !["json", ENVELOPE].contains(&format.as_str()) {
         return Err(format!("`topics.{name}.events` has no effect with the format `{format}`"));
     }
-    if options.schema.is_some() && ["avro", "protobuf"].contains(&format.as_str()) {
-        return Err(format!(
-            "`topics.{name}.schema` is a JSON Schema, and records of the format `{format}` are no JSON"
-        ));
+    if options.schema.is_some() && format == "protobuf" {
+        return Err(format!("`topics.{name}.schema` has no effect with the format `{format}`"));
     }
     let time = timestamp.as_ref().and_then(|time| time.at.as_ref());
     let places = [event_type.as_ref(), time, version.as_ref(), correlation_id.as_ref()];

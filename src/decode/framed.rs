@@ -8,19 +8,75 @@ use smallvec::smallvec;
 
 use super::DecodeError;
 use super::message::{Attributes, Body, Message, Messages, NO_VALUE, Reader, json_in_value};
+use crate::config::TopicOptions;
 use crate::registry::{Frame, Schema, SchemaRegistry, framed};
 use crate::source::{Record, SourceError};
 
 /// Reads the formats `avro`, `protobuf` and `json-schema`. The schema of each value says which it is.
 pub(super) struct FramedReader {
-    pub(super) registry: Arc<SchemaRegistry>,
+    registry: Arc<SchemaRegistry>,
+    /// The schema to which values of Avro are resolved. Without one, each is read as it was written.
+    #[cfg(feature = "avro")]
+    reader_schema: Option<readcast_core::AvroReaderSchema>,
+}
+
+impl FramedReader {
+    /// # Errors
+    /// When the topic has a schema for its reader that can't be used.
+    pub(super) fn new(
+        registry: Arc<SchemaRegistry>,
+        #[cfg_attr(not(feature = "avro"), expect(unused_variables))] topic: &TopicOptions,
+    ) -> Result<Self, String> {
+        Ok(Self {
+            registry,
+            #[cfg(feature = "avro")]
+            reader_schema: topic.schema.as_deref().filter(|_| topic.format == "avro").map(reader_schema).transpose()?,
+        })
+    }
+
+    #[cfg(feature = "avro")]
+    fn avro<'r>(&self, bytes: &'r [u8], schema: readcast_core::AvroSchema) -> Result<Message<'r>, DecodeError> {
+        let written = readcast_core::Avro::new(bytes, schema);
+        let avro = match &self.reader_schema {
+            Some(reader_schema) => reader_schema.resolve(&written)?,
+            None => written,
+        };
+        let name = avro.type_name().map(str::to_owned);
+        Ok(with_schema(name, Body::Avro(avro)))
+    }
+}
+
+/// The schema in the file.
+#[cfg(feature = "avro")]
+fn reader_schema(file: &std::path::Path) -> Result<readcast_core::AvroReaderSchema, String> {
+    let problem = |error: &dyn std::fmt::Display| format!("its `schema`, {}: {error}", file.display());
+    let text = std::fs::read_to_string(file).map_err(|error| problem(&error))?;
+    readcast_core::AvroReaderSchema::parse(file.display().to_string(), &text).map_err(|error| problem(&error))
 }
 
 #[async_trait]
 impl Reader for FramedReader {
     fn messages<'r>(&self, record: &'r Record) -> Result<Messages<'r>, DecodeError> {
         let frame = framed(record.value.as_deref().ok_or(NO_VALUE)?, &record.headers)?;
-        Ok(smallvec![message(frame, self.registry.schema(frame.id)?)?])
+        Ok(smallvec![match self.registry.schema(frame.id)? {
+            Schema::Json => Message::of_json(Cow::Borrowed(json_in_value(frame.value())?)),
+            #[cfg(feature = "avro")]
+            Schema::Avro(schema) => self.avro(frame.value(), schema)?,
+            #[cfg(feature = "protobuf")]
+            Schema::Protobuf(schema) => protobuf(frame, &schema)?,
+        }])
+    }
+
+    #[cfg(feature = "avro")]
+    fn doubts(&self, record: &Record) -> Vec<String> {
+        let id = || Some(framed(record.value.as_deref()?, &record.headers).ok()?.id);
+        let written = id().and_then(|id| Some((id, self.registry.schema(id).ok()?)));
+        match (&self.reader_schema, written) {
+            (Some(reader_schema), Some((id, Schema::Avro(schema)))) => {
+                reader_schema.refusals(&schema).iter().map(|refusal| format!("schema {id}: {refusal}")).collect()
+            }
+            _ => Vec::new(),
+        }
     }
 
     async fn prepare(&self, records: &[Record]) -> Result<(), SourceError> {
@@ -33,23 +89,12 @@ impl Reader for FramedReader {
     }
 }
 
-fn message(frame: Frame<'_>, schema: Schema) -> Result<Message<'_>, DecodeError> {
-    Ok(match schema {
-        Schema::Json => Message::of_json(Cow::Borrowed(json_in_value(frame.value())?)),
-        #[cfg(feature = "avro")]
-        Schema::Avro(schema) => {
-            let name = schema.name_of(frame.value()).map(str::to_owned);
-            with_schema(name, Body::Avro(readcast_core::Avro::new(frame.value(), schema)))
-        }
-        #[cfg(feature = "protobuf")]
-        Schema::Protobuf(schema) => {
-            let (indexes, value) = frame.message()?;
-            let message = readcast_core::Protobuf::new(value, &schema, &indexes);
-            let message =
-                message.map_err(|error| format!("the value does not fit its schema, {}: {error}", frame.id))?;
-            with_schema(schema.name_of(&indexes), Body::Protobuf(message))
-        }
-    })
+#[cfg(feature = "protobuf")]
+fn protobuf<'r>(frame: Frame<'r>, schema: &readcast_core::ProtobufSchema) -> Result<Message<'r>, DecodeError> {
+    let (indexes, value) = frame.message()?;
+    let message = readcast_core::Protobuf::new(value, schema, &indexes);
+    let message = message.map_err(|error| format!("the value does not fit its schema, {}: {error}", frame.id))?;
+    Ok(with_schema(schema.name_of(&indexes), Body::Protobuf(message)))
 }
 
 /// A message whose type has this name in its schema.

@@ -92,6 +92,8 @@ impl Layout {
         })?;
         let event_id = options.event_id.as_ref().unwrap_or(&places.event_id);
         let timestamp = options.timestamp.as_ref().unwrap_or(&places.timestamp);
+        // That of Avro is for its reader.
+        let contract = options.schema.as_deref().filter(|_| options.format != "avro");
         let layout = Self {
             event_type: place(event_type),
             event_id: event_id.iter().map(&mut place).collect(),
@@ -106,7 +108,7 @@ impl Layout {
             }),
             unwraps: places.unwraps,
             tombstone: options.tombstone.clone(),
-            contract: options.schema.as_deref().map(|file| Contract::load(name, file)).transpose()?,
+            contract: contract.map(|file| Contract::load(name, file)).transpose()?,
             types: types.clone(),
             pointers,
         };
@@ -256,6 +258,10 @@ impl Layout {
 impl Decoder for LocatedDecoder {
     async fn prepare(&self, records: &[Record]) -> Result<(), SourceError> {
         self.reader.prepare(records).await
+    }
+
+    fn doubts(&self, record: &Record) -> Vec<String> {
+        self.reader.doubts(record)
     }
 
     fn decode<'r>(&'r self, position: &Position, record: &'r Record) -> Result<Events<'r>, DecodeError> {

@@ -20,6 +20,11 @@ pub(super) trait Reader: Send + Sync {
     /// Why the record is not in this format.
     fn messages<'r>(&self, record: &'r Record) -> Result<Messages<'r>, DecodeError>;
 
+    /// What `record` tells of records that can't be read: a sentence for each.
+    fn doubts(&self, _record: &Record) -> Vec<String> {
+        Vec::new()
+    }
+
     /// Fetches what reading these records needs, such as their schemas.
     async fn prepare(&self, _records: &[Record]) -> Result<(), SourceError> {
         Ok(())

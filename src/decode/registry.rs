@@ -1,6 +1,6 @@
 //! The schema registry behind the decoders, in programs that are built with one.
 
-use crate::config::RegistryOptions;
+use crate::config::{RegistryOptions, TopicOptions};
 
 use super::message::Reader;
 
@@ -29,9 +29,9 @@ impl Registry {
         Ok(Self(Some(std::sync::Arc::new(SchemaRegistry::new(client)))))
     }
 
-    pub(super) fn reader(&self) -> Result<Box<dyn Reader>, &'static str> {
+    pub(super) fn reader(&self, topic: &TopicOptions) -> Result<Box<dyn Reader>, String> {
         let registry = self.0.clone().ok_or("set `registry.url` to the schema registry")?;
-        Ok(Box::new(super::framed::FramedReader { registry }))
+        Ok(Box::new(super::framed::FramedReader::new(registry, topic)?))
     }
 
     pub(super) async fn check(&self) -> Option<Result<String, String>> {
@@ -45,8 +45,8 @@ impl Registry {
         Ok(Self)
     }
 
-    pub(super) fn reader(&self) -> Result<Box<dyn Reader>, &'static str> {
-        Err("this program is built without the features `avro` and `protobuf`")
+    pub(super) fn reader(&self, _: &TopicOptions) -> Result<Box<dyn Reader>, String> {
+        Err("this program is built without the features `avro` and `protobuf`".to_owned())
     }
 
     pub(super) async fn check(&self) -> Option<Result<String, String>> {

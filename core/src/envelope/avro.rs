@@ -2,6 +2,13 @@
 //!
 //! Source: the Avro specification, <https://avro.apache.org/docs/1.12.0/specification/>.
 
+mod default;
+mod kind;
+mod reader;
+mod resolution;
+#[cfg(test)]
+mod resolution_tests;
+
 use std::borrow::Cow;
 use std::io::Read;
 use std::marker::PhantomData;
@@ -13,6 +20,7 @@ use serde_avro_fast::Schema;
 use serde_avro_fast::de::{DeserializerState, read::SliceRead};
 use serde_avro_fast::schema::{RegularType, SchemaMut};
 
+pub use self::reader::AvroReaderSchema;
 use super::DataError;
 use super::path::AtPath;
 
@@ -23,6 +31,9 @@ pub struct AvroSchema(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     id: String,
+    /// The text of the schema, and those of the schemas to which it refers.
+    text: String,
+    references: Vec<String>,
     schema: Schema,
     /// The full names of the types that a value may have: one, or those of the variants of a union.
     names: Vec<Option<String>>,
@@ -46,11 +57,18 @@ impl AvroSchema {
         };
         let names = names.into_iter().map(|name| Some(name?.fully_qualified_name().to_owned())).collect();
         let schema = schema.freeze().map_err(DataError::new)?;
-        Ok(Self(Arc::new(Inner { id: id.into(), schema, names, is_union })))
+        Ok(Self(Arc::new(Inner {
+            id: id.into(),
+            text: text.to_owned(),
+            references: references.to_vec(),
+            schema,
+            names,
+            is_union,
+        })))
     }
 
     /// The full name of the type of the value in `bytes`, such as `com.bank.AccountOpened`. `None` if it has no name.
-    pub fn name_of(&self, bytes: &[u8]) -> Option<&str> {
+    fn name_of(&self, bytes: &[u8]) -> Option<&str> {
         let Inner { names, is_union, .. } = &*self.0;
         // A union has the index of its variant before the value, as a zigzag number; the first 64 take one byte.
         let variant = if *is_union { usize::from(bytes.first()? / 2) } else { 0 };
@@ -71,6 +89,11 @@ impl<'a> Avro<'a> {
     /// The value in `bytes`, without a frame around it. It is looked at when it is read.
     pub fn new(bytes: impl Into<Cow<'a, [u8]>>, schema: AvroSchema) -> Self {
         Self { bytes: bytes.into(), schema, path: Arc::default() }
+    }
+
+    /// The full name of the value's type, such as `com.bank.AccountOpened`. `None` if it has no name.
+    pub fn type_name(&self) -> Option<&str> {
+        self.schema.name_of(&self.bytes)
     }
 
     /// The data at these names within the value, which are those of fields, keys of maps or indexes of arrays.

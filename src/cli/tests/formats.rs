@@ -28,6 +28,40 @@ async fn all_events_of_a_record_are_applied_or_none() {
 }
 
 #[tokio::test]
+async fn a_value_is_resolved_to_the_schema_of_its_reader() {
+    let (log, folder) = (MemorySource::default(), tempfile::tempdir().unwrap());
+    // A word; a word or nothing.
+    for record in ["\0\0\0\0\x07\x04to", "\0\0\0\0\x08\x02\x04be", "\0\0\0\0\x08\x00"] {
+        log.append("words", 0, None, record);
+    }
+    let stub = Stub::start(|request| {
+        let word = if request.contains("/ids/7 ") { r#""string""# } else { r#"["null","string"]"# };
+        let schema = format!(r#"{{"type":"record","name":"Word","fields":[{{"name":"text","type":{word}}}]}}"#);
+        answer("200 OK", &serde_json::json!({ "schema": schema }).to_string())
+    })
+    .await;
+    let reader = r#"{"type":"record","name":"SAID","aliases":["Word"],"fields":[{"name":"word","aliases":["text"],"type":"string"}]}"#;
+    let schema = folder.path().join("said.avsc");
+    std::fs::write(&schema, reader).unwrap();
+    let file = format!(
+        "[registry]\nurl = '{}'\n[topics.words]\nformat = 'avro'\ndata = 'body:/word'\nschema = '{}'\n\
+         timestamp = 'const:2024-05-20T14:30:00Z'",
+        stub.url,
+        schema.display()
+    );
+    run(app(&log), folder.path(), "memory://here", &file).await.unwrap();
+    let (rows, parked) = outcome(folder.path()).await;
+    assert_eq!(rows, ["be1", "to1"]);
+    let refusal = "/text: it was written as null, and is read as string";
+    assert!(parked.len() == 1 && parked[0].ends_with(refusal), "{parked:?}");
+    let (_, context) = typed_in(app(&log), folder.path(), "memory://here", &file).unwrap();
+    let checks = check::checks(&context).await.map_err(told).unwrap();
+    let warned = checks.iter().find(|check| check.what == "topic `words`: schemas").expect("a warning");
+    assert!(warned.warning, "{warned:?}");
+    assert_eq!(warned.finding, format!("records may come that can't be read: schema 8: {refusal}"));
+}
+
+#[tokio::test]
 async fn a_record_waits_for_a_registry_that_does_not_answer() {
     let (log, folder) = (MemorySource::default(), tempfile::tempdir().unwrap());
     for record in ["\0\0\0\0\x07\x04to", "\0\0\0\0\x07\x04be", "\0\0\0\0\x07\x05", "\0\0\0\0\x08\x04or"] {

@@ -44,6 +44,7 @@ impl Checks<'_> {
                     let of_topic: Vec<&Sampled> = sampled.iter().filter(|(at, _)| &*at.topic == topic).collect();
                     self.found.extend(of_topic_check(topic, &of_topic, policy));
                     self.found.extend(of_ends(topic, &of_topic, policy));
+                    self.found.extend(of_schemas(topic, &of_topic, policy));
                 }
             }
             Err(error) => self.warn(format!("{}: records", definition.name()), format!("not read: {error}")),
@@ -63,6 +64,15 @@ fn of_ends(topic: &str, sampled: &[&Sampled], policy: &RecordPolicy) -> Vec<Chec
         Some(Check::new(format!("topic `{topic}`: {which} event"), Ok(described(event))))
     };
     ends.into_iter().filter_map(check).collect()
+}
+
+/// What the schemas of the records allow and nobody could read.
+fn of_schemas(topic: &str, sampled: &[&Sampled], policy: &RecordPolicy) -> Option<Check> {
+    let decoder = policy.decoders.of(topic);
+    let doubts: BTreeSet<String> = sampled.iter().flat_map(|(_, record)| decoder.doubts(record)).collect();
+    let named = doubts.into_iter().collect::<Vec<_>>().join("; ");
+    let finding = || format!("records may come that can't be read: {named}");
+    (!named.is_empty()).then(|| Check::warning(format!("topic `{topic}`: schemas"), finding()))
 }
 
 /// Such as `accounts/0@7: AccountOpened, version 1, id e1, at 2024-05-20T14:30:00.000000Z, data {"balance":1.10}`.

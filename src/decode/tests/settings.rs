@@ -31,6 +31,15 @@ fn wrong_settings_of_a_topic_are_refused_with_what_they_may_be() {
         error("[topics.a]\nformat = 'avro'"),
         "`topics.a.format` is `avro`: set `registry.url` to the schema registry"
     );
+    assert_eq!(
+        error("[registry]\nurl = 'http://here'\n[topics.a]\nformat = 'protobuf'\nschema = 'x'"),
+        "`topics.a.schema` has no effect with the format `protobuf`"
+    );
+    let missing = error("[registry]\nurl = 'http://here'\n[topics.a]\nformat = 'avro'\nschema = '/nowhere/x.avsc'");
+    assert!(
+        missing.starts_with("`topics.a.format` is `avro`: its `schema`, /nowhere/x.avsc: No such file"),
+        "{missing}"
+    );
     assert!(error("[registry]\nurl = 'localhost:8081'").starts_with("`registry.url`: "));
     assert!(error("[topics.a]\ntypes = 'x'").contains("`topics.a.types` must be a section"));
     assert!(error("[topics.a.types]\nx = 7").contains("`topics.a.types.x` must be a text in quotes"));

@@ -1,0 +1,462 @@
+//! Values that were written with one schema, in the encoding of another one.
+//!
+//! Source: the Avro specification, "Schema Resolution",
+//! <https://avro.apache.org/docs/1.12.0/specification/#schema-resolution>.
+
+use std::collections::HashMap;
+
+use apache_avro::Schema;
+use apache_avro::schema::RecordField;
+
+use super::default::{Encoder, Named};
+use super::kind::{Kind, logical_type};
+
+/// How deep values may be nested.
+const MAX_DEPTH: u8 = 64;
+/// How many items without any bytes an array may have, such as nulls.
+const MOST_EMPTY_ITEMS: i64 = 1 << 20;
+
+/// How values of the writer's schema become values of the reader's. Made once for two schemas.
+#[derive(Debug)]
+pub(super) struct Resolution {
+    steps: Vec<Step>,
+    root: usize,
+}
+
+/// What happens to a value. The numbers are places of other steps, since schemas may hold themselves.
+#[derive(Debug)]
+enum Step {
+    /// Both encodings are the same.
+    Copy(Plain),
+    Number {
+        from: Plain,
+        to: Plain,
+    },
+    Record(Vec<Field>, Vec<Source>),
+    /// By the writer's places of symbols, those of the reader.
+    Enum(Vec<Result<i64, String>>),
+    Array(usize),
+    Map(usize),
+    /// By the variants of the writer's union.
+    EitherOf(Vec<usize>),
+    /// The value becomes this variant of the reader's union.
+    Variant(i64, usize),
+    /// Such a value can't be read, but others of the same schema can.
+    Refusal(String),
+}
+
+/// The encodings without parts.
+#[derive(Clone, Copy, Debug)]
+enum Plain {
+    Fixed(usize),
+    Whole,
+    Float,
+    Double,
+    /// Bytes or a text behind their length.
+    Counted,
+}
+
+/// A field of the writer.
+#[derive(Debug)]
+struct Field {
+    step: usize,
+    /// Whether the reader has it. If not, it is read and left out.
+    is_kept: bool,
+}
+
+/// Where a field of the reader comes from.
+#[derive(Clone, Debug)]
+enum Source {
+    /// The field of the writer with this place.
+    Writer(usize),
+    /// The encoded default.
+    Default(Vec<u8>),
+}
+
+impl Resolution {
+    /// # Errors
+    /// When no value of the writer's schema can be one of the reader's. The message says where they differ.
+    pub(super) fn new(writer: &[Schema], reader: &Schema) -> Result<Self, String> {
+        let (root, _) = writer.split_last().ok_or("there is no schema")?;
+        let mut compiler = Compiler {
+            writer: Named::of(writer),
+            reader: Named::of([reader]),
+            steps: Vec::new(),
+            known: HashMap::new(),
+        };
+        let root = compiler.step(root, reader, "")?;
+        Ok(Self { steps: compiler.steps, root })
+    }
+
+    /// Which values of the writer's schema the reader's has no place for, each once.
+    pub(super) fn refusals(&self) -> Vec<&str> {
+        let (mut places, mut at) = (vec![self.root], 0);
+        while let Some(place) = places.get(at) {
+            let parts = self.steps[*place].parts();
+            at += 1;
+            parts.into_iter().for_each(|part| {
+                if !places.contains(&part) {
+                    places.push(part)
+                }
+            });
+        }
+        let refusal = |place| match &self.steps[place] {
+            Step::Refusal(reason) => Some(reason.as_str()),
+            _ => None,
+        };
+        places.into_iter().filter_map(refusal).collect()
+    }
+
+    /// The value in `bytes` in the encoding of the reader's schema.
+    ///
+    /// # Errors
+    /// When the bytes are not one value of the writer's schema, or the reader's schema has no such value.
+    pub(super) fn rewrite(&self, bytes: &[u8]) -> Result<Vec<u8>, String> {
+        let (mut input, mut output) = (Input(bytes), Vec::with_capacity(bytes.len() + 16));
+        self.run(self.root, &mut input, &mut output, 0)?;
+        if input.0.is_empty() { Ok(output) } else { Err("bytes follow the value".to_owned()) }
+    }
+
+    fn run(&self, step: usize, input: &mut Input<'_>, output: &mut Vec<u8>, depth: u8) -> Result<(), String> {
+        if depth > MAX_DEPTH {
+            return Err(format!("the value is nested more than {MAX_DEPTH} deep"));
+        }
+        let depth = depth + 1;
+        match &self.steps[step] {
+            Step::Copy(plain) => input.take_plain(*plain).map(|bytes| output.extend_from_slice(bytes)),
+            Step::Number { from, to } => convert(*from, *to, input, output),
+            Step::Record(fields, sources) => self.record(fields, sources, input, output, depth),
+            Step::Enum(symbols) => {
+                let place = usize::try_from(input.take_long()?).ok();
+                let symbol = place.and_then(|place| symbols.get(place)).ok_or("the enum has no such symbol")?;
+                put_long(symbol.clone()?, output);
+                Ok(())
+            }
+            Step::Array(item) => self.blocks(input, output, |input, output| self.run(*item, input, output, depth)),
+            Step::Map(value) => self.blocks(input, output, |input, output| {
+                output.extend_from_slice(input.take_plain(Plain::Counted)?);
+                self.run(*value, input, output, depth)
+            }),
+            Step::EitherOf(variants) => {
+                let variant = usize::try_from(input.take_long()?).ok();
+                let step = variant.and_then(|variant| variants.get(variant)).ok_or("the union has no such variant")?;
+                self.run(*step, input, output, depth)
+            }
+            Step::Variant(variant, step) => {
+                put_long(*variant, output);
+                self.run(*step, input, output, depth)
+            }
+            Step::Refusal(reason) => Err(reason.clone()),
+        }
+    }
+
+    fn record(
+        &self,
+        fields: &[Field],
+        sources: &[Source],
+        input: &mut Input<'_>,
+        output: &mut Vec<u8>,
+        depth: u8,
+    ) -> Result<(), String> {
+        // In the writer's order, with the places where each begins and ends; then in the reader's.
+        let (mut values, mut ends) = (Vec::new(), Vec::with_capacity(fields.len()));
+        for field in fields {
+            let begin = values.len();
+            self.run(field.step, input, &mut values, depth)?;
+            if !field.is_kept {
+                values.truncate(begin);
+            }
+            ends.push((begin, values.len()));
+        }
+        for source in sources {
+            match source {
+                Source::Writer(field) => output.extend_from_slice(&values[ends[*field].0..ends[*field].1]),
+                Source::Default(bytes) => output.extend_from_slice(bytes),
+            }
+        }
+        Ok(())
+    }
+
+    /// The blocks of an array or a map, without the sizes in bytes that a writer may give.
+    fn blocks<'b>(
+        &self,
+        input: &mut Input<'b>,
+        output: &mut Vec<u8>,
+        mut item: impl FnMut(&mut Input<'b>, &mut Vec<u8>) -> Result<(), String>,
+    ) -> Result<(), String> {
+        loop {
+            let mut count = input.take_long()?;
+            if count < 0 {
+                input.take_long()?;
+                count = count.checked_neg().ok_or("a block has no number of items")?;
+            }
+            put_long(count, output);
+            if count == 0 {
+                return Ok(());
+            }
+            for _ in 0..count {
+                let left = input.0.len();
+                item(input, output)?;
+                if left == input.0.len() && count > MOST_EMPTY_ITEMS {
+                    return Err(format!("a block has {count} items without any bytes"));
+                }
+            }
+        }
+    }
+}
+
+impl Step {
+    /// The steps of the value's parts.
+    fn parts(&self) -> Vec<usize> {
+        match self {
+            Self::Record(fields, _) => fields.iter().map(|field| field.step).collect(),
+            Self::EitherOf(variants) => variants.clone(),
+            Self::Array(part) | Self::Map(part) | Self::Variant(_, part) => vec![*part],
+            Self::Copy(_) | Self::Number { .. } | Self::Enum(_) | Self::Refusal(_) => Vec::new(),
+        }
+    }
+}
+
+fn convert(from: Plain, to: Plain, input: &mut Input<'_>, output: &mut Vec<u8>) -> Result<(), String> {
+    let double = match from {
+        Plain::Float => f64::from(f32::from_le_bytes(input.take_array()?)),
+        _ => {
+            let whole = input.take_long()?;
+            if matches!(to, Plain::Float) {
+                output.extend_from_slice(&(whole as f32).to_le_bytes());
+                return Ok(());
+            }
+            whole as f64
+        }
+    };
+    output.extend_from_slice(&double.to_le_bytes());
+    Ok(())
+}
+
+/// What is left of the value.
+struct Input<'b>(&'b [u8]);
+
+impl<'b> Input<'b> {
+    fn take(&mut self, count: usize) -> Result<&'b [u8], String> {
+        let (taken, rest) = self.0.split_at_checked(count).ok_or("the value ends too early")?;
+        self.0 = rest;
+        Ok(taken)
+    }
+
+    fn take_array<const N: usize>(&mut self) -> Result<[u8; N], String> {
+        self.take(N)?.try_into().map_err(|_| "the value ends too early".to_owned())
+    }
+
+    /// A zigzag number of a variable length.
+    fn take_long(&mut self) -> Result<i64, String> {
+        let mut number = 0_u64;
+        for shift in (0..70).step_by(7) {
+            let [byte] = self.take_array::<1>()?;
+            number |= u64::from(byte & 0x7f).checked_shl(shift).unwrap_or_default();
+            if byte < 0x80 {
+                return Ok((number >> 1).cast_signed() ^ -(number & 1).cast_signed());
+            }
+        }
+        Err("a number has more than ten bytes".to_owned())
+    }
+
+    fn take_plain(&mut self, plain: Plain) -> Result<&'b [u8], String> {
+        let begin = self.0;
+        match plain {
+            Plain::Fixed(size) => self.take(size)?,
+            Plain::Float => self.take(4)?,
+            Plain::Double => self.take(8)?,
+            Plain::Whole => {
+                self.take_long()?;
+                &[]
+            }
+            Plain::Counted => {
+                let length = usize::try_from(self.take_long()?).map_err(|_| "a length is negative")?;
+                self.take(length)?
+            }
+        };
+        Ok(&begin[..begin.len() - self.0.len()])
+    }
+}
+
+/// Appends a number as a zigzag number of a variable length.
+pub(super) fn put_long(number: i64, output: &mut Vec<u8>) {
+    let mut rest = ((number << 1) ^ (number >> 63)).cast_unsigned();
+    while rest >= 0x80 {
+        output.push((rest & 0x7f) as u8 | 0x80);
+        rest >>= 7;
+    }
+    output.push(rest as u8);
+}
+
+/// Makes the steps for two schemas.
+struct Compiler<'s> {
+    writer: Named<'s>,
+    reader: Named<'s>,
+    steps: Vec<Step>,
+    /// The steps of records by their schemas, so that one that holds itself is met once.
+    known: HashMap<(*const Schema, *const Schema), usize>,
+}
+
+impl<'s> Compiler<'s> {
+    /// The step that makes values of `reader` from those of `writer`, which stand at `place`.
+    fn step(&mut self, writer: &'s Schema, reader: &'s Schema, place: &str) -> Result<usize, String> {
+        let (writer, reader) = (self.writer.deref(writer)?, self.reader.deref(reader)?);
+        if let Some(step) = self.known.get(&(std::ptr::from_ref(writer), std::ptr::from_ref(reader))) {
+            return Ok(*step);
+        }
+        let differ = logical_type(writer).zip(logical_type(reader)).filter(|(one, other)| one != other);
+        if let Some((one, other)) = differ {
+            return Err(format!("{}: it was written as {one}, and is read as {other}", shown(place)));
+        }
+        let step = match (Kind::of(writer), Kind::of(reader)) {
+            (Kind::Union(variants), _) => {
+                let steps: Vec<_> = variants.iter().map(|variant| self.step(variant, reader, place)).collect();
+                if let (true, Some(Err(reason))) = (steps.iter().all(Result::is_err), steps.first()) {
+                    return Err(reason.clone());
+                }
+                let step = |step: Result<_, _>| step.unwrap_or_else(|reason| self.add(Step::Refusal(reason)));
+                Step::EitherOf(steps.into_iter().map(step).collect())
+            }
+            (_, Kind::Union(variants)) => {
+                let variant = self.variant(writer, variants, place)?;
+                Step::Variant(variant as i64, self.step(writer, &variants[variant], place)?)
+            }
+            (Kind::Record(from), Kind::Record(to)) if same_name(writer, reader) => {
+                return self.record((writer, from), (reader, to), place);
+            }
+            (Kind::Enum(from, _), Kind::Enum(to, default)) if same_name(writer, reader) => {
+                let place_of = |symbol: &String| to.iter().position(|other| other == symbol);
+                let symbol = |symbol| {
+                    let found = place_of(symbol).or_else(|| default.and_then(place_of)).map(|place| place as i64);
+                    found.ok_or_else(|| format!("{}: the reader's enum has no `{symbol}`", shown(place)))
+                };
+                Step::Enum(from.iter().map(symbol).collect())
+            }
+            (Kind::Array(from), Kind::Array(to)) => Step::Array(self.step(from, to, &format!("{place}[]"))?),
+            (Kind::Map(from), Kind::Map(to)) => Step::Map(self.step(from, to, &format!("{place}[]"))?),
+            (from, to) => plain(&from, &to, same_name(writer, reader)).ok_or_else(|| {
+                format!("{}: it was written as {}, and is read as {}", shown(place), from.name(), to.name())
+            })?,
+        };
+        Ok(self.add(step))
+    }
+
+    fn add(&mut self, step: Step) -> usize {
+        self.steps.push(step);
+        self.steps.len() - 1
+    }
+
+    /// The variant of the reader's union that a value becomes: one of the same type, or else the first that takes it. The
+    /// specification has the first in any case, by which a long next to a double would lose digits; Java does the same as here.
+    fn variant(&mut self, writer: &'s Schema, variants: &'s [Schema], place: &str) -> Result<usize, String> {
+        let kind = Kind::of(writer);
+        let mut fitting = None;
+        for (number, variant) in variants.iter().enumerate() {
+            let variant = self.reader.deref(variant)?;
+            let fits = self.step(writer, variant, place).is_ok();
+            if fits && kind.name() == Kind::of(variant).name() {
+                return Ok(number);
+            }
+            fitting = fitting.or(fits.then_some(number));
+        }
+        fitting.ok_or_else(|| format!("{}: the reader's union has no variant for {}", shown(place), kind.name()))
+    }
+
+    fn record(
+        &mut self,
+        (writer, from): (&'s Schema, &'s [RecordField]),
+        (reader, to): (&'s Schema, &'s [RecordField]),
+        place: &str,
+    ) -> Result<usize, String> {
+        // Known before its fields are looked at, which may be of its own type.
+        let step = self.add(Step::Refusal(String::new()));
+        let key = (std::ptr::from_ref(writer), std::ptr::from_ref(reader));
+        self.known.insert(key, step);
+        match self.fields(from, to, place) {
+            Ok((fields, sources)) => {
+                self.steps[step] = Step::Record(fields, sources);
+                Ok(step)
+            }
+            Err(reason) => {
+                self.known.remove(&key);
+                self.steps[step] = Step::Refusal(reason.clone());
+                Err(reason)
+            }
+        }
+    }
+
+    fn fields(
+        &mut self,
+        from: &'s [RecordField],
+        to: &'s [RecordField],
+        place: &str,
+    ) -> Result<(Vec<Field>, Vec<Source>), String> {
+        let mut sources: Vec<Option<Source>> = vec![None; to.len()];
+        let mut fields = Vec::with_capacity(from.len());
+        for (number, field) in from.iter().enumerate() {
+            let named = |other: &&RecordField| other.name == field.name;
+            let aliased = |other: &&RecordField| other.aliases.contains(&field.name);
+            let reader = to.iter().find(named).or_else(|| to.iter().find(aliased));
+            let step = match reader {
+                Some(reader) => self.step(&field.schema, &reader.schema, &format!("{place}/{}", field.name))?,
+                None => self.skip(&field.schema)?,
+            };
+            if let Some(reader) = reader {
+                let place = to.iter().position(|other| std::ptr::eq(other, reader)).unwrap_or_default();
+                sources[place] = Some(Source::Writer(number));
+            }
+            fields.push(Field { step, is_kept: reader.is_some() });
+        }
+        let encoder = Encoder { named: &self.reader };
+        let of_default = |(source, field): (Option<Source>, &RecordField)| match (source, &field.default) {
+            (Some(source), _) => Ok(source),
+            (None, Some(default)) => {
+                let bytes = encoder.encode(default, &field.schema);
+                let bytes = bytes.ok_or_else(|| format!("{place}/{}: the default is no value of its type", field.name));
+                Ok(Source::Default(bytes?))
+            }
+            (None, None) => Err(format!("{place}/{}: it was not written, and has no default", field.name)),
+        };
+        let sources = sources.into_iter().zip(to).map(of_default).collect::<Result<_, String>>()?;
+        Ok((fields, sources))
+    }
+
+    /// The step that reads a value which the reader does not have.
+    fn skip(&mut self, writer: &'s Schema) -> Result<usize, String> {
+        let reader = std::mem::replace(&mut self.reader, self.writer.clone());
+        let step = self.step(writer, writer, "");
+        self.reader = reader;
+        step
+    }
+}
+
+/// The step between types without parts.
+fn plain(from: &Kind<'_>, to: &Kind<'_>, same_name: bool) -> Option<Step> {
+    Some(match (from, to) {
+        (Kind::Null, Kind::Null) => Step::Copy(Plain::Fixed(0)),
+        (Kind::Boolean, Kind::Boolean) => Step::Copy(Plain::Fixed(1)),
+        (Kind::Int, Kind::Int | Kind::Long) | (Kind::Long, Kind::Long) => Step::Copy(Plain::Whole),
+        (Kind::Int | Kind::Long, Kind::Float) => Step::Number { from: Plain::Whole, to: Plain::Float },
+        (Kind::Int | Kind::Long, Kind::Double) => Step::Number { from: Plain::Whole, to: Plain::Double },
+        (Kind::Float, Kind::Float) => Step::Copy(Plain::Float),
+        (Kind::Float, Kind::Double) => Step::Number { from: Plain::Float, to: Plain::Double },
+        (Kind::Double, Kind::Double) => Step::Copy(Plain::Double),
+        (Kind::Bytes | Kind::String, Kind::Bytes | Kind::String) => Step::Copy(Plain::Counted),
+        (Kind::Fixed(one), Kind::Fixed(other)) if one == other && same_name => Step::Copy(Plain::Fixed(*one)),
+        _ => return None,
+    })
+}
+
+/// Whether two types have the same name, without their namespaces, or the reader's has the writer's as an alias.
+fn same_name(writer: &Schema, reader: &Schema) -> bool {
+    let (Some(one), Some(other)) = (writer.name(), reader.name()) else {
+        return writer.name().is_none() == reader.name().is_none();
+    };
+    let mut aliases = reader.aliases().into_iter().flatten();
+    one.name() == other.name() || aliases.any(|alias| alias.fullname(other.namespace()) == one.fullname(None))
+}
+
+fn shown(place: &str) -> &str {
+    if place.is_empty() { "the value" } else { place }
+}
