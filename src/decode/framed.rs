@@ -9,7 +9,7 @@ use smallvec::smallvec;
 use super::DecodeError;
 use super::message::{Attributes, Body, Message, Messages, NO_VALUE, Reader, json_in_value};
 use crate::config::TopicOptions;
-use crate::registry::{Frame, Schema, SchemaRegistry, framed};
+use crate::registry::{Schema, SchemaRegistry, framed};
 use crate::source::{Record, SourceError};
 
 /// Reads the formats `avro`, `protobuf` and `json-schema`. The schema of each value says which it is.
@@ -90,7 +90,10 @@ impl Reader for FramedReader {
 }
 
 #[cfg(feature = "protobuf")]
-fn protobuf<'r>(frame: Frame<'r>, schema: &readcast_core::ProtobufSchema) -> Result<Message<'r>, DecodeError> {
+fn protobuf<'r>(
+    frame: crate::registry::Frame<'r>,
+    schema: &readcast_core::ProtobufSchema,
+) -> Result<Message<'r>, DecodeError> {
     let (indexes, value) = frame.message()?;
     let message = readcast_core::Protobuf::new(value, schema, &indexes);
     let message = message.map_err(|error| format!("the value does not fit its schema, {}: {error}", frame.id))?;
