@@ -9,7 +9,7 @@ use smallvec::smallvec;
 use super::DecodeError;
 use super::message::{Attributes, Body, Message, Messages, NO_VALUE, Reader, json_in_value};
 use crate::config::TopicOptions;
-use crate::registry::{Schema, SchemaRegistry, framed};
+use crate::registry::{Frame, Schema, SchemaRegistry, framed};
 use crate::source::{Record, SourceError};
 
 /// Reads the formats `avro`, `protobuf` and `json-schema`. The schema of each value says which it is.
@@ -32,6 +32,16 @@ impl FramedReader {
             #[cfg(feature = "avro")]
             reader_schema: topic.schema.as_deref().filter(|_| topic.format == "avro").map(reader_schema).transpose()?,
         })
+    }
+
+    fn message<'r>(&self, frame: Frame<'r>) -> Result<Message<'r>, DecodeError> {
+        match self.registry.schema(frame.id)? {
+            Schema::Json => Ok(Message::of_json(Cow::Borrowed(json_in_value(frame.value())?))),
+            #[cfg(feature = "avro")]
+            Schema::Avro(schema) => self.avro(frame.value(), schema),
+            #[cfg(feature = "protobuf")]
+            Schema::Protobuf(schema) => protobuf(frame, &schema),
+        }
     }
 
     #[cfg(feature = "avro")]
@@ -58,13 +68,7 @@ fn reader_schema(file: &std::path::Path) -> Result<readcast_core::AvroReaderSche
 impl Reader for FramedReader {
     fn messages<'r>(&self, record: &'r Record) -> Result<Messages<'r>, DecodeError> {
         let frame = framed(record.value.as_deref().ok_or(NO_VALUE)?, &record.headers)?;
-        Ok(smallvec![match self.registry.schema(frame.id)? {
-            Schema::Json => Message::of_json(Cow::Borrowed(json_in_value(frame.value())?)),
-            #[cfg(feature = "avro")]
-            Schema::Avro(schema) => self.avro(frame.value(), schema)?,
-            #[cfg(feature = "protobuf")]
-            Schema::Protobuf(schema) => protobuf(frame, &schema)?,
-        }])
+        Ok(smallvec![self.message(frame)?])
     }
 
     #[cfg(feature = "avro")]
@@ -90,10 +94,7 @@ impl Reader for FramedReader {
 }
 
 #[cfg(feature = "protobuf")]
-fn protobuf<'r>(
-    frame: crate::registry::Frame<'r>,
-    schema: &readcast_core::ProtobufSchema,
-) -> Result<Message<'r>, DecodeError> {
+fn protobuf<'r>(frame: Frame<'r>, schema: &readcast_core::ProtobufSchema) -> Result<Message<'r>, DecodeError> {
     let (indexes, value) = frame.message()?;
     let message = readcast_core::Protobuf::new(value, schema, &indexes);
     let message = message.map_err(|error| format!("the value does not fit its schema, {}: {error}", frame.id))?;
