@@ -5,6 +5,7 @@ mod cloud_events;
 mod contract;
 mod debezium;
 mod json;
+mod json_suite;
 mod settings;
 
 use bytes::Bytes;

@@ -6,6 +6,8 @@ mod deserialize;
 mod files;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod well_known_tests;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -76,7 +76,7 @@ impl<'de> Message<'de> {
                 let time = DateTime::from_timestamp(number("seconds"), nanos);
                 time.map_or(Known::Other, |time| Known::Text(time.to_rfc3339_opts(SecondsFormat::AutoSi, true)))
             }
-            "google.protobuf.Duration" => Known::Text(fraction(number("seconds"), number("nanos")) + "s"),
+            "google.protobuf.Duration" => Known::Text(duration(number("seconds"), number("nanos"))),
             "google.type.Money" => Known::Number(fraction(number("units"), number("nanos"))),
             "confluent.type.Decimal" => match self.0.get_field_by_name("value").as_deref() {
                 Some(Value::Bytes(bytes)) => unscaled(bytes, number("scale")).map_or(Known::Other, Known::Number),
@@ -113,11 +113,20 @@ fn unscaled(bytes: &[u8], scale: i64) -> Option<String> {
     number.ok().map(|number| number.to_string())
 }
 
-/// Seconds or units with billionths of them, as a decimal number without trailing zeros.
+/// Units with billionths of them, as a decimal number without trailing zeros.
 pub(super) fn fraction(units: i64, nanos: i64) -> String {
+    nine_decimals(units, nanos).trim_end_matches('0').trim_end_matches('.').to_owned()
+}
+
+/// Seconds with 0, 3, 6 or 9 decimals.
+fn duration(seconds: i64, nanos: i64) -> String {
+    let text = nine_decimals(seconds, nanos);
+    format!("{}s", text.trim_end_matches("000").trim_end_matches('.'))
+}
+
+fn nine_decimals(units: i64, nanos: i64) -> String {
     let sign = if units < 0 || nanos < 0 { "-" } else { "" };
-    let text = format!("{sign}{}.{:09}", units.unsigned_abs(), nanos.unsigned_abs());
-    text.trim_end_matches('0').trim_end_matches('.').to_owned()
+    format!("{sign}{}.{:09}", units.unsigned_abs(), nanos.unsigned_abs())
 }
 
 impl<'de> Deserializer<'de> for Message<'de> {

@@ -121,7 +121,7 @@ fn well_known_types_have_their_forms_in_json() {
     let age = b"\x08\x5a\x10\x80\xe5\x9a\x77";
     let read: Value = account(&[field(12, &more), field(13, age)].concat()).deserialize().expect("an object");
     assert_eq!(read["more"], serde_json::json!({ "n": 1.5, "l": [null, true] }));
-    assert_eq!(read["age"], "90.25s");
+    assert_eq!(read["age"], "90.250s");
 }
 
 #[test]
