@@ -19,8 +19,7 @@ const READ_OF_OPEN: [&str; 6] = [
 
 /// The folder of the suite, which the package of `actson` has.
 fn folder() -> PathBuf {
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let mut metadata = Command::new(cargo);
+    let mut metadata = Command::new(env!("CARGO"));
     metadata.args(["metadata", "--format-version=1"]).current_dir(env!("CARGO_MANIFEST_DIR"));
     let output = metadata.output().expect("cargo runs");
     let metadata: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");

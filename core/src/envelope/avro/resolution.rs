@@ -32,7 +32,8 @@ enum Step {
         from: Plain,
         to: Plain,
     },
-    Record(Vec<Field>, Vec<Source>),
+    /// The fields of the writer in its order, and where those of the reader come from.
+    Record(Vec<usize>, Vec<Source>),
     /// By the writer's places of symbols, those of the reader.
     Enum(Vec<Result<i64, String>>),
     Array(usize),
@@ -54,14 +55,6 @@ enum Plain {
     Double,
     /// Bytes or a text behind their length.
     Counted,
-}
-
-/// A field of the writer.
-#[derive(Debug)]
-struct Field {
-    step: usize,
-    /// Whether the reader has it. If not, it is read and left out.
-    is_kept: bool,
 }
 
 /// Where a field of the reader comes from.
@@ -152,7 +145,7 @@ impl Resolution {
 
     fn record(
         &self,
-        fields: &[Field],
+        fields: &[usize],
         sources: &[Source],
         input: &mut Input<'_>,
         output: &mut Vec<u8>,
@@ -162,10 +155,7 @@ impl Resolution {
         let (mut values, mut ends) = (Vec::new(), Vec::with_capacity(fields.len()));
         for field in fields {
             let begin = values.len();
-            self.run(field.step, input, &mut values, depth)?;
-            if !field.is_kept {
-                values.truncate(begin);
-            }
+            self.run(*field, input, &mut values, depth)?;
             ends.push((begin, values.len()));
         }
         for source in sources {
@@ -209,8 +199,7 @@ impl Step {
     /// The steps of the value's parts.
     fn parts(&self) -> Vec<usize> {
         match self {
-            Self::Record(fields, _) => fields.iter().map(|field| field.step).collect(),
-            Self::EitherOf(variants) => variants.clone(),
+            Self::Record(parts, _) | Self::EitherOf(parts) => parts.clone(),
             Self::Array(part) | Self::Map(part) | Self::Variant(_, part) => vec![*part],
             Self::Copy(_) | Self::Number { .. } | Self::Enum(_) | Self::Refusal(_) => Vec::new(),
         }
@@ -391,7 +380,7 @@ impl<'s> Compiler<'s> {
         from: &'s [RecordField],
         to: &'s [RecordField],
         place: &str,
-    ) -> Result<(Vec<Field>, Vec<Source>), String> {
+    ) -> Result<(Vec<usize>, Vec<Source>), String> {
         let mut sources: Vec<Option<Source>> = vec![None; to.len()];
         let mut fields = Vec::with_capacity(from.len());
         for (number, field) in from.iter().enumerate() {
@@ -406,7 +395,7 @@ impl<'s> Compiler<'s> {
                 let place = to.iter().position(|other| std::ptr::eq(other, reader)).unwrap_or_default();
                 sources[place] = Some(Source::Writer(number));
             }
-            fields.push(Field { step, is_kept: reader.is_some() });
+            fields.push(step);
         }
         let encoder = Encoder { named: &self.reader };
         let of_default = |(source, field): (Option<Source>, &RecordField)| match (source, &field.default) {
