@@ -51,13 +51,8 @@ impl<'s> Named<'s> {
     }
 }
 
-/// Encodes defaults.
-pub(super) struct Encoder<'e, 's> {
-    pub(super) named: &'e Named<'s>,
-}
-
-impl<'s> Encoder<'_, 's> {
-    /// `None` if the default is no value of the type.
+impl<'s> Named<'s> {
+    /// The default of a field of this type, encoded. `None` if it is no value of the type.
     pub(super) fn encode(&self, default: &Value, schema: &'s Schema) -> Option<Vec<u8>> {
         let mut output = Vec::new();
         self.put(default, schema, &mut output)?;
@@ -65,7 +60,7 @@ impl<'s> Encoder<'_, 's> {
     }
 
     fn put(&self, value: &Value, schema: &'s Schema, output: &mut Vec<u8>) -> Option<()> {
-        let schema = self.named.deref(schema).ok()?;
+        let schema = self.deref(schema).ok()?;
         match Kind::of(schema) {
             Kind::Null => value.as_null()?,
             Kind::Boolean => output.push(u8::from(value.as_bool()?)),
