@@ -11,8 +11,8 @@ use self::compiler::Compiler;
 
 /// How deep values may be nested.
 const MAX_DEPTH: u8 = 64;
-/// How many items without any bytes an array may have, such as nulls.
-const MOST_EMPTY_ITEMS: i64 = 1 << 20;
+/// How many items without any bytes a value may have in its arrays, such as nulls. A few bytes could announce any number.
+const MOST_EMPTY_ITEMS: usize = 1 << 16;
 
 /// How values of the writer's schema become values of the reader's. Made once for two schemas.
 #[derive(Debug)]
@@ -96,9 +96,9 @@ impl Resolution {
     /// # Errors
     /// When the bytes are not one value of the writer's schema, or the reader's schema has no such value.
     pub(super) fn rewrite(&self, bytes: &[u8]) -> Result<Vec<u8>, String> {
-        let (mut input, mut output) = (Input(bytes), Vec::with_capacity(bytes.len() + 16));
+        let (mut input, mut output) = (Input { rest: bytes, empty_items: 0 }, Vec::with_capacity(bytes.len() + 16));
         self.run(self.root, &mut input, &mut output, 0)?;
-        if input.0.is_empty() { Ok(output) } else { Err("bytes follow the value".to_owned()) }
+        if input.rest.is_empty() { Ok(output) } else { Err("bytes follow the value".to_owned()) }
     }
 
     fn run(&self, step: usize, input: &mut Input<'_>, output: &mut Vec<u8>, depth: u8) -> Result<(), String> {
@@ -176,10 +176,11 @@ impl Resolution {
                 return Ok(());
             }
             for _ in 0..count {
-                let left = input.0.len();
+                let left = input.rest.len();
                 item(input, output)?;
-                if left == input.0.len() && count > MOST_EMPTY_ITEMS {
-                    return Err(format!("a block has {count} items without any bytes"));
+                input.empty_items += usize::from(left == input.rest.len());
+                if input.empty_items > MOST_EMPTY_ITEMS {
+                    return Err(format!("it has more than {MOST_EMPTY_ITEMS} items without any bytes"));
                 }
             }
         }
@@ -214,12 +215,15 @@ fn convert(from: Plain, to: Plain, input: &mut Input<'_>, output: &mut Vec<u8>) 
 }
 
 /// What is left of the value.
-struct Input<'b>(&'b [u8]);
+struct Input<'b> {
+    rest: &'b [u8],
+    empty_items: usize,
+}
 
 impl<'b> Input<'b> {
     fn take(&mut self, count: usize) -> Result<&'b [u8], String> {
-        let (taken, rest) = self.0.split_at_checked(count).ok_or("the value ends too early")?;
-        self.0 = rest;
+        let (taken, rest) = self.rest.split_at_checked(count).ok_or("the value ends too early")?;
+        self.rest = rest;
         Ok(taken)
     }
 
@@ -241,7 +245,7 @@ impl<'b> Input<'b> {
     }
 
     fn take_plain(&mut self, plain: Plain) -> Result<&'b [u8], String> {
-        let begin = self.0;
+        let begin = self.rest;
         match plain {
             Plain::Fixed(size) => self.take(size)?,
             Plain::Float => self.take(4)?,
@@ -255,7 +259,7 @@ impl<'b> Input<'b> {
                 self.take(length)?
             }
         };
-        Ok(&begin[..begin.len() - self.0.len()])
+        Ok(&begin[..begin.len() - self.rest.len()])
     }
 }
 

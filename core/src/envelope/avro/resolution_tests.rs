@@ -204,4 +204,33 @@ fn bytes_that_are_no_value_are_refused() {
         assert!(resolve(bytes).is_err(), "{bytes:?}");
     }
     assert!(resolve(b"\x02\x00").is_ok());
+    // Sixty thousand nulls in each of a million blocks.
+    let blocks = b"\xc0\xa9\x07".repeat(1_000_000);
+    assert!(resolve(&blocks).is_err_and(|error| error.to_string().contains("items without any bytes")));
+}
+
+/// A schema with every kind of type, whose values the other one takes.
+const WIDE: [&str; 2] = [
+    r#"{"type":"record","name":"W","fields":[{"name":"a","type":["null","int","string"]},{"name":"b","type":{"type":"array",
+       "items":{"type":"map","values":"float"}}},{"name":"c","type":"bytes"},{"name":"d","type":{"type":"enum","name":"E",
+       "symbols":["X","Y"]}},{"name":"e","type":{"type":"fixed","name":"F","size":3}},{"name":"next","type":["null","W"]}]}"#,
+    r#"{"type":"record","name":"W","fields":[{"name":"next","type":["W","null"]},{"name":"e","type":{"type":"fixed","name":"F",
+       "size":3}},{"name":"d","type":{"type":"enum","name":"E","symbols":["Y","X"]}},{"name":"b","type":{"type":"array",
+       "items":{"type":"map","values":"double"}}},{"name":"a","type":["null","long","bytes"]},
+       {"name":"z","type":"long","default":7}]}"#,
+];
+
+proptest::proptest! {
+    #[test]
+    fn whatever_is_read_of_any_bytes_is_a_value_of_both_schemas(bytes in proptest::collection::vec(0..12_u8, 0..60)) {
+        let (writer, reader) = (AvroSchema::parse("w", WIDE[0], &[]), AvroReaderSchema::parse("r", WIDE[1]));
+        let (writer, reader) = (writer.expect("a schema"), reader.expect("a schema"));
+        let is_value = Avro::new(&bytes, writer.clone()).deserialize::<IgnoredAny>().is_ok();
+        let resolved = reader.resolve(&Avro::new(&bytes, writer));
+        // A reader that skips a block by its size does not look at the items.
+        proptest::prop_assert!(is_value || resolved.is_err());
+        if let Ok(resolved) = resolved {
+            proptest::prop_assert!(resolved.deserialize::<IgnoredAny>().is_ok());
+        }
+    }
 }
