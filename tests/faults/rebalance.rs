@@ -201,6 +201,8 @@ async fn a_member_that_waits_for_its_group_says_so_in_log_and_health() {
     let shop = KafkaShop::journalled(1).await;
     shop.produce(events(2_000));
     let mut first = in_mid_work(&shop, &envs).await;
+    // A projection that has joined no group yet leaves nobody waiting.
+    first.wait_for_line(|line| line.contains("partition claimed") && line.contains("order_summary")).await;
     first.kill9();
     let mut next = shop.start(&["run"], &envs);
     let group = shop.group("order_summary");
