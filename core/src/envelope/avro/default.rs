@@ -6,7 +6,6 @@
 use std::collections::HashMap;
 
 use apache_avro::Schema;
-use apache_avro::schema::Name;
 use serde_json::Value;
 
 use super::kind::Kind;
@@ -41,17 +40,14 @@ impl<'s> Named<'s> {
     /// The type itself where `schema` is only its name.
     pub(super) fn deref(&self, schema: &'s Schema) -> Result<&'s Schema, String> {
         match schema {
-            Schema::Ref { name } => self.get(name).ok_or_else(|| format!("there is no type `{}`", name.fullname(None))),
+            Schema::Ref { name } => {
+                let name = name.fullname(None);
+                self.0.get(&name).copied().ok_or_else(|| format!("there is no type `{name}`"))
+            }
             schema => Ok(schema),
         }
     }
 
-    fn get(&self, name: &Name) -> Option<&'s Schema> {
-        self.0.get(&name.fullname(None)).copied()
-    }
-}
-
-impl<'s> Named<'s> {
     /// The default of a field of this type, encoded. `None` if it is no value of the type.
     pub(super) fn encode(&self, default: &Value, schema: &'s Schema) -> Option<Vec<u8>> {
         let mut output = Vec::new();

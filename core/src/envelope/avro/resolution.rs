@@ -84,11 +84,7 @@ impl Resolution {
                 }
             });
         }
-        let refusal = |place| match &self.steps[place] {
-            Step::Refusal(reason) => Some(reason.as_str()),
-            _ => None,
-        };
-        places.into_iter().filter_map(refusal).collect()
+        places.into_iter().flat_map(|place| self.steps[place].refusals()).collect()
     }
 
     /// The value in `bytes` in the encoding of the reader's schema.
@@ -116,8 +112,8 @@ impl Resolution {
                 put_long(symbol.clone()?, output);
                 Ok(())
             }
-            Step::Array(item) => self.blocks(input, output, |input, output| self.run(*item, input, output, depth)),
-            Step::Map(value) => self.blocks(input, output, |input, output| {
+            Step::Array(item) => blocks(input, output, |input, output| self.run(*item, input, output, depth)),
+            Step::Map(value) => blocks(input, output, |input, output| {
                 output.extend_from_slice(input.take_plain(Plain::Counted)?);
                 self.run(*value, input, output, depth)
             }),
@@ -157,37 +153,47 @@ impl Resolution {
         }
         Ok(())
     }
+}
 
-    /// The blocks of an array or a map, without the sizes in bytes that a writer may give.
-    fn blocks<'b>(
-        &self,
-        input: &mut Input<'b>,
-        output: &mut Vec<u8>,
-        mut item: impl FnMut(&mut Input<'b>, &mut Vec<u8>) -> Result<(), String>,
-    ) -> Result<(), String> {
-        loop {
-            let mut count = input.take_long()?;
-            if count < 0 {
-                input.take_long()?;
-                count = count.checked_neg().ok_or("a block has no number of items")?;
-            }
-            put_long(count, output);
-            if count == 0 {
-                return Ok(());
-            }
-            for _ in 0..count {
-                let left = input.rest.len();
-                item(input, output)?;
-                input.empty_items += usize::from(left == input.rest.len());
-                if input.empty_items > MOST_EMPTY_ITEMS {
-                    return Err(format!("it has more than {MOST_EMPTY_ITEMS} items without any bytes"));
-                }
+/// The blocks of an array or a map, without the sizes in bytes that a writer may give.
+fn blocks<'b>(
+    input: &mut Input<'b>,
+    output: &mut Vec<u8>,
+    mut item: impl FnMut(&mut Input<'b>, &mut Vec<u8>) -> Result<(), String>,
+) -> Result<(), String> {
+    loop {
+        let mut count = input.take_long()?;
+        if count < 0 {
+            input.take_long()?;
+            count = count.checked_neg().ok_or("a block has no number of items")?;
+        }
+        put_long(count, output);
+        if count == 0 {
+            return Ok(());
+        }
+        for _ in 0..count {
+            let left = input.rest.len();
+            item(input, output)?;
+            input.empty_items += usize::from(left == input.rest.len());
+            if input.empty_items > MOST_EMPTY_ITEMS {
+                return Err(format!("it has more than {MOST_EMPTY_ITEMS} items without any bytes"));
             }
         }
     }
 }
 
 impl Step {
+    /// Why it refuses values, by itself.
+    fn refusals(&self) -> Vec<&str> {
+        match self {
+            Self::Refusal(reason) => vec![reason],
+            Self::Enum(symbols) => {
+                symbols.iter().filter_map(|symbol| symbol.as_ref().err().map(String::as_str)).collect()
+            }
+            _ => Vec::new(),
+        }
+    }
+
     /// The steps of the value's parts.
     fn parts(&self) -> Vec<usize> {
         match self {

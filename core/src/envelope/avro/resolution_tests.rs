@@ -153,6 +153,9 @@ fn what_a_schema_has_no_place_for_is_told_before_it_is_met() {
         refusals(r#"{"name":"id","type":["null","string"]}"#),
         ["/id: it was written as null, and is read as string"]
     );
+    let enums = AvroReaderSchema::parse("r", r#"{"type":"enum","name":"E","symbols":["A"]}"#).expect("a schema");
+    let wider = AvroSchema::parse("w", r#"{"type":"enum","name":"E","symbols":["A","B"]}"#, &[]).expect("a schema");
+    assert_eq!(enums.refusals(&wider), ["the value: the reader's enum has no `B`"]);
     assert_eq!(refusals(r#"{"name":"no","type":"string"}"#), ["/id: it was not written, and has no default"]);
 }
 
@@ -179,6 +182,10 @@ fn a_type_may_hold_itself() {
     };
     let value = json!({"item": 1, "next": {"item": 2, "next": null}});
     assert_eq!(read(&list("int"), value, &list("long")), Ok(json!({"item": 1, "next": {"item": 2, "next": null}})));
+    // A type is found by its name within the namespace of the type around it.
+    let namespaced = |item: &str| list(item).replace(r#""name":"L""#, r#""name":"L","namespace":"com.bank""#);
+    let value = json!({"item": 1, "next": {"item": 2, "next": null}});
+    assert_eq!(read(&namespaced("int"), value.clone(), &namespaced("long")), Ok(value));
     // Endless, or only said to be.
     let resolve = |bytes: Vec<u8>| {
         let writer = AvroSchema::parse("w", &list("int"), &[]).expect("a schema");
