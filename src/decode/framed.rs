@@ -9,7 +9,7 @@ use smallvec::smallvec;
 use super::DecodeError;
 use super::message::{Attributes, Body, Message, Messages, NO_VALUE, Reader, json_in_value};
 use crate::config::TopicOptions;
-use crate::registry::{Frame, Schema, SchemaRegistry, framed};
+use crate::registry::{Frame, Schema, SchemaId, SchemaRegistry, framed};
 use crate::source::{Record, SourceError};
 
 /// Reads the formats `avro`, `protobuf` and `json-schema`. The schema of each value says which it is.
@@ -73,8 +73,7 @@ impl Reader for FramedReader {
 
     #[cfg(feature = "avro")]
     fn doubts(&self, record: &Record) -> Vec<String> {
-        let id = || Some(framed(record.value.as_deref()?, &record.headers).ok()?.id);
-        let written = id().and_then(|id| Some((id, self.registry.schema(id).ok()?)));
+        let written = schema_id(record).and_then(|id| Some((id, self.registry.schema(id).ok()?)));
         match (&self.reader_schema, written) {
             (Some(reader_schema), Some((id, Schema::Avro(schema)))) => {
                 reader_schema.refusals(&schema).iter().map(|refusal| format!("schema {id}: {refusal}")).collect()
@@ -84,13 +83,17 @@ impl Reader for FramedReader {
     }
 
     async fn prepare(&self, records: &[Record]) -> Result<(), SourceError> {
-        let id = |record: &Record| Some(framed(record.value.as_deref()?, &record.headers).ok()?.id);
-        let mut ids: Vec<_> = records.iter().filter_map(id).collect();
+        let mut ids: Vec<_> = records.iter().filter_map(schema_id).collect();
         ids.sort_unstable();
         ids.dedup();
         let unavailable = |reason| SourceError::Unavailable { doing: "asking the schema registry".into(), reason };
         self.registry.fetch(ids).await.map_err(unavailable)
     }
+}
+
+/// The id of the schema of a record's value, if it has one.
+fn schema_id(record: &Record) -> Option<SchemaId> {
+    Some(framed(record.value.as_deref()?, &record.headers).ok()?.id)
 }
 
 #[cfg(feature = "protobuf")]
