@@ -7,8 +7,7 @@ use std::fmt;
 use std::ops::Neg;
 use std::str::FromStr;
 
-#[cfg(feature = "protobuf")]
-pub(crate) use deserialize::RAW_VALUE;
+pub use deserialize::RAW_VALUE;
 pub(crate) use deserialize::{noticing_floats, too_many_digits};
 use serde::{Serialize, Serializer};
 

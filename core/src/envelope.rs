@@ -12,6 +12,7 @@ mod protobuf;
 use std::borrow::Cow;
 
 use serde::Deserialize;
+use serde::de::DeserializeSeed;
 use serde_json::value::RawValue;
 
 #[cfg(feature = "avro")]
@@ -146,6 +147,14 @@ impl<'a> Envelope<'a> {
     /// If the data does not have the form of `T`. The message names the field.
     pub fn data<'s, T: Deserialize<'s>>(&'s self) -> Result<T, DataError> {
         self.payload.deserialize()
+    }
+
+    /// The event's data, deserialized by a seed, for types that are known when the program runs.
+    ///
+    /// # Errors
+    /// As for [`data`](Self::data).
+    pub fn data_by<'s, S: DeserializeSeed<'s>>(&'s self, seed: S) -> Result<S::Value, DataError> {
+        self.payload.read(seed)
     }
 }
 

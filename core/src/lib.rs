@@ -24,6 +24,8 @@ mod value;
 
 pub use change::{Change, ChangeError, Changes, RowWriter};
 pub use chrono::NaiveDate as Date;
+#[doc(hidden)]
+pub use decimal::RAW_VALUE;
 pub use decimal::{Decimal, DecimalError};
 #[cfg(feature = "avro")]
 pub use envelope::{Avro, AvroReaderSchema, AvroSchema};

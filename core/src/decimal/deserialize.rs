@@ -11,7 +11,7 @@ use super::Decimal;
 
 /// The name by which serde_json recognizes a [`RawValue`](serde_json::value::RawValue). Other deserializers take it for
 /// the name of an ordinary newtype.
-pub(crate) const RAW_VALUE: &str = "$serde_json::private::RawValue";
+pub const RAW_VALUE: &str = "$serde_json::private::RawValue";
 /// The most significant digits that every decimal keeps through a 64-bit float (IEEE 754; `DBL_DIG` in C).
 const MAX_FLOAT_DIGITS: usize = 15;
 

@@ -14,7 +14,6 @@ use std::io::Read;
 use std::marker::PhantomData;
 use std::sync::Arc;
 
-use serde::Deserialize;
 use serde::de::{DeserializeSeed, IgnoredAny};
 use serde_avro_fast::Schema;
 use serde_avro_fast::de::{DeserializerState, read::SliceRead};
@@ -115,11 +114,16 @@ impl<'a> Avro<'a> {
         })
     }
 
-    pub(super) fn deserialize<'s, T: Deserialize<'s>>(&'s self) -> Result<T, DataError> {
+    #[cfg(test)]
+    fn deserialize<'s, T: serde::Deserialize<'s>>(&'s self) -> Result<T, DataError> {
+        self.read_data(std::marker::PhantomData)
+    }
+
+    pub(super) fn read_data<'s, S: DeserializeSeed<'s>>(&'s self, seed: S) -> Result<S::Value, DataError> {
         if self.path.is_empty() {
-            return self.read(PhantomData::<T>);
+            return self.read(seed);
         }
-        AtPath::new(&self.path).deserialize(self.state().deserializer()).map_err(DataError::new)
+        AtPath::new(&self.path, seed).deserialize(self.state().deserializer()).map_err(DataError::new)
     }
 
     fn read_to_end<'s, S: DeserializeSeed<'s>>(&'s self, seed: S) -> Result<S::Value, DataError> {
@@ -142,6 +146,8 @@ impl<'a> Avro<'a> {
 
 #[cfg(test)]
 mod tests {
+    use serde::Deserialize;
+
     use super::*;
     use crate::Decimal;
 

@@ -2,8 +2,10 @@
 
 use std::borrow::Cow;
 use std::fmt::{self, Display};
+use std::marker::PhantomData;
 
 use serde::Deserialize;
+use serde::de::DeserializeSeed;
 use serde::de::value::UnitDeserializer;
 use serde_json::value::RawValue;
 
@@ -52,14 +54,19 @@ impl<'a> Payload<'a> {
     }
 
     pub(super) fn deserialize<'s, T: Deserialize<'s>>(&'s self) -> Result<T, DataError> {
+        self.read(PhantomData)
+    }
+
+    pub(super) fn read<'s, S: DeserializeSeed<'s>>(&'s self, seed: S) -> Result<S::Value, DataError> {
         match self {
-            Self::Empty => T::deserialize(UnitDeserializer::<serde::de::value::Error>::new())
+            Self::Empty => seed
+                .deserialize(UnitDeserializer::<serde::de::value::Error>::new())
                 .map_err(|error| DataError::new(format!("the event has no data: {error}"))),
-            Self::Json(json) => from_json(json.get()),
+            Self::Json(json) => from_json(json.get(), seed),
             #[cfg(feature = "avro")]
-            Self::Avro(avro) => avro.deserialize(),
+            Self::Avro(avro) => avro.read_data(seed),
             #[cfg(feature = "protobuf")]
-            Self::Protobuf(message) => message.deserialize(),
+            Self::Protobuf(message) => message.read_data(seed),
         }
     }
 
@@ -91,8 +98,13 @@ impl fmt::Display for Payload<'_> {
     }
 }
 
-fn from_json<'s, T: Deserialize<'s>>(json: &'s str) -> Result<T, DataError> {
-    match decimal::noticing_floats(json, || serde_json::from_str(json)) {
+fn from_json<'s, S: DeserializeSeed<'s>>(json: &'s str, seed: S) -> Result<S::Value, DataError> {
+    let read = || {
+        let mut deserializer = serde_json::Deserializer::from_str(json);
+        let data = seed.deserialize(&mut deserializer)?;
+        deserializer.end().map(|()| data)
+    };
+    match decimal::noticing_floats(json, read) {
         (Ok(_), Some(number)) => Err(DataError::new(decimal::too_many_digits(number))),
         (data, _) => data.map_err(DataError::new),
     }

@@ -15,7 +15,6 @@ use std::sync::Arc;
 use prost_reflect::{DynamicMessage, FileDescriptor, MessageDescriptor};
 use protox::Compiler;
 use protox::file::{ChainFileResolver, GoogleFileResolver};
-use serde::Deserialize;
 use serde::de::DeserializeSeed;
 
 use self::deserialize::Item;
@@ -96,7 +95,12 @@ impl Protobuf {
         seed.deserialize(Item::of_message(&self.message)).map_err(DataError::new)
     }
 
-    pub(super) fn deserialize<'s, T: Deserialize<'s>>(&'s self) -> Result<T, DataError> {
-        self.read(AtPath::new(&self.path))
+    #[cfg(test)]
+    fn deserialize<'s, T: serde::Deserialize<'s>>(&'s self) -> Result<T, DataError> {
+        self.read_data(std::marker::PhantomData)
+    }
+
+    pub(super) fn read_data<'s, S: DeserializeSeed<'s>>(&'s self, seed: S) -> Result<S::Value, DataError> {
+        self.read(AtPath::new(&self.path, seed))
     }
 }
