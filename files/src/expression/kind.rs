@@ -1,0 +1,101 @@
+//! The types of values, as far as they are known before an event is.
+
+use std::fmt;
+
+use readcast_core::ColumnType;
+
+use crate::datum::Datum;
+
+/// The type of an expression.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// Not known before the event is.
+    Any,
+    /// No value.
+    Null,
+    /// True or false.
+    Bool,
+    /// An integer.
+    Int,
+    /// An exact decimal.
+    Decimal,
+    /// A float.
+    Double,
+    /// A text.
+    Text,
+    /// A byte string.
+    Bytes,
+    /// A point in time.
+    Time,
+    /// A calendar date.
+    Date,
+    /// A length of time.
+    Duration,
+    /// A list.
+    List,
+    /// A map.
+    Map,
+}
+
+impl Kind {
+    pub(crate) fn of(value: &Datum<'_>) -> Self {
+        match value {
+            Datum::Null => Self::Null,
+            Datum::Bool(_) => Self::Bool,
+            Datum::Int(_) => Self::Int,
+            Datum::Decimal(_) => Self::Decimal,
+            Datum::Double(_) => Self::Double,
+            Datum::Text(_) => Self::Text,
+            Datum::Bytes(_) => Self::Bytes,
+            Datum::Time(_) => Self::Time,
+            Datum::Date(_) => Self::Date,
+            Datum::Duration(_) => Self::Duration,
+            Datum::List(_) => Self::List,
+            Datum::Map(_) => Self::Map,
+        }
+    }
+
+    /// Whether the type is a number's.
+    pub(crate) fn is_number(self) -> bool {
+        matches!(self, Self::Int | Self::Decimal | Self::Double)
+    }
+
+    /// Whether a value of this type may be one of `other`.
+    pub(crate) fn may_be(self, other: Self) -> bool {
+        self == Self::Any || other == Self::Any || self == other || self.is_number() && other.is_number()
+    }
+
+    /// Whether a value of this type may be stored in a column.
+    pub(crate) fn fits(self, column: ColumnType) -> bool {
+        match (self, column) {
+            (Self::Any | Self::Null, _) | (_, ColumnType::Json) => true,
+            (Self::Text, ColumnType::Text | ColumnType::Uuid | ColumnType::Timestamp | ColumnType::Date) => true,
+            (Self::Text | Self::Int | Self::Decimal | Self::Double, ColumnType::Decimal { .. }) => true,
+            (Self::Int | Self::Decimal | Self::Double, ColumnType::F64) => true,
+            (Self::Int | Self::Decimal, ColumnType::I32 | ColumnType::I64) => true,
+            (Self::Bool, ColumnType::Bool) | (Self::Bytes, ColumnType::Bytes) => true,
+            (Self::Time, ColumnType::Timestamp) | (Self::Date, ColumnType::Date) => true,
+            _ => false,
+        }
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Any => "any value",
+            Self::Null => "null",
+            Self::Bool => "a boolean",
+            Self::Int => "an integer",
+            Self::Decimal => "a decimal",
+            Self::Double => "a float",
+            Self::Text => "a text",
+            Self::Bytes => "bytes",
+            Self::Time => "a timestamp",
+            Self::Date => "a date",
+            Self::Duration => "a duration",
+            Self::List => "a list",
+            Self::Map => "a map",
+        })
+    }
+}
