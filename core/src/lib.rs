@@ -37,7 +37,8 @@ pub use json::{Json, JsonError};
 pub use model::{Model, OutOfRange};
 pub use position::{Position, TopicPartition};
 pub use projection::{
-    AffectedRow, Definition, DefinitionError, Projection, ProjectionError, ProjectionFailure, Registry, Upcasters,
+    AffectedRow, Definition, DefinitionError, Projection, ProjectionError, ProjectionFailure, Registry, SourceFile,
+    Upcasters,
 };
 pub use table::{
     Column, ColumnType, Join, Link, Presence, ReadView, Reference, Shown, ShownColumn, TableSpec, differences,

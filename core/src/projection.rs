@@ -85,6 +85,12 @@ pub trait Projection: Send + Sync + 'static {
         Upcasters::new()
     }
 
+    /// The file from which the projection is made, if it is not code. A generation is stored with the file that built it, so
+    /// that a program which has another one can still feed its tables.
+    fn source(&self) -> Option<SourceFile<'_>> {
+        None
+    }
+
     /// The tables that the projection owns, at least one. No other projection writes them.
     fn tables(&self) -> Vec<TableSpec>;
 
@@ -100,6 +106,17 @@ pub trait Projection: Send + Sync + 'static {
     /// Any error makes the record poison, for example a missing field. The projection's changes are then not applied. A
     /// panic has the same effect.
     fn project(&self, event: &Envelope<'_>, changes: &mut Changes<'_>) -> Result<(), ProjectionError>;
+}
+
+/// The file from which a projection is made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SourceFile<'a> {
+    /// Its name.
+    pub path: &'a str,
+    /// Its text.
+    pub text: &'a str,
+    /// What the text declares, without comments and layout. It is a part of the declaration's hash.
+    pub declared: &'a str,
 }
 
 /// A row that a parked record would have changed.

@@ -15,7 +15,7 @@ mod scope;
 mod tests;
 
 pub(crate) use self::compile::Names;
-pub use self::error::{EvaluationError, ExpressionError};
+pub(crate) use self::error::{EvaluationError, ExpressionError, nearest};
 pub use self::functions::{Function, functions};
 pub(crate) use self::kind::Kind;
 pub(crate) use self::scope::Scope;

@@ -71,11 +71,11 @@ impl<'a> RowWriter<'a> {
     ///
     /// The result does not depend on the order of the events. Use it where events of several partitions write one row:
     /// the order of events of different partitions is undefined.
-    pub fn newer(
+    pub fn newer<'n>(
         mut self,
         at: impl Into<Value>,
         tie: impl Into<Value>,
-        cells: impl IntoIterator<Item = (&'static str, Value)>,
+        cells: impl IntoIterator<Item = (&'n str, Value)>,
     ) -> Self {
         let Some((spec, _)) = &self.row else { return self };
         let spec: &TableSpec = spec;

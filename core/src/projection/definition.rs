@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 
-use super::{AffectedRow, Projection, ProjectionError, Upcasters};
+use super::{AffectedRow, Projection, ProjectionError, SourceFile, Upcasters};
 use crate::change::{Change, Changes, OperationLimitExceeded};
 use crate::table::{is_identifier, reference, view};
 use crate::{Envelope, ReadView, TableSpec, topic_matches};
@@ -44,7 +44,9 @@ impl Definition {
         let event_types = projection.event_types().join(",");
         // Without the name: a projection that is renamed is still the one that built its tables.
         let upcasters = projection.upcasters();
-        let text = [projection.version().to_string(), topics, event_types, to_json(&tables) + &upcasters.described()];
+        let mut text =
+            vec![projection.version().to_string(), topics, event_types, to_json(&tables) + &upcasters.described()];
+        text.extend(projection.source().map(|source| source.declared.to_owned()));
         let hash = Sha256::digest(text.join("\n")).iter().take(16).fold(String::new(), |mut hex, byte| {
             let _ = write!(hex, "{byte:02x}");
             hex
@@ -83,8 +85,13 @@ impl Definition {
         to_json(&self.tables)
     }
 
-    /// A digest of version, topics, event types, tables and upcasters as 32 hexadecimal digits. It changes whenever one of them
-    /// does; the name has no part in it.
+    /// The file from which the projection is made, if it is not code.
+    pub fn source(&self) -> Option<SourceFile<'_>> {
+        self.projection.source()
+    }
+
+    /// A digest of version, topics, event types, tables, upcasters and file as 32 hexadecimal digits. It changes whenever one of
+    /// them does; the name has no part in it.
     pub fn hash(&self) -> &str {
         &self.hash
     }
@@ -107,7 +114,7 @@ impl Definition {
         // Unwind safe: a projection keeps no state that a panic could leave inconsistent.
         let projected = std::panic::catch_unwind(AssertUnwindSafe(|| {
             let mut changes = Changes::new(&self.tables);
-            let upcast = self.upcasters.upcast_event(event)?;
+            let upcast = self.upcasters.apply(event)?;
             self.projection.project(upcast.as_ref().unwrap_or(event), &mut changes)?;
             Ok(changes.finish()?)
         }));
@@ -129,7 +136,7 @@ impl Definition {
     pub fn affected(&self, event: &Envelope<'_>) -> Vec<AffectedRow> {
         // Unwind safe, as in `project`.
         let affected = AssertUnwindSafe(|| {
-            let upcast = self.upcasters.upcast_event(event).unwrap_or_default();
+            let upcast = self.upcasters.apply(event).unwrap_or_default();
             self.projection.affected(upcast.as_ref().unwrap_or(event))
         });
         std::panic::catch_unwind(affected).unwrap_or_default()

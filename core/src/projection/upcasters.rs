@@ -32,8 +32,15 @@ use crate::{Envelope, Payload};
 /// ```
 #[derive(Clone, Default)]
 pub struct Upcasters {
-    by_type: BTreeMap<String, BTreeMap<u32, Upcast>>,
+    by_type: BTreeMap<String, BTreeMap<u32, Link>>,
     problems: Vec<String>,
+}
+
+/// The function that brings an event to the next version, and what it is made of, if that is not code.
+#[derive(Clone)]
+struct Link {
+    upcast: Upcast,
+    declared: String,
 }
 
 type Upcast = Arc<dyn Fn(&Envelope<'_>) -> Result<Payload<'static>, ProjectionError> + Send + Sync>;
@@ -53,21 +60,61 @@ impl Upcasters {
         New: Serialize,
         F: Fn(Old) -> Result<New, ProjectionError> + Send + Sync + 'static,
     {
-        let upcast: Upcast = Arc::new(move |event| {
+        self.add(event_type, version, String::new(), move |event| {
             let next = function(event.data()?)?;
             Ok(Payload::json(serde_json::to_string(&next)?)?)
         });
-        if self.by_type.entry(event_type.to_owned()).or_default().insert(version, upcast).is_some() {
-            self.problems.push(format!("`{event_type}` has two upcasters from version {version}"));
+        self
+    }
+
+    /// As [`upcast`](Self::upcast), with a function of the whole event that is made of data, such as a file. `declared` says
+    /// what it does; it is a part of the declaration's hash.
+    #[must_use]
+    pub fn upcast_event_by<F>(
+        mut self,
+        event_type: &str,
+        version: u32,
+        declared: impl Into<String>,
+        function: F,
+    ) -> Self
+    where
+        F: Fn(&Envelope<'_>) -> Result<Payload<'static>, ProjectionError> + Send + Sync + 'static,
+    {
+        self.add(event_type, version, declared.into(), function);
+        self
+    }
+
+    /// These upcasters and those of `other`, such as the ones of a file.
+    #[must_use]
+    pub fn and(mut self, other: Self) -> Self {
+        self.problems.extend(other.problems);
+        for (event_type, chain) in other.by_type {
+            for (version, link) in chain {
+                self.insert(&event_type, version, link);
+            }
         }
         self
     }
 
+    fn add<F>(&mut self, event_type: &str, version: u32, declared: String, function: F)
+    where
+        F: Fn(&Envelope<'_>) -> Result<Payload<'static>, ProjectionError> + Send + Sync + 'static,
+    {
+        self.insert(event_type, version, Link { upcast: Arc::new(function), declared });
+    }
+
+    fn insert(&mut self, event_type: &str, version: u32, link: Link) {
+        if self.by_type.entry(event_type.to_owned()).or_default().insert(version, link).is_some() {
+            self.problems.push(format!("`{event_type}` has two upcasters from version {version}"));
+        }
+    }
+
     /// The event in the version that the last upcaster of its type makes. `None` if it is no earlier one.
-    pub(super) fn upcast_event<'a>(&self, event: &Envelope<'a>) -> Result<Option<Envelope<'a>>, ProjectionError> {
+    pub(super) fn apply<'a>(&self, event: &Envelope<'a>) -> Result<Option<Envelope<'a>>, ProjectionError> {
         let Some(chain) = self.by_type.get(&*event.event_type) else { return Ok(None) };
         let mut current: Option<Envelope<'a>> = None;
-        while let Some((version, upcast)) = chain.get_key_value(&current.as_ref().unwrap_or(event).version) {
+        while let Some((version, Link { upcast, .. })) = chain.get_key_value(&current.as_ref().unwrap_or(event).version)
+        {
             let earlier = current.as_ref().unwrap_or(event);
             let payload = upcast(earlier).map_err(|error| {
                 format!("bringing `{}` from version {version} to {}: {error}", event.event_type, version + 1)
@@ -99,8 +146,8 @@ impl Upcasters {
     /// Types and versions, for the digest of a declaration. Empty without upcasters.
     pub(super) fn described(&self) -> String {
         let links =
-            self.by_type.iter().flat_map(|(event_type, chain)| chain.keys().map(move |from| (event_type, from)));
-        links.map(|(event_type, from)| format!("\n{event_type} {from}")).collect()
+            self.by_type.iter().flat_map(|(event_type, chain)| chain.iter().map(move |link| (event_type, link)));
+        links.map(|(event_type, (from, link))| format!("\n{event_type} {from}{}", link.declared)).collect()
     }
 }
 

@@ -30,6 +30,17 @@ impl Shape {
         self.part(path).whole = true;
     }
 
+    /// Adds what another shape reads.
+    pub(crate) fn merge(&mut self, other: &Shape) {
+        self.whole |= other.whole;
+        for (name, shape) in &other.fields {
+            self.part(&[Step::Field(name.clone())]).merge(shape);
+        }
+        if let Some(shape) = &other.items {
+            self.part(&[Step::Items]).merge(shape);
+        }
+    }
+
     /// The part at `path`, added if it is not there.
     pub(crate) fn part(&mut self, path: &[Step]) -> &mut Shape {
         let Some((step, rest)) = path.split_first() else { return self };

@@ -6,12 +6,12 @@ mod types;
 use std::ops::Range;
 
 use super::Expression;
-use readcast_core::Decimal;
 use super::error::ExpressionError;
 use super::kind::Kind;
 use super::node::{Literal, Loop, Node, Operator, Part, Root};
 use super::parse::{self, CallExpr, ComprehensionExpr, EntryExpr, Expr, LiteralValue, Parsed, Source, operators};
 use crate::datum::{Datum, Shape, Step, number};
+use readcast_core::Decimal;
 
 /// The names that an expression may use beside the parts of the event, and what expressions read of its data.
 #[derive(Debug, Default)]
@@ -126,7 +126,7 @@ impl Compiler<'_, '_, '_> {
     fn variable(&mut self, parsed: &Parsed, name: &str) -> Typed {
         if let Some(place) = self.names.locals.iter().rposition(|local| local.name == name) {
             let Local { kind, place: within, .. } = self.names.locals[place].clone();
-            return Typed { node: Node::Path(Root::Local(place), Vec::new()), kind, place: within };
+            return Typed { node: Node::Path(Root::Local(place), vec![name.to_owned()]), kind, place: within };
         }
         let Some((_, part)) = Part::ALL.into_iter().find(|(other, _)| *other == name) else {
             let known = Part::ALL.map(|(name, _)| name);
@@ -140,7 +140,7 @@ impl Compiler<'_, '_, '_> {
             return Typed::new(Node::Literal(Literal::Null), Kind::Any);
         };
         let place = (part == Part::Data).then(Vec::new);
-        Typed { node: Node::Path(Root::Event(part), Vec::new()), kind: types::of_part(part), place }
+        Typed { node: Node::Path(Root::Event(part), vec![name.to_owned()]), kind: types::of_part(part), place }
     }
 
     fn field(&mut self, parsed: &Parsed, of: Typed, name: &str, optional: bool) -> Typed {
@@ -170,7 +170,9 @@ impl Compiler<'_, '_, '_> {
             },
             // The digits of the text, of which the parser has made a float. A sign is no part of its place.
             LiteralValue::Double(float) => match number(self.source.text(parsed)) {
-                Some(Datum::Decimal(number)) if *float.inner() < 0.0 && number > Decimal::ZERO => (Literal::Decimal(-number), Kind::Decimal),
+                Some(Datum::Decimal(number)) if *float.inner() < 0.0 && number > Decimal::ZERO => {
+                    (Literal::Decimal(-number), Kind::Decimal)
+                }
                 Some(Datum::Decimal(number)) => (Literal::Decimal(number), Kind::Decimal),
                 _ => (Literal::Double(*float.inner()), Kind::Double),
             },
@@ -239,7 +241,7 @@ fn appending(step: Node, accumulator: usize) -> Node {
     match step {
         Node::Binary(Operator::Plus, sides) => match *sides {
             (Node::Path(Root::Local(place), names), Node::List(mut items))
-                if place == accumulator && names.is_empty() && items.len() == 1 =>
+                if place == accumulator && names.len() == 1 && items.len() == 1 =>
             {
                 Node::Append(accumulator, Box::new(items.remove(0)))
             }

@@ -123,23 +123,14 @@ fn path<'e>(root: Root, names: &'e [String], scope: &Scope<'e>) -> Evaluated<'e>
         }
         Root::Local(place) => &scope.locals[place],
     };
-    for (place, name) in names.iter().enumerate() {
+    for (place, name) in names.iter().enumerate().skip(1) {
         at = match field(at, name, false) {
             Found::Value(value) => value,
-            Found::NoFields(reason) => return fail(format!("`{}`: {reason}", shown(root, &names[..place]))),
-            Found::Missing | Found::Nothing => return Err(EvaluationError::Missing(shown(root, &names[..=place]))),
+            Found::NoFields(reason) => return fail(format!("`{}`: {reason}", names[..place].join("."))),
+            Found::Missing | Found::Nothing => return Err(EvaluationError::Missing(names[..=place].join("."))),
         };
     }
     Ok(at.clone())
-}
-
-/// The path as an expression writes it. Variables have no name any more.
-fn shown(root: Root, names: &[String]) -> String {
-    let root = match root {
-        Root::Event(part) => Some(part.name()),
-        Root::Local(_) => None,
-    };
-    root.into_iter().chain(names.iter().map(String::as_str)).collect::<Vec<_>>().join(".")
 }
 
 fn item<'e>(value: &Datum<'e>, at: &Datum<'_>, optional: bool) -> Evaluated<'e> {

@@ -12,7 +12,7 @@ use crate::datum::Datum;
 #[derive(Clone, Debug)]
 pub(super) enum Node {
     Literal(Literal),
-    /// A field of a field … of a variable. Most columns are one of these.
+    /// A field of a field … of a variable. Most columns are one of these. The first name is that of the variable.
     Path(Root, Vec<String>),
     /// A field of another value. Where it is optional, a missing one is null.
     Field {
@@ -83,10 +83,6 @@ impl Part {
         ("event_id", Part::EventId),
         ("correlation_id", Part::CorrelationId),
     ];
-
-    pub(super) fn name(self) -> &'static str {
-        Self::ALL.iter().find(|(_, part)| *part == self).map_or("", |(name, _)| name)
-    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

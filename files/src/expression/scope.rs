@@ -43,6 +43,11 @@ impl<'e> Scope<'e> {
         self.locals.pop();
     }
 
+    /// The event's data, as far as it was read.
+    pub(crate) fn whole_data(&self) -> Datum<'e> {
+        self.data.clone()
+    }
+
     pub(super) fn data(&self) -> &Datum<'e> {
         &self.data
     }

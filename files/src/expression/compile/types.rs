@@ -18,8 +18,8 @@ pub(super) fn of_part(part: Part) -> Kind {
 /// The type of the field `name` of a value.
 pub(super) fn of_field(of: &Node, name: &str) -> Kind {
     match (of, name) {
-        (Node::Path(Root::Event(Part::Position), names), "topic") if names.is_empty() => Kind::Text,
-        (Node::Path(Root::Event(Part::Position), names), "partition" | "offset") if names.is_empty() => Kind::Int,
+        (Node::Path(Root::Event(Part::Position), names), "topic") if names.len() == 1 => Kind::Text,
+        (Node::Path(Root::Event(Part::Position), names), "partition" | "offset") if names.len() == 1 => Kind::Int,
         _ => Kind::Any,
     }
 }

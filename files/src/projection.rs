@@ -1,0 +1,127 @@
+//! A projection that is written as a file.
+
+mod load;
+mod rules;
+mod run;
+mod tables;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+
+use readcast_core::{AffectedRow, Changes, Envelope, Projection, ProjectionError, SourceFile, TableSpec, Upcasters};
+
+use self::rules::Rule;
+use crate::datum::Shape;
+use crate::document::{Document, Loader, Problem};
+
+/// A projection that is written as a file.
+///
+/// ```
+/// use readcast_core::testing::{event, given};
+/// use readcast_files::FileProjection;
+///
+/// let text = r#"
+///     topics = "site"
+///
+///     [tables.visits]
+///     key = "page"
+///     columns.page = "text"
+///     columns.count = "i64 default 0"
+///
+///     [[on]]
+///     event = "VISITED"
+///     upsert = "visits"
+///     key = "data.page"
+///     add.count = "1"
+/// "#;
+/// let visits = FileProjection::load("visits.toml", text).expect("a projection");
+/// let visited = event("VISITED", r#"{"page":"/home"}"#);
+/// given(visits, [visited.clone(), visited]).then("visits", "page | count\n /home | 2");
+/// ```
+#[derive(Clone, Debug)]
+pub struct FileProjection {
+    name: String,
+    version: u32,
+    document: Document,
+    canonical: String,
+    topics: Vec<&'static str>,
+    event_types: Vec<&'static str>,
+    ignored: Vec<&'static str>,
+    tables: Vec<TableSpec>,
+    upcasters: Upcasters,
+    rules: Vec<Rule>,
+    /// For each event type, what its rules read of the data, and their places among the rules.
+    events: BTreeMap<String, Subscribed>,
+}
+
+/// An event type to which a projection subscribes.
+#[derive(Clone, Debug, Default)]
+struct Subscribed {
+    shape: Shape,
+    rules: Vec<usize>,
+}
+
+impl FileProjection {
+    /// The projection that the file `path` with this text declares. Its name is that of the file, without folders and without
+    /// `.toml`.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it.
+    pub fn load(path: &str, text: &str) -> Result<Self, Vec<Problem>> {
+        let mut loader = Loader::new(Document::new(path, text));
+        let loaded = load::load(&mut loader, text);
+        match loaded {
+            Some(projection) if loader.problems.iter().all(Problem::is_warning) => Ok(projection),
+            _ => Err(loader.problems),
+        }
+    }
+
+    /// The same projection in this version. The version of a file counts how often its content changed.
+    #[must_use]
+    pub fn with_version(self, version: u32) -> Self {
+        Self { version, ..self }
+    }
+}
+
+impl Projection for FileProjection {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn version(&self) -> u32 {
+        self.version
+    }
+
+    fn topics(&self) -> &[&str] {
+        &self.topics
+    }
+
+    fn event_types(&self) -> &[&str] {
+        &self.event_types
+    }
+
+    fn ignored_types(&self) -> &[&str] {
+        &self.ignored
+    }
+
+    fn upcasters(&self) -> Upcasters {
+        self.upcasters.clone()
+    }
+
+    fn source(&self) -> Option<SourceFile<'_>> {
+        Some(SourceFile { path: &self.document.name, text: &self.document.text, declared: &self.canonical })
+    }
+
+    fn tables(&self) -> Vec<TableSpec> {
+        self.tables.clone()
+    }
+
+    fn affected(&self, event: &Envelope<'_>) -> Vec<AffectedRow> {
+        self.affected_rows(event)
+    }
+
+    fn project(&self, event: &Envelope<'_>, changes: &mut Changes<'_>) -> Result<(), ProjectionError> {
+        self.run(event, changes)
+    }
+}

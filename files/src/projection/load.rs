@@ -1,0 +1,86 @@
+//! From the text of a file to a projection.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Mutex;
+
+use readcast_core::Registry;
+
+use super::{FileProjection, Subscribed, rules, tables};
+use crate::document::{Loader, Problem, Section, canonical};
+use crate::upcasters;
+
+const KEYS: [&str; 7] = ["description", "topics", "ignore", "tables", "upcast", "on", "upcasters"];
+
+/// The projection, unless nothing can be made of the file. Problems are in the loader.
+pub(super) fn load(loader: &mut Loader, text: &str) -> Option<FileProjection> {
+    let parsed = loader.parse(text)?;
+    let section = Section::new("the file", parsed.span(), parsed.get_ref());
+    loader.only(&section, &KEYS);
+    let path = loader.document.name.clone();
+    let name = Path::new(&*path).file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
+    let topics = names(loader, &section, "topics");
+    let ignored = names(loader, &section, "ignore");
+    if section.get("topics").is_none() {
+        loader.advise(0..0, "the projection reads no topic", "write topics = \"NAME\" or topics = [\"NAME\", …]");
+    }
+    let tables = match section.get("tables").and_then(|item| loader.section("tables", item)) {
+        Some(section) => tables::load(loader, &section),
+        None => {
+            loader.advise(0..0, "the projection has no table", "write [tables.NAME] with a key and columns");
+            return None;
+        }
+    };
+    let upcasters = section.get("upcast").map(|item| upcasters::load(loader, item)).unwrap_or_default();
+    let sections = section.get("on").map(|item| loader.sections("on", item)).unwrap_or_default();
+    if sections.is_empty() {
+        loader.advise(0..0, "the projection has no rule", "write [[on]] with event = \"TYPE\" and what happens");
+    }
+    let rules: Vec<_> = sections.iter().filter_map(|section| rules::load(loader, &tables, section)).collect();
+    let mut events = BTreeMap::<String, Subscribed>::new();
+    for (place, rule) in rules.iter().enumerate() {
+        for event_type in &rule.types {
+            let subscribed = events.entry(event_type.clone()).or_default();
+            subscribed.shape.merge(&rule.shape);
+            subscribed.rules.push(place);
+        }
+    }
+    let event_types = events.keys().map(|name| interned(name)).collect();
+    let projection = FileProjection {
+        name: name.to_owned(),
+        version: 1,
+        document: loader.document.clone(),
+        canonical: canonical(parsed.get_ref()),
+        topics,
+        event_types,
+        ignored,
+        tables,
+        upcasters,
+        rules,
+        events,
+    };
+    if loader.problems.iter().all(Problem::is_warning) {
+        // What concerns several tables, and the rules that hold for projections in code as well.
+        let problems = Registry::new().register(projection.clone()).validate().err();
+        problems.into_iter().flat_map(|error| error.0).for_each(|problem| loader.error(0..0, problem));
+    }
+    Some(projection)
+}
+
+fn names(loader: &mut Loader, section: &Section<'_>, key: &str) -> Vec<&'static str> {
+    let Some(item) = section.get(key) else { return Vec::new() };
+    loader.texts(key, item).iter().map(|(name, _)| interned(name)).collect()
+}
+
+/// The name, kept until the process ends: a projection's names are those of its declaration for as long as it runs. Each
+/// is kept once, however often a file is loaded.
+fn interned(name: &str) -> &'static str {
+    static NAMES: Mutex<BTreeMap<String, &'static str>> = Mutex::new(BTreeMap::new());
+    let mut names = NAMES.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    if let Some(kept) = names.get(name) {
+        return kept;
+    }
+    let kept: &'static str = String::leak(name.to_owned());
+    names.insert(name.to_owned(), kept);
+    kept
+}

@@ -1,0 +1,382 @@
+//! What files declare and do, and what is wrong with them.
+
+use readcast_core::testing::{TestEvent, event, given, try_given};
+use readcast_core::{ChangeSet, Envelope, Model, Registry, TopicPartition};
+
+use super::*;
+
+const VISITS: &str = r#"
+topics = "site"
+
+[tables.visits]
+key = "page"
+columns.page = "text"
+columns.count = "i64 default 0"
+columns.title = "text null"
+columns.last = "timestamp null"
+columns.log = "json null"
+
+[[on]]
+event = "VISITED"
+upsert = "visits"
+key = "data.page"
+add.count = "1"
+"#;
+
+/// The problems of a text, each in a line.
+fn problems(text: &str) -> String {
+    let problems = FileProjection::load("visits.toml", text).map(drop).expect_err(text);
+    problems.iter().map(|problem| problem.line() + "\n").collect()
+}
+
+#[track_caller]
+fn projection(text: &str) -> FileProjection {
+    FileProjection::load("visits.toml", text).unwrap_or_else(|problems| {
+        panic!("{}", problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))
+    })
+}
+
+/// The shop and the bank, in files and in code.
+mod both_forms {
+    use super::*;
+
+    fn file(name: &str) -> FileProjection {
+        let text = match name {
+            "order_summary" => include_str!("../../../projections/shop/order_summary.toml"),
+            "customer_orders" => include_str!("../../../projections/shop/customer_orders.toml"),
+            "product_sales" => include_str!("../../../projections/shop/product_sales.toml"),
+            _ => include_str!("../../../projections/bank/bank.toml"),
+        };
+        projection_named(name, text)
+    }
+
+    fn projection_named(name: &str, text: &str) -> FileProjection {
+        FileProjection::load(&format!("{name}.toml"), text).unwrap_or_else(|problems| {
+            panic!("{}", problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))
+        })
+    }
+
+    /// The tables of a definition after these events, each with its topic.
+    fn tables(definition: &readcast_core::Definition, events: &[(&str, String)]) -> Model {
+        let mut model = Model::new(definition.tables().to_vec());
+        for ((topic, json), offset) in events.iter().zip(0..) {
+            let position = TopicPartition::new(*topic, 0).at(offset);
+            let event = Envelope::from_plain_json(position, None, json.as_bytes()).expect("an event");
+            if !definition.reads(topic) || !definition.subscribes(&event.event_type) {
+                continue;
+            }
+            let mut changes = ChangeSet::new();
+            for change in definition.project(&event).unwrap_or_else(|error| panic!("{error}: {json}")) {
+                changes.push(change, definition.tables());
+            }
+            model.apply(&changes).expect("numbers in range");
+        }
+        model
+    }
+
+    #[test]
+    fn the_shop_has_the_same_tables_in_files_and_in_code() {
+        let events: Vec<_> =
+            readcast_projections::sample::Orders::new(7).take(1_000).map(|(_, json)| ("orders", json)).collect();
+        for code in readcast_projections::registry().definitions() {
+            let registry = Registry::new().register(file(code.name()));
+            let file = &registry.definitions()[0];
+            assert_eq!(file.tables_json(), code.tables_json());
+            assert!(tables(file, &events) == tables(code, &events), "{}", code.name());
+        }
+    }
+
+    #[test]
+    fn the_bank_has_the_same_tables_in_files_and_in_code() {
+        let events = readcast_projections::bank::sample::BankEvents::new(7).take(1_000);
+        let events: Vec<_> = events.map(|event| (event.topic, event.json)).collect();
+        let (code, file) = (readcast_projections::bank::registry(), Registry::new().register(file("bank")));
+        let (code, file) = (&code.definitions()[0], &file.definitions()[0]);
+        assert_eq!(file.tables_json(), code.tables_json());
+        assert!(tables(file, &events) == tables(code, &events));
+    }
+}
+
+#[test]
+fn every_operation_does_what_it_does_in_code() {
+    let text = VISITS.to_owned()
+        + r#"
+set.title = "data.?title"
+max.last = "time"
+append.log = "{'by': data.by, 'at': time}"
+
+[[on]]
+event = "CLOSED"
+when = "data.for_ever"
+delete = "visits"
+key = "data.page"
+
+[[on]]
+event = "RENAMED"
+update_where = "visits"
+where.title = "data.from"
+set.title = "data.to"
+
+[[on]]
+event = "RETITLED"
+update = "visits"
+key = "data.page"
+set.title = "data.title"
+"#;
+    let on = |kind: &str, data: &str| event(kind, data).key("one");
+    let events = [
+        on("VISITED", r#"{"page":"/a","by":"ada","title":"A"}"#),
+        on("VISITED", r#"{"page":"/b","by":"bo"}"#),
+        on("VISITED", r#"{"page":"/c","by":"cy","title":"A"}"#),
+        on("RETITLED", r#"{"page":"/none","title":"N"}"#),
+        on("RETITLED", r#"{"page":"/b","title":"B"}"#),
+        on("RENAMED", r#"{"from":"A","to":"Z"}"#),
+        on("CLOSED", r#"{"page":"/a","for_ever":false}"#),
+        on("CLOSED", r#"{"page":"/b","for_ever":true}"#),
+    ];
+    given(projection(&text), events).then(
+        "visits",
+        r#"page | count | title | last | log
+           /a   | 1     | Z     | 2024-01-01T00:00:00.000000Z | [{"by":"ada","at":"2024-01-01T00:00:00.000000Z"}]
+           /c   | 1     | Z     | 2024-01-01T00:00:02.000000Z | [{"by":"cy","at":"2024-01-01T00:00:02.000000Z"}]"#,
+    );
+}
+
+#[test]
+fn the_newest_value_wins_in_any_order() {
+    let text = r#"
+topics = "owners"
+
+[tables.owners]
+key = "id"
+columns = { id = "uuid", name = "text null", at = "timestamp null", tie = "i64 null" }
+newer_by = ["at", "tie"]
+
+[[on]]
+event = "RENAMED"
+upsert = "owners"
+key = "data.id"
+newer.name = "data.name"
+newer.at = "data.at"
+newer.tie = "position.offset"
+"#;
+    let id = "67e55044-10b1-426f-9247-bb680e5fe0c8";
+    let renamed = |name: &str, at: &str, key: &str| {
+        event("RENAMED", &format!(r#"{{"id":"{id}","name":"{name}","at":"{at}"}}"#)).key(key)
+    };
+    let events = [renamed("Ada", "2024-01-02T00:00:00Z", "a"), renamed("Eve", "2024-01-01T00:00:00Z", "b")];
+    given(projection(text), events).then("owners", &format!("id | name\n {id} | Ada"));
+}
+
+#[test]
+fn a_rule_may_be_for_each_item_and_an_error_names_its_place() {
+    let text = VISITS.replace("key = \"data.page\"\nadd", "foreach = \"data\"\nkey = \"item.page\"\nadd");
+    given(projection(&text), [event("VISITED", r#"[{"page":"/a"},{"page":"/b"},{"page":"/a"}]"#)])
+        .then("visits", "page | count\n /a | 2\n /b | 1");
+    let refused = |text: &str, data: &str| {
+        let event: TestEvent = event("VISITED", data);
+        try_given(projection(text), [event]).map(drop).expect_err(data)
+    };
+    assert_eq!(
+        refused(&text, r#"[{"page":"/a"},{"path":"/b"}]"#),
+        "event 0: visits.toml:12: item 1: page: the event has no `item.page`"
+    );
+    assert_eq!(
+        refused(VISITS, r#"{"page":7}"#),
+        "event 0: visits.toml:12: page: an integer is not a text: write string(…)"
+    );
+    assert_eq!(refused(VISITS, "[]"), "event 0: visits.toml:12: page: `data`: a list has no field `page`");
+}
+
+#[test]
+fn a_parked_event_names_the_rows_that_it_would_have_changed() {
+    let registry = Registry::new().register(projection(&(VISITS.to_owned() + "set.title = \"upper(data.title)\"\n")));
+    let json = r#"{"event_id":"e1","type":"VISITED","timestamp":"2024-05-20T14:30:00Z","data":{"page":"/a"}}"#;
+    let event =
+        Envelope::from_plain_json(TopicPartition::new("site", 0).at(0), None, json.as_bytes()).expect("an event");
+    assert!(registry.definitions()[0].project(&event).is_err());
+    assert_eq!(registry.definitions()[0].affected(&event), [AffectedRow::new("visits", ["/a"])]);
+}
+
+#[test]
+fn upcasters_of_a_file_bring_every_version_to_the_current_one() {
+    let text = VISITS.replace(
+        "[[on]]",
+        r#"
+[[upcast]]
+event = "VISITED"
+from = 1
+rename.url = "target.path"
+rename.who = "by"
+default.by = "'nobody'"
+set.seen = "epoch(data.seen, 'millis')"
+remove = "noise"
+
+[[upcast]]
+event = "VISITED"
+from = 2
+set.page = "data.target.path.lower()"
+set.price = "data.price * 2"
+
+[[on]]"#,
+    ) + "set.title = \"json(data)\"\n";
+    let events = [
+        event("VISITED", r#"{"url":"/A","seen":0,"noise":1,"price":12345678901234567.89}"#),
+        event("VISITED", r#"{"target":{"path":"/B"},"price":0}"#).version(2),
+        event("VISITED", r#"{"page":"/c"}"#).version(3),
+    ];
+    given(projection(&text), events).then(
+        "visits",
+        r#"page | title
+           /a | {"seen":"1970-01-01T00:00:00.000000Z","price":24691357802469135.78,"target":{"path":"/A"},"by":"nobody","page":"/a"}
+           /b | {"target":{"path":"/B"},"price":0,"page":"/b"}
+           /c | {"page":"/c"}"#,
+    );
+}
+
+#[test]
+fn links_that_are_missing_or_lead_nowhere_are_problems() {
+    let with = |upcasts: &str| problems(&VISITS.replace("[[on]]", &format!("{upcasts}\n[[on]]")));
+    let upcast = |event: &str, from: u32| format!("[[upcast]]\nevent = \"{event}\"\nfrom = {from}\nset.a = \"1\"\n");
+    assert!(
+        with(&(upcast("VISITED", 1) + &upcast("VISITED", 3)))
+            .contains("to version 2 and from version 3, and none between")
+    );
+    assert!(with(&(upcast("VISITED", 1) + &upcast("VISITED", 1))).contains("has two upcasters from version 1"));
+    assert!(with(&upcast("LEFT", 1)).contains("to which the projection does not subscribe"));
+    assert!(
+        with("[[upcast]]\nevent = \"VISITED\"\nfrom = -1\n")
+            .contains("visits.toml:14:8: `from` is the number of a version")
+    );
+    assert!(with("[[upcast]]\nevent = \"VISITED\"\n").contains("`upcast` has no `from`"));
+    let wrong = with("[[upcast]]\nevent = \"VISITED\"\nfrom = 1\nset.page = \"data.path +\"\n");
+    assert!(wrong.starts_with("visits.toml:15:24: unexpected end"), "{wrong}");
+}
+
+#[test]
+fn what_a_file_declares_is_its_content_without_comments() {
+    let hash = |text: &str| Registry::new().register(projection(text)).definitions()[0].hash().to_owned();
+    let commented = format!(
+        "# about\n{}",
+        VISITS.replace("key = \"page\"", "key   =   [\"page\"] # the path").replace("[\"page\"]", "\"page\"")
+    );
+    assert_eq!(hash(VISITS), hash(&commented));
+    assert_ne!(hash(VISITS), hash(&VISITS.replace("add.count = \"1\"", "add.count = \"2\"")));
+    assert_ne!(hash(VISITS), hash(&VISITS.replace("i64 default 0", "i64 default 1")));
+    let two = projection(VISITS).with_version(2);
+    assert_eq!((two.version(), two.name()), (2, "visits"));
+}
+
+/// The problem as it is shown.
+fn shown(text: &str) -> String {
+    let problems = FileProjection::load("projections/visits.toml", text).map(drop).expect_err(text);
+    problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n\n")
+}
+
+#[test]
+fn a_problem_is_shown_where_it_stands() {
+    let text = VISITS.replace("upsert = \"visits\"", "upsert = \"visit\"");
+    assert_eq!(
+        shown(&text),
+        r#"error: table `visit` is not declared
+  --> projections/visits.toml:14:10
+   |
+14 | upsert = "visit"
+   |          ^^^^^^^
+   |
+   = help: did you mean `visits`?"#
+    );
+    let text = VISITS.to_owned() + "set.title = \"data.title.uper()\"\n";
+    assert_eq!(
+        shown(&text),
+        r#"error: there is no function `uper`
+  --> projections/visits.toml:17:14
+   |
+17 | set.title = "data.title.uper()"
+   |              ^^^^^^^^^^^^^^^^^
+   |
+   = help: did you mean `upper`?"#
+    );
+}
+
+#[test]
+fn every_mistake_in_a_file_is_named_with_its_line() {
+    let rule = |rule: &str| {
+        VISITS
+            .replace("[[on]]\nevent = \"VISITED\"\nupsert = \"visits\"\nkey = \"data.page\"\nadd.count = \"1\"\n", rule)
+    };
+    for (text, problem) in [
+        ("topics = \n".to_owned(), "visits.toml:1:10: "),
+        (
+            VISITS.replace("topics", "topic"),
+            "visits.toml:2:1: `topic` is not a key of `the file` (did you mean `topics`?)",
+        ),
+        (
+            VISITS.replace("columns.page", "column.page"),
+            "`column` is not a key of `tables.visits` (did you mean `columns`?)",
+        ),
+        (
+            VISITS.replace("\"json null\"", "\"jsonb null\""),
+            "visits.toml:10:15: `jsonb` is not a type of columns (write `json`)",
+        ),
+        (VISITS.replace("\"json null\"", "\"tekst\""), "`tekst` is not a type of columns (did you mean `text`?)"),
+        (VISITS.replace("\"json null\"", "\"json nil\""), "`nil` is not understood (write `TYPE`, `TYPE null`"),
+        (VISITS.replace("default 0", "default 'x'"), "the default 'x': a text is not an i64: write int(…)"),
+        (VISITS.replace("default 0", "default data.x"), "the default data.x: a default is a number"),
+        (
+            VISITS.replace("key = \"page\"", "key = \"pages\""),
+            "visits.toml:5:7: the key column `pages` is not declared (did you mean `page`?)",
+        ),
+        (VISITS.replace("event = ", "types = "), "visits.toml:13:1: `types` is not a key of `on`"),
+        (
+            VISITS.replace("upsert = \"visits\"\n", ""),
+            "visits.toml:12:1: the rule changes no table (write one of upsert",
+        ),
+        (
+            VISITS.replace("add.count", "add.counts"),
+            "visits.toml:16:5: table `visits` has no column `counts` (did you mean `count`?)",
+        ),
+        (VISITS.replace("add.count", "add.page"), "`page` is a part of the key, which does not change"),
+        (VISITS.replace("add.count", "add.title"), "column `title` holds text: `add` takes integers and decimals"),
+        (
+            VISITS.replace("add.count = \"1\"", "add.count = \"'one'\""),
+            "column `count` holds i64, not a text (write int(…))",
+        ),
+        (VISITS.replace("add.count = \"1\"", "add.count = \"1.5\""), "1.5 is not an integer of 64 bits"),
+        (
+            VISITS.replace("add.count = \"1\"", "add.count = 1"),
+            "visits.toml:16:13: `add.count` must be a text in quotes",
+        ),
+        (VISITS.replace("add.count = \"1\"", "set.last = \"date(time)\""), "column `last` holds timestamp, not a date"),
+        (
+            VISITS.replace("key = \"data.page\"", "key = [\"data.page\", \"1\"]"),
+            "the key of `visits` is page (write a list of 1 expression",
+        ),
+        (
+            VISITS.replace("columns.title = \"text null\"", "columns.title = \"text\""),
+            "`upsert` may create the row, and sets no `title`",
+        ),
+        (VISITS.to_owned() + "when = \"type\"\n", "`when` must be true or false, not a text"),
+        (VISITS.to_owned() + "newer.title = \"type\"\n", "the table has no columns that `newer` compares"),
+        (
+            rule("[[on]]\nevent = \"V\"\ndelete = \"visits\"\nkey = \"key\"\nset.title = \"''\""),
+            "`delete` has no `set`: the row is gone",
+        ),
+        (rule("[[on]]\nevent = \"V\"\nupdate_where = \"visits\"\nset.title = \"''\""), "`on` has no `where`"),
+        (
+            rule("[[on]]\nevent = \"V\"\nreplace_children = \"visits\"\nkey = \"key\""),
+            "the key of children has more columns",
+        ),
+        (rule(""), "visits.toml:1:1: the projection has no rule"),
+        (
+            VISITS.replace("topics = \"site\"", "topics = \"site\"\nignore = \"VISITED\""),
+            "is in both `event_types` and `ignored_types`",
+        ),
+    ] {
+        let found = problems(&text);
+        assert!(found.contains(problem), "{text}\n{found}");
+    }
+    let several =
+        VISITS.replace("data.page", "dat.page").replace("columns.last = \"timestamp null\"", "columns.last = \"time\"");
+    assert_eq!(problems(&several).lines().count(), 2, "both are named at once");
+}
