@@ -33,9 +33,10 @@ use std::process::ExitCode;
 use clap::{Args, FromArgMatches, Subcommand, ValueEnum};
 
 use crate::app::{App, Sample};
-use crate::config::{Config, ConfigError, Environment, Overrides, help_of};
+use crate::config::{Config, ConfigError, Environment, Overrides, ProjectionFiles, help_of};
 use crate::control::ControlError;
 use crate::decode::Decoders;
+use crate::files::{self, FilesError};
 use crate::telemetry;
 
 /// The exit code of a command whose configuration is wrong (sysexits.h).
@@ -52,6 +53,8 @@ struct Flags {
     store: Option<String>,
     #[arg(long, global = true, value_name = "ADDRESS", help = help_of("--admin-listen"))]
     admin_listen: Option<String>,
+    #[arg(long, global = true, value_name = "DIR", help = help_of("--projections"))]
+    projections: Option<String>,
 }
 
 /// The commands of a program that has a [`Sample`].
@@ -125,6 +128,8 @@ enum Output {
 enum CommandError {
     /// The configuration is wrong.
     Config(ConfigError),
+    /// The files of projections are wrong.
+    Files(FilesError),
     /// The command failed for any other reason.
     Failed(String),
 }
@@ -133,6 +138,7 @@ impl fmt::Display for CommandError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             CommandError::Config(error) => error.fmt(f),
+            CommandError::Files(error) => error.fmt(f),
             CommandError::Failed(error) => f.write_str(&crate::text::escape(error)),
         }
     }
@@ -141,6 +147,12 @@ impl fmt::Display for CommandError {
 impl From<ControlError> for CommandError {
     fn from(error: ControlError) -> Self {
         CommandError::failed(error)
+    }
+}
+
+impl From<FilesError> for CommandError {
+    fn from(error: FilesError) -> Self {
+        CommandError::Files(error)
     }
 }
 
@@ -182,7 +194,7 @@ impl App {
             Err(error) => {
                 output::message(&error);
                 match error {
-                    CommandError::Config(_) => ExitCode::from(EX_CONFIG),
+                    CommandError::Config(_) | CommandError::Files(_) => ExitCode::from(EX_CONFIG),
                     CommandError::Failed(_) => ExitCode::FAILURE,
                 }
             }
@@ -211,11 +223,15 @@ fn typed(app: &App, arguments: impl IntoIterator<Item = OsString>) -> Result<(Ty
 }
 
 /// Reads the configuration and checks the registered projections, before anything is opened.
-fn prepared(app: App, flags: Flags) -> Result<Context, CommandError> {
-    let Flags { config, source, store, admin_listen } = flags;
-    let overrides = Overrides { config, source, store, admin_listen };
+fn prepared(mut app: App, flags: Flags) -> Result<Context, CommandError> {
+    let Flags { config, source, store, admin_listen, projections } = flags;
+    let overrides = Overrides { config, source, store, admin_listen, projections };
+    let environment = Environment::of_process();
+    if let Some(folder) = ProjectionFiles::load(&overrides, &environment)?.path {
+        app.registry = files::registered(app.registry, &folder)?;
+    }
     let registered: Vec<&str> = app.registry.definitions().iter().map(|definition| definition.name()).collect();
-    let config = Config::load(&overrides, &Environment::of_process(), &registered)?;
+    let config = Config::load(&overrides, &environment, &registered)?;
     connect::check_schemes(&app, &config)?;
     let decoders = connect::decoders(&app, &config)?;
     app.registry.validate().map_err(CommandError::failed)?;

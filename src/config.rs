@@ -41,7 +41,9 @@ pub use self::postgres_url::{Endpoint, PostgresUrl, SslMode, TargetSessionAttrs,
 pub use self::secret::{Secret, SecretSource};
 pub use self::source::SourceOptions;
 pub use self::store::{PostgresUrlSource, StoreOptions};
-pub use self::table::{AdminOptions, DuplicateId, ProjectionOptions, ProjectorOptions, RegistryOptions, TopicOptions};
+pub use self::table::{
+    AdminOptions, DuplicateId, ProjectionFiles, ProjectionOptions, ProjectorOptions, RegistryOptions, TopicOptions,
+};
 
 use self::error::unknown;
 use self::table::{SETTINGS, SourceSettings, StoreSettings};
@@ -98,6 +100,25 @@ pub struct Overrides {
     pub store: Option<String>,
     /// `--admin-listen`: an address and a port.
     pub admin_listen: Option<String>,
+    /// `--projections`: a folder.
+    pub projections: Option<String>,
+}
+
+impl ProjectionFiles {
+    /// The folder of projections, according to all layers. It is read before anything else, because the files name the
+    /// projections that other settings are for.
+    ///
+    /// # Errors
+    /// When a layer can't be read, or the setting has no value of its kind.
+    pub fn load(overrides: &Overrides, environment: &Environment) -> Result<Self, ConfigError> {
+        let mut values = Values::defaults();
+        let file = file::layer(overrides.config.as_deref(), environment)?;
+        for layer in [file, environment.written()?, overrides.written()] {
+            let of_files = layer.into_iter().filter(|written| written.key == names::PROJECTIONS_PATH);
+            values.add(of_files.collect(), &[])?;
+        }
+        Self::read(&values, "")
+    }
 }
 
 impl Config {
@@ -207,7 +228,12 @@ fn default_group(app: &str, projection: &str) -> String {
 
 impl Overrides {
     fn written(&self) -> Vec<Written> {
-        let flags = [("--source", &self.source), ("--store", &self.store), ("--admin-listen", &self.admin_listen)];
+        let flags = [
+            ("--source", &self.source),
+            ("--store", &self.store),
+            ("--admin-listen", &self.admin_listen),
+            ("--projections", &self.projections),
+        ];
         let given = flags.into_iter().filter_map(|(flag, value)| {
             let setting = SETTINGS.iter().find(|setting| setting.flag == Some(flag))?;
             Some(Written::text_at(flag, setting.name, value.as_ref()?))

@@ -54,6 +54,7 @@ mod control;
 mod decode;
 mod error;
 mod failpoint;
+mod files;
 mod health;
 mod metrics;
 mod operations;
@@ -76,9 +77,12 @@ pub use readcast_core::{
     AffectedRow, Cell, Cells, Change, ChangeError, ChangeSet, Changes, Column, ColumnType, Composition, DataError,
     Date, Decimal, DecimalError, Definition, DefinitionError, Envelope, EnvelopeError, Header, Join, Json, JsonError,
     Key, Model, OutOfRange, Payload, Position, Presence, Projection, ProjectionError, ProjectionFailure, ReadView,
-    Reference, Registry, Row, RowChange, RowWriter, Segment, TableSpec, Timestamp, TimestampError, TopicPartition,
-    TraceContext, Upcasters, Uuid, Value, ValueError, differences,
+    Reference, Registry, Row, RowChange, RowWriter, Segment, SourceFile, StoredSource, TableSpec, Timestamp,
+    TimestampError, TopicPartition, TraceContext, Upcasters, Uuid, Value, ValueError, differences,
 };
+
+#[cfg(feature = "files")]
+pub use readcast_files::{FileProjection, Problem, upcasters};
 
 #[cfg(feature = "avro")]
 pub use readcast_core::{Avro, AvroReaderSchema, AvroSchema};

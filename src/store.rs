@@ -47,8 +47,8 @@ pub use self::comparison::{ComparedPlace, Comparison, Difference, Sample, TableC
 pub use self::dead_letter::{
     Amendment, DeadLetter, Decision, ParkingLimits, PartitionState, PoisonCause, PoisonClass, SequenceId,
 };
-pub use self::declaration::declaration_changes;
 use self::declaration::{altered, owned};
+pub use self::declaration::{declaration_changes, with_stored};
 pub use self::deployment::{Deployment, Instance};
 pub use self::error::StoreError;
 pub use self::generation::{

@@ -134,8 +134,8 @@ impl Projections {
         let mut projections = Self { tasks: JoinSet::new(), names: HashMap::new(), health: shared.health.clone() };
         for definition in registry.definitions() {
             let name = definition.name();
-            let versions = registry.versions(name).cloned().collect();
-            let task = projections.tasks.spawn(projection::run(versions, options(name), shared.clone()));
+            let registered = registry.only(&[name.to_owned()]);
+            let task = projections.tasks.spawn(projection::run(registered, options(name), shared.clone()));
             projections.names.insert(task.id(), name.to_owned());
         }
         projections

@@ -38,7 +38,7 @@ pub use model::{Model, OutOfRange};
 pub use position::{Position, TopicPartition};
 pub use projection::{
     AffectedRow, Definition, DefinitionError, Projection, ProjectionError, ProjectionFailure, Registry, SourceFile,
-    Upcasters,
+    StoredSource, Upcasters,
 };
 pub use table::{
     Column, ColumnType, Join, Link, Presence, ReadView, Reference, Shown, ShownColumn, TableSpec, differences,

@@ -2,13 +2,17 @@
 
 mod definition;
 mod registry;
+mod stored;
 #[cfg(test)]
 mod tests;
 mod upcasters;
 
 pub use definition::{Definition, ProjectionFailure};
 pub use registry::{DefinitionError, Registry};
+pub use stored::StoredSource;
 pub use upcasters::Upcasters;
+
+use std::sync::Arc;
 
 use crate::{Changes, Envelope, TableSpec, Value};
 
@@ -88,6 +92,12 @@ pub trait Projection: Send + Sync + 'static {
     /// The file from which the projection is made, if it is not code. A generation is stored with the file that built it, so
     /// that a program which has another one can still feed its tables.
     fn source(&self) -> Option<SourceFile<'_>> {
+        None
+    }
+
+    /// The projection of this name that a file with this text declares, in this version. `None` if projections are code, or the
+    /// text declares none.
+    fn remade(&self, _version: u32, _text: &str) -> Option<Arc<dyn Projection>> {
         None
     }
 

@@ -16,7 +16,6 @@ mod tests;
 
 pub(crate) use self::compile::Names;
 pub(crate) use self::error::{EvaluationError, ExpressionError, nearest};
-pub use self::functions::{Function, functions};
 pub(crate) use self::kind::Kind;
 pub(crate) use self::scope::Scope;
 

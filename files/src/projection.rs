@@ -8,6 +8,7 @@ mod tables;
 mod tests;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use readcast_core::{AffectedRow, Changes, Envelope, Projection, ProjectionError, SourceFile, TableSpec, Upcasters};
 
@@ -111,6 +112,11 @@ impl Projection for FileProjection {
 
     fn source(&self) -> Option<SourceFile<'_>> {
         Some(SourceFile { path: &self.document.name, text: &self.document.text, declared: &self.canonical })
+    }
+
+    fn remade(&self, version: u32, text: &str) -> Option<Arc<dyn Projection>> {
+        let remade = Self::load(&self.document.name, text).ok()?;
+        Some(Arc::new(remade.with_version(version)))
     }
 
     fn tables(&self) -> Vec<TableSpec> {

@@ -35,9 +35,12 @@ pub(super) fn target(key: &str) -> Option<Target<'_>> {
     SETTINGS.iter().find_map(|setting| named(setting).or_else(|| formerly_named(setting)))
 }
 
+/// The setting of the section `projections` itself.
+pub(super) const PROJECTIONS_PATH: &str = "projections.path";
+
 /// The name of the projection in `projections.NAME` and `projections.NAME.…`.
 pub(super) fn projection_of(key: &str) -> Option<&str> {
-    let rest = key.strip_prefix("projections.")?;
+    let rest = key.strip_prefix("projections.").filter(|_| key != PROJECTIONS_PATH)?;
     Some(rest.split_once('.').map_or(rest, |(name, _)| name))
 }
 

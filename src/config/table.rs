@@ -88,6 +88,12 @@ settings! {
         duplicate_memory: usize = "projector.duplicate_memory", Size(0..=64 * GIB), default "64 MiB";
     }
 
+    /// The projections that are written as files.
+    pub struct ProjectionFiles for Service {
+        /// The folder with a file `NAME.toml` for each projection that is not code. Files `NAME.test.toml` are their tests.
+        path: Option<PathBuf> = "projections.path", PATH, flag "--projections";
+    }
+
     /// What holds for one projection.
     pub struct ProjectionOptions for Projection {
         /// How many lanes share the partitions. Each lane uses a connection to the database.

@@ -1,6 +1,6 @@
 //! The differences between declared tables, the definition that built a generation, and the tables in the database.
 
-use readcast_core::Definition;
+use readcast_core::{Definition, Registry, StoredSource};
 
 use super::GenerationStatus;
 
@@ -18,6 +18,16 @@ pub fn declaration_changes(definition: &Definition, built: &GenerationStatus) ->
         changes.push("its topics, its event types or the order of its columns changed".into());
     }
     changes
+}
+
+/// The registry with the versions that projections from files have beside these generations.
+pub fn with_stored(registry: &Registry, generations: &[GenerationStatus]) -> Registry {
+    let stored = generations.iter().map(|found| StoredSource {
+        projection: &found.projection,
+        version: found.version.cast_unsigned(),
+        text: found.source.as_deref(),
+    });
+    registry.with_stored(&stored.collect::<Vec<_>>())
 }
 
 /// The differences between a physical table and its declaration. Each column is given by its name and its shape.

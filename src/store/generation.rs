@@ -124,6 +124,8 @@ pub struct GenerationStatus {
     pub version: i32,
     /// The tables that this definition declares.
     pub tables: Vec<TableSpec>,
+    /// The text of the file from which this definition was made. `None` if it is code, or the tables are dropped.
+    pub source: Option<String>,
     /// Whether the generation exists only for a comparison with the live one and is never activated.
     pub scratch: bool,
     /// Whether the generation began as a copy of the live rows and replays a part of the log over them.
@@ -180,6 +182,7 @@ impl GenerationStatus {
             definition_hash: "h".into(),
             version: 1,
             tables: Vec::new(),
+            source: None,
             scratch: false,
             repeats: false,
             duplicate_window: None,

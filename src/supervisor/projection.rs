@@ -11,7 +11,7 @@ mod tasks;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use readcast_core::Definition;
+use readcast_core::{Definition, Registry};
 use tracing::Instrument;
 
 use self::chores::Chores;
@@ -23,7 +23,9 @@ use crate::error::{Disposition, Failure};
 use crate::health::State;
 use crate::operations::{LoadLimits, OperationReconciler};
 use crate::retry::{Backoff, in_words};
-use crate::store::{Command, Generation, GenerationStatus, Instance, Operation, StoreError, declaration_changes};
+use crate::store::{
+    Command, Generation, GenerationStatus, Instance, Operation, StoreError, declaration_changes, with_stored,
+};
 
 /// How often the store is asked what there is to do.
 const TICK: Duration = Duration::from_millis(500);
@@ -34,25 +36,27 @@ const TICKS_BETWEEN_SNAPSHOTS: u32 = 20;
 /// How many finished operations are read, to know what was refused or cancelled.
 const REMEMBERED: usize = 10;
 
-/// Runs one projection, given all its versions with the highest first, until `shared.stop` is cancelled or, in a bounded
-/// run, the end of the log is reached.
+/// Runs one projection, given all its versions, until `shared.stop` is cancelled or, in a bounded run, the end of the log is
+/// reached.
 ///
 /// # Errors
 /// The failure that has halted one of its generations, once all its tasks have ended.
-pub(super) async fn run(versions: Vec<Definition>, options: Options, shared: Shared) -> Result<(), Failure> {
-    let Some(current) = versions.first().cloned() else { return Ok(()) };
+pub(super) async fn run(registered: Registry, options: Options, shared: Shared) -> Result<(), Failure> {
+    let Some(current) = registered.definitions().first().cloned() else { return Ok(()) };
     let name = current.name().to_owned();
     shared.health.set(&name, State::Starting);
     let span = tracing::error_span!("projection", projection = name);
     if options.until_end {
-        return bounded::run(&current, &versions, options, shared).instrument(span).await;
+        return bounded::run(&current, &registered, options, shared).instrument(span).await;
     }
     let mut projection = Projection {
         name,
+        versions: registered.versions(current.name()).cloned().collect(),
         current,
+        registered,
+        stored: Vec::new(),
         instance: options.instance(),
         backoff: Backoff::new(options.seed, Duration::from_millis(200), Duration::from_secs(15)),
-        versions,
         options,
         shared,
         is_prepared: false,
@@ -69,6 +73,10 @@ pub(super) async fn run(versions: Vec<Definition>, options: Options, shared: Sha
 
 struct Projection {
     name: String,
+    /// What this process was started with.
+    registered: Registry,
+    /// The hashes of the stored files from which `versions` were made.
+    stored: Vec<String>,
     /// The highest version: what is built now is built by it.
     current: Definition,
     versions: Vec<Definition>,
@@ -117,9 +125,11 @@ impl Projection {
 
     /// Asks the store what there is to do, and starts and stops tasks accordingly.
     async fn reconcile(&mut self) -> Result<(), StoreError> {
-        self.keep_house().await?;
+        self.prepare().await?;
         let store = self.shared.store.clone();
         let statuses = store.generations_of(&self.name).await?;
+        self.learn(&statuses);
+        self.keep_house().await?;
         let operations = store.operations(&self.name, REMEMBERED).await?;
         self.forget_cured(&operations);
         self.start_and_stop_feeds(&statuses, &operations);
@@ -140,13 +150,32 @@ impl Projection {
         Ok(())
     }
 
-    /// What does not depend on the generations: readcast's own tables, the heartbeat, the age of the oldest snapshot.
-    async fn keep_house(&mut self) -> Result<(), StoreError> {
+    /// Creates readcast's own tables and the first generation.
+    async fn prepare(&mut self) -> Result<(), StoreError> {
         if !self.is_prepared {
             self.shared.deploy().await?;
             self.shared.store.prepare(&self.current).await?;
             self.is_prepared = true;
         }
+        Ok(())
+    }
+
+    /// Takes the files with which generations are stored for versions of the projection, so that this process feeds what
+    /// another file has built, and what instances with a newer file build.
+    fn learn(&mut self, statuses: &[GenerationStatus]) {
+        let with_source = statuses.iter().filter(|status| status.source.is_some());
+        let stored: Vec<String> = with_source.map(|status| status.definition_hash.clone()).collect();
+        if stored == self.stored {
+            return;
+        }
+        let registry = with_stored(&self.registered, statuses);
+        self.versions = registry.versions(&self.name).cloned().collect();
+        self.current = registry.get(&self.name).unwrap_or(&self.current).clone();
+        self.stored = stored;
+    }
+
+    /// The heartbeat, and the age of the oldest snapshot.
+    async fn keep_house(&mut self) -> Result<(), StoreError> {
         if self.ticks.is_multiple_of(TICKS_BETWEEN_HEARTBEATS) {
             self.heartbeat(true).await?;
         }

@@ -90,6 +90,11 @@ impl Definition {
         self.projection.source()
     }
 
+    /// The definition of the same projection, in this version, that a file with this text makes.
+    pub(super) fn remade(&self, version: u32, text: &str) -> Option<Self> {
+        self.projection.remade(version, text).map(Self::new)
+    }
+
     /// A digest of version, topics, event types, tables, upcasters and file as 32 hexadecimal digits. It changes whenever one of
     /// them does; the name has no part in it.
     pub fn hash(&self) -> &str {

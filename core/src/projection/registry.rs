@@ -18,8 +18,8 @@ pub struct DefinitionError(pub Vec<String>);
 #[derive(Clone, Debug, Default)]
 pub struct Registry {
     /// The highest version of each projection.
-    definitions: Vec<Definition>,
-    earlier: Vec<Definition>,
+    pub(super) definitions: Vec<Definition>,
+    pub(super) earlier: Vec<Definition>,
 }
 
 impl Registry {

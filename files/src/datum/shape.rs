@@ -58,6 +58,7 @@ impl Shape {
     }
 
     /// The places of fields that are read, each from the root.
+    #[cfg(test)]
     pub(crate) fn paths(&self) -> Vec<Vec<Step>> {
         let mut paths = Vec::new();
         let below = self.fields.iter().map(|(name, shape)| (Step::Field(name.clone()), shape));

@@ -34,11 +34,6 @@ impl<'n> Names<'n> {
     pub(crate) fn push(&mut self, name: &'n str, kind: Kind, place: Option<Vec<Step>>) {
         self.locals.push(Local { name: name.into(), kind, place });
     }
-
-    /// Removes the variable that was added last.
-    pub(crate) fn pop(&mut self) {
-        self.locals.pop();
-    }
 }
 
 /// A part of an expression with what is known of its value.

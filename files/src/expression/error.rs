@@ -4,13 +4,13 @@ use std::ops::Range;
 
 /// Why a text is not an expression.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ExpressionError {
+pub(crate) struct ExpressionError {
     /// The part of the text that is wrong, in bytes.
-    pub span: Range<usize>,
+    pub(crate) span: Range<usize>,
     /// What is wrong with it.
-    pub message: String,
+    pub(crate) message: String,
     /// What to write instead, where that is known.
-    pub help: Option<String>,
+    pub(crate) help: Option<String>,
 }
 
 impl ExpressionError {
@@ -41,7 +41,7 @@ pub(crate) fn nearest<'n>(name: &str, known: impl IntoIterator<Item = &'n str>) 
 
 /// Why an expression has no value for an event.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum EvaluationError {
+pub(crate) enum EvaluationError {
     /// The event has no field of this name.
     #[error("the event has no `{0}`")]
     Missing(String),

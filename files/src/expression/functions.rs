@@ -13,9 +13,9 @@ use super::kind::Kind;
 use crate::datum::Datum;
 
 /// A function of expressions.
-pub struct Function {
+pub(crate) struct Function {
     /// Its name.
-    pub name: &'static str,
+    pub(crate) name: &'static str,
     /// What it takes.
     pub(crate) parameters: &'static [Parameter],
     /// The number of parameters that must be given. The last one may be repeated if there are more arguments than parameters.
@@ -26,7 +26,7 @@ pub struct Function {
     pub(crate) result: Kind,
     body: Body,
     /// The call and its value, for people.
-    pub about: &'static str,
+    pub(crate) about: &'static str,
 }
 
 type Body = for<'e, 'a> fn(&'a [Datum<'e>]) -> Result<Datum<'e>, String>;
@@ -83,7 +83,7 @@ impl fmt::Debug for Function {
 }
 
 /// Every function, in the order of the reference.
-pub fn functions() -> impl Iterator<Item = &'static Function> {
+pub(crate) fn functions() -> impl Iterator<Item = &'static Function> {
     [values::FUNCTIONS, texts::FUNCTIONS, numbers::FUNCTIONS, times::FUNCTIONS, lists::FUNCTIONS].into_iter().flatten()
 }
 

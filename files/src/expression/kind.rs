@@ -4,8 +4,6 @@ use std::fmt;
 
 use readcast_core::ColumnType;
 
-use crate::datum::Datum;
-
 /// The type of an expression.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
@@ -38,23 +36,6 @@ pub(crate) enum Kind {
 }
 
 impl Kind {
-    pub(crate) fn of(value: &Datum<'_>) -> Self {
-        match value {
-            Datum::Null => Self::Null,
-            Datum::Bool(_) => Self::Bool,
-            Datum::Int(_) => Self::Int,
-            Datum::Decimal(_) => Self::Decimal,
-            Datum::Double(_) => Self::Double,
-            Datum::Text(_) => Self::Text,
-            Datum::Bytes(_) => Self::Bytes,
-            Datum::Time(_) => Self::Time,
-            Datum::Date(_) => Self::Date,
-            Datum::Duration(_) => Self::Duration,
-            Datum::List(_) => Self::List,
-            Datum::Map(_) => Self::Map,
-        }
-    }
-
     /// Whether the type is a number's.
     pub(crate) fn is_number(self) -> bool {
         matches!(self, Self::Int | Self::Decimal | Self::Double)

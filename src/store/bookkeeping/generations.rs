@@ -71,8 +71,8 @@ pub(in crate::store) async fn create(
     const CREATE: &str = "
         INSERT INTO readcast.generations
             (projection, generation, definition_hash, definition, version, state, phase, scratch, repeats, activated_at,
-             duplicate_window)
-        VALUES ($1, $2, $3, json($4), $5, $6, $7, $8, $9, CASE WHEN $6 = 'live' THEN now() END,
+             source, duplicate_window)
+        VALUES ($1, $2, $3, json($4), $5, $6, $7, $8, $9, CASE WHEN $6 = 'live' THEN now() END, $10,
                 -- One that is compared with the live generation, or continues it, takes the same events for duplicates.
                 (SELECT duplicate_window FROM readcast.generations
                  WHERE projection = $1 AND state = 'live' AND ($8 OR $9)))";
@@ -88,6 +88,7 @@ pub(in crate::store) async fn create(
         build.map(|build| build.first_phase().name()),
         build.is_some_and(|build| build.scratch),
         repeats,
+        definition.source().map(|source| source.text),
     ];
     session.execute("recording a generation", CREATE, values).await?;
     Ok(generation)
@@ -200,7 +201,8 @@ async fn read(session: &mut dyn Session, projection: Option<&str>) -> Result<Vec
                 rfc3339(standby_until) AS standby_until,
                 coalesce(standby_until < in_seconds(0), false) AS standby_is_over,
                 last_error, rfc3339(last_error_at) AS last_error_at, last_attempt, last_error_by,
-                last_error IS NOT NULL AND {BY_PRESENT} AS by_present, dropped_at IS NULL AS has_tables
+                last_error IS NOT NULL AND {BY_PRESENT} AS by_present, dropped_at IS NULL AS has_tables,
+                CASE WHEN dropped_at IS NULL THEN source END AS source
          FROM readcast.generations AS g WHERE projection = coalesce($1, projection) ORDER BY projection, generation"
     );
     let mut parked: BTreeMap<_, ParkedCounts> = parking::counts(session, projection).await?;
@@ -222,6 +224,7 @@ fn status(row: &Row) -> Result<GenerationStatus, StoreError> {
         definition_hash: row.get("definition_hash")?,
         version: row.get("version")?,
         tables: row.json("definition")?,
+        source: row.get("source")?,
         scratch: row.get("scratch")?,
         repeats: row.get("repeats")?,
         duplicate_window: row.get("duplicate_window")?,

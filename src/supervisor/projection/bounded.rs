@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use readcast_core::Definition;
+use readcast_core::{Definition, Registry};
 use tokio::time::Instant;
 
 use super::situation::definition_changed;
@@ -10,7 +10,7 @@ use crate::error::{Disposition, Failure};
 use crate::health::State;
 use crate::plan::AllowedChanges;
 use crate::retry::{Backoff, in_words};
-use crate::store::{GenerationState, GenerationStatus, Priority, StoreError};
+use crate::store::{GenerationState, GenerationStatus, Priority, StoreError, with_stored};
 use crate::supervisor::feed::{BOUNDED_RUN_RETRY_LIMIT, Feed, keep_feeding};
 use crate::supervisor::{Options, Shared};
 
@@ -20,7 +20,7 @@ use crate::supervisor::{Options, Shared};
 /// The failure that ended the run, after the retries that it allows.
 pub(super) async fn run(
     current: &Definition,
-    versions: &[Definition],
+    registered: &Registry,
     options: Options,
     shared: Shared,
 ) -> Result<(), Failure> {
@@ -35,7 +35,8 @@ pub(super) async fn run(
         Ok(None) => return Ok(()),
         Err(failure) => return halted(failure),
     };
-    let Some(definition) = versions.iter().find(|version| version.hash() == live.definition_hash) else {
+    let registry = with_stored(registered, std::slice::from_ref(&live));
+    let Some(definition) = registry.versions(name).find(|version| version.hash() == live.definition_hash) else {
         return halted(definition_changed(current, &live).into());
     };
     let feed = Feed {
