@@ -33,6 +33,7 @@ pub struct App {
     pub(crate) about: &'static str,
     pub(crate) registry: Registry,
     pub(crate) sample: Option<Sample>,
+    pub(crate) demo: Option<fn() -> Registry>,
     pub(crate) sources: Schemes<SourceSettings, dyn Source>,
     pub(crate) stores: Schemes<StoreSettings, dyn Store>,
     pub(crate) formats: Formats,
@@ -65,6 +66,7 @@ impl App {
             about: "Projects domain events from a log into read tables, rows and log positions in one transaction",
             registry: Registry::new(),
             sample: None,
+            demo: None,
             sources: Schemes::of_sources(),
             stores: Schemes::of_stores(),
             formats: Formats::default(),
@@ -125,6 +127,12 @@ impl App {
     /// ```
     pub fn sample(mut self, sample: Sample) -> Self {
         self.sample = Some(sample);
+        self
+    }
+
+    /// Runs these projections in the command `demo`, in place of those of the program.
+    pub fn demo(mut self, projections: fn() -> Registry) -> Self {
+        self.demo = Some(projections);
         self
     }
 

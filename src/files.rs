@@ -4,6 +4,8 @@ use std::fmt;
 use std::path::Path;
 
 use readcast_core::Registry;
+#[cfg(feature = "files")]
+pub use readcast_files::{FileProjection, Problem, upcasters};
 
 /// Why the files of projections can't be used.
 #[derive(Debug)]
@@ -12,7 +14,7 @@ pub(crate) enum FilesError {
     Unreadable(String),
     /// What is wrong with the files, as it is shown.
     #[cfg(feature = "files")]
-    Wrong(Vec<readcast_files::Problem>),
+    Wrong(Vec<Problem>),
 }
 
 impl fmt::Display for FilesError {
@@ -48,7 +50,7 @@ pub(crate) fn registered(registry: Registry, folder: &Path) -> Result<Registry, 
     let (mut registry, mut problems) = (registry, Vec::new());
     for path in paths {
         let text = std::fs::read_to_string(&path).map_err(|error| unreadable(&path, &error))?;
-        match readcast_files::FileProjection::load(&path.display().to_string(), &text) {
+        match FileProjection::load(&path.display().to_string(), &text) {
             Ok(projection) => registry = registry.register(projection),
             Err(found) => problems.extend(found),
         }

@@ -82,7 +82,7 @@ pub use readcast_core::{
 };
 
 #[cfg(feature = "files")]
-pub use readcast_files::{FileProjection, Problem, upcasters};
+pub use crate::files::{FileProjection, Problem, upcasters};
 
 #[cfg(feature = "avro")]
 pub use readcast_core::{Avro, AvroReaderSchema, AvroSchema};

@@ -66,7 +66,7 @@ fn name(case: &Path) -> String {
 
 /// The program under test. A case that brings projections of its own, in Rust, needs the one that has them registered.
 fn program(case: &Path) -> PathBuf {
-    let ours = PathBuf::from(setting("READCAST").unwrap_or_else(|| env!("CARGO_BIN_EXE_readcast").to_owned()));
+    let ours = PathBuf::from(setting("READCAST").unwrap_or_else(|| env!("CARGO_BIN_EXE_shop").to_owned()));
     let files = std::fs::read_dir(case).unwrap().map(|entry| entry.unwrap().path());
     let brings_projections = files.into_iter().any(|file| file.extension().is_some_and(|extension| extension == "rs"));
     if brings_projections { ours.with_file_name("examples").join("cases") } else { ours }

@@ -2,13 +2,13 @@
 //! no network: only the log and the store differ from a real deployment.
 
 use std::io::IsTerminal;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
 use comfy_table::Table;
-use readcast_core::{Registry, TableSpec};
+use readcast_core::{Definition, Registry, TableSpec};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -46,7 +46,10 @@ pub(super) struct Arguments {
 
 const PARTITIONS: i32 = 4;
 
-pub(super) async fn run(context: Context, sample: Sample, arguments: Arguments) -> Result<ExitCode, CommandError> {
+pub(super) async fn run(mut context: Context, sample: Sample, arguments: Arguments) -> Result<ExitCode, CommandError> {
+    if let Some(projections) = context.app.demo {
+        context.app.registry = projections();
+    }
     let folders = DemoFolders::new(arguments.dir)?;
     let registry = &context.app.registry;
     let metrics = Metrics::new();
@@ -61,6 +64,7 @@ pub(super) async fn run(context: Context, sample: Sample, arguments: Arguments) 
         run_progress: RunProgress::default(),
         stop: CancellationToken::new(),
     };
+    folders.write_projections(registry)?;
     let log = Appender::open(&folders.events(), sample.topic, PARTITIONS).map_err(CommandError::failed)?;
     let written_before = folders.events_written(&*shared.source, sample.topic).await;
     folders.introduce(written_before)?;
@@ -142,6 +146,24 @@ impl DemoFolders {
         self.0.join("read.db")
     }
 
+    fn projections(&self) -> PathBuf {
+        self.0.join("projections")
+    }
+
+    /// Writes the files of projections that are none, so that they can be read, changed and run. A changed one is kept.
+    fn write_projections(&self, registry: &Registry) -> Result<(), CommandError> {
+        let failed = |path: &Path, error: std::io::Error| CommandError::failed(format!("{}: {error}", path.display()));
+        let folder = self.projections();
+        for source in registry.definitions().iter().filter_map(Definition::source) {
+            std::fs::create_dir_all(&folder).map_err(|error| failed(&folder, error))?;
+            let path = folder.join(source.path);
+            if !path.exists() {
+                std::fs::write(&path, source.text).map_err(|error| failed(&path, error))?;
+            }
+        }
+        Ok(())
+    }
+
     async fn events_written(&self, source: &dyn Source, topic: &str) -> u64 {
         let extents = source.extents(&[topic]).await.unwrap_or_default();
         extents.values().map(|extent| extent.end.unsigned_abs()).sum()
@@ -151,6 +173,9 @@ impl DemoFolders {
         output::line("Sample events, projected while they are written.")?;
         output::line(format_args!("  log       {}/<topic>/<partition>.ndjson", self.events().display()))?;
         output::line(format_args!("  database  {}", self.database().display()))?;
+        if self.projections().exists() {
+            output::line(format_args!("  files     {}/*.toml", self.projections().display()))?;
+        }
         if written_before > 0 {
             output::line(format_args!("  continuing after {}", counted(written_before, "earlier event")))?;
         }
@@ -242,7 +267,9 @@ impl Screen {
             let query = format!("SELECT * FROM {} LIMIT 5", table.name());
             output::line(format_args!("\nQuery the tables with any SQLite client:\n  sqlite3 {database} '{query}'"))?;
         }
-        let status = format!("readcast status --source file:{events} --store sqlite:{database}");
+        let of_files = folders.projections();
+        let of_files = if of_files.exists() { format!(" --projections {}", of_files.display()) } else { String::new() };
+        let status = format!("readcast status --source file:{events} --store sqlite:{database}{of_files}");
         output::line(format_args!("Show how far each projection is:\n  {status}"))?;
         let demo = folders.0.display();
         output::line(format_args!("Continue with the same log and database:\n  readcast demo --dir {demo}"))

@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use super::connect;
 use super::{CommandError, Context, output};
 use crate::admin;
+use crate::config::ConfigError;
 use crate::control::registered;
 use crate::health::Health;
 use crate::metrics::Metrics;
@@ -67,6 +68,10 @@ pub(super) async fn run(context: Context, arguments: Arguments) -> Result<ExitCo
 }
 
 fn selected(registry: &Registry, only: &[String]) -> Result<Registry, CommandError> {
+    if registry.definitions().is_empty() {
+        let problem = "there are no projections: set `path` in `[projections]` to the folder of their files, or pass `--projections`";
+        return Err(ConfigError::overall(problem).into());
+    }
     for name in only {
         registered(registry, name)?;
     }

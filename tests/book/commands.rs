@@ -126,7 +126,7 @@ fn folder() -> TempDir {
     let dir = tempfile::tempdir().unwrap();
     std::fs::write(dir.path().join("readcast.toml"), FILES_TO_SQLITE).unwrap();
     std::fs::create_dir(dir.path().join(".bin")).unwrap();
-    std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_readcast"), dir.path().join(".bin/readcast")).unwrap();
+    std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_shop"), dir.path().join(".bin/readcast")).unwrap();
     dir
 }
 

@@ -67,7 +67,7 @@ impl Readcast {
         args: impl IntoIterator<Item = A>,
         envs: &[(&str, &str)],
     ) -> Command {
-        Readcast::command_of(env!("CARGO_BIN_EXE_readcast"), dir, args, envs)
+        Readcast::command_of(env!("CARGO_BIN_EXE_shop"), dir, args, envs)
     }
 
     /// The command that runs a program built with readcast.
