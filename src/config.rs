@@ -42,7 +42,8 @@ pub use self::secret::{Secret, SecretSource};
 pub use self::source::SourceOptions;
 pub use self::store::{PostgresUrlSource, StoreOptions};
 pub use self::table::{
-    AdminOptions, DuplicateId, ProjectionFiles, ProjectionOptions, ProjectorOptions, RegistryOptions, TopicOptions,
+    AdminOptions, DuplicateId, KeyFormat, ProjectionFiles, ProjectionOptions, ProjectorOptions, RegistryOptions,
+    TopicOptions,
 };
 
 use self::error::unknown;

@@ -9,6 +9,7 @@ mod formats;
 #[cfg(feature = "_registry")]
 mod framed;
 mod json;
+mod keys;
 mod layout;
 mod message;
 mod pointers;

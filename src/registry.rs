@@ -20,7 +20,7 @@ use readcast_core::DataError;
 use uuid::Uuid;
 
 pub(crate) use self::client::{Client, Credentials};
-pub(crate) use self::frame::{Frame, framed};
+pub(crate) use self::frame::{Frame, OF_KEY, OF_VALUE, framed};
 
 /// How long a schema that the registry does not have counts as unknown.
 const UNKNOWN_FOR: Duration = Duration::from_secs(30);

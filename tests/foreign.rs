@@ -38,9 +38,11 @@ event_id = "header:eventId"
 timestamp = "header:occurredAt as millis"
 version = "header:version"
 
+# The keys are in Avro as well. A transfer has one event, so its id is that of the event.
 [topics.transfers-online]
 format = "avro"
-event_id = "body:/event_id"
+key = "registry"
+event_id = "key"
 timestamp = "body:/occurred_at as millis"
 data = "body:/transfer"
 [topics.transfers-online.types]

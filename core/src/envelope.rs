@@ -50,6 +50,8 @@ pub struct Envelope<'a> {
     pub trace: Option<TraceContext<'a>>,
     /// What the event says, in the format in which it was published.
     pub payload: Payload<'a>,
+    /// What the record's key says, if the keys of the topic have a format; else [`Payload::Empty`].
+    pub key_payload: Payload<'a>,
 }
 
 /// The record is not an event in the plain JSON form.
@@ -102,6 +104,7 @@ impl<'a> Envelope<'a> {
             correlation_id: None,
             trace: None,
             payload,
+            key_payload: Payload::Empty,
         }
     }
 
@@ -147,6 +150,15 @@ impl<'a> Envelope<'a> {
     /// If the data does not have the form of `T`. The message names the field.
     pub fn data<'s, T: Deserialize<'s>>(&'s self) -> Result<T, DataError> {
         self.payload.deserialize()
+    }
+
+    /// The record's key, deserialized into a type of the projection, if the keys of the topic have a format. It is all that a
+    /// tombstone says.
+    ///
+    /// # Errors
+    /// If the key does not have the form of `T`, or its topic has no format for keys.
+    pub fn key_data<'s, T: Deserialize<'s>>(&'s self) -> Result<T, DataError> {
+        self.key_payload.deserialize()
     }
 
     /// The event's data, deserialized by a seed, for types that are known when the program runs.

@@ -144,8 +144,7 @@ fn expressions(loader: &mut Loader, section: &Section<'_>, key: &str) -> Vec<(Pa
 
 impl Upcast {
     fn apply(&self, event: &Envelope<'_>) -> Result<Payload<'static>, ProjectionError> {
-        let whole = Shape::whole();
-        let mut scope = Scope::new(event, &whole)?;
+        let mut scope = Scope::new(event, Shape::WHOLE)?;
         let mut data = scope.whole_data();
         self.change(&mut data, &mut scope).map_err(|error| format!("{}: {error}", self.place))?;
         Ok(Payload::json(to_json(&data)?)?)

@@ -114,6 +114,7 @@ fn told(refusal: CommandError) -> String {
     match refusal {
         CommandError::Config(error) => format!("78: {error}"),
         CommandError::Failed(problem) => problem,
+        CommandError::Files(problem) => problem.to_string(),
     }
 }
 

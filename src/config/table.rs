@@ -148,6 +148,11 @@ settings! {
         /// The format of the topic's records.
         format: String = "topics.NAME.format", Text("a name of letters, digits, `.`, `_` and `-`", kafka_name),
             default "envelope";
+        /// The format of the records' keys: texts or bytes (`plain`), JSON, or Avro, Protobuf and JSON with a schema in the
+        /// registry.
+        key: KeyFormat = "topics.NAME.key",
+            OneOf(&[("plain", KeyFormat::Plain), ("json", KeyFormat::Json), ("registry", KeyFormat::Registry)]),
+            default "plain";
         /// Where the type of an event stands. Required for the format `json`.
         event_type: Option<Locator> = "topics.NAME.type", PLACE;
         /// Where the id of an event stands. Places of an array form the id together. `position` gives each record an id of its
@@ -183,6 +188,17 @@ pub(super) enum SourceKind {
     File,
     /// A log that a source of the program opens.
     Url,
+}
+
+/// How the keys of a topic's records are read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KeyFormat {
+    /// `plain`: not at all.
+    Plain,
+    /// `json`: as JSON.
+    Json,
+    /// `registry`: as the schema says that the registry has.
+    Registry,
 }
 
 /// Where the id of an event is, by which readcast recognises an event that a producer wrote twice.

@@ -9,6 +9,7 @@ use readcast_core::{is_topic_pattern, topic_matches};
 use super::cloud_events::CloudEventsReader;
 use super::debezium::{ChangeReader, OutboxReader};
 use super::json::JsonReader;
+use super::keys::KeyReader;
 use super::layout::{Layout, LocatedDecoder, Places};
 use super::message::Reader;
 use super::registry::Registry;
@@ -89,7 +90,9 @@ impl Formats {
             format!("`topics.{name}.format` is `{format}`, which is unknown; there are `{}`", known.join("`, `"))
         })?;
         check_places(name, options)?;
-        Ok(Arc::new(LocatedDecoder { reader, layout: Layout::new(name, places, options, types)? }))
+        let key = KeyReader::new(options.key, || registry.key_schemas());
+        let key = key.map_err(|problem| format!("`topics.{name}.key`: {problem}"))?;
+        Ok(Arc::new(LocatedDecoder { reader, key, layout: Layout::new(name, places, options, types)? }))
     }
 }
 

@@ -4,12 +4,13 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use readcast_core::Payload;
 use smallvec::smallvec;
 
 use super::DecodeError;
 use super::message::{Attributes, Body, Message, Messages, NO_VALUE, Reader, json_in_value};
 use crate::config::TopicOptions;
-use crate::registry::{Frame, Schema, SchemaId, SchemaRegistry, framed};
+use crate::registry::{Frame, OF_VALUE, Schema, SchemaId, SchemaRegistry, framed};
 use crate::source::{Record, SourceError};
 
 /// Reads the formats `avro`, `protobuf` and `json-schema`. The schema of each value says which it is.
@@ -35,25 +36,46 @@ impl FramedReader {
     }
 
     fn message<'r>(&self, frame: Frame<'r>) -> Result<Message<'r>, DecodeError> {
-        match self.registry.schema(frame.id)? {
-            Schema::Json => Ok(Message::of_json(Cow::Borrowed(json_in_value(frame.value())?))),
+        match payload(&self.registry, frame)? {
+            Payload::Json(json) => Ok(Message::of_json(json)),
             #[cfg(feature = "avro")]
-            Schema::Avro(schema) => self.avro(frame.value(), schema),
+            Payload::Avro(written) => {
+                let avro = match &self.reader_schema {
+                    Some(reader_schema) => reader_schema.resolve(&written)?,
+                    None => written,
+                };
+                Ok(with_schema(avro.type_name().map(str::to_owned), Body::Avro(avro)))
+            }
             #[cfg(feature = "protobuf")]
-            Schema::Protobuf(schema) => protobuf(frame, &schema),
+            Payload::Protobuf(message) => Ok(with_schema(Some(message.type_name()), Body::Protobuf(message))),
+            other => Ok(Message { data: Some(other), ..Message::default() }),
         }
     }
+}
 
-    #[cfg(feature = "avro")]
-    fn avro<'r>(&self, bytes: &'r [u8], schema: readcast_core::AvroSchema) -> Result<Message<'r>, DecodeError> {
-        let written = readcast_core::Avro::new(bytes, schema);
-        let avro = match &self.reader_schema {
-            Some(reader_schema) => reader_schema.resolve(&written)?,
-            None => written,
-        };
-        let name = avro.type_name().map(str::to_owned);
-        Ok(with_schema(name, Body::Avro(avro)))
-    }
+/// The value or the key in the frame, as its schema says. The schema is fetched before.
+pub(super) fn payload<'r>(registry: &SchemaRegistry, frame: Frame<'r>) -> Result<Payload<'r>, DecodeError> {
+    Ok(match registry.schema(frame.id)? {
+        Schema::Json => Payload::Json(Cow::Borrowed(json_in_value(frame.value())?)),
+        #[cfg(feature = "avro")]
+        Schema::Avro(schema) => Payload::Avro(readcast_core::Avro::new(frame.value(), schema)),
+        #[cfg(feature = "protobuf")]
+        Schema::Protobuf(schema) => {
+            let (indexes, value) = frame.message()?;
+            let message = readcast_core::Protobuf::new(value, &schema, &indexes);
+            Payload::Protobuf(
+                message.map_err(|error| format!("the value does not fit its schema, {}: {error}", frame.id))?,
+            )
+        }
+    })
+}
+
+/// Fetches the schemas with these ids.
+pub(super) async fn fetch(registry: &SchemaRegistry, mut ids: Vec<SchemaId>) -> Result<(), SourceError> {
+    ids.sort_unstable();
+    ids.dedup();
+    let unavailable = |reason| SourceError::Unavailable { doing: "asking the schema registry".into(), reason };
+    registry.fetch(ids).await.map_err(unavailable)
 }
 
 /// The schema in the file.
@@ -67,7 +89,7 @@ fn reader_schema(file: &std::path::Path) -> Result<readcast_core::AvroReaderSche
 #[async_trait]
 impl Reader for FramedReader {
     fn messages<'r>(&self, record: &'r Record) -> Result<Messages<'r>, DecodeError> {
-        let frame = framed(record.value.as_deref().ok_or(NO_VALUE)?, &record.headers)?;
+        let frame = framed(record.value.as_deref().ok_or(NO_VALUE)?, &record.headers, OF_VALUE)?;
         Ok(smallvec![self.message(frame)?])
     }
 
@@ -83,25 +105,13 @@ impl Reader for FramedReader {
     }
 
     async fn prepare(&self, records: &[Record]) -> Result<(), SourceError> {
-        let mut ids: Vec<_> = records.iter().filter_map(schema_id).collect();
-        ids.sort_unstable();
-        ids.dedup();
-        let unavailable = |reason| SourceError::Unavailable { doing: "asking the schema registry".into(), reason };
-        self.registry.fetch(ids).await.map_err(unavailable)
+        fetch(&self.registry, records.iter().filter_map(schema_id).collect()).await
     }
 }
 
 /// The id of the schema of a record's value, if it has one.
 fn schema_id(record: &Record) -> Option<SchemaId> {
-    Some(framed(record.value.as_deref()?, &record.headers).ok()?.id)
-}
-
-#[cfg(feature = "protobuf")]
-fn protobuf<'r>(frame: Frame<'r>, schema: &readcast_core::ProtobufSchema) -> Result<Message<'r>, DecodeError> {
-    let (indexes, value) = frame.message()?;
-    let message = readcast_core::Protobuf::new(value, schema, &indexes);
-    let message = message.map_err(|error| format!("the value does not fit its schema, {}: {error}", frame.id))?;
-    Ok(with_schema(schema.name_of(&indexes), Body::Protobuf(message)))
+    Some(framed(record.value.as_deref()?, &record.headers, OF_VALUE).ok()?.id)
 }
 
 /// A message whose type has this name in its schema.

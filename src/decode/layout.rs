@@ -8,6 +8,7 @@ use readcast_core::{Envelope, Payload, Position, Timestamp, TraceContext};
 use serde_json::value::RawValue;
 
 use super::contract::Contract;
+use super::keys::KeyReader;
 use super::message::{Attributes, Body, Message, Reader, unwrapped};
 #[cfg(feature = "_registry")]
 use super::pointers::names;
@@ -36,6 +37,7 @@ pub(super) struct Places {
 /// Finds the messages of records with `reader`, and makes an event of each by `layout`.
 pub(super) struct LocatedDecoder {
     pub(super) reader: Box<dyn Reader>,
+    pub(super) key: KeyReader,
     pub(super) layout: Layout,
 }
 
@@ -216,7 +218,8 @@ impl Layout {
             tracestate: parts.attributes.get("tracestate").cloned(),
         });
         let version = version.unwrap_or(event.version);
-        Ok(Envelope { version, correlation_id, trace, ..event }.with_headers(&record.headers))
+        let key_payload = parts.at.key.clone();
+        Ok(Envelope { version, correlation_id, trace, key_payload, ..event }.with_headers(&record.headers))
     }
 
     /// The texts of all places, or nothing if one is missing: then a second copy can't be recognised. A tombstone whose id
@@ -257,7 +260,8 @@ impl Layout {
 #[async_trait]
 impl Decoder for LocatedDecoder {
     async fn prepare(&self, records: &[Record]) -> Result<(), SourceError> {
-        self.reader.prepare(records).await
+        self.reader.prepare(records).await?;
+        self.key.prepare(records).await
     }
 
     fn doubts(&self, record: &Record) -> Vec<String> {
@@ -265,7 +269,8 @@ impl Decoder for LocatedDecoder {
     }
 
     fn decode<'r>(&'r self, position: &Position, record: &'r Record) -> Result<Events<'r>, DecodeError> {
-        let at = |place| At { position, record, place };
+        let key = self.key.payload(record)?;
+        let at = |place| At { position, record, place, key: &key };
         let events: Events<'r> = match self.layout.of_tombstone(at(0)) {
             Some(event) => event?.into(),
             None => {
@@ -284,6 +289,8 @@ struct At<'p, 'r> {
     record: &'r Record,
     /// Which of the record's messages it is, from 0.
     place: usize,
+    /// What the record's key says, where keys have a format.
+    key: &'p Payload<'r>,
 }
 
 /// In what the parts of an event are looked up.
@@ -296,12 +303,15 @@ struct Parts<'p, 'j> {
 impl<'j> Parts<'_, 'j> {
     /// The text at a place, unless it is missing or empty.
     fn text(&self, place: &Place) -> Result<Option<Cow<'j, str>>, DecodeError> {
-        let At { position, record, place: index } = self.at;
+        let At { position, record, place: index, key } = self.at;
         let utf8 = |bytes: &'j [u8]| {
             std::str::from_utf8(bytes).map(Cow::Borrowed).map_err(|_| at_place(place, "it is not UTF-8"))
         };
         let text = match &place.locator {
             Locator::Header(name) => record.header(name).map(utf8).transpose()?,
+            Locator::Key if !matches!(key, Payload::Empty) => {
+                Some(Cow::Owned(scalar(key).map_err(|error| at_place(place, error))?))
+            }
             Locator::Key => record.key.as_deref().map(utf8).transpose()?,
             Locator::Attribute(name) => self.attributes.get(name).cloned(),
             Locator::Topic => Some(Cow::Owned(position.topic.to_string())),
@@ -331,6 +341,16 @@ fn at_place(place: &Place, problem: impl std::fmt::Display) -> DecodeError {
     format!("`{}`: {problem}", place.locator).into()
 }
 
+/// The text or the number that a key is.
+fn scalar(key: &Payload<'_>) -> Result<String, String> {
+    match key.deserialize() {
+        Ok(serde_json::Value::String(text)) => Ok(text),
+        Ok(serde_json::Value::Number(number)) => Ok(number.to_string()),
+        Ok(_) => Err("the key is not a text or a number".to_owned()),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
 /// The event with texts and data of its own, but for what it has from the record.
 fn detached<'r>(event: Envelope<'_>, record: &'r Record) -> Envelope<'r> {
     fn owned(text: Cow<'_, str>) -> Cow<'static, str> {
@@ -350,5 +370,6 @@ fn detached<'r>(event: Envelope<'_>, record: &'r Record) -> Envelope<'r> {
         traceparent: owned(traceparent),
         tracestate: tracestate.map(owned),
     });
-    Envelope { version: event.version, correlation_id, trace, ..detached }.with_headers(&record.headers)
+    let key_payload = event.key_payload.into_owned();
+    Envelope { version: event.version, correlation_id, trace, key_payload, ..detached }.with_headers(&record.headers)
 }

@@ -1,8 +1,13 @@
 //! The schema registry behind the decoders, in programs that are built with one.
 
-use crate::config::{RegistryOptions, TopicOptions};
+use readcast_core::Payload;
 
+use super::DecodeError;
 use super::message::Reader;
+use crate::config::{RegistryOptions, TopicOptions};
+#[cfg(feature = "_registry")]
+use crate::registry::{OF_KEY, framed};
+use crate::source::{Record, SourceError};
 
 /// The registry that is configured, if one is.
 #[cfg(feature = "_registry")]
@@ -34,8 +39,44 @@ impl Registry {
         Ok(Box::new(super::framed::FramedReader::new(registry, topic)?))
     }
 
+    pub(super) fn key_schemas(&self) -> Result<KeySchemas, String> {
+        Ok(KeySchemas(self.0.clone().ok_or("set `registry.url` to the schema registry")?))
+    }
+
     pub(super) async fn check(&self) -> Option<Result<String, String>> {
         Some(self.0.as_ref()?.check().await)
+    }
+}
+
+/// The schemas of keys.
+#[cfg(feature = "_registry")]
+pub(super) struct KeySchemas(std::sync::Arc<crate::registry::SchemaRegistry>);
+
+#[cfg(feature = "_registry")]
+impl KeySchemas {
+    pub(super) fn payload<'r>(&self, record: &'r Record) -> Result<Payload<'r>, DecodeError> {
+        let key = record.key.as_deref().unwrap_or_default();
+        super::framed::payload(&self.0, framed(key, &record.headers, OF_KEY)?)
+    }
+
+    pub(super) async fn prepare(&self, records: &[Record]) -> Result<(), SourceError> {
+        let id = |record: &Record| Some(framed(record.key.as_deref()?, &record.headers, OF_KEY).ok()?.id);
+        super::framed::fetch(&self.0, records.iter().filter_map(id).collect()).await
+    }
+}
+
+/// Nothing: there is no registry.
+#[cfg(not(feature = "_registry"))]
+pub(super) enum KeySchemas {}
+
+#[cfg(not(feature = "_registry"))]
+impl KeySchemas {
+    pub(super) fn payload<'r>(&self, _: &'r Record) -> Result<Payload<'r>, DecodeError> {
+        match *self {}
+    }
+
+    pub(super) async fn prepare(&self, _: &[Record]) -> Result<(), SourceError> {
+        match *self {}
     }
 }
 
@@ -46,6 +87,10 @@ impl Registry {
     }
 
     pub(super) fn reader(&self, _: &TopicOptions) -> Result<Box<dyn Reader>, String> {
+        Err("this program is built without the features `avro` and `protobuf`".to_owned())
+    }
+
+    pub(super) fn key_schemas(&self) -> Result<KeySchemas, String> {
         Err("this program is built without the features `avro` and `protobuf`".to_owned())
     }
 

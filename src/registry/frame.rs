@@ -1,4 +1,4 @@
-//! How a record names the schema of its value.
+//! How a record names the schemas of its value and its key.
 //!
 //! Source: <https://docs.confluent.io/platform/current/schema-registry/fundamentals/serdes-develop/index.html#wire-format>.
 
@@ -12,7 +12,9 @@ const NUMBER: u8 = 0;
 /// The first byte where the id is one for every registry. Only headers have such ids.
 const GLOBAL: u8 = 1;
 /// The header that names the schema of the value.
-const HEADER: &str = "__value_schema_id";
+pub(crate) const OF_VALUE: &str = "__value_schema_id";
+/// The header that names the schema of the key.
+pub(crate) const OF_KEY: &str = "__key_schema_id";
 
 /// A value with the id of its schema.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,13 +64,13 @@ fn zigzag(bytes: &mut &[u8]) -> Option<usize> {
     usize::try_from(number / 2).ok().filter(|_| number % 2 == 0)
 }
 
-/// The id of the schema of `value`, and what follows the frame.
+/// The id of the schema of `value`, which the header `named` may hold, and what follows the frame.
 ///
 /// # Errors
 /// What is wrong with the frame.
-pub(crate) fn framed<'v>(value: &'v [u8], headers: &'v [Header]) -> Result<Frame<'v>, String> {
-    if let Some(id) = header(headers, HEADER) {
-        let (id, rest) = in_header(id).ok_or_else(|| format!("the header `{HEADER}` holds no id of a schema"))?;
+pub(crate) fn framed<'v>(value: &'v [u8], headers: &'v [Header], named: &str) -> Result<Frame<'v>, String> {
+    if let Some(id) = header(headers, named) {
+        let (id, rest) = in_header(id).ok_or_else(|| format!("the header `{named}` holds no id of a schema"))?;
         return Ok(Frame { id, after_id: Some(rest), value });
     }
     match value {
@@ -107,10 +109,12 @@ mod tests {
 
     #[test]
     fn the_id_is_before_the_value_or_in_a_header() {
-        let read = |value: &'static [u8]| framed(value, &[]).map(|frame| (frame.id, frame.value()));
+        let read = |value: &'static [u8]| framed(value, &[], OF_VALUE).map(|frame| (frame.id, frame.value()));
         assert_eq!(read(b"\0\0\0\x01\x02abc"), Ok((SchemaId::Number(258), &b"abc"[..])));
         assert_eq!(read(b"\0\0\0\0\x07"), Ok((SchemaId::Number(7), &b""[..])));
-        let with = |id: &'static [u8]| framed(b"abc", &[(HEADER.to_owned(), Some(id.into()))]).map(|frame| frame.id);
+        let with = |id: &'static [u8]| {
+            framed(b"abc", &[(OF_VALUE.to_owned(), Some(id.into()))], OF_VALUE).map(|frame| frame.id)
+        };
         assert_eq!(with(b"\0\0\0\0\x09"), Ok(SchemaId::Number(9)));
         assert_eq!(with(b"\x01\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\x03"), Ok(SchemaId::Global(Uuid::from_u128(3))));
         for wrong in [&b"\0\0"[..], b"\x01\x02", b"\x05\0\0\0\0", b"9"] {
@@ -120,7 +124,7 @@ mod tests {
 
     #[test]
     fn the_message_of_a_protobuf_schema_is_named_by_its_places() {
-        let message = |value: &'static [u8]| framed(value, &[]).and_then(|frame| frame.message());
+        let message = |value: &'static [u8]| framed(value, &[], OF_VALUE).and_then(|frame| frame.message());
         assert_eq!(message(b"\0\0\0\0\x07\0abc"), Ok((vec![0], &b"abc"[..])));
         assert_eq!(message(b"\0\0\0\0\x07\x04\x02\x06abc"), Ok((vec![1, 3], &b"abc"[..])));
         assert_eq!(message(b"\0\0\0\0\x07\x02\x80\x02"), Ok((vec![128], &b""[..])));
@@ -129,15 +133,15 @@ mod tests {
         {
             assert!(message(wrong).is_err());
         }
-        let header = [(HEADER.to_owned(), Some(Bytes::from_static(b"\0\0\0\0\x09\x02\x04")))];
-        assert_eq!(framed(b"abc", &header).and_then(|frame| frame.message()), Ok((vec![2], &b"abc"[..])));
+        let header = [(OF_VALUE.to_owned(), Some(Bytes::from_static(b"\0\0\0\0\x09\x02\x04")))];
+        assert_eq!(framed(b"abc", &header, OF_VALUE).and_then(|frame| frame.message()), Ok((vec![2], &b"abc"[..])));
     }
 
     #[test]
     fn a_wrong_frame_is_described() {
-        assert!(framed(b"{\"a\":1}", &[]).unwrap_err().contains("its first byte is 0x7b and not 0x00"));
+        assert!(framed(b"{\"a\":1}", &[], OF_VALUE).unwrap_err().contains("its first byte is 0x7b and not 0x00"));
         for short in [&b""[..], b"\0", b"\0\0\0\0"] {
-            assert!(framed(short, &[]).unwrap_err().contains("too short"));
+            assert!(framed(short, &[], OF_VALUE).unwrap_err().contains("too short"));
         }
     }
 }

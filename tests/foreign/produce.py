@@ -45,6 +45,7 @@ def avro_schema(money):
 # Two schemas of one topic: a decimal in bytes of any length, and in a fixed number of bytes.
 avro = [AvroSerializer(schemas, avro_schema(money), conf={"subject.name.strategy": lambda ctx, name: f"{ctx.topic}-{i}"})
         for i, money in enumerate([MONEY, FIXED_MONEY])]
+key_of_online = AvroSerializer(schemas, '"string"')
 json_schema = JSONSerializer(
     json.dumps({
         "title": "TransferBooked", "type": "object", "required": ["transfer_id", "amount"],
@@ -117,7 +118,8 @@ def transfer(n, key, event):
         record = {"event_id": event["event_id"], "occurred_at": millis(event),
                   "transfer": data | {"amount": amount.quantize(Decimal("0.01")), "note": None if n % 3 else "by card"}}
         context = SerializationContext(prefix + "transfers-online", MessageField.VALUE)
-        write("transfers-online", key, avro[n // 5 % 2](record, context), producer=producer)
+        of_key = SerializationContext(prefix + "transfers-online", MessageField.KEY)
+        write("transfers-online", key_of_online(key, of_key), avro[n // 5 % 2](record, context), producer=producer)
     elif kind == 3:
         message = Booked(event_id=event["event_id"])
         message.occurred_at.FromMilliseconds(millis(event))

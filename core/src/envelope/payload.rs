@@ -53,11 +53,19 @@ impl<'a> Payload<'a> {
         json.map(Self::Json).map_err(DataError::new)
     }
 
-    pub(super) fn deserialize<'s, T: Deserialize<'s>>(&'s self) -> Result<T, DataError> {
+    /// The data, deserialized into a type.
+    ///
+    /// # Errors
+    /// If the data does not have the form of `T`. The message names the field.
+    pub fn deserialize<'s, T: Deserialize<'s>>(&'s self) -> Result<T, DataError> {
         self.read(PhantomData)
     }
 
-    pub(super) fn read<'s, S: DeserializeSeed<'s>>(&'s self, seed: S) -> Result<S::Value, DataError> {
+    /// The data, deserialized by a seed.
+    ///
+    /// # Errors
+    /// As for [`deserialize`](Self::deserialize).
+    pub fn read<'s, S: DeserializeSeed<'s>>(&'s self, seed: S) -> Result<S::Value, DataError> {
         match self {
             Self::Empty => seed
                 .deserialize(UnitDeserializer::<serde::de::value::Error>::new())

@@ -12,7 +12,7 @@ mod well_known_tests;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use prost_reflect::{DynamicMessage, FileDescriptor, MessageDescriptor};
+use prost_reflect::{DynamicMessage, FileDescriptor, MessageDescriptor, ReflectMessage as _};
 use protox::Compiler;
 use protox::file::{ChainFileResolver, GoogleFileResolver};
 use serde::de::DeserializeSeed;
@@ -77,6 +77,11 @@ impl Protobuf {
             descriptor.ok_or_else(|| DataError::new(format!("the schema has no message at {indexes:?}")))?;
         let message = DynamicMessage::decode(descriptor, bytes).map_err(DataError::new)?;
         Ok(Self { message: Arc::new(message), path: Arc::new([]) })
+    }
+
+    /// The full name of the message's type.
+    pub fn type_name(&self) -> String {
+        self.message.descriptor().full_name().to_owned()
     }
 
     /// The data at these names within the message, which are those of fields in the `.proto` file, keys of maps or indexes of

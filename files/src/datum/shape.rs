@@ -21,9 +21,7 @@ pub(crate) enum Step {
 
 impl Shape {
     /// The shape of a value of which all is read.
-    pub(crate) fn whole() -> Self {
-        Self { whole: true, ..Self::default() }
-    }
+    pub(crate) const WHOLE: &'static Self = &Self { whole: true, fields: Vec::new(), items: None };
 
     /// Adds what stands at `path`, and all that is in it.
     pub(crate) fn read(&mut self, path: &[Step]) {

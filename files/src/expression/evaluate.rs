@@ -118,7 +118,7 @@ fn path<'e>(root: Root, names: &'e [String], scope: &Scope<'e>) -> Evaluated<'e>
     let mut at = match root {
         Root::Event(Part::Data) => scope.data(),
         Root::Event(part) => {
-            of_event = scope.part(part);
+            of_event = scope.part(part)?;
             &of_event
         }
         Root::Local(place) => &scope.locals[place],

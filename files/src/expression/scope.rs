@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use readcast_core::{DataError, Envelope};
+use readcast_core::{DataError, Envelope, Payload};
 
 use super::EvaluationError;
 use super::node::Part;
@@ -53,12 +53,18 @@ impl<'e> Scope<'e> {
     }
 
     /// A part of the event.
-    pub(super) fn part(&self, part: Part) -> Datum<'e> {
+    pub(super) fn part(&self, part: Part) -> Result<Datum<'e>, EvaluationError> {
         let event = self.event;
         let text = |text: &'e str| Datum::Text(Cow::Borrowed(text));
-        match part {
+        Ok(match part {
             Part::Data => self.data.clone(),
-            Part::Key => event.key.map_or(Datum::Null, text_or_bytes),
+            Part::Key => match &event.key_payload {
+                Payload::Empty => event.key.map_or(Datum::Null, text_or_bytes),
+                payload => {
+                    let read = payload.read(Shape::WHOLE);
+                    read.map_err(|error| EvaluationError::Failed(format!("the key: {error}")))?
+                }
+            },
             Part::Type => text(&event.event_type),
             Part::Version => Datum::Int(event.version.into()),
             Part::Time => Datum::Time(event.timestamp),
@@ -75,7 +81,7 @@ impl<'e> Scope<'e> {
                 });
                 Datum::map(fields.collect())
             }
-        }
+        })
     }
 
     /// Counts `steps` steps, or bytes that were made.

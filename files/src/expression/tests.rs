@@ -29,6 +29,17 @@ fn value(text: &str) -> String {
     evaluate().unwrap_or_else(|error| format!("error: {error}"))
 }
 
+#[test]
+fn a_key_with_a_format_has_fields() {
+    let time = Timestamp::from_micros(0).expect("a time");
+    let event = Envelope::new(TopicPartition::new("t", 0).at(0), Some(b"{}"), "e1", "T", time, Payload::Empty);
+    let event = Envelope { key_payload: Payload::json(r#"{"id":7.10}"#).expect("JSON"), ..event };
+    let mut names = Names::default();
+    let expression = Expression::compile("key.id + 1", &mut names).expect("an expression");
+    let mut scope = Scope::new(&event, &names.shape).expect("no data");
+    assert_eq!(expression.evaluate(&mut scope).map(|value| to_json(&value)), Ok(Ok("8.10".into())));
+}
+
 #[track_caller]
 fn all(values: &[(&str, &str)]) {
     for (text, expected) in values {
@@ -232,8 +243,7 @@ fn data_that_is_nested_too_deeply_is_refused() {
         let payload = Payload::json("[".repeat(depth) + &"]".repeat(depth)).expect("JSON");
         let time = Timestamp::from_micros(0).expect("a time");
         let event = Envelope::new(TopicPartition::new("t", 0).at(0), None, "e1", "T", time, payload);
-        let shape = Shape::whole();
-        Scope::new(&event, &shape).map(drop)
+        Scope::new(&event, Shape::WHOLE).map(drop)
     };
     assert!(nested(127).is_ok());
     for depth in [128, 100_000] {

@@ -122,3 +122,24 @@ fn what_is_wrong_with_a_record_is_named() {
         super::refused("format = 'json'\ntype = 'topic'", &timeless).starts_with("the log has no time for the record")
     );
 }
+
+#[test]
+fn a_key_in_json_is_read_and_is_all_that_a_tombstone_says() {
+    let settings = "format = 'json'\ntype = 'const:T'\nkey = 'json'\nevent_id = 'key'\ntombstone = 'Erased'";
+    let keyed = |key: &'static str, value| Record { key: Some(Bytes::from_static(key.as_bytes())), ..value };
+    assert!(one(settings, &keyed("\"k1\"", record("{}", &[]))).starts_with("k1 T v1 "));
+    assert!(one(settings, &keyed("17", tombstone(&[]))).starts_with("17 Erased v1 "));
+    assert!(refused(settings, &keyed("k1", record("{}", &[]))).starts_with("the key is not JSON: "));
+    assert_eq!(refused(settings, &keyed("[1]", record("{}", &[]))), "`key`: the key is not a text or a number");
+    let decoders =
+        configured(&format!("[topics.accounts]\n{settings}\n").replace("event_id = 'key'\n", "")).expect("settings");
+    let erased = keyed(r#"{"id":7}"#, tombstone(&[]));
+    let events = decode(decoders.of("accounts"), &TopicPartition::new("accounts", 0).at(7), &erased).expect("an event");
+    let key: std::collections::BTreeMap<String, i64> = events[0].key_data().expect("a key");
+    assert_eq!(key["id"], 7);
+    assert!(
+        configured("[topics.accounts]\nformat = 'json'\ntype = 'topic'\nkey = 'registry'")
+            .unwrap_err()
+            .contains("`topics.accounts.key`: set `registry.url`")
+    );
+}
