@@ -17,6 +17,7 @@ mod kafka_to_postgres;
 mod members;
 mod oracle;
 mod poison;
+mod projection_files;
 mod rebuild;
 mod rest;
 mod shop;

@@ -166,6 +166,8 @@ pub(crate) struct KafkaShop {
     app: String,
     prefix: String,
     partitions: usize,
+    /// The folder of the projections, if they are files.
+    projections: Option<PathBuf>,
 }
 
 impl KafkaShop {
@@ -178,7 +180,12 @@ impl KafkaShop {
     pub(crate) async fn on(kafka: Arc<Kafka>, database: Database, partitions: usize) -> Self {
         let prefix = unique("shop") + ".";
         kafka.create_topic(&format!("{prefix}orders"), partitions).await;
-        Self { kafka, database, app: unique("app"), prefix, partitions }
+        Self { kafka, database, app: unique("app"), prefix, partitions, projections: None }
+    }
+
+    /// The same shop, with the projections in the files of `folder` in place of those in code.
+    pub(crate) fn with_files(self, folder: PathBuf) -> Self {
+        Self { projections: Some(folder), ..self }
     }
 
     /// On the shared servers, with a journal.
@@ -225,8 +232,11 @@ impl KafkaShop {
             ("READCAST_KAFKA_SESSION_TIMEOUT_MS", "2000"),
             ("READCAST_KAFKA_HEARTBEAT_INTERVAL_MS", "300"),
         ];
+        let folder = self.projections.as_ref().map(|folder| folder.display().to_string());
+        all.extend(folder.as_deref().map(|folder| ("READCAST_PROJECTIONS_PATH", folder)));
         all.extend(envs);
-        Readcast::start(arguments, &all)
+        let start = if folder.is_some() { Readcast::start_released } else { Readcast::start };
+        start(arguments.iter().copied(), &all)
     }
 
     pub(crate) fn start(&self, arguments: &[&str], envs: &[(&str, &str)]) -> Readcast {

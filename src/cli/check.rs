@@ -42,6 +42,7 @@ pub(super) async fn checks(context: &Context) -> Result<Vec<Check>, CommandError
     };
     let inputs = CheckInputs {
         registry: &registry,
+        registered: &context.app.registry,
         source: &*source,
         store,
         deployment: connect::deployment(context)?,

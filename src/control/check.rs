@@ -13,7 +13,7 @@ use serde::Serialize;
 use super::ControlError;
 use super::status::OLD_SNAPSHOT;
 use crate::source::{Extents, Source};
-use crate::store::{Deployment, GenerationState, Store, StoreError};
+use crate::store::{Deployment, GenerationState, Store, StoreError, superseded_file};
 use crate::supervisor::Options;
 
 /// One thing that was checked.
@@ -44,8 +44,10 @@ impl Check {
 
 /// What is checked.
 pub struct CheckInputs<'a> {
-    /// The projections to check.
+    /// The projections to check, with the versions that they have beside the generations in the store.
     pub registry: &'a Registry,
+    /// The projections that the program has.
+    pub registered: &'a Registry,
     /// The log that the projections read.
     pub source: &'a dyn Source,
     /// The store, or why it can't be opened.
@@ -67,6 +69,10 @@ pub async fn run_checks(inputs: CheckInputs<'_>) -> Vec<Check> {
     }
     checks.schema_registry().await;
     for definition in inputs.registry.definitions() {
+        let file = inputs.registered.get(definition.name());
+        if let Some(superseded) = file.and_then(|file| superseded_file(file, inputs.registry)) {
+            checks.warn(format!("{}: file", definition.name()), superseded);
+        }
         checks.projection(definition).await;
     }
     checks.found

@@ -30,6 +30,21 @@ pub fn with_stored(registry: &Registry, generations: &[GenerationStatus]) -> Reg
     registry.with_stored(&stored.collect::<Vec<_>>())
 }
 
+/// A sentence about a file that declares what an earlier version did, which is not taken for a change. `registry` has the
+/// versions of the projection.
+pub fn superseded_file(file: &Definition, registry: &Registry) -> Option<String> {
+    let name = file.name();
+    let current = registry.get(name).filter(|current| !current.declares_like(file))?;
+    let earlier = registry.versions(name).find(|version| version.declares_like(file))?;
+    Some(format!(
+        "{} declares what version {} did; version {} built the tables, and they stay. Next: deploy the later file again, type \
+         `readcast rollback {name}`, or write another `revision` into the file to build its tables",
+        file.source().map_or(name, |source| source.path),
+        earlier.version(),
+        current.version()
+    ))
+}
+
 /// The differences between a physical table and its declaration. Each column is given by its name and its shape.
 pub(super) fn altered(physical: &str, declared: &[(String, String)], found: &[(String, String)]) -> Vec<String> {
     if found.is_empty() {

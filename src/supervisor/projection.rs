@@ -24,7 +24,8 @@ use crate::health::State;
 use crate::operations::{LoadLimits, OperationReconciler};
 use crate::retry::{Backoff, in_words};
 use crate::store::{
-    Command, Generation, GenerationStatus, Instance, Operation, StoreError, declaration_changes, with_stored,
+    Command, Generation, GenerationStatus, Instance, Operation, StoreError, declaration_changes, superseded_file,
+    with_stored,
 };
 
 /// How often the store is asked what there is to do.
@@ -172,6 +173,10 @@ impl Projection {
         self.versions = registry.versions(&self.name).cloned().collect();
         self.current = registry.get(&self.name).unwrap_or(&self.current).clone();
         self.stored = stored;
+        let file = self.registered.get(&self.name);
+        if let Some(superseded) = file.and_then(|file| superseded_file(file, &registry)) {
+            tracing::warn!("{superseded}");
+        }
     }
 
     /// The heartbeat, and the age of the oldest snapshot.

@@ -97,11 +97,40 @@ impl Readcast {
 
     /// Starts the example bank in a new empty directory.
     pub(crate) fn start_bank<A: AsRef<OsStr>>(args: impl IntoIterator<Item = A>, envs: &[(&str, &str)]) -> Readcast {
+        Readcast::start_program(env!("CARGO_BIN_EXE_bank"), args, envs)
+    }
+
+    /// Starts the released program, whose projections are files, in a new empty directory.
+    pub(crate) fn start_released<A: AsRef<OsStr>>(
+        args: impl IntoIterator<Item = A>,
+        envs: &[(&str, &str)],
+    ) -> Readcast {
+        Readcast::start_program(env!("CARGO_BIN_EXE_readcast"), args, envs)
+    }
+
+    fn start_program<A: AsRef<OsStr>>(
+        program: &str,
+        args: impl IntoIterator<Item = A>,
+        envs: &[(&str, &str)],
+    ) -> Readcast {
         let dir = tempfile::tempdir().expect("a temporary directory");
-        let command = Readcast::command_of(env!("CARGO_BIN_EXE_bank"), dir.path(), args, envs);
-        let mut bank = Readcast::spawn(command);
-        bank._dir = Some(dir);
-        bank
+        let mut started = Readcast::spawn(Readcast::command_of(program, dir.path(), args, envs));
+        started._dir = Some(dir);
+        started
+    }
+
+    /// Runs the released program and waits for its end.
+    pub(crate) async fn run_released<A: AsRef<OsStr>>(
+        args: impl IntoIterator<Item = A>,
+        envs: &[(&str, &str)],
+    ) -> Finished {
+        Readcast::start_released(args, envs).finish().await
+    }
+
+    /// Waits for the end.
+    pub(crate) async fn finish(mut self) -> Finished {
+        let status = self.wait().await;
+        Finished { status, stdout: self.stdout(), stderr: self.stderr() }
     }
 
     fn spawn(mut command: Command) -> Readcast {
@@ -114,9 +143,7 @@ impl Readcast {
 
     /// Runs readcast and waits for its end.
     pub(crate) async fn run<A: AsRef<OsStr>>(args: impl IntoIterator<Item = A>, envs: &[(&str, &str)]) -> Finished {
-        let mut readcast = Readcast::start(args, envs);
-        let status = readcast.wait().await;
-        Finished { status, stdout: readcast.stdout(), stderr: readcast.stderr() }
+        Readcast::start(args, envs).finish().await
     }
 
     /// The peak of the resident memory of the process, in bytes.

@@ -90,6 +90,12 @@ impl Definition {
         self.projection.source()
     }
 
+    /// Whether the other definition is made from a file that says the same.
+    pub fn declares_like(&self, other: &Definition) -> bool {
+        let declared = |definition: &Definition| definition.source().map(|source| source.declared.to_owned());
+        self.hash == other.hash || declared(self).is_some() && declared(self) == declared(other)
+    }
+
     /// The definition of the same projection, in this version, that a file with this text makes.
     pub(super) fn remade(&self, version: u32, text: &str) -> Option<Self> {
         self.projection.remade(version, text).map(Self::new)

@@ -42,8 +42,7 @@ fn versions(registered: &Definition, stored: &[&StoredSource<'_>]) -> Vec<Defini
         let remade = stored.text.and_then(|text| registered.remade(stored.version, text));
         versions.extend(remade.filter(|remade| !versions.iter().any(|other| other.hash() == remade.hash())));
     }
-    let declares = |definition: &Definition| definition.source().is_some_and(|other| other.declared == file.declared);
-    if !versions.iter().any(declares) {
+    if !versions.iter().any(|version| version.declares_like(registered)) {
         let next = registered.remade(highest.saturating_add(1), file.text);
         versions.push(next.unwrap_or_else(|| registered.clone()));
     }

@@ -10,7 +10,8 @@ use super::{FileProjection, Subscribed, rules, tables};
 use crate::document::{Loader, Problem, Section, canonical};
 use crate::upcasters;
 
-const KEYS: [&str; 7] = ["description", "topics", "ignore", "tables", "upcast", "on", "upcasters"];
+/// The keys of a file. `revision` has no effect but to make a file declare something else.
+const KEYS: [&str; 7] = ["description", "revision", "topics", "ignore", "tables", "upcast", "on"];
 
 /// The projection, unless nothing can be made of the file. Problems are in the loader.
 pub(super) fn load(loader: &mut Loader, text: &str) -> Option<FileProjection> {

@@ -1,0 +1,170 @@
+//! Projections that are files, in the released program.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use crate::shop::{KafkaShop, events};
+use crate::support::eventually::{PATIENCE, eventually};
+use crate::support::process::Readcast;
+use crate::support::root;
+
+const VISITS: &str = r#"
+topics = "site"
+
+[tables.visits]
+key = "page"
+columns.page = "text"
+columns.count = "i64 default 0"
+
+[[on]]
+event = "VISITED"
+upsert = "visits"
+key = "data.page"
+add.count = "1"
+"#;
+
+fn shop_files() -> PathBuf {
+    root().join("projections/shop")
+}
+
+/// A folder with the shop's files, of which `changed` has changed one.
+fn changed(changed: impl FnOnce(&str) -> String) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    for entry in std::fs::read_dir(shop_files()).unwrap() {
+        let path = entry.unwrap().path();
+        std::fs::copy(&path, folder.path().join(path.file_name().unwrap())).unwrap();
+    }
+    let path = folder.path().join("product_sales.toml");
+    let text = std::fs::read_to_string(&path).unwrap();
+    let after = changed(&text);
+    assert_ne!(after, text);
+    std::fs::write(path, after).unwrap();
+    folder
+}
+
+/// Adds the number of orders to each product.
+fn with_orders(text: &str) -> String {
+    text.replace("revenue = \"decimal(2) default 0\"", "revenue = \"decimal(2) default 0\"\norders = \"i64 default 0\"")
+        .replacen("add.units = \"item.quantity\"", "add.units = \"item.quantity\"\nadd.orders = \"1\"", 1)
+}
+
+#[tokio::test]
+async fn files_survive_a_kill_at_every_failpoint_as_code_does() {
+    for failpoint in ["after_begin", "after_rows", "after_commit"] {
+        let shop = KafkaShop::journalled(3).await.with_files(shop_files());
+        shop.produce(events(5_000));
+        for count in ["1", "3"] {
+            let armed = format!("{failpoint}:{count}");
+            let envs = [("READCAST_FAILPOINT", armed.as_str()), ("READCAST_BATCH_RECORDS", "500")];
+            let mut instance = shop.start(&["run", "--until-end"], &envs);
+            instance.dies_at(failpoint).await;
+        }
+        shop.run_to_the_end().await;
+        shop.assert_invariants(5_000).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_changed_file_builds_its_tables_while_readers_read_and_any_instance_feeds_them() {
+    const COUNT: usize = 20_000;
+    let (shop, changed) = (KafkaShop::new(3).await.with_files(shop_files()), changed(with_orders));
+    shop.produce(events(COUNT / 2));
+    let mut with_old = shop.start(&["run"], &[]);
+    shop.catches_up().await;
+    let (reads, read) = (Arc::new(AtomicBool::new(true)), shop.database.connect().await);
+    let reader = tokio::spawn(reads_more_and_more(read, reads.clone()));
+
+    let shop = shop.with_files(changed.path().to_owned());
+    let mut with_new = shop.start(&["run"], &[("READCAST_ON_CHANGE", "rebuild")]);
+    shop.produce(events(COUNT).skip(COUNT / 2));
+    with_new.wait_for_line(|line| line.contains("generation 2 is live")).await;
+    // Of the instances, only the one with the old file is left. It has the new one from the database.
+    with_new.ends_well().await;
+    shop.produce(events(COUNT + 1_000).skip(COUNT));
+    let orders = crate::shop::expected(COUNT + 1_000)["product_sales"].len().to_string();
+    eventually("the instance with the old file feeds the new tables", PATIENCE, async || {
+        let units =
+            "SELECT sum(units) = (SELECT sum(quantity) FROM order_lines) AND max(orders) > 0 FROM product_sales";
+        let found = [units, "SELECT count(*) FROM product_sales"];
+        let found = [shop.database.value(found[0]).await, shop.database.value(found[1]).await];
+        if found == ["t".to_owned(), orders.clone()] { Ok(()) } else { Err(found.join(", ")) }
+    })
+    .await;
+    with_old.ends_well().await;
+    reads.store(false, Ordering::Relaxed);
+    assert!(reader.await.unwrap() > 0);
+
+    // The old file again is no change: its tables are the standby, and only an operator returns to them.
+    let shop = shop.with_files(shop_files());
+    let again = shop.start(&["run", "--until-end"], &[("READCAST_ON_CHANGE", "rebuild")]).finish().await;
+    assert!(again.status.success(), "{}", again.stderr);
+    let check = shop.start(&["check"], &[]).finish().await;
+    let warned = "declares what version 1 did; version 2 built the tables";
+    assert!(check.status.success() && check.stdout.contains(warned), "{}{}", check.stdout, check.stderr);
+    let rolled_back = shop.start(&["rollback", "product_sales"], &[]).finish().await;
+    assert!(rolled_back.status.success(), "{}", rolled_back.stderr);
+    let columns = "SELECT count(*) FROM information_schema.columns WHERE table_name = 'product_sales'";
+    assert_eq!(shop.database.value(columns).await, "3");
+}
+
+/// Reads until `reads` ends, and checks that the tables are never empty or behind what was read before.
+async fn reads_more_and_more(mut connection: sqlx::PgConnection, reads: Arc<AtomicBool>) -> u64 {
+    let (mut last, mut times) = (0_i64, 0);
+    while reads.load(Ordering::Relaxed) {
+        let rows: i64 =
+            sqlx::query_scalar("SELECT count(*) FROM product_sales").fetch_one(&mut connection).await.unwrap();
+        assert!(rows > 0 && rows >= last, "{rows} rows after {last}");
+        (last, times) = (rows, times + 1);
+    }
+    times
+}
+
+async fn refused(folder: &Path) -> String {
+    let path = folder.display().to_string();
+    let arguments = ["run", "--projections", &path, "--source", "file:events", "--store", "sqlite:r.db"];
+    let finished = Readcast::run_released(arguments, &[]).await;
+    assert_eq!(finished.status.code(), Some(78), "{}", finished.stderr);
+    finished.stderr.replace(&format!("{path}/"), "")
+}
+
+#[tokio::test]
+async fn a_faulty_file_is_refused_with_its_line_and_every_mistake() {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
+    write("visits.toml", &VISITS.replace("add.count", "add.counts"));
+    write("other.toml", "topics = ");
+    // The tests of a projection, and files of other programs, are none.
+    write("visits.test.toml", "not = [");
+    write("notes.md", "about");
+    assert_eq!(
+        refused(folder.path()).await,
+        r#"readcast: the files of projections are not valid
+
+error: string values must be quoted, expected literal string
+ --> other.toml:1:10
+  |
+1 | topics = 
+  |          ^
+
+error: table `visits` has no column `counts`
+  --> visits.toml:13:5
+   |
+13 | add.counts = "1"
+   |     ^^^^^^
+   |
+   = help: did you mean `count`?
+
+"#
+    );
+    let empty = tempfile::tempdir().unwrap();
+    assert!(refused(empty.path()).await.contains("has no file NAME.toml of a projection"));
+    assert!(refused(Path::new("nowhere")).await.contains("nowhere can't be read"));
+}
+
+#[tokio::test]
+async fn a_program_without_projections_says_where_they_come_from() {
+    let finished = Readcast::run_released(["run", "--source", "file:events", "--store", "sqlite:r.db"], &[]).await;
+    assert_eq!(finished.status.code(), Some(78));
+    assert!(finished.stderr.contains("`path` in `[projections]`"), "{}", finished.stderr);
+}
