@@ -92,16 +92,30 @@ pub fn try_given<P: Projection, E: Into<TestEvent>>(
 ) -> Result<Given, String> {
     let registry = Registry::new().register(projection);
     registry.validate().map_err(|error| error.to_string())?;
-    let definition = &registry.definitions()[0];
-    let events = placed::project(definition, events.into_iter().map(Into::into).collect())?;
+    let (given, events) = in_given_order(&registry.definitions()[0], events.into_iter().map(Into::into).collect())?;
+    check_orders(&given.definition, &events, &given.model).unwrap_or_else(|difference| panic!("{difference}"));
+    Ok(given)
+}
+
+/// As [`given`], for a projection that is known when the program runs, and without a panic.
+///
+/// # Errors
+/// What makes an event poison, or what differs in another order of the events.
+pub fn check_given(definition: &Definition, events: Vec<TestEvent>) -> Result<Given, String> {
+    let (given, events) = in_given_order(definition, events)?;
+    check_orders(definition, &events, &given.model)?;
+    Ok(given)
+}
+
+fn in_given_order(definition: &Definition, events: Vec<TestEvent>) -> Result<(Given, Vec<PlacedEvent>), String> {
+    let events = placed::project(definition, events)?;
     let mut model = Model::new(definition.tables().to_vec());
     for PlacedEvent { index, changes, .. } in &events {
         for change in changes {
             model.apply_change(change).map_err(|error| format!("event {index}: {error}"))?;
         }
     }
-    check_orders(definition, &events, &model);
-    Ok(Given { definition: definition.clone(), model })
+    Ok((Given { definition: definition.clone(), model }, events))
 }
 
 /// The tables of a projection after some events.
@@ -119,19 +133,36 @@ impl Given {
     /// If the rows differ. The message shows both as tables.
     #[track_caller]
     pub fn then(&self, table: &str, rows: &str) -> &Self {
+        self.compare(table, rows).unwrap_or_else(|difference| panic!("{difference}"));
+        self
+    }
+
+    /// As [`then`](Self::then), without a panic.
+    ///
+    /// # Errors
+    /// Both tables, if they differ.
+    pub fn compare(&self, table: &str, rows: &str) -> Result<(), String> {
         let mut lines = rows.lines().map(str::trim).filter(|line| !line.is_empty());
         let header = cells(lines.next().unwrap_or_default());
         let mut expected: Vec<Vec<String>> = lines.map(cells).collect();
-        let mut found = self.found(table, &header);
+        let mut found = self.found(table, &header)?;
         expected.sort();
         found.sort();
-        assert!(
-            expected == found,
-            "table `{table}` differs\nexpected:\n{}\nfound:\n{}",
-            aligned(&header, &expected),
-            aligned(&header, &found)
-        );
-        self
+        if expected == found {
+            return Ok(());
+        }
+        let (expected, found) = (aligned(&header, &expected), aligned(&header, &found));
+        Err(format!("table `{table}` differs\nexpected:\n{expected}\nfound:\n{found}"))
+    }
+
+    /// The rows of the table, in the form of [`then`](Self::then).
+    ///
+    /// # Errors
+    /// If the projection has no such table.
+    pub fn rows(&self, table: &str) -> Result<String, String> {
+        let (_, spec) = self.spec(table)?;
+        let header: Vec<String> = spec.columns().iter().map(|column| column.name().to_owned()).collect();
+        Ok(aligned(&header, &self.found(table, &header)?))
     }
 
     /// Checks that the table is empty.
@@ -140,30 +171,28 @@ impl Given {
     /// If the table holds a row.
     #[track_caller]
     pub fn then_empty(&self, table: &str) -> &Self {
-        let key = self.spec(table).1.key_columns()[0].name().to_owned();
-        self.then(table, &key)
+        let (_, spec) = self.spec(table).unwrap_or_else(|error| panic!("{error}"));
+        self.then(table, spec.key_columns()[0].name())
     }
 
-    #[track_caller]
-    fn spec(&self, table: &str) -> (usize, &TableSpec) {
-        let tables = self.definition.tables().iter().enumerate();
-        let found = tables.clone().find(|(_, spec)| spec.name() == table);
-        found.unwrap_or_else(|| panic!("projection `{}` has no table `{table}`", self.definition.name()))
+    fn spec(&self, table: &str) -> Result<(usize, &TableSpec), String> {
+        let mut tables = self.definition.tables().iter().enumerate();
+        let found = tables.find(|(_, spec)| spec.name() == table);
+        found.ok_or_else(|| format!("projection `{}` has no table `{table}`", self.definition.name()))
     }
 
-    #[track_caller]
-    fn found(&self, table: &str, header: &[String]) -> Vec<Vec<String>> {
-        let (index, spec) = self.spec(table);
+    fn found(&self, table: &str, header: &[String]) -> Result<Vec<Vec<String>>, String> {
+        let (index, spec) = self.spec(table)?;
         let place = |name: &String| {
             let place = spec.columns().iter().position(|column| column.name() == name);
-            place.unwrap_or_else(|| panic!("table `{table}` has no column `{name}`"))
+            place.ok_or_else(|| format!("table `{table}` has no column `{name}`"))
         };
-        let places: Vec<usize> = header.iter().map(place).collect();
+        let places = header.iter().map(place).collect::<Result<Vec<_>, _>>()?;
         let shown = |(key, row): (&Vec<Value>, &Row)| {
             let values: Vec<&Value> = key.iter().chain(row).collect();
             places.iter().map(|place| values[*place].to_string()).collect()
         };
-        self.model.rows(index).iter().map(shown).collect()
+        Ok(self.model.rows(index).iter().map(shown).collect())
     }
 }
 

@@ -51,6 +51,12 @@ impl Document {
         let column = before.chars().rev().take_while(|c| *c != '\n').count() + 1;
         format!("{}:{line}:{column}", self.name)
     }
+
+    /// `name:line`.
+    pub(crate) fn line(&self, offset: usize) -> String {
+        let place = self.place(offset);
+        place.rsplit_once(':').map_or(place.as_str(), |(line, _)| line).to_owned()
+    }
 }
 
 impl Problem {

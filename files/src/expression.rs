@@ -25,6 +25,7 @@ use crate::datum::{Datum, Step};
 /// A compiled expression.
 #[derive(Clone, Debug)]
 pub(crate) struct Expression {
+    text: Box<str>,
     node: Node,
     kind: Kind,
     /// Where its value stands in the event's data, if it is a part of it.
@@ -38,6 +39,11 @@ impl Expression {
     /// Compiles the text of an expression, in which `names` are known, and adds to them what it reads of the event's data.
     pub(crate) fn compile(text: &str, names: &mut Names<'_>) -> Result<Self, Vec<ExpressionError>> {
         compile::compile(text, names)
+    }
+
+    /// The text from which it was compiled.
+    pub(crate) fn text(&self) -> &str {
+        &self.text
     }
 
     /// The type of the value, as far as it is known before an event is.

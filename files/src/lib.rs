@@ -4,12 +4,16 @@
 //! What is written to a column is an expression of CEL. The result is a projection like any other: the same changes, the same
 //! fold, the same rebuilds.
 
+mod cases;
 mod datum;
 mod document;
+mod draft;
 mod expression;
 mod projection;
 mod upcasters;
 
+pub use cases::{TestOutcome, run_tests};
 pub use document::Problem;
-pub use projection::FileProjection;
+pub use draft::{Draft, DraftError, draft};
+pub use projection::{FileProjection, changes_of};
 pub use upcasters::upcasters;

@@ -1,5 +1,6 @@
 //! A projection that is written as a file.
 
+mod explain;
 mod load;
 mod rules;
 mod run;
@@ -12,6 +13,7 @@ use std::sync::Arc;
 
 use readcast_core::{AffectedRow, Changes, Envelope, Projection, ProjectionError, SourceFile, TableSpec, Upcasters};
 
+pub use self::explain::changes_of;
 use self::rules::Rule;
 use crate::datum::Shape;
 use crate::document::{Document, Loader, Problem};

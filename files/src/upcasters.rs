@@ -98,8 +98,7 @@ fn upcast(loader: &mut Loader, section: &Section<'_>) -> Option<(String, u32, Up
     let removed = section.get("remove").map(|item| loader.texts("remove", item)).unwrap_or_default();
     let removed = removed.iter().map(|(text, _)| path(text)).collect();
     let described = loader.document.text.get(section.span.clone()).unwrap_or_default().to_owned();
-    let place = loader.document.place(section.span.start);
-    let place = place.rsplit_once(':').map_or(place.as_str(), |(line, _)| line).to_owned();
+    let place = loader.document.line(section.span.start);
     Some((event_type, from, Upcast { place, renamed, defaults, set, removed }, described))
 }
 

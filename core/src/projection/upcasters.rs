@@ -110,7 +110,10 @@ impl Upcasters {
     }
 
     /// The event in the version that the last upcaster of its type makes. `None` if it is no earlier one.
-    pub(super) fn apply<'a>(&self, event: &Envelope<'a>) -> Result<Option<Envelope<'a>>, ProjectionError> {
+    ///
+    /// # Errors
+    /// When one of the functions fails, with the versions between which it is.
+    pub fn apply<'a>(&self, event: &Envelope<'a>) -> Result<Option<Envelope<'a>>, ProjectionError> {
         let Some(chain) = self.by_type.get(&*event.event_type) else { return Ok(None) };
         let mut current: Option<Envelope<'a>> = None;
         while let Some((version, Link { upcast, .. })) = chain.get_key_value(&current.as_ref().unwrap_or(event).version)

@@ -14,9 +14,9 @@ type Order = Vec<usize>;
 
 /// Checks that every order of the events gives the rows of `expected`, which those of the given order are.
 ///
-/// # Panics
-/// If one does not.
-pub(super) fn check_orders(definition: &Definition, events: &[PlacedEvent], expected: &Model) {
+/// # Errors
+/// What differs, if one does not.
+pub(super) fn check_orders(definition: &Definition, events: &[PlacedEvent], expected: &Model) -> Result<(), String> {
     let seed = seed(events);
     let mut random = SplitMix64::new(seed);
     let given: Order = (0..events.len()).collect();
@@ -26,18 +26,21 @@ pub(super) fn check_orders(definition: &Definition, events: &[PlacedEvent], expe
         None => (0..MAX_ORDERS).map(|_| random_order(partitions.clone(), &mut random)).collect(),
     };
     for (number, order) in orders.iter().enumerate() {
-        let model = one_by_one(definition, events, order);
+        let model = one_by_one(definition, events, order)?;
         if let Some(difference) = difference(definition, &model, expected) {
-            panic!("{}", explain(definition, events, &given, order, difference.table));
+            return Err(explain(definition, events, &given, order, difference.table)?);
         }
         // One order as a whole, the others cut at random.
         let cut = |rest: usize| if number == 0 { rest } else { 1 + below(&mut random, rest) };
-        let in_batches = in_batches(definition, events, order, cut);
+        let in_batches = in_batches(definition, events, order, cut)?;
         if let Some(Difference { table, .. }) = self::difference(definition, &in_batches, expected) {
             let name = definition.tables()[table].name();
-            panic!("table `{name}`: batches of events and the events one by one give different rows (seed {seed})");
+            return Err(format!(
+                "table `{name}`: batches of events and the events one by one give different rows (seed {seed})"
+            ));
         }
     }
+    Ok(())
 }
 
 /// The places of the events of each partition, the last one first.
@@ -84,15 +87,15 @@ fn one_more(order: &Order, rest: &[Order]) -> Vec<(Order, Vec<Order>)> {
     (0..rest.len()).filter_map(with).collect()
 }
 
-fn one_by_one(definition: &Definition, events: &[PlacedEvent], order: &[usize]) -> Model {
+fn one_by_one(definition: &Definition, events: &[PlacedEvent], order: &[usize]) -> Result<Model, String> {
     let mut model = Model::new(definition.tables().to_vec());
     for place in order {
         for change in &events[*place].changes {
             let applied = model.apply_change(change);
-            applied.unwrap_or_else(|error| panic!("in another order of the events: {error}"));
+            applied.map_err(|error| format!("in another order of the events: {error}"))?;
         }
     }
-    model
+    Ok(model)
 }
 
 /// The tables after batches, the next of which has as many events as `cut` says of the number of events that are left.
@@ -101,7 +104,7 @@ fn in_batches(
     events: &[PlacedEvent],
     order: &[usize],
     mut cut: impl FnMut(usize) -> usize,
-) -> Model {
+) -> Result<Model, String> {
     let mut model = Model::new(definition.tables().to_vec());
     let mut rest = order;
     while !rest.is_empty() {
@@ -110,10 +113,10 @@ fn in_batches(
         for change in batch.iter().flat_map(|place| &events[*place].changes) {
             changes.push(change.clone(), definition.tables());
         }
-        model.apply(&changes).unwrap_or_else(|error| panic!("in another order of the events: {error}"));
+        model.apply(&changes).map_err(|error| format!("in another order of the events: {error}"))?;
         rest = after;
     }
-    model
+    Ok(model)
 }
 
 /// A row that two models have differently.
@@ -137,22 +140,28 @@ fn difference(definition: &Definition, one: &Model, other: &Model) -> Option<Dif
 }
 
 /// The message about an order that gives other rows: the first two events that, exchanged, change the rows.
-fn explain(definition: &Definition, events: &[PlacedEvent], given: &[usize], order: &[usize], table: usize) -> String {
+fn explain(
+    definition: &Definition,
+    events: &[PlacedEvent],
+    given: &[usize],
+    order: &[usize],
+    table: usize,
+) -> Result<String, String> {
     let mut before = given.to_vec();
     for place in 0..order.len() {
         let mut found = before.iter().position(|event| *event == order[place]).unwrap_or(place);
         while found > place {
             let mut after = before.clone();
             after.swap(found - 1, found);
-            let models = [&before, &after].map(|order| one_by_one(definition, events, order));
+            let models = [one_by_one(definition, events, &before)?, one_by_one(definition, events, &after)?];
             if let Some(difference) = difference(definition, &models[0], &models[1]) {
                 let pair = [before[found - 1], before[found]].map(|place| &events[place]);
-                return race(definition, pair, &models, &difference);
+                return Ok(race(definition, pair, &models, &difference));
             }
             (before, found) = (after, found - 1);
         }
     }
-    format!("table `{}`: the rows depend on the order of the events", definition.tables()[table].name())
+    Ok(format!("table `{}`: the rows depend on the order of the events", definition.tables()[table].name()))
 }
 
 fn race(definition: &Definition, [first, second]: [&PlacedEvent; 2], models: &[Model; 2], of: &Difference) -> String {

@@ -57,7 +57,7 @@ pub(super) fn compile(text: &str, names: &mut Names<'_>) -> Result<Expression, V
     let errors = compiler.errors;
     names.locals.truncate(depth);
     let Typed { node, kind, place } = compiled;
-    if errors.is_empty() { Ok(Expression { node: node.folded(), kind, place }) } else { Err(errors) }
+    if errors.is_empty() { Ok(Expression { text: text.into(), node: node.folded(), kind, place }) } else { Err(errors) }
 }
 
 struct Compiler<'c, 't, 'n> {

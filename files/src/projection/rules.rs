@@ -132,8 +132,7 @@ pub(super) fn load(loader: &mut Loader, tables: &[TableSpec], section: &Section<
         None => rule.action(action)?,
     };
     let shape = std::mem::take(&mut rule.names.shape);
-    let place = loader.document.place(section.span.start);
-    let place = place.rsplit_once(':').map_or(place.as_str(), |(line, _)| line).to_owned();
+    let place = loader.document.line(section.span.start);
     Some(Rule { types, shape, place, when, foreach, table: name, action })
 }
 

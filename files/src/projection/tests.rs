@@ -380,3 +380,25 @@ fn every_mistake_in_a_file_is_named_with_its_line() {
         VISITS.replace("data.page", "dat.page").replace("columns.last = \"timestamp null\"", "columns.last = \"time\"");
     assert_eq!(problems(&several).lines().count(), 2, "both are named at once");
 }
+
+#[test]
+fn an_event_is_explained_expression_by_expression() {
+    let text = VISITS.replace("add.count", "when = \"data.page != ''\"\nset.title = \"upper(data.title)\"\nadd.count");
+    let explained = |data: &str| {
+        let json = format!(r#"{{"event_id":"e","type":"VISITED","timestamp":"2024-05-20T14:30:00Z","data":{data}}}"#);
+        let event = Envelope::from_plain_json(TopicPartition::new("site", 0).at(0), None, json.as_bytes());
+        projection(&text).explain(&event.expect("an event")).expect("rules").join("\n")
+    };
+    assert_eq!(
+        explained(r#"{"page":"/a"}"#),
+        r#"visits.toml:12: upsert visits
+  when                     data.page != '' → true
+  key page                 data.page → "/a"
+  set.title                upper(data.title) → error: the event has no `data.title`
+  add.count                1 → 1"#
+    );
+    assert_eq!(
+        explained(r#"{"page":""}"#),
+        "visits.toml:12: upsert visits\n  when                     data.page != '' → false"
+    );
+}

@@ -1,0 +1,443 @@
+//! A first version of a projection, drawn from the events of a topic.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use readcast_core::testing::{TestEvent, check_given, event};
+use readcast_core::{Date, Envelope, Registry, Timestamp, Uuid};
+
+use crate::FileProjection;
+use crate::datum::{Datum, Shape};
+use crate::document::Problem;
+use crate::expression::Scope;
+
+/// A file of a projection and the file of its tests.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Draft {
+    /// The text of `NAME.toml`.
+    pub projection: String,
+    /// The text of `NAME.test.toml`.
+    pub tests: String,
+}
+
+/// Why no projection can be drawn from events.
+#[derive(Debug, thiserror::Error)]
+pub enum DraftError {
+    /// None of the events has fields.
+    #[error("none of the {0} events that were read has data with fields")]
+    NoFields(usize),
+    /// The draft is not valid. This is a mistake of readcast, or the name is none for a projection.
+    #[error("the draft is not valid: {}", .0.iter().map(Problem::line).collect::<Vec<_>>().join("; "))]
+    Invalid(Vec<Problem>),
+}
+
+/// The most events of the first test.
+const TEST_EVENTS: usize = 4;
+
+/// What was seen of the events of one type.
+#[derive(Default)]
+struct Seen {
+    events: usize,
+    /// The expression of the key of its rows.
+    key: Option<Field>,
+    fields: Vec<Field>,
+}
+
+/// A field of the data.
+#[derive(Clone, Debug)]
+struct Field {
+    path: Vec<String>,
+    kind: Guess,
+    /// In how many events it is there and not null.
+    present: usize,
+    /// In how many events it is the record's key.
+    is_key: usize,
+}
+
+/// The type of a column that holds every value that was seen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Guess {
+    /// Only null was seen.
+    Unknown,
+    Bool,
+    I64,
+    Decimal(u32),
+    F64,
+    Timestamp,
+    Date,
+    Uuid,
+    Text,
+    Json,
+}
+
+/// Draws the projection `name` from events of `topic`: a table with a row for each key and a column for each field.
+///
+/// # Errors
+/// When the events have no fields, or `name` is no name of a projection.
+pub fn draft(name: &str, topic: &str, events: &[Envelope<'_>]) -> Result<Draft, DraftError> {
+    let seen = seen(events);
+    if seen.values().all(|seen| seen.fields.is_empty()) {
+        return Err(DraftError::NoFields(events.len()));
+    }
+    let text = projection(name, topic, &seen);
+    let loaded = FileProjection::load(&format!("{name}.toml"), &text).map_err(DraftError::Invalid)?;
+    Ok(Draft { tests: tests(&loaded, name, events), projection: text })
+}
+
+fn seen(events: &[Envelope<'_>]) -> BTreeMap<String, Seen> {
+    let mut found = BTreeMap::<String, Seen>::new();
+    for event in events {
+        let Ok(scope) = Scope::new(event, Shape::WHOLE) else { continue };
+        let seen = found.entry(event.event_type.to_string()).or_default();
+        seen.events += 1;
+        let key = event.key.and_then(|key| std::str::from_utf8(key).ok());
+        let mut path = Vec::new();
+        collect(&scope.whole_data(), key, &mut path, &mut seen.fields);
+    }
+    for seen in found.values_mut() {
+        seen.key = key_of(seen);
+    }
+    found
+}
+
+/// Fields of fields become columns of their own, and what is deeper stays JSON.
+const MOST_DEPTH: usize = 2;
+
+fn collect(value: &Datum<'_>, key: Option<&str>, path: &mut Vec<String>, fields: &mut Vec<Field>) {
+    match value {
+        Datum::Map(map) if path.len() < MOST_DEPTH => {
+            for name in map.names() {
+                path.push(name.to_string());
+                if let Some(value) = map.get(name) {
+                    collect(value, key, path, fields);
+                }
+                path.pop();
+            }
+        }
+        _ if path.is_empty() => {}
+        value => {
+            let place = fields.iter().position(|field| field.path == *path).unwrap_or_else(|| {
+                fields.push(Field { path: path.clone(), kind: Guess::Unknown, present: 0, is_key: 0 });
+                fields.len() - 1
+            });
+            let (field, guess) = (&mut fields[place], Guess::of(value));
+            field.kind = field.kind.joined(guess);
+            field.present += usize::from(guess != Guess::Unknown);
+            let text = match value {
+                Datum::Text(text) => Some(text.to_string()),
+                Datum::Int(number) => Some(number.to_string()),
+                _ => None,
+            };
+            field.is_key += usize::from(text.is_some() && text.as_deref() == key);
+        }
+    }
+}
+
+/// The field that is the record's key in every event, or else one that is named like an id.
+fn key_of(seen: &Seen) -> Option<Field> {
+    let always = |field: &&Field| field.present == seen.events && field.kind.is_for_keys();
+    let named =
+        |name: &str| seen.fields.iter().filter(always).find(|field| field.path.last().is_some_and(|last| last == name));
+    let is_key = seen.fields.iter().filter(always).find(|field| field.is_key == seen.events);
+    let ends = || seen.fields.iter().filter(always).find(|field| field.path.last().is_some_and(|last| is_id(last)));
+    is_key.or_else(|| named("id")).or_else(ends).cloned()
+}
+
+fn is_id(name: &str) -> bool {
+    name.ends_with("_id") || name.ends_with("Id") || name.ends_with("ID")
+}
+
+impl Guess {
+    fn of(value: &Datum<'_>) -> Self {
+        match value {
+            Datum::Null => Self::Unknown,
+            Datum::Bool(_) => Self::Bool,
+            Datum::Int(_) => Self::I64,
+            Datum::Decimal(number) => Self::Decimal(number.as_rust_decimal().scale().max(2)),
+            Datum::Double(_) => Self::F64,
+            Datum::Time(_) => Self::Timestamp,
+            Datum::Date(_) => Self::Date,
+            Datum::Text(text) if text.parse::<Timestamp>().is_ok() => Self::Timestamp,
+            Datum::Text(text) if text.len() == 10 && Date::parse_from_str(text, "%Y-%m-%d").is_ok() => Self::Date,
+            Datum::Text(text) if text.len() == 36 && Uuid::parse_str(text).is_ok() => Self::Uuid,
+            Datum::Text(_) | Datum::Bytes(_) | Datum::Duration(_) => Self::Text,
+            Datum::List(_) | Datum::Map(_) => Self::Json,
+        }
+    }
+
+    /// What holds the values of both.
+    fn joined(self, other: Self) -> Self {
+        match (self, other) {
+            (a, b) if a == b => a,
+            (Self::Unknown, known) | (known, Self::Unknown) => known,
+            (Self::Decimal(a), Self::Decimal(b)) => Self::Decimal(a.max(b)),
+            (Self::I64, Self::Decimal(scale)) | (Self::Decimal(scale), Self::I64) => Self::Decimal(scale),
+            (Self::F64, Self::I64 | Self::Decimal(_)) | (Self::I64 | Self::Decimal(_), Self::F64) => Self::F64,
+            (
+                Self::Text | Self::Uuid | Self::Date | Self::Timestamp,
+                Self::Text | Self::Uuid | Self::Date | Self::Timestamp,
+            ) => Self::Text,
+            _ => Self::Json,
+        }
+    }
+
+    fn is_for_keys(self) -> bool {
+        matches!(self, Self::I64 | Self::Uuid | Self::Text)
+    }
+
+    fn name(self) -> String {
+        match self {
+            Self::Bool => "bool".into(),
+            Self::I64 => "i64".into(),
+            Self::Decimal(scale) => format!("decimal({scale})"),
+            Self::F64 => "f64".into(),
+            Self::Timestamp => "timestamp".into(),
+            Self::Date => "date".into(),
+            Self::Uuid => "uuid".into(),
+            Self::Text | Self::Unknown => "text".into(),
+            Self::Json => "json".into(),
+        }
+    }
+}
+
+impl Field {
+    /// A name of a column that is like the path.
+    fn column(&self) -> String {
+        let mut name = String::new();
+        for (place, part) in self.path.iter().enumerate() {
+            if place > 0 {
+                name.push('_');
+            }
+            let mut before = '_';
+            for letter in part.chars() {
+                if letter.is_ascii_uppercase() && before.is_ascii_lowercase() {
+                    name.push('_');
+                }
+                before = letter;
+                name.push(if letter.is_ascii_alphanumeric() { letter.to_ascii_lowercase() } else { '_' });
+            }
+        }
+        if name.starts_with(|first: char| first.is_ascii_digit()) { format!("f_{name}") } else { name }
+    }
+
+    /// The expression of the field. It is optional where it was missing.
+    fn expression(&self, events: usize) -> String {
+        let is_name = |name: &str| {
+            name.chars().all(|letter| letter.is_ascii_alphanumeric() || letter == '_')
+                && !name.starts_with(|first: char| first.is_ascii_digit())
+        };
+        let optional = if self.present < events { "?" } else { "" };
+        self.path.iter().fold("data".to_owned(), |path, name| {
+            if is_name(name) { format!("{path}.{optional}{name}") } else { format!("{path}[{optional}{name:?}]") }
+        })
+    }
+}
+
+fn projection(name: &str, topic: &str, seen: &BTreeMap<String, Seen>) -> String {
+    let mut columns = Vec::<(String, Guess)>::new();
+    let (key, key_kind) = key_column(seen);
+    for field in seen.values().flat_map(|seen| &seen.fields) {
+        let column = field.column();
+        match columns.iter_mut().find(|(other, _)| *other == column) {
+            Some((_, kind)) => *kind = kind.joined(field.kind),
+            None => columns.push((column, field.kind)),
+        }
+    }
+    columns.retain(|(column, _)| *column != key);
+    let mut text = format!(
+        "# Drawn from a sample of the topic `{topic}`: a row for each key, with the latest value of each field. Change it as you\n\
+         # like, and look at the result with `readcast test` and `readcast try`.\n\n\
+         topics = {topic:?}\n\n[tables.{name}]\nkey = {key:?}\n\n[tables.{name}.columns]\n{key} = {:?}\n",
+        key_kind.name()
+    );
+    for (column, kind) in &columns {
+        let _ = writeln!(text, "{column} = \"{} null\"", kind.name());
+    }
+    for (event_type, seen) in seen {
+        let of_key = seen.key.as_ref().map_or("key".to_owned(), |field| field.expression(seen.events));
+        let _ = write!(text, "\n[[on]]\nevent = {event_type:?}\nupsert = {name:?}\nkey = {}\n", literal(&of_key));
+        for field in &seen.fields {
+            let column = field.column();
+            if column != key && columns.iter().any(|(other, kind)| *other == column && kind.holds(field.kind)) {
+                let _ = writeln!(text, "set.{column} = {}", literal(&field.expression(seen.events)));
+            }
+        }
+    }
+    text
+}
+
+impl Guess {
+    /// Whether a column of this type takes values of the other without a conversion.
+    fn holds(self, other: Self) -> bool {
+        self == Self::Json || self.joined(other) == self
+    }
+}
+
+/// The name and the type of the key column.
+fn key_column(seen: &BTreeMap<String, Seen>) -> (String, Guess) {
+    let fields: Option<Vec<&Field>> = seen.values().map(|seen| seen.key.as_ref()).collect();
+    let kind = |fields: &[&Field]| fields.iter().map(|field| field.kind).reduce(Guess::joined);
+    match fields {
+        Some(fields) if kind(&fields).is_some_and(Guess::is_for_keys) => {
+            (fields[0].column(), kind(&fields).unwrap_or(Guess::Text))
+        }
+        // Some events have no field for it: the record's key is that of all.
+        _ => ("id".to_owned(), Guess::Text),
+    }
+}
+
+/// The text in quotes of TOML, whichever it does not hold.
+fn literal(text: &str) -> String {
+    if text.contains(['"', '\\']) && !text.contains('\'') { format!("'{text}'") } else { format!("{text:?}") }
+}
+
+/// A test of the first events, with the rows that they make now.
+fn tests(projection: &FileProjection, name: &str, events: &[Envelope<'_>]) -> String {
+    let first: Vec<&Envelope<'_>> = events.iter().take(TEST_EVENTS).collect();
+    let registry = Registry::new().register(projection.clone());
+    let given: Vec<TestEvent> = first.iter().map(|envelope| test_event(envelope)).collect();
+    let rows = check_given(&registry.definitions()[0], given).and_then(|given| given.rows(name));
+    let mut text = String::from("# Given these events, then these rows. `readcast test` runs it.\n\n[[test]]\n");
+    let _ = writeln!(text, "name = \"the first events of the topic\"\n");
+    for envelope in first {
+        let _ = write!(text, "{}", given_event(envelope));
+    }
+    let _ = match rows {
+        Ok(rows) => write!(text, "[test.then]\n{name} = '''\n{rows}'''\n"),
+        Err(reason) => write!(text, "# {}\n[test.then]\n{name} = ''\n", reason.replace('\n', "\n# ")),
+    };
+    text
+}
+
+fn test_event(envelope: &Envelope<'_>) -> TestEvent {
+    let data = envelope.payload.to_string();
+    let made = event(&envelope.event_type, &data).version(envelope.version).at(&envelope.timestamp.to_string());
+    match envelope.key.and_then(|key| std::str::from_utf8(key).ok()) {
+        Some(key) => made.key(key),
+        None => made.partition(envelope.position.partition),
+    }
+}
+
+/// An event as the file of tests has it.
+pub(crate) fn given_event(envelope: &Envelope<'_>) -> String {
+    let Envelope { event_type, version, timestamp, payload, .. } = envelope;
+    let mut text = format!("[[test.given]]\nevent = {event_type:?}\n");
+    if let Some(key) = envelope.key.and_then(|key| std::str::from_utf8(key).ok()) {
+        let _ = writeln!(text, "key = {key:?}");
+    }
+    if *version != 1 {
+        let _ = writeln!(text, "version = {version}");
+    }
+    let _ = writeln!(text, "at = \"{timestamp}\"\njson = {}\n", json_literal(&payload.to_string()));
+    text
+}
+
+fn json_literal(json: &str) -> String {
+    if json.contains('\'') || json.contains('\n') { format!("{json:?}") } else { format!("'{json}'") }
+}
+
+#[cfg(test)]
+mod tests {
+    use readcast_core::TopicPartition;
+
+    use super::*;
+    use crate::run_tests;
+
+    /// Keys and events, each with its type and its data.
+    fn drawn(events: &[(&str, &str, &str)]) -> Draft {
+        let json = |(number, (key, kind, data)): (usize, &(&str, &str, &str))| {
+            let event = format!(
+                r#"{{"event_id":"e{number}","type":"{kind}","timestamp":"2026-01-01T00:00:0{number}Z","data":{data}}}"#
+            );
+            (key.as_bytes().to_vec(), event)
+        };
+        let records: Vec<_> = events.iter().enumerate().map(json).collect();
+        let decoded = |(offset, (key, json)): (usize, &'static (Vec<u8>, String))| {
+            let position = TopicPartition::new("loans", 0).at(offset.try_into().expect("few"));
+            Envelope::from_plain_json(position, Some(key), json.as_bytes()).expect("an event")
+        };
+        let records: &'static [_] = records.leak();
+        let events: Vec<_> = records.iter().enumerate().map(decoded).collect();
+        let draft = draft("loans", "loans", &events).expect("a draft");
+        let projection = FileProjection::load("loans.toml", &draft.projection).expect("valid");
+        for outcome in run_tests(&projection, "loans.test.toml", &draft.tests).expect("tests") {
+            assert_eq!(outcome.failure, None, "{}", draft.tests);
+        }
+        draft
+    }
+
+    #[test]
+    fn types_and_keys_are_taken_from_the_events() {
+        let draft = drawn(&[
+            (
+                "l1",
+                "BookLent",
+                r#"{"loan":"l1","member":{"no":7,"name":"Ada"},"due":"2026-02-01","at":"2026-01-01T00:00:00Z","fee":0.125,"tags":["a"]}"#,
+            ),
+            (
+                "l2",
+                "BookLent",
+                r#"{"loan":"l2","member":{"no":8},"due":"2026-02-02","at":"2026-01-01T00:00:00Z","fee":1,"open":true,"odd name":"it's"}"#,
+            ),
+            ("l1", "BookReturned", r#"{"loan":"l1","returnedAt":"2026-01-09T00:00:00Z"}"#),
+        ]);
+        assert_eq!(
+            draft.projection.split_once("topics").expect("its head").1,
+            r#" = "loans"
+
+[tables.loans]
+key = "loan"
+
+[tables.loans.columns]
+loan = "text"
+member_no = "i64 null"
+member_name = "text null"
+due = "date null"
+at = "timestamp null"
+fee = "decimal(3) null"
+tags = "json null"
+open = "bool null"
+odd_name = "text null"
+returned_at = "timestamp null"
+
+[[on]]
+event = "BookLent"
+upsert = "loans"
+key = "data.loan"
+set.member_no = "data.member.no"
+set.member_name = "data.?member.?name"
+set.due = "data.due"
+set.at = "data.at"
+set.fee = "data.fee"
+set.tags = "data.?tags"
+set.open = "data.?open"
+set.odd_name = 'data[?"odd name"]'
+
+[[on]]
+event = "BookReturned"
+upsert = "loans"
+key = "data.loan"
+set.returned_at = "data.returnedAt"
+"#
+        );
+        assert!(draft.tests.contains(
+            "[[test.given]]\nevent = \"BookLent\"\nkey = \"l1\"\nat = \"2026-01-01T00:00:00.000000Z\"\njson = '{"
+        ));
+    }
+
+    #[test]
+    fn without_a_common_field_the_key_is_that_of_the_record() {
+        let draft =
+            drawn(&[("k1", "A", r#"{"x":1}"#), ("k1", "B", r#"{"y":1.5,"x":"text"}"#), ("k2", "B", r#"{"y":2}"#)]);
+        assert!(
+            draft.projection.contains("key = \"id\"") && draft.projection.contains("key = \"key\""),
+            "{}",
+            draft.projection
+        );
+    }
+
+    #[test]
+    fn events_without_fields_are_refused() {
+        assert!(matches!(draft("loans", "loans", &[]), Err(DraftError::NoFields(0))));
+    }
+}

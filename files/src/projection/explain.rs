@@ -1,0 +1,143 @@
+//! What a projection does with one event, expression by expression.
+
+use readcast_core::{Definition, Envelope};
+
+use super::rules::{Action, OPERATIONS, Rule, Target};
+use super::{FileProjection, Subscribed};
+use crate::datum::{Datum, to_json};
+use crate::expression::{Expression, Scope};
+
+impl FileProjection {
+    /// Each rule for events of this type with the value of each of its expressions, in lines of text.
+    ///
+    /// # Errors
+    /// Why the event has no current version, or why its data can't be read.
+    pub fn explain(&self, event: &Envelope<'_>) -> Result<Vec<String>, String> {
+        let upcast = self.upcasters.apply(event).map_err(|error| error.to_string())?;
+        let event = upcast.as_ref().unwrap_or(event);
+        let Some(Subscribed { shape, rules }) = self.events.get(&*event.event_type) else {
+            return Ok(vec![format!("no rule is for events of type `{}`", event.event_type)]);
+        };
+        let mut scope = Scope::new(event, shape).map_err(|error| error.to_string())?;
+        let mut lines = Vec::new();
+        if upcast.is_some() {
+            lines.push(format!("as version {}: {}", event.version, event.payload));
+        }
+        rules.iter().for_each(|place| self.rules[*place].explain(&mut scope, &mut lines));
+        Ok(lines)
+    }
+}
+
+/// The changes that the event makes, as they are made in the tables: a line for each, or why it is a dead letter.
+pub fn changes_of(definition: &Definition, event: &Envelope<'_>) -> Result<Vec<String>, String> {
+    use readcast_core::{Change, RowChange};
+    let changes = definition.project(event).map_err(|error| error.to_string())?;
+    let shown = |change: &Change| {
+        let table = &definition.tables()[change.table()];
+        let key = |key: &[readcast_core::Value]| key.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+        match change {
+            Change::Row { key: of, change: RowChange::Upsert(_), .. } => {
+                format!("upsert {} [{}]", table.name(), key(of))
+            }
+            Change::Row { key: of, change: RowChange::Update(_), .. } => {
+                format!("update {} [{}]", table.name(), key(of))
+            }
+            Change::Row { key: of, change: RowChange::Delete, .. } => format!("delete {} [{}]", table.name(), key(of)),
+            Change::Where { column, value, .. } => {
+                let column = table.data_columns()[*column].name();
+                format!("update {} where {column} = {value}", table.name())
+            }
+            Change::ReplaceChildren { parent, rows, .. } => {
+                format!("replace the children of {} [{}] by {} rows", table.name(), key(parent), rows.len())
+            }
+        }
+    };
+    Ok(changes.iter().map(shown).collect())
+}
+
+impl Rule {
+    fn explain<'e>(&'e self, scope: &mut Scope<'e>, lines: &mut Vec<String>) {
+        lines.push(format!("{}: {} {}", self.place, self.action.name(), self.table));
+        if let Some(when) = &self.when {
+            let holds = valued(when, scope);
+            lines.push(line("when", when, &holds));
+            if !matches!(holds, Ok(Datum::Bool(true))) {
+                return;
+            }
+        }
+        let Some(foreach) = &self.foreach else { return self.explain_once(scope, lines) };
+        let items = valued(foreach, scope);
+        lines.push(line("foreach", foreach, &items));
+        let Ok(Datum::List(items)) = items else { return };
+        for (item, index) in items.iter().zip(0..) {
+            lines.push(format!("  item {index}"));
+            scope.push(item.clone());
+            scope.push(Datum::Int(index));
+            self.explain_once(scope, lines);
+            scope.pop();
+            scope.pop();
+        }
+    }
+
+    fn explain_once<'e>(&'e self, scope: &mut Scope<'e>, lines: &mut Vec<String>) {
+        for (what, target) in self.action.targets() {
+            lines.push(line(&what, &target.value, &valued(&target.value, scope)));
+        }
+    }
+}
+
+fn valued<'e>(expression: &'e Expression, scope: &mut Scope<'e>) -> Result<Datum<'e>, String> {
+    expression.evaluate(scope).map_err(|error| error.to_string())
+}
+
+fn line(what: &str, expression: &Expression, value: &Result<Datum<'_>, String>) -> String {
+    const MOST_CHARACTERS: usize = 120;
+    let value = match value {
+        Ok(value) => to_json(value).unwrap_or_else(|error| error),
+        Err(error) => format!("error: {error}"),
+    };
+    let cut: String = value.chars().take(MOST_CHARACTERS).collect();
+    let dots = if cut.len() < value.len() { "…" } else { "" };
+    format!("  {what:<24} {} → {cut}{dots}", expression.text())
+}
+
+impl Action {
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Upsert { .. } => "upsert",
+            Self::Update { .. } => "update",
+            Self::Delete { .. } => "delete",
+            Self::UpdateWhere { .. } => "update_where",
+            Self::ReplaceChildren { .. } => "replace_children",
+        }
+    }
+
+    /// Every expression with what it is for, such as `key order_id` and `set.status`.
+    fn targets(&self) -> Vec<(String, &Target)> {
+        let key = |target| (format!("key {}", Target::column(target)), target);
+        let (first, cells) = match self {
+            Self::Upsert { key: of, cells } | Self::Update { key: of, cells } => {
+                (of.iter().map(key).collect(), &cells[..])
+            }
+            Self::Delete { key: of } => (of.iter().map(key).collect(), &[][..]),
+            Self::UpdateWhere { selected, cells } => {
+                (vec![(format!("where.{}", selected.column), selected)], &cells[..])
+            }
+            Self::ReplaceChildren { parent, row } => {
+                let row = row.iter().map(|target| (format!("set.{}", target.column), target));
+                (parent.iter().map(key).chain(row).collect::<Vec<_>>(), &[][..])
+            }
+        };
+        let cells = cells.iter().map(|cell| {
+            let operation = OPERATIONS.iter().find(|(_, operation)| *operation == cell.operation);
+            (format!("{}.{}", operation.map_or("", |(name, _)| name), cell.target.column), &cell.target)
+        });
+        first.into_iter().chain(cells).collect()
+    }
+}
+
+impl Target {
+    fn column(&self) -> &str {
+        &self.column
+    }
+}
