@@ -10,6 +10,8 @@ mod check;
 mod connect;
 mod dead_letters;
 mod demo;
+#[cfg(feature = "files")]
+mod files;
 mod generate;
 mod generations;
 mod migrate;
@@ -36,7 +38,7 @@ use crate::app::{App, Sample};
 use crate::config::{Config, ConfigError, Environment, Overrides, ProjectionFiles, help_of};
 use crate::control::ControlError;
 use crate::decode::Decoders;
-use crate::files::{self, FilesError};
+use crate::files::FilesError;
 use crate::telemetry;
 
 /// The exit code of a command whose configuration is wrong (sysexits.h).
@@ -173,12 +175,37 @@ struct Context {
     app: App,
     config: Config,
     decoders: Decoders,
+    /// The folder of projections that are files, if one is configured.
+    #[cfg_attr(not(feature = "files"), expect(dead_code))]
+    projections: Option<PathBuf>,
 }
 
 /// A parsed command.
 enum Typed {
     Common(Command),
     OfSample(SampleCommand, Sample),
+    #[cfg(feature = "files")]
+    OfFiles(files::Command),
+}
+
+impl Typed {
+    /// Whether the command makes a projection, and needs none to be there.
+    fn makes_a_projection(&self) -> bool {
+        match self {
+            #[cfg(feature = "files")]
+            Self::OfFiles(command) => command.makes_one(),
+            _ => false,
+        }
+    }
+
+    /// The topic that the command reads beside those of projections.
+    fn topic(&self) -> Option<&str> {
+        match self {
+            #[cfg(feature = "files")]
+            Self::OfFiles(command) => command.topic(),
+            _ => None,
+        }
+    }
 }
 
 impl App {
@@ -189,7 +216,7 @@ impl App {
     pub fn run(self) -> ExitCode {
         output::set_program(self.name);
         let (command, flags) = typed(&self, std::env::args_os()).unwrap_or_else(|error| error.exit());
-        match prepared(self, flags).and_then(|context| execute(command, context)) {
+        match prepared(self, flags, &command).and_then(|context| execute(command, context)) {
             Ok(code) => code,
             Err(error) => {
                 output::message(&error);
@@ -207,6 +234,8 @@ fn command_line(app: &App) -> clap::Command {
     let command = clap::Command::new(app.name).version(app.version).about(app.about);
     let command = Flags::augment_args(command.subcommand_required(true).arg_required_else_help(true));
     let command = if app.sample.is_some() { SampleCommand::augment_subcommands(command) } else { command };
+    #[cfg(feature = "files")]
+    let command = files::Command::augment_subcommands(command);
     Command::augment_subcommands(command)
 }
 
@@ -217,25 +246,30 @@ fn typed(app: &App, arguments: impl IntoIterator<Item = OsString>) -> Result<(Ty
         Some(sample) if matches.subcommand_name().is_some_and(SampleCommand::has_subcommand) => {
             Typed::OfSample(SampleCommand::from_arg_matches(&matches)?, sample)
         }
+        #[cfg(feature = "files")]
+        _ if matches.subcommand_name().is_some_and(files::Command::has_subcommand) => {
+            Typed::OfFiles(files::Command::from_arg_matches(&matches)?)
+        }
         _ => Typed::Common(Command::from_arg_matches(&matches)?),
     };
     Ok((typed, Flags::from_arg_matches(&matches)?))
 }
 
 /// Reads the configuration and checks the registered projections, before anything is opened.
-fn prepared(mut app: App, flags: Flags) -> Result<Context, CommandError> {
+fn prepared(mut app: App, flags: Flags, command: &Typed) -> Result<Context, CommandError> {
     let Flags { config, source, store, admin_listen, projections } = flags;
     let overrides = Overrides { config, source, store, admin_listen, projections };
     let environment = Environment::of_process();
-    if let Some(folder) = ProjectionFiles::load(&overrides, &environment)?.path {
-        app.registry = files::registered(app.registry, &folder)?;
+    let projections = ProjectionFiles::load(&overrides, &environment)?.path;
+    if let Some(folder) = projections.as_ref().filter(|_| !command.makes_a_projection()) {
+        app.registry = crate::files::registered(app.registry, folder)?;
     }
     let registered: Vec<&str> = app.registry.definitions().iter().map(|definition| definition.name()).collect();
     let config = Config::load(&overrides, &environment, &registered)?;
     connect::check_schemes(&app, &config)?;
-    let decoders = connect::decoders(&app, &config)?;
+    let decoders = connect::decoders(&app, &config, command.topic())?;
     app.registry.validate().map_err(CommandError::failed)?;
-    Ok(Context { app, config, decoders })
+    Ok(Context { app, config, decoders, projections })
 }
 
 fn execute(command: Typed, context: Context) -> Result<ExitCode, CommandError> {
@@ -245,6 +279,8 @@ fn execute(command: Typed, context: Context) -> Result<ExitCode, CommandError> {
     let code = runtime.block_on(async {
         match command {
             Typed::Common(command) => run_command(command, context).await,
+            #[cfg(feature = "files")]
+            Typed::OfFiles(command) => files::run(context, command).await,
             Typed::OfSample(SampleCommand::Demo(arguments), sample) => demo::run(context, sample, arguments).await,
             Typed::OfSample(SampleCommand::Generate(arguments), sample) => {
                 generate::run(context, sample, arguments).await

@@ -2,10 +2,14 @@
 
 use std::fmt;
 use std::path::Path;
+#[cfg(feature = "files")]
+use std::path::PathBuf;
 
 use readcast_core::Registry;
 #[cfg(feature = "files")]
 pub use readcast_files::{FileProjection, Problem, upcasters};
+#[cfg(feature = "files")]
+pub(crate) use readcast_files::{TestOutcome, changes_of, draft, run_tests};
 
 /// Why the files of projections can't be used.
 #[derive(Debug)]
@@ -33,6 +37,13 @@ impl fmt::Display for FilesError {
 /// The registry with the projections of the files in `folder`.
 #[cfg(feature = "files")]
 pub(crate) fn registered(registry: Registry, folder: &Path) -> Result<Registry, FilesError> {
+    let projections = load(folder)?;
+    Ok(projections.into_iter().fold(registry, |registry, (_, projection)| registry.register(projection)))
+}
+
+/// The projections of the files in `folder`, each with the path of its file.
+#[cfg(feature = "files")]
+pub(crate) fn load(folder: &Path) -> Result<Vec<(PathBuf, FileProjection)>, FilesError> {
     let unreadable = |path: &Path, error: &dyn fmt::Display| {
         FilesError::Unreadable(format!("{} can't be read: {error}", path.display()))
     };
@@ -47,15 +58,15 @@ pub(crate) fn registered(registry: Registry, folder: &Path) -> Result<Registry, 
         let reason = format!("{} has no file NAME.toml of a projection", folder.display());
         return Err(FilesError::Unreadable(reason));
     }
-    let (mut registry, mut problems) = (registry, Vec::new());
+    let (mut projections, mut problems) = (Vec::new(), Vec::new());
     for path in paths {
         let text = std::fs::read_to_string(&path).map_err(|error| unreadable(&path, &error))?;
         match FileProjection::load(&path.display().to_string(), &text) {
-            Ok(projection) => registry = registry.register(projection),
+            Ok(projection) => projections.push((path, projection)),
             Err(found) => problems.extend(found),
         }
     }
-    if problems.is_empty() { Ok(registry) } else { Err(FilesError::Wrong(problems)) }
+    if problems.is_empty() { Ok(projections) } else { Err(FilesError::Wrong(problems)) }
 }
 
 /// Whether the file is that of a projection: `NAME.toml`, but not the tests of one, `NAME.test.toml`.

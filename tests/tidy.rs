@@ -29,11 +29,12 @@ const LAYERS: [&[&str]; 11] = [
 ];
 
 /// Libraries, each with the one module that may use it.
-const MONOPOLIES: [(&str, &str); 12] = [
+const MONOPOLIES: [(&str, &str); 13] = [
     ("rdkafka", "src/source/kafka"),
     ("sqlx", "src/store"),
     ("axum", "src/admin"),
     ("clap", "src/cli"),
+    ("quick_junit", "src/cli"),
     ("indicatif", "src/cli"),
     ("prometheus_client", "src/metrics"),
     ("reqwest", "src/registry"),

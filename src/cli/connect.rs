@@ -32,9 +32,11 @@ pub(super) fn check_schemes(app: &App, config: &Config) -> Result<(), ConfigErro
     Ok(())
 }
 
-/// Which decoder reads which topic. Refuses formats that the program does not know, and topics that no projection reads.
-pub(super) fn decoders(app: &App, config: &Config) -> Result<Decoders, ConfigError> {
-    let topics: BTreeSet<&str> = app.registry.definitions().iter().flat_map(|found| found.topics()).copied().collect();
+/// Which decoder reads which topic. Refuses formats that the program does not know, and topics that no projection reads, but
+/// for the one that the command reads.
+pub(super) fn decoders(app: &App, config: &Config, also_read: Option<&str>) -> Result<Decoders, ConfigError> {
+    let topics = app.registry.definitions().iter().flat_map(|found| found.topics()).copied();
+    let topics: BTreeSet<&str> = topics.chain(also_read).collect();
     config.check_topics(&topics)?;
     if let Ok(SourceOptions::Kafka { dead_letter_topic: Some(dead), .. }) = config.source()
         && let Some(topic) = topics.iter().find(|topic| topic_matches(topic, dead))

@@ -1,0 +1,72 @@
+//! The commands for projections that are files: `new`, `test`, `try`.
+
+mod new;
+mod test;
+mod try_event;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Subcommand;
+
+use super::{CommandError, Context};
+use crate::config::ConfigError;
+use crate::files::{self, FileProjection};
+
+/// The folder of projections where none is configured.
+const DEFAULT_FOLDER: &str = "projections";
+
+#[derive(Subcommand)]
+pub(super) enum Command {
+    /// Draw a projection from a sample of a topic: its file, its table and a first test
+    New(new::Arguments),
+    /// Run the tests of projections that are files
+    Test(test::Arguments),
+    /// Show what a projection does with one event, expression by expression
+    Try(try_event::Arguments),
+}
+
+impl Command {
+    /// Whether the command needs no projection to be there.
+    pub(super) fn makes_one(&self) -> bool {
+        matches!(self, Command::New(_))
+    }
+
+    /// The topic that the command reads, whoever else does.
+    pub(super) fn topic(&self) -> Option<&str> {
+        match self {
+            Command::New(arguments) => Some(arguments.topic()),
+            Command::Test(_) | Command::Try(_) => None,
+        }
+    }
+}
+
+pub(super) async fn run(context: Context, command: Command) -> Result<ExitCode, CommandError> {
+    match command {
+        Command::New(arguments) => new::run(context, arguments).await,
+        Command::Test(arguments) => test::run(&context, &arguments),
+        Command::Try(arguments) => try_event::run(context, arguments).await,
+    }
+}
+
+/// The folder of projections.
+fn folder(context: &Context) -> PathBuf {
+    context.projections.clone().unwrap_or_else(|| DEFAULT_FOLDER.into())
+}
+
+/// The projections with these names, or all of the folder, each with the path of its file.
+fn chosen(context: &Context, names: &[String]) -> Result<Vec<(PathBuf, FileProjection)>, CommandError> {
+    use readcast_core::Projection as _;
+    let Some(folder) = &context.projections else {
+        let problem = "no files of projections: set `path` in `[projections]`, or pass `--projections`";
+        return Err(ConfigError::overall(problem).into());
+    };
+    let all = files::load(folder)?;
+    if let Some(unknown) = names.iter().find(|name| !all.iter().any(|(_, found)| found.name() == name.as_str())) {
+        let known = all.iter().map(|(_, found)| found.name()).collect::<Vec<_>>().join(", ");
+        let reason = format!("{} has no file of a projection `{unknown}`; there are: {known}", folder.display());
+        return Err(CommandError::Failed(reason));
+    }
+    let is_chosen = |found: &FileProjection| names.is_empty() || names.iter().any(|name| name == found.name());
+    Ok(all.into_iter().filter(|(_, found)| is_chosen(found)).collect())
+}

@@ -1,0 +1,112 @@
+//! `readcast try`
+
+use std::io::Read as _;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use readcast_core::{Envelope, Registry, TopicPartition};
+use serde_json::value::RawValue;
+
+use super::super::{CommandError, Context, connect, output};
+use crate::decode;
+use crate::files::{FileProjection, changes_of};
+use crate::source::{Extents, first_records};
+
+#[derive(clap::Args)]
+#[command(after_help = "Example:\n  readcast try order_summary --at orders/3@1200\n  \
+    echo '{\"type\":\"ORDER_PAID\",\"data\":{\"order_id\":\"o1\"}}' | readcast try order_summary")]
+pub(in crate::cli) struct Arguments {
+    /// The projection
+    name: String,
+    /// A file with the event as JSON: `type` and `data`, and `event_id`, `version` and `timestamp` where they matter
+    /// [default: standard input]
+    event: Option<PathBuf>,
+    /// The place of a record in the log, in place of a file
+    #[arg(long, value_name = "TOPIC/PARTITION@OFFSET", conflicts_with = "event")]
+    at: Option<String>,
+}
+
+pub(super) async fn run(context: Context, arguments: Arguments) -> Result<ExitCode, CommandError> {
+    let projection = super::chosen(&context, std::slice::from_ref(&arguments.name))?.remove(0).1;
+    if let Some(at) = &arguments.at {
+        return at_position(&context, &projection, at).await;
+    }
+    let text = match &arguments.event {
+        Some(path) => std::fs::read_to_string(path)
+            .map_err(|error| CommandError::Failed(format!("{} can't be read: {error}", path.display())))?,
+        None => {
+            let mut text = String::new();
+            std::io::stdin().read_to_string(&mut text).map_err(CommandError::failed)?;
+            text
+        }
+    };
+    let text = completed(&text).map_err(|error| CommandError::Failed(format!("the event is not valid: {error}")))?;
+    let position = TopicPartition::new("none", 0).at(0);
+    let event = Envelope::from_plain_json(position, None, text.as_bytes()).map_err(CommandError::failed)?;
+    show(&projection, &event)
+}
+
+/// The event with an id and a time if it has none.
+fn completed(text: &str) -> Result<String, serde_json::Error> {
+    let mut event: std::collections::BTreeMap<String, Box<RawValue>> = serde_json::from_str(text)?;
+    for (name, default) in [("event_id", "\"none\""), ("timestamp", "\"2024-01-01T00:00:00Z\""), ("data", "null")] {
+        if !event.contains_key(name) {
+            event.insert(name.to_owned(), RawValue::from_string(default.to_owned())?);
+        }
+    }
+    serde_json::to_string(&event)
+}
+
+async fn at_position(context: &Context, projection: &FileProjection, at: &str) -> Result<ExitCode, CommandError> {
+    let wrong = || CommandError::Failed(format!("`{at}` is not of the form TOPIC/PARTITION@OFFSET"));
+    let (partition, offset) = at.rsplit_once('@').ok_or_else(wrong)?;
+    let (topic, number) = partition.rsplit_once('/').ok_or_else(wrong)?;
+    let partition = TopicPartition::new(topic, number.parse().map_err(|_| wrong())?);
+    let offset: i64 = offset.parse().map_err(|_| wrong())?;
+    let source = connect::source(context).await?;
+    let extents = source.extents(&[topic]).await.map_err(CommandError::failed)?;
+    let extent = extents.get(&partition).filter(|extent| (extent.start..extent.end).contains(&offset));
+    let Some(mut extent) = extent.cloned() else {
+        return Err(CommandError::Failed(format!("the log has no record {at}")));
+    };
+    (extent.start, extent.end) = (offset, offset + 1);
+    let only = Extents::from([(partition.clone(), extent)]);
+    let group = format!("{}.try.{:08x}", context.config.projector.app, fastrand::u32(..));
+    let sampled = first_records(&*source, &group, &[topic], &only, 1).await.map_err(CommandError::failed)?;
+    let Some((_, record)) = sampled.iter().find(|(_, record)| record.offset == offset) else {
+        return Err(CommandError::Failed(format!("the log has no record {at}")));
+    };
+    let position = partition.at(offset);
+    let events = decode::decode(context.decoders.of(topic), &position, record).map_err(CommandError::Failed)?;
+    let mut code = ExitCode::SUCCESS;
+    for event in events.iter() {
+        code = show(projection, event)?;
+    }
+    Ok(code)
+}
+
+/// Prints the rules with their values, then the changes, or why the event is a dead letter.
+fn show(projection: &FileProjection, event: &Envelope<'_>) -> Result<ExitCode, CommandError> {
+    output::line(format_args!("{} {}, version {}", event.position, event.event_type, event.version))?;
+    for line in projection.explain(event).unwrap_or_else(|error| vec![format!("error: {error}")]) {
+        output::line(line)?;
+    }
+    let registry = Registry::new().register(projection.clone());
+    let definition = &registry.definitions()[0];
+    if !definition.subscribes(&event.event_type) {
+        return Ok(ExitCode::SUCCESS);
+    }
+    match changes_of(definition, event) {
+        Ok(changes) => {
+            output::line("\nchanges:")?;
+            for change in changes {
+                output::line(format_args!("  {change}"))?;
+            }
+            Ok(ExitCode::SUCCESS)
+        }
+        Err(reason) => {
+            output::line(format_args!("\ndead letter: {reason}"))?;
+            Ok(ExitCode::FAILURE)
+        }
+    }
+}
