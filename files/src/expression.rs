@@ -15,7 +15,11 @@ mod scope;
 mod tests;
 
 pub(crate) use self::compile::Names;
+#[cfg(test)]
+pub(crate) use self::compile::SPECIAL;
 pub(crate) use self::error::{EvaluationError, ExpressionError, nearest};
+#[cfg(test)]
+pub(crate) use self::functions::function_groups;
 pub(crate) use self::kind::Kind;
 pub(crate) use self::scope::Scope;
 

@@ -4,12 +4,16 @@
 //! What is written to a column is an expression of CEL. The result is a projection like any other: the same changes, the same
 //! fold, the same rebuilds.
 
+#[cfg(test)]
+mod book_tests;
 mod cases;
 mod datum;
 mod document;
 mod draft;
 mod expression;
 mod projection;
+#[cfg(test)]
+mod reference;
 mod upcasters;
 
 pub use cases::{TestOutcome, run_tests};

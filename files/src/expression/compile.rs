@@ -5,6 +5,8 @@ mod types;
 
 use std::ops::Range;
 
+#[cfg(test)]
+pub(crate) use self::calls::SPECIAL;
 use super::Expression;
 use super::error::ExpressionError;
 use super::kind::Kind;

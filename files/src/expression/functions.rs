@@ -84,7 +84,18 @@ impl fmt::Debug for Function {
 
 /// Every function, in the order of the reference.
 pub(crate) fn functions() -> impl Iterator<Item = &'static Function> {
-    [values::FUNCTIONS, texts::FUNCTIONS, numbers::FUNCTIONS, times::FUNCTIONS, lists::FUNCTIONS].into_iter().flatten()
+    function_groups().into_iter().flat_map(|(_, functions)| functions)
+}
+
+/// The functions by what they are for.
+pub(crate) fn function_groups() -> [(&'static str, &'static [Function]); 5] {
+    [
+        ("Conversion", values::FUNCTIONS),
+        ("Texts", texts::FUNCTIONS),
+        ("Numbers", numbers::FUNCTIONS),
+        ("Times", times::FUNCTIONS),
+        ("Lists", lists::FUNCTIONS),
+    ]
 }
 
 /// The function of this name.

@@ -8,7 +8,7 @@ use crate::expression::functions::{self, Function, Parameter};
 use crate::expression::node::Search;
 
 /// What is called like a function and is none, because it does not evaluate all of its arguments, or takes a literal.
-pub(in crate::expression) const SPECIAL: [(&str, &str); 5] = [
+pub(crate) const SPECIAL: [(&str, &str); 5] = [
     ("has", "`has(data.x)`: whether the field is there"),
     ("coalesce", "`coalesce(a, b, …)`: the first value that is there and not null, else null"),
     ("orValue", "`data.?x.orValue(y)`: `y` where the field is missing or null"),

@@ -19,7 +19,7 @@ pub(super) const FUNCTIONS: &[Function] = &[
         Datum::Double(number) => Ok(Datum::Double(number.abs())),
         other => Ok(other.clone()),
     }),
-    Function::new("`round(x, decimals, mode)`: the number with at most so many digits after the point; `half_even` without a mode", "round", &[NUMBER, INT, MODE], Kind::Decimal, round).needing(1),
+    Function::new("`round(x, decimals, mode)`: the number with at most so many digits after the point; the mode is `half_even` (the default), `half_up`, `half_down`, `up`, `down`, `ceiling` or `floor`", "round", &[NUMBER, INT, MODE], Kind::Decimal, round).needing(1),
     Function::new("`divide(a, b, decimals, mode)`: a / b, rounded to so many digits after the point", "divide", &[NUMBER, NUMBER, INT, MODE], Kind::Decimal, divide).needing(3),
     Function::new("`scale(x)`: the number of digits after the point", "scale", &[NUMBER], Kind::Int, |of| {
         Ok(Datum::Int(decimal(&of[0])?.as_rust_decimal().normalize().scale().into()))
