@@ -148,8 +148,8 @@ fn explain(
     table: usize,
 ) -> Result<String, String> {
     let mut before = given.to_vec();
-    for place in 0..order.len() {
-        let mut found = before.iter().position(|event| *event == order[place]).unwrap_or(place);
+    for (place, wanted) in order.iter().enumerate() {
+        let mut found = before.iter().position(|event| event == wanted).unwrap_or(place);
         while found > place {
             let mut after = before.clone();
             after.swap(found - 1, found);

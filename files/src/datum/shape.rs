@@ -66,7 +66,7 @@ impl Shape {
             if inner.is_empty() {
                 paths.push(vec![step]);
             } else {
-                paths.extend(inner.into_iter().map(|path| [&[step.clone()], path.as_slice()].concat()));
+                paths.extend(inner.into_iter().map(|path| [std::slice::from_ref(&step), path.as_slice()].concat()));
             }
         }
         paths

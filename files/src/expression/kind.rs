@@ -48,16 +48,19 @@ impl Kind {
 
     /// Whether a value of this type may be stored in a column.
     pub(crate) fn fits(self, column: ColumnType) -> bool {
-        match (self, column) {
-            (Self::Any | Self::Null, _) | (_, ColumnType::Json) => true,
-            (Self::Text, ColumnType::Text | ColumnType::Uuid | ColumnType::Timestamp | ColumnType::Date) => true,
-            (Self::Text | Self::Int | Self::Decimal | Self::Double, ColumnType::Decimal { .. }) => true,
-            (Self::Int | Self::Decimal | Self::Double, ColumnType::F64) => true,
-            (Self::Int | Self::Decimal, ColumnType::I32 | ColumnType::I64) => true,
-            (Self::Bool, ColumnType::Bool) | (Self::Bytes, ColumnType::Bytes) => true,
-            (Self::Time, ColumnType::Timestamp) | (Self::Date, ColumnType::Date) => true,
-            _ => false,
-        }
+        matches!(
+            (self, column),
+            (Self::Any | Self::Null, _)
+                | (_, ColumnType::Json)
+                | (Self::Text, ColumnType::Text | ColumnType::Uuid | ColumnType::Timestamp | ColumnType::Date)
+                | (Self::Text | Self::Int | Self::Decimal | Self::Double, ColumnType::Decimal { .. })
+                | (Self::Int | Self::Decimal | Self::Double, ColumnType::F64)
+                | (Self::Int | Self::Decimal, ColumnType::I32 | ColumnType::I64)
+                | (Self::Bool, ColumnType::Bool)
+                | (Self::Bytes, ColumnType::Bytes)
+                | (Self::Time, ColumnType::Timestamp)
+                | (Self::Date, ColumnType::Date)
+        )
     }
 }
 
