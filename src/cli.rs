@@ -231,7 +231,7 @@ impl App {
 
 /// The parser: `demo` and `generate` are there only for a program with sample events.
 fn command_line(app: &App) -> clap::Command {
-    let command = clap::Command::new(app.name).version(app.version).about(app.about);
+    let command = clap::Command::new(app.name).bin_name(app.name).version(app.version).about(app.about);
     let command = Flags::augment_args(command.subcommand_required(true).arg_required_else_help(true));
     let command = if app.sample.is_some() { SampleCommand::augment_subcommands(command) } else { command };
     #[cfg(feature = "files")]

@@ -18,6 +18,7 @@ mod members;
 mod oracle;
 mod poison;
 mod projection_files;
+mod random_files;
 mod rebuild;
 mod rest;
 mod shop;

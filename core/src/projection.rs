@@ -121,9 +121,9 @@ pub trait Projection: Send + Sync + 'static {
 /// The file from which a projection is made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SourceFile<'a> {
-    /// Its name.
+    /// Where it was read from.
     pub path: &'a str,
-    /// Its text.
+    /// What it holds.
     pub text: &'a str,
     /// What the text declares, without comments and layout. It is a part of the declaration's hash.
     pub declared: &'a str,

@@ -24,18 +24,18 @@ pub(crate) use self::shape::{Shape, Step};
 /// format, is a [`Double`](Self::Double).
 #[derive(Clone, Debug, Default)]
 pub enum Datum<'e> {
-    /// No value.
+    /// No value: NULL in a column.
     #[default]
     Null,
     /// A boolean, true or false.
     Bool(bool),
-    /// An integer.
+    /// A 64-bit integer.
     Int(i64),
     /// An exact decimal.
     Decimal(Decimal),
     /// A 64-bit float.
     Double(f64),
-    /// A text.
+    /// A text in Unicode.
     Text(Cow<'e, str>),
     /// A byte string.
     Bytes(Cow<'e, [u8]>),

@@ -52,7 +52,7 @@ impl Document {
         format!("{}:{line}:{column}", self.name)
     }
 
-    /// `name:line`.
+    /// The place without the column, `orders.toml:7`.
     pub(crate) fn line(&self, offset: usize) -> String {
         let place = self.place(offset);
         place.rsplit_once(':').map_or(place.as_str(), |(line, _)| line).to_owned()

@@ -4,8 +4,6 @@
 //! What is written to a column is an expression of CEL. The result is a projection like any other: the same changes, the same
 //! fold, the same rebuilds.
 
-#[cfg(test)]
-mod book_tests;
 mod cases;
 mod datum;
 mod document;
@@ -13,7 +11,7 @@ mod draft;
 mod expression;
 mod projection;
 #[cfg(test)]
-mod reference;
+mod tests;
 mod upcasters;
 
 pub use cases::{TestOutcome, run_tests};

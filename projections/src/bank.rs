@@ -28,6 +28,9 @@ const BOOKED: &str = "TransferBooked";
 
 const MONEY: ColumnType = ColumnType::Decimal { scale: 2 };
 
+/// The projection as a file: its name and its text.
+pub const FILE: (&str, &str) = ("bank.toml", include_str!("../bank/bank.toml"));
+
 /// The registry of the bank's projections.
 pub fn registry() -> Registry {
     Registry::new().register(Bank)

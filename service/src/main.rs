@@ -9,22 +9,17 @@ use readcast_projections::sample::{Orders, TOPIC};
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
-/// The projections of the shop.
-const SHOP: [(&str, &str); 3] = [
-    ("order_summary.toml", include_str!("../../projections/shop/order_summary.toml")),
-    ("customer_orders.toml", include_str!("../../projections/shop/customer_orders.toml")),
-    ("product_sales.toml", include_str!("../../projections/shop/product_sales.toml")),
-];
-
 fn main() -> ExitCode {
     let sample = Sample { topic: TOPIC, events: |seed| Box::new(Orders::new(seed)) };
     App::new().sample(sample).demo(shop).run()
 }
 
 fn shop() -> Registry {
-    SHOP.into_iter().fold(Registry::new(), |registry, (path, text)| match FileProjection::load(path, text) {
-        Ok(projection) => registry.register(projection),
-        Err(problems) => panic!("{}", problems.iter().map(ToString::to_string).collect::<String>()),
+    readcast_projections::FILES.into_iter().fold(Registry::new(), |registry, (path, text)| {
+        match FileProjection::load(path, text) {
+            Ok(projection) => registry.register(projection),
+            Err(problems) => panic!("{}", problems.iter().map(ToString::to_string).collect::<String>()),
+        }
     })
 }
 

@@ -9,7 +9,6 @@ use super::terminal::{escape_lines, json};
 use super::{CommandError, Context, Output, output};
 use crate::control::{Check, CheckInputs, run_checks};
 use crate::schemes::Access;
-use crate::store::with_stored;
 
 #[derive(clap::Args)]
 #[command(after_help = "Example:\n  readcast check --output json")]
@@ -36,12 +35,7 @@ pub(super) async fn checks(context: &Context) -> Result<Vec<Check>, CommandError
         Err(error) => return Err(error),
     };
     let mut checks = vec![Check::new("configuration", Ok("is valid".into()))];
-    let registry = match &store {
-        Ok(store) => with_stored(&context.app.registry, &store.generations().await.unwrap_or_default()),
-        Err(_) => context.app.registry.clone(),
-    };
     let inputs = CheckInputs {
-        registry: &registry,
         registered: &context.app.registry,
         source: &*source,
         store,

@@ -32,7 +32,7 @@ impl Command {
         matches!(self, Command::New(_))
     }
 
-    /// The topic that the command reads, whoever else does.
+    /// The topic that the command reads, even if no projection does.
     pub(super) fn topic(&self) -> Option<&str> {
         match self {
             Command::New(arguments) => Some(arguments.topic()),

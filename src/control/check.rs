@@ -13,7 +13,7 @@ use serde::Serialize;
 use super::ControlError;
 use super::status::OLD_SNAPSHOT;
 use crate::source::{Extents, Source};
-use crate::store::{Deployment, GenerationState, Store, StoreError, superseded_file};
+use crate::store::{Deployment, GenerationState, Store, StoreError, superseded_file, with_stored};
 use crate::supervisor::Options;
 
 /// One thing that was checked.
@@ -44,9 +44,7 @@ impl Check {
 
 /// What is checked.
 pub struct CheckInputs<'a> {
-    /// The projections to check, with the versions that they have beside the generations in the store.
-    pub registry: &'a Registry,
-    /// The projections that the program has.
+    /// The projections to check.
     pub registered: &'a Registry,
     /// The log that the projections read.
     pub source: &'a dyn Source,
@@ -62,15 +60,25 @@ pub struct CheckInputs<'a> {
 
 /// Checks deployment, connections, declarations, tables, and positions against the log.
 pub async fn run_checks(inputs: CheckInputs<'_>) -> Vec<Check> {
-    let mut checks = Checks { inputs: &inputs, found: Vec::new(), sampled: BTreeSet::new(), store_is_silent: false };
+    let registry = match &inputs.store {
+        Ok(store) => with_stored(inputs.registered, &store.generations().await.unwrap_or_default()),
+        Err(_) => inputs.registered.clone(),
+    };
+    let mut checks = Checks {
+        inputs: &inputs,
+        registry: &registry,
+        found: Vec::new(),
+        sampled: BTreeSet::new(),
+        store_is_silent: false,
+    };
     match &inputs.store {
         Ok(store) => checks.store(&**store).await,
         Err(problem) => checks.add("store", Err(problem.clone())),
     }
     checks.schema_registry().await;
-    for definition in inputs.registry.definitions() {
+    for definition in registry.definitions() {
         let file = inputs.registered.get(definition.name());
-        if let Some(superseded) = file.and_then(|file| superseded_file(file, inputs.registry)) {
+        if let Some(superseded) = file.and_then(|file| superseded_file(file, &registry)) {
             checks.warn(format!("{}: file", definition.name()), superseded);
         }
         checks.projection(definition).await;
@@ -81,6 +89,8 @@ pub async fn run_checks(inputs: CheckInputs<'_>) -> Vec<Check> {
 /// The checks so far.
 struct Checks<'a> {
     inputs: &'a CheckInputs<'a>,
+    /// The projections, with the versions that they have beside the generations in the store.
+    registry: &'a Registry,
     found: Vec<Check>,
     /// The topics of which records were read.
     sampled: BTreeSet<String>,
@@ -129,7 +139,7 @@ impl<'a> Checks<'a> {
         }
         // A store without notices is reported with its tables.
         for notice in store.notices().await.unwrap_or_default() {
-            if self.inputs.registry.get(&notice.projection).is_some() {
+            if self.registry.get(&notice.projection).is_some() {
                 self.warn(format!("{}: notice", notice.projection), notice.to_string());
             }
         }
@@ -137,7 +147,7 @@ impl<'a> Checks<'a> {
 
     /// Whether the schema registry answers. All projections have the same one.
     async fn schema_registry(&mut self) {
-        if let Some(definition) = self.inputs.registry.definitions().first() {
+        if let Some(definition) = self.registry.definitions().first() {
             let decoders = &(self.inputs.options)(definition.name()).record_policy.decoders;
             if let Some(answer) = decoders.check_registry().await {
                 self.add("schema registry", answer);

@@ -7,6 +7,7 @@ mod bounded;
 mod chores;
 mod situation;
 mod tasks;
+mod versions;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -17,16 +18,14 @@ use tracing::Instrument;
 use self::chores::Chores;
 use self::situation::{ErrorUpdate, Situation, WantedFeed};
 use self::tasks::{Task, TaskEnd, Tasks};
+use self::versions::Versions;
 use super::feed::{Feed, keep_feeding};
 use super::{Options, Shared};
 use crate::error::{Disposition, Failure};
 use crate::health::State;
 use crate::operations::{LoadLimits, OperationReconciler};
 use crate::retry::{Backoff, in_words};
-use crate::store::{
-    Command, Generation, GenerationStatus, Instance, Operation, StoreError, declaration_changes, superseded_file,
-    with_stored,
-};
+use crate::store::{Command, Generation, GenerationStatus, Instance, Operation, StoreError, declaration_changes};
 
 /// How often the store is asked what there is to do.
 const TICK: Duration = Duration::from_millis(500);
@@ -52,10 +51,7 @@ pub(super) async fn run(registered: Registry, options: Options, shared: Shared) 
     }
     let mut projection = Projection {
         name,
-        versions: registered.versions(current.name()).cloned().collect(),
-        current,
-        registered,
-        stored: Vec::new(),
+        versions: Versions::new(registered, current),
         instance: options.instance(),
         backoff: Backoff::new(options.seed, Duration::from_millis(200), Duration::from_secs(15)),
         options,
@@ -74,13 +70,7 @@ pub(super) async fn run(registered: Registry, options: Options, shared: Shared) 
 
 struct Projection {
     name: String,
-    /// What this process was started with.
-    registered: Registry,
-    /// The hashes of the stored files from which `versions` were made.
-    stored: Vec<String>,
-    /// The highest version: what is built now is built by it.
-    current: Definition,
-    versions: Vec<Definition>,
+    versions: Versions,
     options: Options,
     shared: Shared,
     /// By what this process is known in the store.
@@ -129,7 +119,7 @@ impl Projection {
         self.prepare().await?;
         let store = self.shared.store.clone();
         let statuses = store.generations_of(&self.name).await?;
-        self.learn(&statuses);
+        self.versions.learn(&statuses);
         self.keep_house().await?;
         let operations = store.operations(&self.name, REMEMBERED).await?;
         self.forget_cured(&operations);
@@ -155,28 +145,10 @@ impl Projection {
     async fn prepare(&mut self) -> Result<(), StoreError> {
         if !self.is_prepared {
             self.shared.deploy().await?;
-            self.shared.store.prepare(&self.current).await?;
+            self.shared.store.prepare(self.versions.current()).await?;
             self.is_prepared = true;
         }
         Ok(())
-    }
-
-    /// Takes the files with which generations are stored for versions of the projection, so that this process feeds what
-    /// another file has built, and what instances with a newer file build.
-    fn learn(&mut self, statuses: &[GenerationStatus]) {
-        let with_source = statuses.iter().filter(|status| status.source.is_some());
-        let stored: Vec<String> = with_source.map(|status| status.definition_hash.clone()).collect();
-        if stored == self.stored {
-            return;
-        }
-        let registry = with_stored(&self.registered, statuses);
-        self.versions = registry.versions(&self.name).cloned().collect();
-        self.current = registry.get(&self.name).unwrap_or(&self.current).clone();
-        self.stored = stored;
-        let file = self.registered.get(&self.name);
-        if let Some(superseded) = file.and_then(|file| superseded_file(file, &registry)) {
-            tracing::warn!("{superseded}");
-        }
     }
 
     /// The heartbeat, and the age of the oldest snapshot.
@@ -194,11 +166,11 @@ impl Projection {
     }
 
     fn situation<'a>(&'a self, statuses: &'a [GenerationStatus], operations: &'a [Operation]) -> Situation<'a> {
-        Situation { versions: &self.versions, policy: &self.options.policy, statuses, operations }
+        Situation { versions: self.versions.all(), policy: &self.options.policy, statuses, operations }
     }
 
     async fn heartbeat(&self, is_running: bool) -> Result<(), StoreError> {
-        let hashes: Vec<&str> = self.versions.iter().map(Definition::hash).collect();
+        let hashes: Vec<&str> = self.versions.all().iter().map(Definition::hash).collect();
         let instance = Instance { id: self.instance.clone(), ..self.shared.instance.clone() };
         self.shared.store.heartbeat(&instance, &self.name, &hashes, is_running).await
     }
@@ -215,7 +187,7 @@ impl Projection {
 
     /// Starts and stops feeds, so that this process feeds every generation that it can.
     fn start_and_stop_feeds(&mut self, statuses: &[GenerationStatus], operations: &[Operation]) {
-        let versions = self.versions.clone();
+        let versions = self.versions.all().to_vec();
         let policy = self.options.policy.clone();
         let situation = Situation { versions: &versions, policy: &policy, statuses, operations };
         let wanted = situation.wanted_feeds();
@@ -282,7 +254,7 @@ impl Projection {
         operations: &[Operation],
     ) -> Result<(), StoreError> {
         let Some(rebuild) = self.situation(statuses, operations).rebuild_to_request(live) else { return Ok(()) };
-        let changes = declaration_changes(&self.current, live).join("; ");
+        let changes = declaration_changes(self.versions.current(), live).join("; ");
         tracing::info!("definition changed; rebuild requested: {changes}");
         self.shared.store.request(&self.name, &Command::Rebuild(rebuild), "on_change").await.map(drop)
     }
@@ -317,7 +289,7 @@ impl Projection {
         let reconciler = OperationReconciler {
             source: self.shared.source.clone(),
             store: self.shared.store.clone(),
-            versions: self.versions.clone(),
+            versions: self.versions.all().to_vec(),
             policy: self.options.policy.clone(),
             group: self.options.group.clone(),
             record_policy: self.options.record_policy.clone(),

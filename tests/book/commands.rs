@@ -18,7 +18,10 @@ const REASONS: [&str; 6] = ["cargo", "containers", "example", "halted", "servers
 const FILES_TO_SQLITE: &str = "[source]\nkind = \"file\"\npath = \"events\"\n\n[store]\nurl = \"sqlite:read.db\"\n";
 
 /// The chapters that begin with nothing in the folder but, perhaps, the configuration.
-const FROM_NOTHING: [&str; 2] = ["introduction.md", "tutorial.md"];
+const FROM_NOTHING: [&str; 3] = ["introduction.md", "tutorial.md", "tutorial-files.md"];
+
+/// The chapter whose projections are files, which the examples write and run by the released program.
+const OF_FILES: &str = "docs/src/tutorial-files.md";
 
 /// How long the examples of a chapter may take.
 const PATIENCE: Duration = Duration::from_secs(240);
@@ -122,12 +125,33 @@ async fn every_command_exists_with_its_flags() {
 }
 
 /// A folder with the configuration of the examples, and where `readcast` is the program under test.
-fn folder() -> TempDir {
+fn folder(program: &str) -> TempDir {
     let dir = tempfile::tempdir().unwrap();
     std::fs::write(dir.path().join("readcast.toml"), FILES_TO_SQLITE).unwrap();
     std::fs::create_dir(dir.path().join(".bin")).unwrap();
-    std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_shop"), dir.path().join(".bin/readcast")).unwrap();
+    std::os::unix::fs::symlink(program, dir.path().join(".bin/readcast")).unwrap();
     dir
+}
+
+/// The script that writes the files of projections and of their tests, and types the commands, in the order of the chapter.
+fn script_with_files(blocks: &[Block<'_>]) -> String {
+    let (mut script, mut last) = (String::new(), "");
+    for block in blocks {
+        let file = match block.info.as_slice() {
+            ["sh"] => {
+                script += &block.text;
+                continue;
+            }
+            ["toml", "projection", name] => {
+                last = name;
+                format!("{name}.toml")
+            }
+            ["toml", "test"] => format!("{last}.test.toml"),
+            _ => continue,
+        };
+        script += &format!("cat > projections/{file} <<'END_OF_BLOCK'\n{}END_OF_BLOCK\n", block.text);
+    }
+    script
 }
 
 /// Runs the examples of a chapter, one after the other, as one script.
@@ -140,14 +164,17 @@ async fn run(chapter: &Page) -> Result<(), String> {
     }
     let from_nothing = FROM_NOTHING.iter().any(|name| chapter.path == Path::new("docs/src").join(name));
     let before = if from_nothing { "" } else { SHOP };
-    let dir = folder();
+    let is_of_files = chapter.path == Path::new(OF_FILES);
+    let program = if is_of_files { env!("CARGO_BIN_EXE_readcast") } else { env!("CARGO_BIN_EXE_shop") };
+    let script = if is_of_files { script_with_files(&blocks) } else { examples.concat() };
+    let dir = folder(program);
     let mut command = Command::new("bash");
     for name in configuration() {
         command.env_remove(name);
     }
     let path = std::env::var("PATH").unwrap_or_default();
     command.env("PATH", format!("{}:{path}", dir.path().join(".bin").display())).env("NO_COLOR", "1");
-    command.args(["-euo", "pipefail", "-x", "-c", &format!("{before}{}", examples.concat())]);
+    command.args(["-euo", "pipefail", "-x", "-c", &format!("{before}{script}")]);
     let output = command.current_dir(dir.path()).kill_on_drop(true).output();
     let told = match tokio::time::timeout(PATIENCE, output).await {
         Ok(Ok(output)) if output.status.success() => return Ok(()),

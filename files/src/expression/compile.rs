@@ -22,7 +22,7 @@ pub(crate) struct Names<'n> {
     pub(crate) shape: Shape,
 }
 
-/// A variable.
+/// A variable of a loop or of a rule.
 #[derive(Clone, Debug)]
 struct Local<'n> {
     name: std::borrow::Cow<'n, str>,

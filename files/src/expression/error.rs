@@ -45,7 +45,7 @@ pub(crate) enum EvaluationError {
     /// The event has no field of this name.
     #[error("the event has no `{0}`")]
     Missing(String),
-    /// Anything else.
+    /// Any other reason.
     #[error("{0}")]
     Failed(String),
 }

@@ -14,7 +14,7 @@ use crate::datum::Datum;
 
 /// A function of expressions.
 pub(crate) struct Function {
-    /// Its name.
+    /// What expressions call it.
     pub(crate) name: &'static str,
     /// What it takes.
     pub(crate) parameters: &'static [Parameter],

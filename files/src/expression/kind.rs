@@ -9,29 +9,17 @@ use readcast_core::ColumnType;
 pub(crate) enum Kind {
     /// Not known before the event is.
     Any,
-    /// No value.
     Null,
-    /// True or false.
     Bool,
-    /// An integer.
     Int,
-    /// An exact decimal.
     Decimal,
-    /// A float.
     Double,
-    /// A text.
     Text,
-    /// A byte string.
     Bytes,
-    /// A point in time.
     Time,
-    /// A calendar date.
     Date,
-    /// A length of time.
     Duration,
-    /// A list.
     List,
-    /// A map.
     Map,
 }
 

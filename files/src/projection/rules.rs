@@ -1,9 +1,13 @@
 //! The rules of a projection: `[[on]]`.
 
+mod operation;
+
 use std::ops::Range;
 
 use readcast_core::{Column, ColumnType, Presence, TableSpec};
 
+use self::operation::misused;
+pub(super) use self::operation::{OPERATIONS, Operation};
 use super::tables::required;
 use crate::datum::{Shape, Step, to_column};
 use crate::document::{Item, Loader, Section};
@@ -62,26 +66,6 @@ pub(super) struct Cell {
     pub(super) operation: Operation,
     pub(super) target: Target,
 }
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Operation {
-    Set,
-    Add,
-    Max,
-    Min,
-    Append,
-    Newer,
-}
-
-/// The operations by their names in a file, which are those of [`RowWriter`](readcast_core::RowWriter).
-pub(super) const OPERATIONS: [(&str, Operation); 6] = [
-    ("set", Operation::Set),
-    ("add", Operation::Add),
-    ("max", Operation::Max),
-    ("min", Operation::Min),
-    ("append", Operation::Append),
-    ("newer", Operation::Newer),
-];
 
 const ACTIONS: [&str; 5] = ["upsert", "update", "delete", "update_where", "replace_children"];
 const KEYS: [&str; 17] = [
@@ -372,17 +356,6 @@ impl RuleLoader<'_, '_> {
             }
         }
         Some(Action::ReplaceChildren { parent, row })
-    }
-}
-
-/// Why an operation can't be used on a column of this type.
-fn misused(operation: Operation, column: ColumnType) -> Option<&'static str> {
-    let is_number = matches!(column, ColumnType::I32 | ColumnType::I64 | ColumnType::Decimal { .. });
-    match operation {
-        Operation::Add if !is_number => Some("`add` takes integers and decimals"),
-        Operation::Append if column != ColumnType::Json => Some("`append` takes JSON"),
-        Operation::Max | Operation::Min if column == ColumnType::Json => Some("JSON has no order"),
-        _ => None,
     }
 }
 

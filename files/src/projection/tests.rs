@@ -1,7 +1,9 @@
 //! What files declare and do, and what is wrong with them.
 
+mod mistakes;
+
 use readcast_core::testing::{TestEvent, event, given, try_given};
-use readcast_core::{ChangeSet, Envelope, Model, Registry, TopicPartition};
+use readcast_core::{Envelope, Registry, TopicPartition};
 
 use super::*;
 
@@ -34,67 +36,6 @@ fn projection(text: &str) -> FileProjection {
     FileProjection::load("visits.toml", text).unwrap_or_else(|problems| {
         panic!("{}", problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))
     })
-}
-
-/// The shop and the bank, in files and in code.
-mod both_forms {
-    use super::*;
-
-    fn file(name: &str) -> FileProjection {
-        let text = match name {
-            "order_summary" => include_str!("../../../projections/shop/order_summary.toml"),
-            "customer_orders" => include_str!("../../../projections/shop/customer_orders.toml"),
-            "product_sales" => include_str!("../../../projections/shop/product_sales.toml"),
-            _ => include_str!("../../../projections/bank/bank.toml"),
-        };
-        projection_named(name, text)
-    }
-
-    fn projection_named(name: &str, text: &str) -> FileProjection {
-        FileProjection::load(&format!("{name}.toml"), text).unwrap_or_else(|problems| {
-            panic!("{}", problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))
-        })
-    }
-
-    /// The tables of a definition after these events, each with its topic.
-    fn tables(definition: &readcast_core::Definition, events: &[(&str, String)]) -> Model {
-        let mut model = Model::new(definition.tables().to_vec());
-        for ((topic, json), offset) in events.iter().zip(0..) {
-            let position = TopicPartition::new(*topic, 0).at(offset);
-            let event = Envelope::from_plain_json(position, None, json.as_bytes()).expect("an event");
-            if !definition.reads(topic) || !definition.subscribes(&event.event_type) {
-                continue;
-            }
-            let mut changes = ChangeSet::new();
-            for change in definition.project(&event).unwrap_or_else(|error| panic!("{error}: {json}")) {
-                changes.push(change, definition.tables());
-            }
-            model.apply(&changes).expect("numbers in range");
-        }
-        model
-    }
-
-    #[test]
-    fn the_shop_has_the_same_tables_in_files_and_in_code() {
-        let events: Vec<_> =
-            readcast_projections::sample::Orders::new(7).take(1_000).map(|(_, json)| ("orders", json)).collect();
-        for code in readcast_projections::registry().definitions() {
-            let registry = Registry::new().register(file(code.name()));
-            let file = &registry.definitions()[0];
-            assert_eq!(file.tables_json(), code.tables_json());
-            assert!(tables(file, &events) == tables(code, &events), "{}", code.name());
-        }
-    }
-
-    #[test]
-    fn the_bank_has_the_same_tables_in_files_and_in_code() {
-        let events = readcast_projections::bank::sample::BankEvents::new(7).take(1_000);
-        let events: Vec<_> = events.map(|event| (event.topic, event.json)).collect();
-        let (code, file) = (readcast_projections::bank::registry(), Registry::new().register(file("bank")));
-        let (code, file) = (&code.definitions()[0], &file.definitions()[0]);
-        assert_eq!(file.tables_json(), code.tables_json());
-        assert!(tables(file, &events) == tables(code, &events));
-    }
 }
 
 #[test]
@@ -297,88 +238,6 @@ fn a_problem_is_shown_where_it_stands() {
    |
    = help: did you mean `upper`?"#
     );
-}
-
-#[test]
-fn every_mistake_in_a_file_is_named_with_its_line() {
-    let rule = |rule: &str| {
-        VISITS
-            .replace("[[on]]\nevent = \"VISITED\"\nupsert = \"visits\"\nkey = \"data.page\"\nadd.count = \"1\"\n", rule)
-    };
-    for (text, problem) in [
-        ("topics = \n".to_owned(), "visits.toml:1:10: "),
-        (
-            VISITS.replace("topics", "topic"),
-            "visits.toml:2:1: `topic` is not a key of `the file` (did you mean `topics`?)",
-        ),
-        (
-            VISITS.replace("columns.page", "column.page"),
-            "`column` is not a key of `tables.visits` (did you mean `columns`?)",
-        ),
-        (
-            VISITS.replace("\"json null\"", "\"jsonb null\""),
-            "visits.toml:10:15: `jsonb` is not a type of columns (write `json`)",
-        ),
-        (VISITS.replace("\"json null\"", "\"tekst\""), "`tekst` is not a type of columns (did you mean `text`?)"),
-        (VISITS.replace("\"json null\"", "\"json nil\""), "`nil` is not understood (write `TYPE`, `TYPE null`"),
-        (VISITS.replace("default 0", "default 'x'"), "the default 'x': a text is not an i64: write int(…)"),
-        (VISITS.replace("default 0", "default data.x"), "the default data.x: a default is a number"),
-        (
-            VISITS.replace("key = \"page\"", "key = \"pages\""),
-            "visits.toml:5:7: the key column `pages` is not declared (did you mean `page`?)",
-        ),
-        (VISITS.replace("event = ", "types = "), "visits.toml:13:1: `types` is not a key of `on`"),
-        (
-            VISITS.replace("upsert = \"visits\"\n", ""),
-            "visits.toml:12:1: the rule changes no table (write one of upsert",
-        ),
-        (
-            VISITS.replace("add.count", "add.counts"),
-            "visits.toml:16:5: table `visits` has no column `counts` (did you mean `count`?)",
-        ),
-        (VISITS.replace("add.count", "add.page"), "`page` is a part of the key, which does not change"),
-        (VISITS.replace("add.count", "add.title"), "column `title` holds text: `add` takes integers and decimals"),
-        (
-            VISITS.replace("add.count = \"1\"", "add.count = \"'one'\""),
-            "column `count` holds i64, not a text (write int(…))",
-        ),
-        (VISITS.replace("add.count = \"1\"", "add.count = \"1.5\""), "1.5 is not an integer of 64 bits"),
-        (
-            VISITS.replace("add.count = \"1\"", "add.count = 1"),
-            "visits.toml:16:13: `add.count` must be a text in quotes",
-        ),
-        (VISITS.replace("add.count = \"1\"", "set.last = \"date(time)\""), "column `last` holds timestamp, not a date"),
-        (
-            VISITS.replace("key = \"data.page\"", "key = [\"data.page\", \"1\"]"),
-            "the key of `visits` is page (write a list of 1 expression",
-        ),
-        (
-            VISITS.replace("columns.title = \"text null\"", "columns.title = \"text\""),
-            "`upsert` may create the row, and sets no `title`",
-        ),
-        (VISITS.to_owned() + "when = \"type\"\n", "`when` must be true or false, not a text"),
-        (VISITS.to_owned() + "newer.title = \"type\"\n", "the table has no columns that `newer` compares"),
-        (
-            rule("[[on]]\nevent = \"V\"\ndelete = \"visits\"\nkey = \"key\"\nset.title = \"''\""),
-            "`delete` has no `set`: the row is gone",
-        ),
-        (rule("[[on]]\nevent = \"V\"\nupdate_where = \"visits\"\nset.title = \"''\""), "`on` has no `where`"),
-        (
-            rule("[[on]]\nevent = \"V\"\nreplace_children = \"visits\"\nkey = \"key\""),
-            "the key of children has more columns",
-        ),
-        (rule(""), "visits.toml:1:1: the projection has no rule"),
-        (
-            VISITS.replace("topics = \"site\"", "topics = \"site\"\nignore = \"VISITED\""),
-            "is in both `event_types` and `ignored_types`",
-        ),
-    ] {
-        let found = problems(&text);
-        assert!(found.contains(problem), "{text}\n{found}");
-    }
-    let several =
-        VISITS.replace("data.page", "dat.page").replace("columns.last = \"timestamp null\"", "columns.last = \"time\"");
-    assert_eq!(problems(&several).lines().count(), 2, "both are named at once");
 }
 
 #[test]

@@ -16,7 +16,7 @@ use crate::source::{Extents, first_records};
 #[command(after_help = "Example:\n  readcast try order_summary --at orders/3@1200\n  \
     echo '{\"type\":\"ORDER_PAID\",\"data\":{\"order_id\":\"o1\"}}' | readcast try order_summary")]
 pub(in crate::cli) struct Arguments {
-    /// The projection
+    /// The projection that gets the event
     name: String,
     /// A file with the event as JSON: `type` and `data`, and `event_id`, `version` and `timestamp` where they matter
     /// [default: standard input]

@@ -70,7 +70,7 @@ impl Checks<'_> {
         }
         let mut results: Vec<_> = changes.into_iter().map(if rebuilds { Ok } else { Err }).collect();
         // Compared with any other definition than the one that built them, all tables would look altered.
-        let mut versions = self.inputs.registry.versions(name);
+        let mut versions = self.registry.versions(name);
         if let Some(builder) = versions.find(|version| version.hash() == live.definition_hash) {
             results.extend(store.alterations(builder, live.generation).await?.into_iter().map(Err));
         }

@@ -1,0 +1,4 @@
+//! The book says what the code says.
+
+mod book;
+mod reference;
