@@ -1,6 +1,7 @@
 //! A first version of a projection, drawn from the events of a topic.
 
 mod field;
+mod key;
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -9,6 +10,7 @@ use readcast_core::testing::{TestEvent, check_given, event};
 use readcast_core::{Envelope, Registry};
 
 use self::field::{Field, Guess};
+use self::key::Key;
 use crate::FileProjection;
 use crate::datum::{Datum, Shape};
 use crate::document::Problem;
@@ -41,8 +43,8 @@ const TEST_EVENTS: usize = 4;
 #[derive(Default)]
 struct Seen {
     events: usize,
-    /// The expression of the key of its rows.
-    key: Option<Field>,
+    /// How many of their records have a key.
+    keyed: usize,
     fields: Vec<Field>,
 }
 
@@ -67,11 +69,9 @@ fn seen(events: &[Envelope<'_>]) -> BTreeMap<String, Seen> {
         let seen = found.entry(event.event_type.to_string()).or_default();
         seen.events += 1;
         let key = event.key.and_then(|key| std::str::from_utf8(key).ok());
+        seen.keyed += usize::from(key.is_some());
         let mut path = Vec::new();
         collect(&scope.whole_data(), key, &mut path, &mut seen.fields);
-    }
-    for seen in found.values_mut() {
-        seen.key = key_of(seen);
     }
     found
 }
@@ -109,23 +109,9 @@ fn collect(value: &Datum<'_>, key: Option<&str>, path: &mut Vec<String>, fields:
     }
 }
 
-/// The field that is the record's key in every event, or else one that is named like an id.
-fn key_of(seen: &Seen) -> Option<Field> {
-    let always = |field: &&Field| field.present == seen.events && field.kind.is_for_keys();
-    let named =
-        |name: &str| seen.fields.iter().filter(always).find(|field| field.path.last().is_some_and(|last| last == name));
-    let is_key = seen.fields.iter().filter(always).find(|field| field.is_key == seen.events);
-    let ends = || seen.fields.iter().filter(always).find(|field| field.path.last().is_some_and(|last| is_id(last)));
-    is_key.or_else(|| named("id")).or_else(ends).cloned()
-}
-
-fn is_id(name: &str) -> bool {
-    name.ends_with("_id") || name.ends_with("Id") || name.ends_with("ID")
-}
-
 fn projection(name: &str, topic: &str, seen: &BTreeMap<String, Seen>) -> String {
     let mut columns = Vec::<(String, Guess)>::new();
-    let (key, key_kind) = key_column(seen);
+    let key = Key::of(seen, topic);
     for field in seen.values().flat_map(|seen| &seen.fields) {
         let column = field.column();
         match columns.iter_mut().find(|(other, _)| *other == column) {
@@ -133,40 +119,28 @@ fn projection(name: &str, topic: &str, seen: &BTreeMap<String, Seen>) -> String 
             None => columns.push((column, field.kind)),
         }
     }
-    columns.retain(|(column, _)| *column != key);
+    columns.retain(|(column, _)| *column != key.column);
     let mut text = format!(
         "# Drawn from a sample of the topic `{topic}`: a row for each key, with the latest value of each field. Change it as you\n\
          # like, and look at the result with `readcast test` and `readcast try`.\n\n\
-         topics = {topic:?}\n\n[tables.{name}]\nkey = {key:?}\n\n[tables.{name}.columns]\n{key} = {:?}\n",
-        key_kind.name()
+         topics = {topic:?}\n\n[tables.{name}]\nkey = {0:?}\n\n[tables.{name}.columns]\n{0} = {1:?}\n",
+        key.column,
+        key.kind.name()
     );
     for (column, kind) in &columns {
         let _ = writeln!(text, "{column} = \"{} null\"", kind.name());
     }
     for (event_type, seen) in seen {
-        let of_key = seen.key.as_ref().map_or("key".to_owned(), |field| field.expression(seen.events));
-        let _ = write!(text, "\n[[on]]\nevent = {event_type:?}\nupsert = {name:?}\nkey = {}\n", literal(&of_key));
+        let of_key = key.expression(event_type);
+        let _ = write!(text, "\n[[on]]\nevent = {event_type:?}\nupsert = {name:?}\nkey = {}\n", literal(of_key));
         for field in &seen.fields {
             let column = field.column();
-            if column != key && columns.iter().any(|(other, kind)| *other == column && kind.holds(field.kind)) {
+            if column != key.column && columns.iter().any(|(other, kind)| *other == column && kind.holds(field.kind)) {
                 let _ = writeln!(text, "set.{column} = {}", literal(&field.expression(seen.events)));
             }
         }
     }
     text
-}
-
-/// The name and the type of the key column.
-fn key_column(seen: &BTreeMap<String, Seen>) -> (String, Guess) {
-    let fields: Option<Vec<&Field>> = seen.values().map(|seen| seen.key.as_ref()).collect();
-    let kind = |fields: &[&Field]| fields.iter().map(|field| field.kind).reduce(Guess::joined);
-    match fields {
-        Some(fields) if kind(&fields).is_some_and(Guess::is_for_keys) => {
-            (fields[0].column(), kind(&fields).unwrap_or(Guess::Text))
-        }
-        // Some events have no field for it: the record's key is that of all.
-        _ => ("id".to_owned(), Guess::Text),
-    }
 }
 
 /// The text in quotes of TOML, whichever it does not hold.
@@ -232,12 +206,12 @@ mod tests {
             let event = format!(
                 r#"{{"event_id":"e{number}","type":"{kind}","timestamp":"2026-01-01T00:00:0{number}Z","data":{data}}}"#
             );
-            (key.as_bytes().to_vec(), event)
+            ((!key.is_empty()).then(|| key.as_bytes().to_vec()), event)
         };
         let records: Vec<_> = events.iter().enumerate().map(json).collect();
-        let decoded = |(offset, (key, json)): (usize, &'static (Vec<u8>, String))| {
+        let decoded = |(offset, (key, json)): (usize, &'static (Option<Vec<u8>>, String))| {
             let position = TopicPartition::new("loans", 0).at(offset.try_into().expect("few"));
-            Envelope::from_plain_json(position, Some(key), json.as_bytes()).expect("an event")
+            Envelope::from_plain_json(position, key.as_deref(), json.as_bytes()).expect("an event")
         };
         let records: &'static [_] = records.leak();
         let events: Vec<_> = records.iter().enumerate().map(decoded).collect();
@@ -309,9 +283,24 @@ set.returned_at = "data.returnedAt"
     }
 
     #[test]
+    fn a_field_that_all_events_have_is_the_key_before_the_record_has_one() {
+        let named = |data: [&str; 2]| {
+            let draft = drawn(&[("", "A", data[0]), ("", "B", data[1])]);
+            draft.projection.lines().filter(|line| line.starts_with("key = ")).collect::<Vec<_>>().join(" ")
+        };
+        let loan = named([r#"{"member":7,"loan":"l1"}"#, r#"{"loan":"l1","member":7}"#]);
+        assert_eq!(loan, r#"key = "loan" key = "data.loan" key = "data.loan""#, "named like the topic");
+        let id = named([r#"{"no":7,"thing_id":"l1"}"#, r#"{"no":1,"thing_id":"l1"}"#]);
+        assert_eq!(id, r#"key = "thing_id" key = "data.thing_id" key = "data.thing_id""#);
+        let each = named([r#"{"a_id":7}"#, r#"{"b_id":8}"#]);
+        assert_eq!(each, r#"key = "a_id" key = "data.a_id" key = "data.b_id""#);
+        assert_eq!(named([r#"{"x":1.5}"#, r#"{"y":1.5}"#]), r#"key = "id" key = "event_id" key = "event_id""#);
+    }
+
+    #[test]
     fn without_a_common_field_the_key_is_that_of_the_record() {
         let draft =
-            drawn(&[("k1", "A", r#"{"x":1}"#), ("k1", "B", r#"{"y":1.5,"x":"text"}"#), ("k2", "B", r#"{"y":2}"#)]);
+            drawn(&[("k1", "A", r#"{"x":1}"#), ("k1", "B", r#"{"y":1.5,"x":null}"#), ("k2", "B", r#"{"y":2}"#)]);
         assert!(
             draft.projection.contains("key = \"id\"") && draft.projection.contains("key = \"key\""),
             "{}",
