@@ -14,7 +14,7 @@ use serde::Serialize;
 pub use self::partitions::PartitionStatus;
 use self::partitions::{partition_statuses, statuses_of};
 pub use self::remarks::{Remark, RemarkKind};
-use self::remarks::{old_snapshot, remarks_of};
+use self::remarks::{not_declared, old_snapshot, remarks_of};
 use super::{Control, ControlError};
 use crate::source::{Extents, Source};
 use crate::store::{GenerationState, GenerationStatus, InstanceHeartbeat, Operation, RecordedNotice};
@@ -111,6 +111,10 @@ impl Control {
             });
         }
         let mut remarks: Vec<Remark> = observed.iter().flat_map(remarks_of).collect();
+        if names.is_empty() {
+            let declared: Vec<&str> = super::names(&self.registry).collect();
+            remarks.extend(not_declared(&declared, &generations, &heartbeats));
+        }
         match self.store.oldest_snapshot(OLD_SNAPSHOT).await {
             Ok(oldest) => remarks.extend(oldest.map(old_snapshot)),
             Err(error) => unknown.push(format!("the oldest snapshot is unknown: {error}")),

@@ -12,6 +12,9 @@ pub(super) struct Key {
     of_types: BTreeMap<String, String>,
 }
 
+/// Whether a field of these events may be the key.
+type Way<'w> = dyn Fn(&Seen, &Field) -> bool + 'w;
+
 impl Key {
     pub(super) fn expression(&self, event_type: &str) -> &str {
         self.of_types.get(event_type).map_or("event_id", String::as_str)
@@ -25,7 +28,7 @@ impl Key {
             let column = field.column();
             [singular.clone(), format!("{singular}_id"), format!("{singular}_no")].contains(&column)
         };
-        let ways: [&dyn Fn(&Seen, &Field) -> bool; 4] = [
+        let ways: [&Way<'_>; 4] = [
             &|seen, field| field.is_key == seen.events,
             &|_, field| field.column() == "id" || like_topic(field),
             &|_, field| is_id(field),
@@ -64,7 +67,7 @@ fn is_id(field: &Field) -> bool {
 }
 
 /// A column that every event of every type has, and that is chosen in this way.
-fn common(seen: &BTreeMap<String, Seen>, way: &dyn Fn(&Seen, &Field) -> bool) -> Option<Key> {
+fn common(seen: &BTreeMap<String, Seen>, way: &Way<'_>) -> Option<Key> {
     let first = seen.values().next()?;
     let columns = always(first).filter(|field| way(first, field)).map(Field::column);
     let of_column = |column: String| {

@@ -8,7 +8,8 @@ use super::Observed;
 use crate::control::{definition_change, progress_text};
 use crate::operations::accept_loss::unreadable_checkpoints;
 use crate::store::{
-    Command, GenerationState, GenerationStatus, OldestSnapshot, Operation, RecordedNotice, has_running_instance,
+    Command, GenerationState, GenerationStatus, InstanceHeartbeat, OldestSnapshot, Operation, RecordedNotice,
+    has_running_instance,
 };
 use crate::text::counted;
 
@@ -35,6 +36,8 @@ pub enum RemarkKind {
     NotRunning,
     /// The code defines the projection differently from the live generation.
     DefinitionChanged,
+    /// The store has a projection that the program does not declare, and no instance runs.
+    NotDeclared,
     /// A generation is ready to activate.
     Ready,
     /// A generation is halted.
@@ -82,6 +85,23 @@ pub(super) fn remarks_of(observed: &Observed<'_>) -> Vec<Remark> {
     let notices = observed.notices.iter().map(notice);
     let ended = ended.into_iter().map(ended_operation);
     open.chain(of_live.chain(of_each).flatten()).chain(notices).chain(ended).collect()
+}
+
+/// The projections of the store that are none of `declared` and that no instance runs, such as those whose file was removed.
+pub(super) fn not_declared(
+    declared: &[&str],
+    generations: &[GenerationStatus],
+    heartbeats: &[InstanceHeartbeat],
+) -> Vec<Remark> {
+    let live = generations.iter().filter(|found| found.state == GenerationState::Live);
+    let names = live.map(|found| found.projection.as_str()).filter(|name| !declared.contains(name));
+    let idle = names.filter(|name| !has_running_instance(heartbeats, name, None));
+    let remark = |name| {
+        let text = "the database has its tables, and this program does not declare it: they stay, and are not fed";
+        let next = format!("put its file or its code back, or `readcast rename {name} NEW` if it has another name now");
+        Remark::new(RemarkKind::NotDeclared, name, text.to_owned()).with_next(next)
+    };
+    idle.map(remark).collect()
 }
 
 /// An old snapshot, of whichever projection.

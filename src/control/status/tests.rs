@@ -9,6 +9,18 @@ use crate::store::{
     Command, Generation, NoticeKind, OperationProgress, OperationState, ParkedCounts, Phase, RecordedError,
 };
 
+/// An instance with this code.
+fn attended((hash, present): &(&str, bool)) -> InstanceHeartbeat {
+    let registry = Registry::new().register(Minimal);
+    let definition = &registry.definitions()[0];
+    InstanceHeartbeat {
+        projection: "p".into(),
+        definition_hash: if *hash == "code" { definition.hash().into() } else { (*hash).into() },
+        present: *present,
+        last_seen: "then".into(),
+    }
+}
+
 /// The remarks with this code, these generations, this operation and instances with these definitions.
 fn remarked(
     generations: Vec<GenerationStatus>,
@@ -16,13 +28,6 @@ fn remarked(
     heartbeats: &[(&str, bool)],
 ) -> Vec<String> {
     let registry = Registry::new().register(Minimal);
-    let definition = &registry.definitions()[0];
-    let attended = |(hash, present): &(&str, bool)| InstanceHeartbeat {
-        projection: "p".into(),
-        definition_hash: if *hash == "code" { definition.hash().into() } else { (*hash).into() },
-        present: *present,
-        last_seen: "then".into(),
-    };
     let heartbeats: Vec<InstanceHeartbeat> = heartbeats.iter().map(attended).collect();
     let operations = operation.into_iter().collect();
     let remarks = remarks_of(&Observed { operations, ..observed(&registry, generations, &heartbeats) });
@@ -213,4 +218,18 @@ fn totals_count_what_readers_see() {
 fn the_lag_is_unknown_while_the_end_of_one_log_is() {
     let registry = Registry::new().register(Minimal);
     assert_eq!(totals(&[observed(&registry, vec![live()], &[])]).records_behind, None);
+}
+
+#[test]
+fn a_projection_that_is_declared_nowhere_is_named_unless_an_instance_runs_it() {
+    let generations = [live()];
+    let named = |declared: &[&str], running: bool| {
+        let heartbeats = if running { vec![attended(&("code", true))] } else { Vec::new() };
+        not_declared(declared, &generations, &heartbeats).iter().map(ToString::to_string).collect::<Vec<_>>()
+    };
+    assert_eq!(named(&["p"], false), Vec::<String>::new());
+    assert_eq!(named(&["other"], true), Vec::<String>::new());
+    let expected = "p: the database has its tables, and this program does not declare it: they stay, and are not fed. Next: put \
+                    its file or its code back, or `readcast rename p NEW` if it has another name now";
+    assert_eq!(named(&["other"], false), [expected]);
 }
