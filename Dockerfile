@@ -25,7 +25,7 @@ RUN apt-get update \
 COPY --from=build /usr/local/bin/readcast /usr/local/bin/readcast
 # A numeric user, so that an orchestrator can verify that it is not root.
 USER 65532:65532
-# The program reads a readcast.toml that is mounted here. It writes no files, so the root file system may be read-only.
+# The program reads a readcast.toml and the files of projections that are mounted here. It writes no files, so the root file system may be read-only.
 WORKDIR /etc/readcast
 # The admin server: /livez, /readyz, /metrics. It listens on loopback unless READCAST_ADMIN_LISTEN and READCAST_ADMIN_TOKEN are
 # set.

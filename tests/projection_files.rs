@@ -6,6 +6,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::shop::{KafkaShop, events};
 use crate::support::eventually::{PATIENCE, eventually};
+use crate::support::kafka::{Kafka, unique};
+use crate::support::postgres::Database;
 use crate::support::process::Readcast;
 use crate::support::root;
 
@@ -167,4 +169,45 @@ async fn a_program_without_projections_says_where_they_come_from() {
     let finished = Readcast::run_released(["run", "--source", "file:events", "--store", "sqlite:r.db"], &[]).await;
     assert_eq!(finished.status.code(), Some(78));
     assert!(finished.stderr.contains("`path` in `[projections]`"), "{}", finished.stderr);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_topic_becomes_a_table_by_new_test_and_run_alone() {
+    let (kafka, database, folder) = (Kafka::shared().await, Database::create().await, tempfile::tempdir().unwrap());
+    let (prefix, app, path) = (unique("library") + ".", unique("library"), folder.path().join("projections"));
+    let topic = format!("{prefix}loans");
+    kafka.create_topic(&topic, 2).await;
+    let lent = |number: usize| {
+        let (partition, book) = (i32::try_from(number % 2).unwrap(), format!("book-{number}"));
+        let data =
+            format!(r#"{{"isbn":"{book}","reader":{{"no":{}}},"due":"2026-02-0{}"}}"#, number % 3, 1 + number % 9);
+        let event =
+            format!(r#"{{"event_id":"{number}","type":"Lent","timestamp":"2026-01-01T00:00:00Z","data":{data}}}"#);
+        (Some(partition), book, event)
+    };
+    kafka.produce(&topic, (0..20).map(lent));
+    let path = path.display().to_string();
+    let settings = [
+        ("READCAST_KAFKA_BOOTSTRAP_SERVERS", kafka.bootstrap()),
+        ("READCAST_SOURCE_TOPIC_PREFIX", &prefix),
+        ("READCAST_APP", &app),
+        ("READCAST_STORE_URL", database.url()),
+        ("READCAST_PROJECTIONS_PATH", &path),
+    ];
+    let typed = async |line: &str| {
+        let finished = Readcast::run_released(line.split(' '), &settings).await;
+        assert!(finished.status.success(), "{line}: {}{}", finished.stdout, finished.stderr);
+        finished.stdout
+    };
+    typed("new loans --from-topic loans").await;
+    assert_eq!(typed("test").await, "ok      loans: the first events of the topic\n1 test, 0 failed\n");
+    typed("run --until-end").await;
+    assert_eq!(database.value("SELECT count(*) FROM loans WHERE reader_no = 1 AND due < '2026-02-09'").await, "7");
+    let tried = typed("try loans --at loans/1@0").await;
+    assert!(tried.contains("data.isbn → \"book-1\"") && tried.contains("  upsert loans [book-1]"), "{tried}");
+
+    std::fs::rename(folder.path().join("projections/loans.toml"), folder.path().join("projections/other.toml"))
+        .unwrap();
+    let status = typed("status").await;
+    assert!(status.contains("loans: the database has its tables, and this program does not declare it"), "{status}");
 }

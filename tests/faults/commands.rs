@@ -48,6 +48,10 @@ const COMMANDS: &[(&str, &[Typed])] = &[
     // Their store is a file of their own, or none.
     ("demo", &[]),
     ("generate", &[]),
+    // They ask no store.
+    ("new", &[]),
+    ("test", &[]),
+    ("try", &[]),
     ("completions", &[]),
     ("status", &[typed("status", "readcast.instances")]),
     ("check", &[typed("check", "attname")]),
