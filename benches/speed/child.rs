@@ -72,6 +72,8 @@ pub(crate) enum StoreAddress {
 pub(crate) enum Projections {
     /// This projection of the example shop.
     One(String),
+    /// This projection of the example shop, in its file.
+    File(String),
     /// All projections of the example shop.
     All,
     /// This number of projections that each count the sales of every product, in separate tables.
@@ -130,6 +132,7 @@ impl Projections {
     pub(crate) fn registry(&self) -> Registry {
         match self {
             Projections::One(name) => readcast_projections::registry().only(std::slice::from_ref(name)),
+            Projections::File(name) => crate::of_files::registry(name),
             Projections::All => readcast_projections::registry(),
             Projections::Clones(count) => clones::registry(*count),
             Projections::Mailing { copies } => crate::references::registry(*copies),

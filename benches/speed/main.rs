@@ -31,6 +31,7 @@ mod latency;
 mod log;
 mod machine;
 mod memory;
+mod of_files;
 mod order;
 mod peers;
 mod plots;
@@ -46,8 +47,18 @@ mod throughput;
 use self::settings::Settings;
 
 /// The groups of measurements, in order.
-const GROUPS: [&str; 9] =
-    ["throughput", "by_hand", "references", "duplicates", "formats", "latency", "memory", "growth", "peers"];
+const GROUPS: [&str; 10] = [
+    "throughput",
+    "by_hand",
+    "references",
+    "duplicates",
+    "formats",
+    "of_files",
+    "latency",
+    "memory",
+    "growth",
+    "peers",
+];
 
 /// The same allocator as in the program.
 #[global_allocator]
@@ -77,6 +88,7 @@ async fn measure(settings: &Settings) {
     references::run(settings).await;
     duplicates::run(settings).await;
     formats::run(settings).await;
+    of_files::run(settings).await;
     latency::run(settings, top).await;
     memory::run(settings).await;
     growth::run(settings).await;

@@ -1,4 +1,5 @@
 //! The book says what the code says.
 
 mod book;
+mod fuzz;
 mod reference;

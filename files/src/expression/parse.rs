@@ -29,9 +29,44 @@ pub(super) fn parse(text: &str) -> Result<(Parsed, Source<'_>), Vec<ExpressionEr
         ]);
     }
     match Parser::new().enable_optional_syntax(true).parse_with_source_info(text) {
+        Ok((parsed, _)) if depth(&parsed) > MAX_DEPTH => {
+            let message = format!("the expression is nested more than {MAX_DEPTH} levels deep");
+            Err(vec![ExpressionError::new(0..text.len(), message).help("write `sum([…])` for a long sum")])
+        }
         Ok((parsed, places)) => Ok((parsed, Source { text, places })),
         Err(errors) => Err(of_parser(text, &errors)),
     }
+}
+
+/// The most operators and calls within each other. `a + b + c` is two levels deep. What follows takes stack for each.
+const MAX_DEPTH: usize = 100;
+
+/// How deeply the parts of an expression are nested, without recursion.
+fn depth(parsed: &Parsed) -> usize {
+    let (mut deepest, mut open) = (0, vec![(parsed, 1)]);
+    while let Some((part, depth)) = open.pop() {
+        deepest = deepest.max(depth);
+        let mut inner = |part| open.push((part, depth + 1));
+        match &part.expr {
+            Expr::Call(call) => call.target.as_deref().into_iter().chain(&call.args).for_each(&mut inner),
+            Expr::Select(select) => inner(&select.operand),
+            Expr::List(list) => list.elements.iter().for_each(&mut inner),
+            Expr::Map(map) => {
+                for entry in &map.entries {
+                    if let EntryExpr::MapEntry(entry) = &entry.expr {
+                        inner(&entry.key);
+                        inner(&entry.value);
+                    }
+                }
+            }
+            Expr::Comprehension(parts) => {
+                let parts = [&parts.iter_range, &parts.accu_init, &parts.loop_cond, &parts.loop_step, &parts.result];
+                parts.into_iter().for_each(inner);
+            }
+            Expr::Struct(_) | Expr::Ident(_) | Expr::Literal(_) | Expr::Unspecified => {}
+        }
+    }
+    deepest
 }
 
 impl<'t> Source<'t> {
