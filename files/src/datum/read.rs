@@ -32,32 +32,17 @@ impl<'e> DeserializeSeed<'e> for Whole {
     type Value = Datum<'e>;
 
     fn deserialize<D: Deserializer<'e>>(self, deserializer: D) -> Result<Datum<'e>, D::Error> {
-        deserializer.deserialize_newtype_struct(RAW_VALUE, self)
-    }
-}
-
-impl<'e> Visitor<'e> for Whole {
-    type Value = Datum<'e>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a value")
-    }
-
-    /// serde_json: the text of the value, as the only entry of a map.
-    fn visit_map<A: MapAccess<'e>>(self, mut map: A) -> Result<Datum<'e>, A::Error> {
-        map.next_key::<IgnoredAny>()?;
-        of_json(map.next_value()?, self.depth)
-    }
-
-    /// Any other format.
-    fn visit_newtype_struct<D: Deserializer<'e>>(self, deserializer: D) -> Result<Datum<'e>, D::Error> {
-        deserializer.deserialize_any(Contents { depth: self.depth })
+        deserializer.deserialize_newtype_struct(RAW_VALUE, Contents { depth: self.depth, may_be_text: true })
     }
 }
 
 /// The value of a JSON text within `depth` lists and maps.
 fn of_json<E: Error>(text: &str, depth: u8) -> Result<Datum<'_>, E> {
-    let containing = || serde_json::Deserializer::from_str(text).deserialize_any(Contents { depth }).map_err(E::custom);
+    let containing = || {
+        serde_json::Deserializer::from_str(text)
+            .deserialize_any(Contents { depth, may_be_text: false })
+            .map_err(E::custom)
+    };
     match text.as_bytes() {
         b"null" => Ok(Datum::Null),
         b"true" => Ok(Datum::Bool(true)),
@@ -90,6 +75,8 @@ pub(crate) fn number(text: &str) -> Option<Datum<'static>> {
 /// Visits a value of which all is read.
 struct Contents {
     depth: u8,
+    /// Whether the text of the value was asked for, which serde_json gives as the only entry of a map.
+    may_be_text: bool,
 }
 
 impl Contents {
@@ -181,10 +168,15 @@ impl<'e> Visitor<'e> for Contents {
     }
 
     fn visit_map<A: MapAccess<'e>>(self, mut map: A) -> Result<Datum<'e>, A::Error> {
-        let inner = self.inner()?;
         let mut fields = Vec::new();
-        while let Some(name) = map.next_key_seed(Name)? {
+        let mut next = map.next_key_seed(Name)?;
+        if self.may_be_text && next.as_deref() == Some(RAW_VALUE) {
+            return of_json(map.next_value()?, self.depth);
+        }
+        let inner = self.inner()?;
+        while let Some(name) = next {
             fields.push((name, map.next_value_seed(inner())?));
+            next = map.next_key_seed(Name)?;
         }
         Ok(Datum::Map(Arc::new(Fields(fields))))
     }
@@ -206,6 +198,10 @@ impl<'e> Visitor<'e> for Parts<'e> {
     }
 
     fn visit_map<A: MapAccess<'e>>(self, mut map: A) -> Result<Datum<'e>, A::Error> {
+        if self.0.items.is_some() {
+            // A loop over the names of the map, of which each counts.
+            return Contents { depth: 0, may_be_text: false }.visit_map(map);
+        }
         let mut fields = Vec::with_capacity(self.0.fields.len());
         while let Some(place) = map.next_key_seed(OneOf(self.0))? {
             match place {

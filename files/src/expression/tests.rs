@@ -56,6 +56,8 @@ fn paths_lead_into_the_event() {
         ("data['odd name']", "1"),
         ("data.items[1].sku", r#""b""#),
         ("data.escaped", r#""a\"b""#),
+        ("data.customer.map(name, name)", r#"["id","email"]"#),
+        ("data.customer.exists(name, name == 'email')", "true"),
         ("key + '/' + type", r#""k1/ORDER_PLACED""#),
         (
             "[string(version), event_id, position.topic, string(position.partition), string(position.offset)]",
@@ -249,5 +251,45 @@ fn data_that_is_nested_too_deeply_is_refused() {
     for depth in [128, 100_000] {
         let error = nested(depth).expect_err("too deep").to_string();
         assert!(error.contains("nested more than 127 levels"), "{error}");
+    }
+}
+
+#[test]
+fn a_tombstone_has_null_as_its_data() {
+    let time = Timestamp::from_micros(0).expect("a time");
+    let event = Envelope::new(TopicPartition::new("t", 0).at(0), Some(b"k"), "e1", "T", time, Payload::Empty);
+    for (text, expected) in [("data == null", "true"), ("data.?a.orValue(key)", "\"k\""), ("key", "\"k\"")] {
+        let mut names = Names::default();
+        let expression = Expression::compile(text, &mut names).expect(text);
+        let mut scope = Scope::new(&event, &names.shape).expect("no data");
+        assert_eq!(expression.evaluate(&mut scope).map(|value| to_json(&value)), Ok(Ok(expected.into())), "{text}");
+    }
+}
+
+#[test]
+fn values_of_avro_are_exact() {
+    let schema = r#"{"type":"record","name":"Opened","fields":[{"name":"id","type":"string"},
+        {"name":"balance","type":{"type":"bytes","logicalType":"decimal","precision":20,"scale":2}},
+        {"name":"rate","type":"double"},{"name":"tags","type":{"type":"array","items":"string"}},
+        {"name":"note","type":["null","string"]}]}"#;
+    let schema = readcast_core::AvroSchema::parse("7", schema, &[]).expect("a schema");
+    let mut bytes = b"\x04a1\x04\x04\xd2".to_vec();
+    bytes.extend_from_slice(&0.125_f64.to_le_bytes());
+    bytes.extend_from_slice(b"\x04\x02x\x02y\x00\x00");
+    let payload = Payload::Avro(readcast_core::Avro::new(bytes, schema));
+    let time = Timestamp::from_micros(0).expect("a time");
+    let event = Envelope::new(TopicPartition::new("t", 0).at(0), None, "e1", "T", time, payload);
+    for (text, expected) in [
+        ("data.id", "\"a1\""),
+        ("decimal(data.balance) * 3", "37.02"),
+        ("decimal(data.rate)", "0.125"),
+        ("data.tags.map(tag, tag + '!')", r#"["x!","y!"]"#),
+        ("data.note", "null"),
+        ("data", r#"{"id":"a1","balance":"12.34","rate":0.125,"tags":["x","y"],"note":null}"#),
+    ] {
+        let mut names = Names::default();
+        let expression = Expression::compile(text, &mut names).expect(text);
+        let mut scope = Scope::new(&event, &names.shape).expect("a record");
+        assert_eq!(expression.evaluate(&mut scope).map(|value| to_json(&value)), Ok(Ok(expected.into())), "{text}");
     }
 }
