@@ -269,5 +269,11 @@ mod tests {
         let hash = |upcasters| Registry::new().register(Deposits { upcasters }).definitions()[0].hash().to_owned();
         assert_ne!(hash(Upcasters::new()), hash(chain()));
         assert_eq!(hash(chain()), hash(chain()));
+        let declared = |text: &str| {
+            hash(Upcasters::new().upcast_event_by("Deposited", 1, text, |event| Ok(event.payload.clone().into_owned())))
+        };
+        assert_eq!(declared("a"), declared("a"));
+        assert_ne!(declared("a"), declared("b"), "what it is made of counts as well");
+        assert_eq!(hash(Upcasters::new().and(chain())), hash(chain()));
     }
 }

@@ -99,6 +99,13 @@ fn numbers_keep_every_digit() {
         ("7.0 / 2", "3.5"),
         ("1.0 / 3", r#"error: 1.0 / 3 has no exact result: write divide(1.0, 3, DECIMALS, "half_even")"#),
         ("divide(1, 3, 4)", "0.3333"),
+        ("divide(1, 3, 27)", "error: divide(): 1 / 3 has too many digits to be rounded to 27 after the point"),
+        ("decimal(double('0.3'))", "0.3"),
+        (
+            "decimal(double('0.1') + double('0.2'))",
+            "error: decimal(): the float 0.30000000000000004 has more digits than a float keeps exactly: round it with round(…)",
+        ),
+        ("round(double('0.1') + double('0.2'), 2)", "0.30"),
         ("round(2.345, 2, 'half_up')", "2.35"),
         ("round(2.345, 2)", "2.34"),
         ("round(-2.5, 0, 'ceiling')", "-2"),

@@ -163,6 +163,7 @@ set.price = "data.price * 2"
     ) + "set.title = \"json(data)\"\n";
     let events = [
         event("VISITED", r#"{"url":"/A","seen":0,"noise":1,"price":12345678901234567.89}"#),
+        event("VISITED", r#"{"url":"/D","who":"ada","seen":0,"price":1}"#),
         event("VISITED", r#"{"target":{"path":"/B"},"price":0}"#).version(2),
         event("VISITED", r#"{"page":"/c"}"#).version(3),
     ];
@@ -170,6 +171,7 @@ set.price = "data.price * 2"
         "visits",
         r#"page | title
            /a | {"seen":"1970-01-01T00:00:00.000000Z","price":24691357802469135.78,"target":{"path":"/A"},"by":"nobody","page":"/a"}
+           /d | {"seen":"1970-01-01T00:00:00.000000Z","price":2,"target":{"path":"/D"},"by":"ada","page":"/d"}
            /b | {"target":{"path":"/B"},"price":0,"page":"/b"}
            /c | {"page":"/c"}"#,
     );
