@@ -189,11 +189,11 @@ enum Typed {
 }
 
 impl Typed {
-    /// Whether the command makes a projection, and needs none to be there.
-    fn makes_a_projection(&self) -> bool {
+    /// Whether the command needs no projection to be there.
+    fn needs_no_projection(&self) -> bool {
         match self {
             #[cfg(feature = "files")]
-            Self::OfFiles(command) => command.makes_one(),
+            Self::OfFiles(command) => command.needs_none(),
             _ => false,
         }
     }
@@ -261,7 +261,7 @@ fn prepared(mut app: App, flags: Flags, command: &Typed) -> Result<Context, Comm
     let overrides = Overrides { config, source, store, admin_listen, projections };
     let environment = Environment::of_process();
     let projections = ProjectionFiles::load(&overrides, &environment)?.path;
-    if let Some(folder) = projections.as_ref().filter(|_| !command.makes_a_projection()) {
+    if let Some(folder) = projections.as_ref().filter(|_| !command.needs_no_projection()) {
         app.registry = crate::files::registered(app.registry, folder)?;
     }
     let registered: Vec<&str> = app.registry.definitions().iter().map(|definition| definition.name()).collect();

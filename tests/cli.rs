@@ -104,7 +104,7 @@ async fn completions_and_help_are_printed() {
     let completions = Readcast::run(["completions", "bash"], &[]).await;
     assert!(completions.stdout.contains("readcast"), "{}", completions.stderr);
     let commands = "demo run status check migrate rebuild verify activate rollback retire cancel pause resume rename \
-                    accept-loss adopt generate completions new test try";
+                    accept-loss adopt generate completions lint new schema test try";
     let dead_letters = ["list", "show", "retry", "discard", "decisions", "revoke", "export"];
     let dead_letters = dead_letters.map(|command| vec!["dead-letters", command]);
     for command in commands.split(' ').filter(|name| !name.is_empty()).map(|name| vec![name]).chain(dead_letters) {

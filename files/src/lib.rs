@@ -10,6 +10,7 @@ mod document;
 mod draft;
 mod expression;
 mod projection;
+mod schema;
 #[cfg(test)]
 mod tests;
 mod upcasters;
@@ -18,4 +19,5 @@ pub use cases::{TestOutcome, run_tests};
 pub use document::Problem;
 pub use draft::{Draft, DraftError, draft};
 pub use projection::{FileProjection, changes_of};
+pub use schema::schema;
 pub use upcasters::upcasters;

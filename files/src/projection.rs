@@ -1,6 +1,7 @@
 //! A projection that is written as a file.
 
 mod explain;
+mod lint;
 mod load;
 mod rules;
 mod run;
@@ -15,6 +16,8 @@ use readcast_core::{AffectedRow, Changes, Envelope, Projection, ProjectionError,
 
 pub use self::explain::changes_of;
 use self::rules::Rule;
+pub(crate) use self::rules::{ACTIONS, OPERATIONS};
+pub(crate) use self::tables::TYPES;
 use crate::datum::Shape;
 use crate::document::{Document, Loader, Problem};
 

@@ -1,5 +1,6 @@
 //! The commands for projections that are files: `new`, `test`, `try`.
 
+mod lint;
 mod new;
 mod test;
 mod try_event;
@@ -9,7 +10,7 @@ use std::process::ExitCode;
 
 use clap::Subcommand;
 
-use super::{CommandError, Context};
+use super::{CommandError, Context, output};
 use crate::config::ConfigError;
 use crate::files::{self, FileProjection};
 
@@ -20,6 +21,11 @@ const DEFAULT_FOLDER: &str = "projections";
 pub(super) enum Command {
     /// Draw a projection from a sample of a topic: its file, its table and a first test
     New(new::Arguments),
+    /// Say what is suspicious in projections that are files
+    Lint(lint::Arguments),
+    /// Print the JSON Schema of projections that are files, for editors
+    #[command(after_help = "Example:\n  readcast schema > projection.schema.json")]
+    Schema,
     /// Run the tests of projections that are files
     Test(test::Arguments),
     /// Show what a projection does with one event, expression by expression
@@ -28,15 +34,15 @@ pub(super) enum Command {
 
 impl Command {
     /// Whether the command needs no projection to be there.
-    pub(super) fn makes_one(&self) -> bool {
-        matches!(self, Command::New(_))
+    pub(super) fn needs_none(&self) -> bool {
+        matches!(self, Command::New(_) | Command::Schema)
     }
 
     /// The topic that the command reads, even if no projection does.
     pub(super) fn topic(&self) -> Option<&str> {
         match self {
             Command::New(arguments) => Some(arguments.topic()),
-            Command::Test(_) | Command::Try(_) => None,
+            Command::Lint(_) | Command::Schema | Command::Test(_) | Command::Try(_) => None,
         }
     }
 }
@@ -44,6 +50,11 @@ impl Command {
 pub(super) async fn run(context: Context, command: Command) -> Result<ExitCode, CommandError> {
     match command {
         Command::New(arguments) => new::run(context, arguments).await,
+        Command::Schema => {
+            output::line(format_args!("{:#}", files::schema()))?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Lint(arguments) => lint::run(&context, &arguments),
         Command::Test(arguments) => test::run(&context, &arguments),
         Command::Try(arguments) => try_event::run(context, arguments).await,
     }

@@ -49,7 +49,9 @@ const COMMANDS: &[(&str, &[Typed])] = &[
     ("demo", &[]),
     ("generate", &[]),
     // They ask no store.
+    ("lint", &[]),
     ("new", &[]),
+    ("schema", &[]),
     ("test", &[]),
     ("try", &[]),
     ("completions", &[]),

@@ -6,8 +6,9 @@ use std::ops::Range;
 
 use readcast_core::{Column, ColumnType, Presence, TableSpec};
 
+pub(crate) use self::operation::OPERATIONS;
+pub(super) use self::operation::Operation;
 use self::operation::misused;
-pub(super) use self::operation::{OPERATIONS, Operation};
 use super::tables::required;
 use crate::datum::{Shape, Step, to_column};
 use crate::document::{Item, Loader, Section};
@@ -67,7 +68,7 @@ pub(super) struct Cell {
     pub(super) target: Target,
 }
 
-const ACTIONS: [&str; 5] = ["upsert", "update", "delete", "update_where", "replace_children"];
+pub(crate) const ACTIONS: [&str; 5] = ["upsert", "update", "delete", "update_where", "replace_children"];
 const KEYS: [&str; 17] = [
     "description",
     "event",

@@ -263,3 +263,22 @@ fn an_event_is_explained_expression_by_expression() {
         "visits.toml:12: upsert visits\n  when                     data.page != '' → false"
     );
 }
+
+#[test]
+fn what_is_suspicious_is_named_with_its_place() {
+    let text = VISITS.replace(
+        "key = \"data.page\"\nadd",
+        "foreach = \"data.pages\"\nkey = \"item.page\"\nset.title = \"item.title\"\nadd",
+    ) + "\n[[on]]\nevent = \"RENAMED\"\nupdate_where = \"visits\"\nwhere.title = \"data.from\"\nset.title = \"data.to\"\n";
+    let doubts = projection(&text).lint();
+    assert_eq!(doubts.len(), 4, "{doubts:?}");
+    assert!(doubts[0].starts_with("visits.toml: column `last` of `visits` is set by no rule"));
+    assert!(doubts[1].starts_with("visits.toml: column `log` of `visits`"));
+    assert!(doubts[2].starts_with("visits.toml:12: rows of `visits` have a key from the items of a list, `item.page`"));
+    assert!(
+        doubts[3].starts_with("visits.toml:20: `update_where` scans `visits`")
+            && doubts[3].ends_with("indexes = [\"title\"]")
+    );
+    let indexed = projection(&text.replace("key = \"page\"", "key = \"page\"\nindexes = \"title\""));
+    assert_eq!(indexed.lint().len(), 3);
+}

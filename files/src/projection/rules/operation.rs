@@ -4,7 +4,7 @@ use readcast_core::ColumnType;
 
 /// What a rule does to a column.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::projection) enum Operation {
+pub(crate) enum Operation {
     Set,
     Add,
     Max,
@@ -14,7 +14,7 @@ pub(in crate::projection) enum Operation {
 }
 
 /// The operations by their names in a file, which are those of [`RowWriter`](readcast_core::RowWriter).
-pub(in crate::projection) const OPERATIONS: [(&str, Operation); 6] = [
+pub(crate) const OPERATIONS: [(&str, Operation); 6] = [
     ("set", Operation::Set),
     ("add", Operation::Add),
     ("max", Operation::Max),
