@@ -15,12 +15,13 @@ use crate::support::process::{Finished, Readcast, configuration};
 const REASONS: [&str; 6] = ["cargo", "containers", "example", "halted", "servers", "tools"];
 
 /// The configuration that the examples of the book assume, as its introduction says.
-const FILES_TO_SQLITE: &str = "[source]\nkind = \"file\"\npath = \"events\"\n\n[store]\nurl = \"sqlite:read.db\"\n";
+const FILES_TO_SQLITE: &str = "[source]\nkind = \"file\"\npath = \"events\"\n\n[store]\nurl = \"sqlite:read.db\"\n\n[projections]\n\
+                               path = \"projections\"\n";
 
 /// The chapters that begin with nothing in the folder but, perhaps, the configuration.
 const FROM_NOTHING: [&str; 3] = ["introduction.md", "tutorial.md", "tutorial-files.md"];
 
-/// The chapter whose projections are files, which the examples write and run by the released program.
+/// The chapter whose examples write the files of projections.
 const OF_FILES: &str = "docs/src/tutorial-files.md";
 
 /// How long the examples of a chapter may take.
@@ -124,12 +125,16 @@ async fn every_command_exists_with_its_flags() {
     assert!(faults.is_empty(), "{faults:#?}");
 }
 
-/// A folder with the configuration of the examples, and where `readcast` is the program under test.
-fn folder(program: &str) -> TempDir {
+/// A folder with the configuration of the examples and the shop's projections, and where `readcast` is the released program.
+fn folder() -> TempDir {
     let dir = tempfile::tempdir().unwrap();
+    std::fs::create_dir(dir.path().join("projections")).unwrap();
+    for (name, text) in readcast_projections::FILES {
+        std::fs::write(dir.path().join("projections").join(name), text).unwrap();
+    }
     std::fs::write(dir.path().join("readcast.toml"), FILES_TO_SQLITE).unwrap();
     std::fs::create_dir(dir.path().join(".bin")).unwrap();
-    std::os::unix::fs::symlink(program, dir.path().join(".bin/readcast")).unwrap();
+    std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_readcast"), dir.path().join(".bin/readcast")).unwrap();
     dir
 }
 
@@ -165,9 +170,8 @@ async fn run(chapter: &Page) -> Result<(), String> {
     let from_nothing = FROM_NOTHING.iter().any(|name| chapter.path == Path::new("docs/src").join(name));
     let before = if from_nothing { "" } else { SHOP };
     let is_of_files = chapter.path == Path::new(OF_FILES);
-    let program = if is_of_files { env!("CARGO_BIN_EXE_readcast") } else { env!("CARGO_BIN_EXE_shop") };
     let script = if is_of_files { script_with_files(&blocks) } else { examples.concat() };
-    let dir = folder(program);
+    let dir = folder();
     let mut command = Command::new("bash");
     for name in configuration() {
         command.env_remove(name);
