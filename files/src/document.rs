@@ -25,7 +25,6 @@ pub struct Problem {
     span: Range<usize>,
     message: String,
     help: Option<String>,
-    is_warning: bool,
 }
 
 /// A value of a document, with its place.
@@ -60,38 +59,27 @@ impl Document {
 }
 
 impl Problem {
-    /// Whether the file can be used in spite of it.
-    pub fn is_warning(&self) -> bool {
-        self.is_warning
-    }
-
     /// The problem in one line: `orders.toml:7:12: table `order` is not declared`.
     pub fn line(&self) -> String {
         let help = self.help.as_deref().map(|help| format!(" ({help})")).unwrap_or_default();
         format!("{}: {}{help}", self.document.place(self.span.start), self.message)
     }
 
-    /// The problem under the line of the file that it is about, with colours for a terminal.
-    pub fn coloured(&self) -> String {
-        self.rendered(Renderer::styled())
-    }
-
-    fn rendered(&self, renderer: Renderer) -> String {
-        let level = if self.is_warning { Level::WARNING } else { Level::ERROR };
+    fn rendered(&self) -> String {
         let mark = AnnotationKind::Primary.span(self.span.clone());
         let snippet = Snippet::source(&*self.document.text).path(&*self.document.name).annotation(mark);
-        let mut group = level.primary_title(&*self.message).element(snippet);
+        let mut group = Level::ERROR.primary_title(&*self.message).element(snippet);
         if let Some(help) = &self.help {
             group = group.element(Level::HELP.message(&**help));
         }
-        renderer.render(&[group])
+        Renderer::plain().render(&[group])
     }
 }
 
 /// The problem under the line of the file that it is about.
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.rendered(Renderer::plain()))
+        f.write_str(&self.rendered())
     }
 }
 
@@ -108,7 +96,7 @@ impl Loader {
 
     /// The tables of the document. None if it is no TOML.
     pub(crate) fn parse<'t>(&mut self, text: &'t str) -> Option<Spanned<DeTable<'t>>> {
-        // A deep document would overflow the stack of what reads it.
+        // Far more than anyone writes. How deeply a document may be nested is limited by its parser.
         const MOST_BYTES: usize = 1 << 20;
         if text.len() > MOST_BYTES {
             self.error(0..0, format!("the file has {} bytes; at most {MOST_BYTES} are allowed", text.len()));
@@ -151,7 +139,7 @@ impl Loader {
 
     fn add(&mut self, span: Range<usize>, message: String, help: Option<String>) {
         let document = self.document.clone();
-        self.problems.push(Problem { document, span, message, help, is_warning: false });
+        self.problems.push(Problem { document, span, message, help });
     }
 
     /// What is wrong with an expression that is the text of `item`.

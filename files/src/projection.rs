@@ -78,7 +78,7 @@ impl FileProjection {
         let mut loader = Loader::new(Document::new(path, text));
         let loaded = load::load(&mut loader, text);
         match loaded {
-            Some(projection) if loader.problems.iter().all(Problem::is_warning) => Ok(projection),
+            Some(projection) if loader.problems.is_empty() => Ok(projection),
             _ => Err(loader.problems),
         }
     }

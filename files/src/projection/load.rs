@@ -7,7 +7,7 @@ use std::sync::Mutex;
 use readcast_core::Registry;
 
 use super::{FileProjection, Subscribed, rules, tables};
-use crate::document::{Loader, Problem, Section, canonical};
+use crate::document::{Loader, Section, canonical};
 use crate::upcasters;
 
 /// The keys of a file. `revision` has no effect but to make a file declare something else.
@@ -60,7 +60,7 @@ pub(super) fn load(loader: &mut Loader, text: &str) -> Option<FileProjection> {
         rules,
         events,
     };
-    if loader.problems.iter().all(Problem::is_warning) {
+    if loader.problems.is_empty() {
         // What concerns several tables, and the rules that hold for projections in code as well.
         let problems = Registry::new().register(projection.clone()).validate().err();
         problems.into_iter().flat_map(|error| error.0).for_each(|problem| loader.error(0..0, problem));
