@@ -35,7 +35,7 @@ pub use self::operations::{LocalExecutor, RequestedOperation};
 pub use self::rebuild::{RebuildRequest, StartPosition};
 pub use self::status::{PartitionStatus, Remark, RemarkKind, StatusReport, StatusTotals};
 pub use self::text::progress_text;
-use crate::store::{GenerationState, GenerationStatus, Peek, Store, declaration_changes, with_stored};
+use crate::store::{GenerationState, GenerationStatus, Peek, Store, declaration_changes, has_files, with_stored};
 
 /// Control over the projections of one store.
 pub struct Control {
@@ -57,13 +57,15 @@ impl Control {
         Self { registry, store, access, requested_by: requested_by.into() }
     }
 
-    /// The same with the versions that projections from files have beside the generations in the store. Without an answer of
-    /// the store, with those that the code has.
-    pub async fn with_stored(mut self) -> Self {
-        if let Ok(generations) = self.store.generations().await {
-            self.registry = with_stored(&self.registry, &generations);
+    /// The same with the versions that projections from files have beside the generations in the store.
+    ///
+    /// # Errors
+    /// `Unavailable` when the store does not answer. It is not asked where all projections are code.
+    pub async fn with_stored(mut self) -> Result<Self, ControlError> {
+        if has_files(&self.registry) {
+            self.registry = with_stored(&self.registry, &self.store.generations().await?);
         }
-        self
+        Ok(self)
     }
 
     /// The same on behalf of somebody else, if one is named.

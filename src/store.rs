@@ -48,7 +48,7 @@ pub use self::dead_letter::{
     Amendment, DeadLetter, Decision, ParkingLimits, PartitionState, PoisonCause, PoisonClass, SequenceId,
 };
 use self::declaration::{altered, owned};
-pub use self::declaration::{declaration_changes, superseded_file, with_stored};
+pub use self::declaration::{declaration_changes, has_files, superseded_file, with_stored};
 pub use self::deployment::{Deployment, Instance};
 pub use self::error::StoreError;
 pub use self::generation::{

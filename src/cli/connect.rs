@@ -133,7 +133,7 @@ pub(super) fn instance(context: &Context) -> Instance {
 /// Control for a command that reads. The log is not needed for it, and the store need not be there yet.
 pub(super) async fn reader(context: &Context) -> Result<Control, CommandError> {
     let store = store(context, Access::Read).await?;
-    Ok(self::control_over(context, store, StoreAccess::Shared).with_stored().await)
+    Ok(self::control_over(context, store, StoreAccess::Shared).with_stored().await?)
 }
 
 /// Control for a command that changes something while instances may run.
@@ -153,7 +153,7 @@ pub(super) async fn control(context: &Context) -> Result<Control, CommandError> 
             None => (store(context, Access::Command).await?, StoreAccess::LockedByAnother),
         },
     };
-    let control = control_over(context, store, access).with_stored().await;
+    let control = control_over(context, store, access).with_stored().await?;
     control.prepare(&deployment(context)?).await?;
     Ok(control)
 }

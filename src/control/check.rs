@@ -13,7 +13,7 @@ use serde::Serialize;
 use super::ControlError;
 use super::status::OLD_SNAPSHOT;
 use crate::source::{Extents, Source};
-use crate::store::{Deployment, GenerationState, Store, StoreError, superseded_file, with_stored};
+use crate::store::{Deployment, GenerationState, Store, StoreError, has_files, superseded_file, with_stored};
 use crate::supervisor::Options;
 
 /// One thing that was checked.
@@ -60,10 +60,11 @@ pub struct CheckInputs<'a> {
 
 /// Checks deployment, connections, declarations, tables, and positions against the log.
 pub async fn run_checks(inputs: CheckInputs<'_>) -> Vec<Check> {
-    let registry = match &inputs.store {
-        Ok(store) => with_stored(inputs.registered, &store.generations().await.unwrap_or_default()),
-        Err(_) => inputs.registered.clone(),
+    let generations = match &inputs.store {
+        Ok(store) if has_files(inputs.registered) => store.generations().await,
+        _ => Ok(Vec::new()),
     };
+    let registry = with_stored(inputs.registered, generations.as_deref().unwrap_or_default());
     let mut checks = Checks {
         inputs: &inputs,
         registry: &registry,
@@ -71,8 +72,12 @@ pub async fn run_checks(inputs: CheckInputs<'_>) -> Vec<Check> {
         sampled: BTreeSet::new(),
         store_is_silent: false,
     };
+    if let Err(error) = &generations {
+        checks.store_failed("store", error);
+    }
     match &inputs.store {
-        Ok(store) => checks.store(&**store).await,
+        Ok(store) if !checks.store_is_silent => checks.store(&**store).await,
+        Ok(_) => {}
         Err(problem) => checks.add("store", Err(problem.clone())),
     }
     checks.schema_registry().await;

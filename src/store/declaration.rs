@@ -30,6 +30,11 @@ pub fn with_stored(registry: &Registry, generations: &[GenerationStatus]) -> Reg
     registry.with_stored(&stored.collect::<Vec<_>>())
 }
 
+/// Whether a projection is a file, so that its versions follow from the generations in the store.
+pub fn has_files(registry: &Registry) -> bool {
+    registry.definitions().iter().any(|definition| definition.source().is_some())
+}
+
 /// A sentence about a file that declares what an earlier version did, which is not taken for a change. `registry` has the
 /// versions of the projection.
 pub fn superseded_file(file: &Definition, registry: &Registry) -> Option<String> {
