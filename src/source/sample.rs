@@ -30,7 +30,8 @@ pub async fn first_records(
     let mut wanted = Vec::new();
     for chosen in asked(topics, extents).map(|topic| chosen(topic, extents)) {
         let of_each = most.div_ceil(chosen.len().max(1));
-        wanted.extend(chosen.into_iter().map(|(partition, extent)| (partition, extent.start, of_each)));
+        let wants = |extent: Extent| Wanted { offset: extent.start, end: extent.end, most: of_each };
+        wanted.extend(chosen.into_iter().map(|(partition, extent)| (partition, wants(extent))));
     }
     read(source, group, topics, wanted).await
 }
@@ -52,7 +53,8 @@ pub async fn last_records(
     };
     let chosen = asked(topics, extents).flat_map(|topic| chosen(topic, extents));
     let lasts = chosen.filter(|(partition, extent)| !is_known(partition, extent.end - 1));
-    read(source, group, topics, lasts.map(|(partition, extent)| (partition, extent.end - 1, 1)).collect()).await
+    let wants = |extent: Extent| Wanted { offset: extent.end - 1, end: extent.end, most: 1 };
+    read(source, group, topics, lasts.map(|(partition, extent)| (partition, wants(extent))).collect()).await
 }
 
 /// The topics of these partitions.
@@ -72,12 +74,20 @@ fn chosen(topic: &str, extents: &Extents) -> Vec<(TopicPartition, Extent)> {
     of_topic.take(MOST_PARTITIONS).map(|(partition, extent)| (partition.clone(), extent.clone())).collect()
 }
 
-/// Reads up to a number of records from an offset of each of these partitions, within the time limit.
+/// What is read of a partition.
+struct Wanted {
+    offset: i64,
+    /// The end that the partition had: there may be fewer records before it than are wanted.
+    end: i64,
+    most: usize,
+}
+
+/// Reads what is wanted of each of these partitions, within the time limit.
 async fn read(
     source: &dyn Source,
     group: &str,
     topics: &[&str],
-    wanted: Vec<(TopicPartition, i64, usize)>,
+    wanted: Vec<(TopicPartition, Wanted)>,
 ) -> Result<Vec<Sampled>, SourceError> {
     let read = tokio::time::timeout(TIME_LIMIT, read_all(source, group, topics, wanted)).await;
     let mut sampled = read.unwrap_or_else(|_| {
@@ -92,10 +102,9 @@ async fn read_all(
     source: &dyn Source,
     group: &str,
     topics: &[&str],
-    wanted: Vec<(TopicPartition, i64, usize)>,
+    wanted: Vec<(TopicPartition, Wanted)>,
 ) -> Result<Vec<Sampled>, SourceError> {
-    let mut open: BTreeMap<TopicPartition, (i64, usize)> =
-        wanted.into_iter().map(|(partition, offset, most)| (partition, (offset, most))).collect();
+    let mut open: BTreeMap<TopicPartition, Wanted> = wanted.into_iter().collect();
     let mut sampled = Vec::new();
     if open.is_empty() {
         return Ok(sampled);
@@ -104,17 +113,17 @@ async fn read_all(
     while !open.is_empty() {
         match subscription.next().await? {
             SourceEvent::Assigned(partitions) => {
-                let start = |partition| open.get(&partition).map(|(offset, _)| Start::at(partition.clone(), *offset));
+                let start = |partition| open.get(&partition).map(|wanted| Start::at(partition.clone(), wanted.offset));
                 let starts: Vec<Start> = partitions.into_iter().filter_map(start).collect();
                 subscription.start(&starts).await?;
             }
             SourceEvent::Batch(batch) => {
-                let Some((_, most)) = open.get_mut(&batch.partition) else { continue };
+                let Some(Wanted { end, most, .. }) = open.get_mut(&batch.partition) else { continue };
                 let taken = batch.records.into_iter().take(*most);
                 let before = sampled.len();
                 sampled.extend(taken.map(|record| (batch.partition.clone(), record)));
                 *most -= sampled.len() - before;
-                if *most == 0 {
+                if *most == 0 || batch.to >= *end {
                     open.remove(&batch.partition);
                 }
             }
