@@ -49,7 +49,9 @@ pub(super) fn decoders(app: &App, config: &Config, also_read: Option<&str>) -> R
 
 pub(super) async fn source(context: &Context) -> Result<Arc<dyn Source>, CommandError> {
     let names = context.app.registry.definitions().iter().map(|definition| definition.name());
-    let buffer_bytes = names.map(|name| context.config.projection(name).buffer_bytes).max().unwrap_or_default();
+    // A command that makes a projection may have none yet, and reads as much.
+    let of_none = || context.config.projection("").buffer_bytes;
+    let buffer_bytes = names.map(|name| context.config.projection(name).buffer_bytes).max().unwrap_or_else(of_none);
     let none = || Properties::from([]);
     let (scheme, url, topic_prefix, properties) = match context.config.source()? {
         SourceOptions::File(folder) => ("file", format!("file:{}", folder.display()), String::new(), none()),
