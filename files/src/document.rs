@@ -233,16 +233,15 @@ impl<'d> Section<'d> {
     pub(crate) fn entries(&self) -> impl Iterator<Item = (&'d str, Range<usize>, &'d Item<'d>)> {
         self.entries.iter().map(|(name, span, item)| (*name, span.clone(), *item))
     }
-}
 
-/// The document without its comments and its layout: what it says. Two documents that say the same declare the same.
-pub(crate) fn canonical(table: &DeTable<'_>) -> String {
-    let mut text = String::new();
-    let section = Section::new("", 0..0, table);
-    for (name, _, item) in section.entries() {
-        write_canonical(name, item, &mut text);
+    /// The table without its comments and its layout: what it says. Two tables that say the same declare the same.
+    pub(crate) fn canonical(&self) -> String {
+        let mut text = String::new();
+        for (name, _, item) in self.entries() {
+            write_canonical(name, item, &mut text);
+        }
+        text
     }
-    text
 }
 
 fn write_canonical(name: &str, item: &Item<'_>, text: &mut String) {
@@ -259,11 +258,7 @@ fn write_canonical(name: &str, item: &Item<'_>, text: &mut String) {
             writeln!(text, "]")
         }
         DeValue::Table(table) => {
-            let _ = writeln!(text, "{name:?}={{");
-            for (name, _, item) in Section::new("", 0..0, table).entries() {
-                write_canonical(name, item, text);
-            }
-            writeln!(text, "}}")
+            writeln!(text, "{name:?}={{\n{}}}", Section::new("", 0..0, table).canonical())
         }
     };
 }

@@ -61,9 +61,9 @@ pub fn upcasters(path: &str, text: &str) -> Result<Upcasters, Vec<Problem>> {
 pub(crate) fn load(loader: &mut Loader, item: &Item<'_>) -> Upcasters {
     let sections = loader.sections("upcast", item);
     sections.iter().fold(Upcasters::new(), |upcasters, section| match upcast(loader, section) {
-        Some((event_type, from, upcast, described)) => {
+        Some((event_type, from, upcast, declared)) => {
             let upcast = Arc::new(upcast);
-            upcasters.upcast_event_by(&event_type, from, described, move |event| upcast.apply(event))
+            upcasters.upcast_event_by(&event_type, from, declared, move |event| upcast.apply(event))
         }
         None => upcasters,
     })
@@ -97,9 +97,8 @@ fn upcast(loader: &mut Loader, section: &Section<'_>) -> Option<(String, u32, Up
     let set = expressions(loader, section, "set");
     let removed = section.get("remove").map(|item| loader.texts("remove", item)).unwrap_or_default();
     let removed = removed.iter().map(|(text, _)| path(text)).collect();
-    let described = loader.document.text.get(section.span.clone()).unwrap_or_default().to_owned();
     let place = loader.document.line(section.span.start);
-    Some((event_type, from, Upcast { place, renamed, defaults, set, removed }, described))
+    Some((event_type, from, Upcast { place, renamed, defaults, set, removed }, section.canonical()))
 }
 
 fn path(text: &str) -> Path {

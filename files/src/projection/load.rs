@@ -7,7 +7,7 @@ use std::sync::Mutex;
 use readcast_core::Registry;
 
 use super::{FileProjection, Subscribed, rules, tables};
-use crate::document::{Loader, Section, canonical};
+use crate::document::{Loader, Section};
 use crate::upcasters;
 
 /// The keys of a file. `revision` has no effect but to make a file declare something else.
@@ -51,7 +51,7 @@ pub(super) fn load(loader: &mut Loader, text: &str) -> Option<FileProjection> {
         name: name.to_owned(),
         version: 1,
         document: loader.document.clone(),
-        canonical: canonical(parsed.get_ref()),
+        canonical: section.canonical(),
         topics,
         event_types,
         ignored,

@@ -3,9 +3,10 @@
 mod mistakes;
 
 use readcast_core::testing::{TestEvent, event, given, try_given};
-use readcast_core::{Envelope, Registry, TopicPartition};
+use readcast_core::{Changes, Envelope, Registry, TopicPartition, Upcasters};
 
 use super::*;
+use crate::upcasters::upcasters;
 
 const VISITS: &str = r#"
 topics = "site"
@@ -208,6 +209,48 @@ fn what_a_file_declares_is_its_content_without_comments() {
     assert_ne!(hash(VISITS), hash(&VISITS.replace("i64 default 0", "i64 default 1")));
     let two = projection(VISITS).with_version(2);
     assert_eq!((two.version(), two.name()), (2, "visits"));
+}
+
+/// A projection in code whose upcasters are a file.
+struct Counted(Upcasters);
+
+impl Projection for Counted {
+    fn name(&self) -> &str {
+        "counted"
+    }
+
+    fn topics(&self) -> &[&str] {
+        &["site"]
+    }
+
+    fn event_types(&self) -> &[&str] {
+        &["VISITED"]
+    }
+
+    fn upcasters(&self) -> Upcasters {
+        self.0.clone()
+    }
+
+    fn tables(&self) -> Vec<TableSpec> {
+        projection(VISITS).tables()
+    }
+
+    fn project(&self, _: &Envelope<'_>, _: &mut Changes<'_>) -> Result<(), ProjectionError> {
+        Ok(())
+    }
+}
+
+#[test]
+fn what_code_declares_changes_with_the_upcasters_of_its_file() {
+    let hash = |text: &str| {
+        let upcasters = upcasters("upcasts.toml", text).expect("upcasters");
+        Registry::new().register(Counted(upcasters)).definitions()[0].hash().to_owned()
+    };
+    let table = "[[upcast]]\nevent = \"VISITED\"\nfrom = 1\nset.page = \"data.path\"\n";
+    assert_eq!(hash(table), hash(&table.replace("from = 1", "from   =  1 # the first")));
+    assert_ne!(hash(table), hash(&table.replace("data.path", "data.url")));
+    let inline = "upcast = [{ event = \"VISITED\", from = 1, set.page = \"data.path\" }]";
+    assert_eq!(hash(table), hash(inline));
 }
 
 /// The problem as it is shown.
