@@ -8,7 +8,7 @@ use annotate_snippets::{AnnotationKind, Level, Renderer, Snippet};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use crate::expression::{ExpressionError, nearest};
+use crate::expression::{Expression, Names, nearest};
 
 /// The name and the text of a file.
 #[derive(Clone, Debug)]
@@ -142,10 +142,17 @@ impl Loader {
         self.problems.push(Problem { document, span, message, help });
     }
 
-    /// What is wrong with an expression that is the text of `item`.
-    pub(crate) fn expression_error(&mut self, item: &Item<'_>, text: &str, error: ExpressionError) {
-        let span = self.within(item, text, &error.span);
-        self.add(span, error.message, error.help);
+    /// The expression with this text, which is that of `item` or a part of it.
+    pub(crate) fn expression(&mut self, item: &Item<'_>, text: &str, names: &mut Names) -> Option<Expression> {
+        let errors = match Expression::compile(text, names) {
+            Ok(expression) => return Some(expression),
+            Err(errors) => errors,
+        };
+        for error in errors {
+            let span = self.within(item, text, &error.span);
+            self.add(span, error.message, error.help);
+        }
+        None
     }
 
     /// The place in the document of a part of a text, if the text stands there without escapes.

@@ -71,7 +71,7 @@ fn seen(events: &[Envelope<'_>]) -> BTreeMap<String, Seen> {
         let key = event.key.and_then(|key| std::str::from_utf8(key).ok());
         seen.keyed += usize::from(key.is_some());
         let mut path = Vec::new();
-        collect(&scope.whole_data(), key, &mut path, &mut seen.fields);
+        collect(scope.data(), key, &mut path, &mut seen.fields);
     }
     found
 }

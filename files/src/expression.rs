@@ -41,7 +41,7 @@ impl Expression {
     pub(crate) const MAX_BYTES: usize = 8_192;
 
     /// Compiles the text of an expression, in which `names` are known, and adds to them what it reads of the event's data.
-    pub(crate) fn compile(text: &str, names: &mut Names<'_>) -> Result<Self, Vec<ExpressionError>> {
+    pub(crate) fn compile(text: &str, names: &mut Names) -> Result<Self, Vec<ExpressionError>> {
         compile::compile(text, names)
     }
 

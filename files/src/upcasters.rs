@@ -132,10 +132,7 @@ fn expressions(loader: &mut Loader, section: &Section<'_>, key: &str) -> Vec<(Pa
     let mut compiled = Vec::new();
     for (path, item) in entries(loader, section, key) {
         let Some(text) = loader.text(key, item) else { continue };
-        match Expression::compile(&text, &mut Names::default()) {
-            Ok(expression) => compiled.push((path, expression)),
-            Err(errors) => errors.into_iter().for_each(|error| loader.expression_error(item, &text, error)),
-        }
+        compiled.extend(loader.expression(item, &text, &mut Names::default()).map(|expression| (path, expression)));
     }
     compiled
 }
@@ -143,7 +140,7 @@ fn expressions(loader: &mut Loader, section: &Section<'_>, key: &str) -> Vec<(Pa
 impl Upcast {
     fn apply(&self, event: &Envelope<'_>) -> Result<Payload<'static>, ProjectionError> {
         let mut scope = Scope::new(event, Shape::WHOLE)?;
-        let mut data = scope.whole_data();
+        let mut data = scope.data().clone();
         self.change(&mut data, &mut scope).map_err(|error| format!("{}: {error}", self.place))?;
         Ok(Payload::json(to_json(&data)?)?)
     }

@@ -17,24 +17,24 @@ use readcast_core::Decimal;
 
 /// The names that an expression may use beside the parts of the event, and what expressions read of its data.
 #[derive(Debug, Default)]
-pub(crate) struct Names<'n> {
-    locals: Vec<Local<'n>>,
+pub(crate) struct Names {
+    locals: Vec<Local>,
     pub(crate) shape: Shape,
 }
 
 /// A variable of a loop or of a rule.
 #[derive(Clone, Debug)]
-struct Local<'n> {
-    name: std::borrow::Cow<'n, str>,
+struct Local {
+    name: String,
     kind: Kind,
     place: Option<Vec<Step>>,
 }
 
-impl<'n> Names<'n> {
+impl Names {
     /// Adds a variable. It has the value that [`Scope::push`](super::Scope::push) gives it, and `place` is where that stands in
     /// the event's data.
-    pub(crate) fn push(&mut self, name: &'n str, kind: Kind, place: Option<Vec<Step>>) {
-        self.locals.push(Local { name: name.into(), kind, place });
+    pub(crate) fn push(&mut self, name: &str, kind: Kind, place: Option<Vec<Step>>) {
+        self.locals.push(Local { name: name.to_owned(), kind, place });
     }
 }
 
@@ -51,7 +51,7 @@ impl Typed {
     }
 }
 
-pub(super) fn compile(text: &str, names: &mut Names<'_>) -> Result<Expression, Vec<ExpressionError>> {
+pub(super) fn compile(text: &str, names: &mut Names) -> Result<Expression, Vec<ExpressionError>> {
     let (parsed, source) = parse::parse(text)?;
     let depth = names.locals.len();
     let mut compiler = Compiler { source, names, errors: Vec::new() };
@@ -59,16 +59,16 @@ pub(super) fn compile(text: &str, names: &mut Names<'_>) -> Result<Expression, V
     let errors = compiler.errors;
     names.locals.truncate(depth);
     let Typed { node, kind, place } = compiled;
-    if errors.is_empty() { Ok(Expression { text: text.into(), node: node.folded(), kind, place }) } else { Err(errors) }
+    if errors.is_empty() { Ok(Expression { text: text.into(), node, kind, place }) } else { Err(errors) }
 }
 
-struct Compiler<'c, 't, 'n> {
+struct Compiler<'c, 't> {
     source: Source<'t>,
-    names: &'c mut Names<'n>,
+    names: &'c mut Names,
     errors: Vec<ExpressionError>,
 }
 
-impl Compiler<'_, '_, '_> {
+impl Compiler<'_, '_> {
     /// A value that is read as a whole.
     fn value(&mut self, parsed: &Parsed) -> Typed {
         let part = self.part(parsed);
@@ -127,7 +127,7 @@ impl Compiler<'_, '_, '_> {
         }
         let Some((_, part)) = Part::ALL.into_iter().find(|(other, _)| *other == name) else {
             let known = Part::ALL.map(|(name, _)| name);
-            let locals: Vec<String> = self.names.locals.iter().map(|local| local.name.to_string()).collect();
+            let locals: Vec<String> = self.names.locals.iter().map(|local| local.name.clone()).collect();
             let known = known.into_iter().chain(locals.iter().map(String::as_str));
             let all = "known are data, key, type, version, time, headers, position, event_id and correlation_id; a text stands in \
                        quotes: 'text'";
@@ -191,9 +191,8 @@ impl Compiler<'_, '_, '_> {
         }
         let initial = self.value(&parts.accu_init);
         let accumulator = self.names.locals.len();
-        let local = |name: &str, kind, place| Local { name: name.to_owned().into(), kind, place };
-        self.names.locals.push(local(&parts.accu_var, Kind::Any, None));
-        self.names.locals.push(local(&parts.iter_var, Kind::Any, place));
+        self.names.push(&parts.accu_var, Kind::Any, None);
+        self.names.push(&parts.iter_var, Kind::Any, place);
         let (condition, step) = (self.value(&parts.loop_cond), self.value(&parts.loop_step));
         self.names.locals.pop();
         let result = self.value(&parts.result);

@@ -253,8 +253,7 @@ fn each<'e>(parts: &'e Loop, items: &[Datum<'e>], scope: &mut Scope<'e>) -> Resu
     for item in items {
         scope.spend(1)?;
         scope.push(item.clone());
-        let goes_on = parts.condition.evaluate(scope);
-        let next = goes_on.and_then(|goes_on| match goes_on {
+        let next = parts.condition.evaluate(scope).and_then(|condition| match condition {
             Datum::Bool(false) => Ok(None),
             _ => parts.step.evaluate(scope).map(Some),
         });

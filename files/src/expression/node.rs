@@ -145,17 +145,3 @@ impl Literal {
         }
     }
 }
-
-impl Node {
-    /// The tree in which what does not depend on the event is computed already. What fails is left to fail for each event.
-    pub(super) fn folded(self) -> Self {
-        match self {
-            Node::Negate(of) => match *of {
-                Node::Literal(Literal::Int(number)) if number != i64::MIN => Node::Literal(Literal::Int(-number)),
-                Node::Literal(Literal::Decimal(number)) => Node::Literal(Literal::Decimal(-number)),
-                of => Node::Negate(Box::new(of)),
-            },
-            other => other,
-        }
-    }
-}

@@ -25,30 +25,31 @@ impl<'e> Scope<'e> {
 
     /// The parts of the event that `shape` names.
     pub(crate) fn new(event: &'e Envelope<'e>, shape: &'e Shape) -> Result<Self, DataError> {
-        Ok(Self::with_data(event, event.data_by(shape)?))
+        Ok(Self { event, data: event.data_by(shape)?, locals: Vec::new(), left: Self::MAX_STEPS })
     }
 
-    /// An event with this data.
-    pub(crate) fn with_data(event: &'e Envelope<'e>, data: Datum<'e>) -> Self {
-        Self { event, data, locals: Vec::new(), left: Self::MAX_STEPS }
+    /// What `run` makes of an item of a list and its number, which are the variables that a rule's loop adds.
+    pub(crate) fn with_item<T>(&mut self, item: Datum<'e>, index: i64, run: impl FnOnce(&mut Self) -> T) -> T {
+        self.push(item);
+        self.push(Datum::Int(index));
+        let made = run(self);
+        self.pop();
+        self.pop();
+        made
     }
 
     /// Adds a variable for the expressions that are compiled with one more name.
-    pub(crate) fn push(&mut self, value: Datum<'e>) {
+    pub(super) fn push(&mut self, value: Datum<'e>) {
         self.locals.push(value);
     }
 
     /// Removes the variable that was added last.
-    pub(crate) fn pop(&mut self) {
+    pub(super) fn pop(&mut self) {
         self.locals.pop();
     }
 
     /// The event's data, as far as it was read.
-    pub(crate) fn whole_data(&self) -> Datum<'e> {
-        self.data.clone()
-    }
-
-    pub(super) fn data(&self) -> &Datum<'e> {
+    pub(crate) fn data(&self) -> &Datum<'e> {
         &self.data
     }
 

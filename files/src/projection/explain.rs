@@ -1,6 +1,6 @@
 //! What a projection does with one event, expression by expression.
 
-use readcast_core::{Definition, Envelope};
+use readcast_core::{Change, Definition, Envelope, RowChange, Value};
 
 use super::rules::{Action, OPERATIONS, Rule, Target};
 use super::{FileProjection, Subscribed};
@@ -30,11 +30,10 @@ impl FileProjection {
 
 /// The changes that the event makes, as they are made in the tables: a line for each, or why it is a dead letter.
 pub fn changes_of(definition: &Definition, event: &Envelope<'_>) -> Result<Vec<String>, String> {
-    use readcast_core::{Change, RowChange};
     let changes = definition.project(event).map_err(|error| error.to_string())?;
     let shown = |change: &Change| {
         let table = &definition.tables()[change.table()];
-        let key = |key: &[readcast_core::Value]| key.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+        let key = |key: &[Value]| key.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
         match change {
             Change::Row { key: of, change: RowChange::Upsert(_), .. } => {
                 format!("upsert {} [{}]", table.name(), key(of))
@@ -71,11 +70,7 @@ impl Rule {
         let Ok(Datum::List(items)) = items else { return };
         for (item, index) in items.iter().zip(0..) {
             lines.push(format!("  item {index}"));
-            scope.push(item.clone());
-            scope.push(Datum::Int(index));
-            self.explain_once(scope, lines);
-            scope.pop();
-            scope.pop();
+            scope.with_item(item.clone(), index, |scope| self.explain_once(scope, lines));
         }
     }
 
@@ -114,30 +109,27 @@ impl Action {
 
     /// Every expression with what it is for, such as `key order_id` and `set.status`.
     fn targets(&self) -> Vec<(String, &Target)> {
-        let key = |target| (format!("key {}", Target::column(target)), target);
-        let (first, cells) = match self {
-            Self::Upsert { key: of, cells } | Self::Update { key: of, cells } => {
-                (of.iter().map(key).collect(), &cells[..])
+        let (first, cells): (Vec<_>, _) = match self {
+            Self::Upsert { key, cells } | Self::Update { key, cells } => {
+                (key.iter().map(|target| target.named("key ")).collect(), &cells[..])
             }
-            Self::Delete { key: of } => (of.iter().map(key).collect(), &[][..]),
-            Self::UpdateWhere { selected, cells } => {
-                (vec![(format!("where.{}", selected.column), selected)], &cells[..])
-            }
+            Self::Delete { key } => (key.iter().map(|target| target.named("key ")).collect(), &[][..]),
+            Self::UpdateWhere { selected, cells } => (vec![selected.named("where.")], &cells[..]),
             Self::ReplaceChildren { parent, row } => {
-                let row = row.iter().map(|target| (format!("set.{}", target.column), target));
-                (parent.iter().map(key).chain(row).collect::<Vec<_>>(), &[][..])
+                let parent = parent.iter().map(|target| target.named("key "));
+                (parent.chain(row.iter().map(|target| target.named("set."))).collect(), &[][..])
             }
         };
         let cells = cells.iter().map(|cell| {
             let operation = OPERATIONS.iter().find(|(_, operation)| *operation == cell.operation);
-            (format!("{}.{}", operation.map_or("", |(name, _)| name), cell.target.column), &cell.target)
+            cell.target.named(&format!("{}.", operation.map_or("", |(name, _)| name)))
         });
         first.into_iter().chain(cells).collect()
     }
 }
 
 impl Target {
-    fn column(&self) -> &str {
-        &self.column
+    fn named(&self, purpose: &str) -> (String, &Self) {
+        (format!("{purpose}{}", self.column), self)
     }
 }

@@ -72,8 +72,7 @@ impl Rule {
     /// A part of the key that comes from an item of a list, unless another part comes from the event itself.
     fn key_of_items(&self) -> Option<&Target> {
         let (Action::Upsert { key, .. } | Action::Update { key, .. }) = &self.action else { return None };
-        let of_item = |target: &&Target| target.value.text().starts_with("item");
-        self.foreach.as_ref()?;
-        key.iter().all(|target| of_item(&target)).then(|| key.first()).flatten()
+        let of_items = key.iter().all(|target| target.value.text().starts_with("item"));
+        if self.foreach.is_some() && of_items { key.first() } else { None }
     }
 }

@@ -69,28 +69,13 @@ pub(super) struct Cell {
 }
 
 pub(crate) const ACTIONS: [&str; 5] = ["upsert", "update", "delete", "update_where", "replace_children"];
-const KEYS: [&str; 17] = [
-    "description",
-    "event",
-    "when",
-    "foreach",
-    "upsert",
-    "update",
-    "delete",
-    "update_where",
-    "replace_children",
-    "key",
-    "where",
-    "set",
-    "add",
-    "max",
-    "min",
-    "append",
-    "newer",
-];
+
+/// The keys of a rule beside its action and its operations.
+const KEYS: [&str; 6] = ["description", "event", "when", "foreach", "key", "where"];
 
 pub(super) fn load(loader: &mut Loader, tables: &[TableSpec], section: &Section<'_>) -> Option<Rule> {
-    loader.only(section, &KEYS);
+    let operations = OPERATIONS.map(|(name, _)| name);
+    loader.only(section, &[&KEYS[..], &ACTIONS, &operations].concat());
     let types = required(loader, section, "event").map(|item| loader.texts("event", item)).unwrap_or_default();
     let types = types.into_iter().map(|(name, _)| name).collect();
     let actions: Vec<&str> = ACTIONS.into_iter().filter(|action| section.get(action).is_some()).collect();
@@ -125,19 +110,13 @@ struct RuleLoader<'l, 'd> {
     loader: &'l mut Loader,
     section: &'l Section<'d>,
     table: &'l TableSpec,
-    names: Names<'static>,
+    names: Names,
 }
 
 impl RuleLoader<'_, '_> {
     fn compile(&mut self, what: &str, item: &Item<'_>) -> Option<Expression> {
         let text = self.loader.text(what, item)?;
-        match Expression::compile(&text, &mut self.names) {
-            Ok(expression) => Some(expression),
-            Err(errors) => {
-                errors.into_iter().for_each(|error| self.loader.expression_error(item, &text, error));
-                None
-            }
-        }
+        self.loader.expression(item, &text, &mut self.names)
     }
 
     fn condition(&mut self, item: &Item<'_>) -> Option<Expression> {

@@ -71,11 +71,7 @@ impl Rule {
         };
         let mut made = Vec::with_capacity(items.len());
         for (item, index) in items.iter().zip(0..) {
-            scope.push(item.clone());
-            scope.push(Datum::Int(index));
-            let result = make(scope);
-            scope.pop();
-            scope.pop();
+            let result = scope.with_item(item.clone(), index, &mut make);
             made.push(result.map_err(|error| format!("item {index}: {error}"))?);
         }
         Ok(made)

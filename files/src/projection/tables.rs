@@ -5,7 +5,7 @@ use toml::de::DeValue;
 
 use crate::datum::{Datum, to_column};
 use crate::document::{Item, Loader, Section};
-use crate::expression::{Expression, Names};
+use crate::expression::Names;
 
 const KEYS: [&str; 8] = ["description", "key", "columns", "indexes", "newer_by", "storage", "references", "views"];
 
@@ -184,13 +184,7 @@ fn default(loader: &mut Loader, item: &Item<'_>, text: &str, column_type: Column
     if json && let Ok(json) = readcast_core::Json::parse(text) {
         return Some(Value::Json(json));
     }
-    let expression = match Expression::compile(text, &mut Names::default()) {
-        Ok(expression) => expression,
-        Err(errors) => {
-            errors.into_iter().for_each(|error| loader.expression_error(item, text, error));
-            return None;
-        }
-    };
+    let expression = loader.expression(item, text, &mut Names::default())?;
     let value = match expression.constant() {
         Some(Datum::Int(number)) if matches!(column_type, ColumnType::Decimal { .. }) => {
             Ok(Value::Decimal(Decimal::from(number)))

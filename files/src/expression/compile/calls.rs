@@ -31,7 +31,7 @@ const BINARY: [(&str, Operator, &str); 12] = [
     (operators::IN, Operator::In, "in"),
 ];
 
-impl Compiler<'_, '_, '_> {
+impl Compiler<'_, '_> {
     pub(super) fn call(&mut self, parsed: &Parsed, call: &CallExpr) -> Typed {
         let name = &*call.func_name;
         let arguments: Vec<&Parsed> = call.target.as_deref().into_iter().chain(&call.args).collect();
@@ -101,7 +101,13 @@ impl Compiler<'_, '_, '_> {
         if !value.kind.is_number() && !matches!(value.kind, Kind::Any | Kind::Duration) {
             self.error(parsed, format!("{} has no negative", value.kind));
         }
-        Typed::new(Node::Negate(Box::new(value.node)), value.kind)
+        // `-1` is a literal, too. What has no negative of its type fails for each event.
+        let node = match value.node {
+            Node::Literal(Literal::Int(number)) if number != i64::MIN => Node::Literal(Literal::Int(-number)),
+            Node::Literal(Literal::Decimal(number)) => Node::Literal(Literal::Decimal(-number)),
+            of => Node::Negate(Box::new(of)),
+        };
+        Typed::new(node, value.kind)
     }
 
     fn item(&mut self, parsed: &Parsed, of: &Parsed, at: &Parsed, optional: bool) -> Typed {
