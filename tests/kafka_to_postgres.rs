@@ -26,15 +26,7 @@ async fn a_million_events_give_the_rows_of_an_independent_fold_after_20_kills() 
 async fn a_kill_at_any_failpoint_neither_loses_nor_duplicates_an_event() {
     for failpoint in ["after_poll", "after_begin", "after_checkpoint", "after_rows", "after_commit"] {
         let shop = KafkaShop::journalled(3).await;
-        shop.produce(events(5_000));
-        for count in ["1", "3"] {
-            let armed = format!("{failpoint}:{count}");
-            let envs = [("READCAST_FAILPOINT", armed.as_str()), ("READCAST_BATCH_RECORDS", "500")];
-            let mut instance = shop.start(&["run", "--until-end"], &envs);
-            instance.dies_at(failpoint).await;
-        }
-        shop.run_to_the_end().await;
-        shop.assert_invariants(5_000).await;
+        shop.survives_kills_at(failpoint).await;
     }
 }
 

@@ -55,15 +55,7 @@ fn with_orders(text: &str) -> String {
 async fn files_survive_a_kill_at_every_failpoint_as_code_does() {
     for failpoint in ["after_begin", "after_rows", "after_commit"] {
         let shop = KafkaShop::journalled(3).await.with_files(shop_files());
-        shop.produce(events(5_000));
-        for count in ["1", "3"] {
-            let armed = format!("{failpoint}:{count}");
-            let envs = [("READCAST_FAILPOINT", armed.as_str()), ("READCAST_BATCH_RECORDS", "500")];
-            let mut instance = shop.start(&["run", "--until-end"], &envs);
-            instance.dies_at(failpoint).await;
-        }
-        shop.run_to_the_end().await;
-        shop.assert_invariants(5_000).await;
+        shop.survives_kills_at(failpoint).await;
     }
 }
 

@@ -250,6 +250,19 @@ impl KafkaShop {
         assert!(status.success(), "{status}\n{}", instance.stderr());
     }
 
+    /// Kills instances at their first and at a later pass of the failpoint; the next one loses and doubles nothing.
+    pub(crate) async fn survives_kills_at(&self, failpoint: &str) {
+        self.produce(events(5_000));
+        for count in ["1", "3"] {
+            let armed = format!("{failpoint}:{count}");
+            let envs = [("READCAST_FAILPOINT", armed.as_str()), ("READCAST_BATCH_RECORDS", "500")];
+            let mut instance = self.start(&["run", "--until-end"], &envs);
+            instance.dies_at(failpoint).await;
+        }
+        self.run_to_the_end().await;
+        self.assert_invariants(5_000).await;
+    }
+
     pub(crate) async fn tables(&self) -> Tables {
         postgres_tables(&self.database).await
     }
