@@ -17,6 +17,7 @@ mod generations;
 mod migrate;
 mod operate;
 mod output;
+mod position;
 mod rebuild;
 #[cfg(test)]
 pub(crate) mod reference;

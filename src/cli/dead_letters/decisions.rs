@@ -5,7 +5,8 @@ use std::process::ExitCode;
 use comfy_table::Table;
 use readcast_core::Position;
 
-use super::selection::{Decider, position};
+use super::selection::Decider;
+use crate::cli::position::position;
 use crate::cli::{CommandError, Context, connect, output};
 use crate::text::escape;
 

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use indicatif::HumanBytes;
 use readcast_core::{Position, Timestamp};
 
-use super::selection::position;
+use crate::cli::position::position;
 use crate::cli::{CommandError, Context, connect, output};
 use crate::control::ParkedDetail;
 use crate::source::Header;

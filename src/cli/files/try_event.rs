@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use readcast_core::{Envelope, Registry, TopicPartition};
 use serde_json::value::RawValue;
 
+use super::super::position::position;
 use super::super::{CommandError, Context, connect, output};
 use crate::decode;
 use crate::files::{FileProjection, changes_of};
@@ -58,11 +59,9 @@ fn completed(text: &str) -> Result<String, serde_json::Error> {
 }
 
 async fn at_position(context: &Context, projection: &FileProjection, at: &str) -> Result<ExitCode, CommandError> {
-    let wrong = || CommandError::Failed(format!("`{at}` is not of the form TOPIC/PARTITION@OFFSET"));
-    let (partition, offset) = at.rsplit_once('@').ok_or_else(wrong)?;
-    let (topic, number) = partition.rsplit_once('/').ok_or_else(wrong)?;
-    let partition = TopicPartition::new(topic, number.parse().map_err(|_| wrong())?);
-    let offset: i64 = offset.parse().map_err(|_| wrong())?;
+    let position = position(at).map_err(CommandError::Failed)?;
+    let (topic, offset) = (&*position.topic, position.offset);
+    let partition = TopicPartition::new(topic, position.partition);
     let source = connect::source(context).await?;
     let extents = source.extents(&[topic]).await.map_err(CommandError::failed)?;
     let extent = extents.get(&partition).filter(|extent| (extent.start..extent.end).contains(&offset));
@@ -70,13 +69,12 @@ async fn at_position(context: &Context, projection: &FileProjection, at: &str) -
         return Err(CommandError::Failed(format!("the log has no record {at}")));
     };
     (extent.start, extent.end) = (offset, offset + 1);
-    let only = Extents::from([(partition.clone(), extent)]);
+    let only = Extents::from([(partition, extent)]);
     let group = format!("{}.try.{:08x}", context.config.projector.app, fastrand::u32(..));
     let sampled = first_records(&*source, &group, &[topic], &only, 1).await.map_err(CommandError::failed)?;
     let Some((_, record)) = sampled.iter().find(|(_, record)| record.offset == offset) else {
         return Err(CommandError::Failed(format!("the log has no record {at}")));
     };
-    let position = partition.at(offset);
     let events = decode::decode(context.decoders.of(topic), &position, record).map_err(CommandError::Failed)?;
     let mut code = ExitCode::SUCCESS;
     for event in events.iter() {
