@@ -72,7 +72,14 @@ async fn a_changed_file_builds_its_tables_while_readers_read_and_any_instance_fe
     let shop = shop.with_files(changed.path().to_owned());
     let mut with_new = shop.start(&["run"], &[("READCAST_ON_CHANGE", "rebuild")]);
     shop.produce(events(COUNT).skip(COUNT / 2));
-    with_new.wait_for_line(|line| line.contains("generation 2 is live")).await;
+    // Either instance may make the swap, because the one with the old file learns the new one while it is built.
+    eventually("generation 2 is live", PATIENCE, async || {
+        let live =
+            "SELECT max(generation) FROM readcast.generations WHERE projection = 'product_sales' AND state = 'live'";
+        let generation = shop.database.value(live).await;
+        if generation == "2" { Ok(()) } else { Err(generation) }
+    })
+    .await;
     // Of the instances, only the one with the old file is left. It has the new one from the database.
     with_new.ends_well().await;
     shop.produce(events(COUNT + 1_000).skip(COUNT));
