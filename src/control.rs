@@ -63,7 +63,7 @@ impl Control {
     /// `Unavailable` when the store does not answer. It is not asked where all projections are code.
     pub async fn with_stored(mut self) -> Result<Self, ControlError> {
         if has_files(&self.registry) {
-            self.registry = with_stored(&self.registry, &self.store.generations().await?);
+            self.registry = with_stored(&self.registry, &self.store.generations().await?, &*self.store).await?;
         }
         Ok(self)
     }

@@ -95,9 +95,9 @@ pub trait Projection: Send + Sync + 'static {
         None
     }
 
-    /// The projection of this name that a file with this text declares, in this version. `None` if projections are code, or the
-    /// text declares none.
-    fn remade(&self, _version: u32, _text: &str) -> Option<Arc<dyn Projection>> {
+    /// The projection of this name that a file with this text and component declares, in this version. `None` if projections are
+    /// code, or the text declares none.
+    fn remade(&self, _version: u32, _text: &str, _component: Option<&[u8]>) -> Option<Arc<dyn Projection>> {
         None
     }
 
@@ -125,8 +125,11 @@ pub struct SourceFile<'a> {
     pub path: &'a str,
     /// What it holds.
     pub text: &'a str,
-    /// What the text declares, without comments and layout. It is a part of the declaration's hash.
+    /// What the text declares, without comments and layout, and a digest of the component. It is a part of the declaration's
+    /// hash.
     pub declared: &'a str,
+    /// The WebAssembly component that projects events, if the file names one.
+    pub component: Option<&'a [u8]>,
 }
 
 /// A row that a parked record would have changed.

@@ -116,10 +116,15 @@ impl Projection for FileProjection {
     }
 
     fn source(&self) -> Option<SourceFile<'_>> {
-        Some(SourceFile { path: &self.document.name, text: &self.document.text, declared: &self.canonical })
+        Some(SourceFile {
+            path: &self.document.name,
+            text: &self.document.text,
+            declared: &self.canonical,
+            component: None,
+        })
     }
 
-    fn remade(&self, version: u32, text: &str) -> Option<Arc<dyn Projection>> {
+    fn remade(&self, version: u32, text: &str, _: Option<&[u8]>) -> Option<Arc<dyn Projection>> {
         let remade = Self::load(&self.document.name, text).ok()?;
         Some(Arc::new(remade.with_version(version)))
     }

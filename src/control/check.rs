@@ -60,19 +60,14 @@ pub struct CheckInputs<'a> {
 
 /// Checks deployment, connections, declarations, tables, and positions against the log.
 pub async fn run_checks(inputs: CheckInputs<'_>) -> Vec<Check> {
-    let generations = match &inputs.store {
-        Ok(store) if has_files(inputs.registered) => store.generations().await,
-        _ => Ok(Vec::new()),
+    let versions = match &inputs.store {
+        Ok(store) if has_files(inputs.registered) => versions_in(&**store, inputs.registered).await,
+        _ => Ok(inputs.registered.clone()),
     };
-    let registry = with_stored(inputs.registered, generations.as_deref().unwrap_or_default());
-    let mut checks = Checks {
-        inputs: &inputs,
-        registry: &registry,
-        found: Vec::new(),
-        sampled: BTreeSet::new(),
-        store_is_silent: false,
-    };
-    if let Err(error) = &generations {
+    let registry = versions.as_ref().unwrap_or(inputs.registered);
+    let mut checks =
+        Checks { inputs: &inputs, registry, found: Vec::new(), sampled: BTreeSet::new(), store_is_silent: false };
+    if let Err(error) = &versions {
         checks.store_failed("store", error);
     }
     match &inputs.store {
@@ -83,12 +78,16 @@ pub async fn run_checks(inputs: CheckInputs<'_>) -> Vec<Check> {
     checks.schema_registry().await;
     for definition in registry.definitions() {
         let file = inputs.registered.get(definition.name());
-        if let Some(superseded) = file.and_then(|file| superseded_file(file, &registry)) {
+        if let Some(superseded) = file.and_then(|file| superseded_file(file, registry)) {
             checks.warn(format!("{}: file", definition.name()), superseded);
         }
         checks.projection(definition).await;
     }
     checks.found
+}
+
+async fn versions_in(store: &dyn Store, registered: &Registry) -> Result<Registry, StoreError> {
+    with_stored(registered, &store.generations().await?, store).await
 }
 
 /// The checks so far.

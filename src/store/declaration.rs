@@ -2,7 +2,7 @@
 
 use readcast_core::{Definition, Registry, StoredSource};
 
-use super::GenerationStatus;
+use super::{GenerationStatus, StatusStore, StoreError};
 
 /// The differences between a definition and the one that built a generation, a sentence each. Empty if the hashes are
 /// equal.
@@ -20,14 +20,29 @@ pub fn declaration_changes(definition: &Definition, built: &GenerationStatus) ->
     changes
 }
 
-/// The registry with the versions that projections from files have beside these generations.
-pub fn with_stored(registry: &Registry, generations: &[GenerationStatus]) -> Registry {
-    let stored = generations.iter().map(|found| StoredSource {
+/// The registry with the versions that projections from files have beside these generations of `store`.
+///
+/// # Errors
+/// When the store does not answer. It is asked for the components of generations only.
+pub async fn with_stored(
+    registry: &Registry,
+    generations: &[GenerationStatus],
+    store: &(impl StatusStore + ?Sized),
+) -> Result<Registry, StoreError> {
+    let mut components = Vec::with_capacity(generations.len());
+    for found in generations {
+        components.push(match found.has_component {
+            true => store.component(&found.projection, found.generation).await?,
+            false => None,
+        });
+    }
+    let stored = generations.iter().zip(&components).map(|(found, component)| StoredSource {
         projection: &found.projection,
         version: found.version.cast_unsigned(),
         text: found.source.as_deref(),
+        component: component.as_deref(),
     });
-    registry.with_stored(&stored.collect::<Vec<_>>())
+    Ok(registry.with_stored(&stored.collect::<Vec<_>>()))
 }
 
 /// Whether a projection is a file, so that its versions follow from the generations in the store.

@@ -126,6 +126,8 @@ pub struct GenerationStatus {
     pub tables: Vec<TableSpec>,
     /// The text of the file from which this definition was made. `None` if it is code, or the tables are dropped.
     pub source: Option<String>,
+    /// Whether that file names a WebAssembly component, which [`StatusStore::component`](super::StatusStore::component) returns.
+    pub has_component: bool,
     /// Whether the generation exists only for a comparison with the live one and is never activated.
     pub scratch: bool,
     /// Whether the generation began as a copy of the live rows and replays a part of the log over them.
@@ -183,6 +185,7 @@ impl GenerationStatus {
             version: 1,
             tables: Vec::new(),
             source: None,
+            has_component: false,
             scratch: false,
             repeats: false,
             duplicate_window: None,

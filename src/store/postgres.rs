@@ -92,6 +92,7 @@ fn migrator() -> Migrator {
         (10, "affected_rows", include_str!("../../migrations/postgres/0010_affected_rows.sql")),
         (11, "duplicate_windows", include_str!("../../migrations/postgres/0011_duplicate_windows.sql")),
         (12, "sources", include_str!("../../migrations/postgres/0012_sources.sql")),
+        (13, "components", include_str!("../../migrations/postgres/0013_components.sql")),
     ];
     let migration = |&(version, name, sql): &(i64, &'static str, &'static str)| {
         Migration::new(version, name.into(), MigrationType::Simple, sqlx::SqlStr::from_static(sql), false)

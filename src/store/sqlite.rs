@@ -155,6 +155,7 @@ fn migrator() -> Migrator {
         migration(10, "affected_rows", include_str!("../../migrations/sqlite/0010_affected_rows.sql")),
         migration(11, "duplicate_windows", include_str!("../../migrations/sqlite/0011_duplicate_windows.sql")),
         migration(12, "sources", include_str!("../../migrations/sqlite/0012_sources.sql")),
+        migration(13, "components", include_str!("../../migrations/sqlite/0013_components.sql")),
     ]);
     migrator.dangerous_set_table_name("readcast_migrations");
     migrator

@@ -24,6 +24,9 @@ pub trait StatusStore: Send + Sync {
     /// Refused before the first migration.
     async fn generations_of(&self, projection: &str) -> Result<Vec<GenerationStatus>, StoreError>;
 
+    /// The WebAssembly component of the generation, if its file names one and its tables are there.
+    async fn component(&self, projection: &str, generation: Generation) -> Result<Option<Vec<u8>>, StoreError>;
+
     /// The next offset of every partition in which the generation has a checkpoint. Without a number, of the live
     /// generation.
     async fn positions(&self, projection: &str, of: Option<Generation>) -> Result<Positions, StoreError>;

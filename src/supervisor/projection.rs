@@ -119,7 +119,7 @@ impl Projection {
         self.prepare().await?;
         let store = self.shared.store.clone();
         let statuses = store.generations_of(&self.name).await?;
-        self.versions.learn(&statuses);
+        self.versions.learn(&statuses, &*store).await?;
         self.keep_house().await?;
         let operations = store.operations(&self.name, REMEMBERED).await?;
         self.forget_cured(&operations);

@@ -96,9 +96,9 @@ impl Definition {
         self.hash == other.hash || declared(self).is_some() && declared(self) == declared(other)
     }
 
-    /// The definition of the same projection, in this version, that a file with this text makes.
-    pub(super) fn remade(&self, version: u32, text: &str) -> Option<Self> {
-        self.projection.remade(version, text).map(Self::new)
+    /// The definition of the same projection, in this version, that a file with this text and component makes.
+    pub(super) fn remade(&self, version: u32, text: &str, component: Option<&[u8]>) -> Option<Self> {
+        self.projection.remade(version, text, component).map(Self::new)
     }
 
     /// A digest of version, topics, event types, tables, upcasters and file as 32 hexadecimal digits. It changes whenever one of

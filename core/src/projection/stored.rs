@@ -11,6 +11,8 @@ pub struct StoredSource<'a> {
     pub version: u32,
     /// The text of the file. `None` if code built the generation.
     pub text: Option<&'a str>,
+    /// The WebAssembly component that the file names, if it names one.
+    pub component: Option<&'a [u8]>,
 }
 
 impl Registry {
@@ -39,11 +41,11 @@ fn versions(registered: &Definition, stored: &[&StoredSource<'_>]) -> Vec<Defini
     let highest = stored.iter().map(|stored| stored.version).max().unwrap_or(0);
     let mut versions: Vec<Definition> = Vec::new();
     for stored in stored {
-        let remade = stored.text.and_then(|text| registered.remade(stored.version, text));
+        let remade = stored.text.and_then(|text| registered.remade(stored.version, text, stored.component));
         versions.extend(remade.filter(|remade| !versions.iter().any(|other| other.hash() == remade.hash())));
     }
     if !versions.iter().any(|version| version.declares_like(registered)) {
-        let next = registered.remade(highest.saturating_add(1), file.text);
+        let next = registered.remade(highest.saturating_add(1), file.text, file.component);
         versions.push(next.unwrap_or_else(|| registered.clone()));
     }
     versions.sort_by_key(|definition| std::cmp::Reverse(definition.version()));
@@ -82,10 +84,10 @@ mod tests {
         }
 
         fn source(&self) -> Option<SourceFile<'_>> {
-            Some(SourceFile { path: "visits.toml", text: &self.1, declared: self.1.trim() })
+            Some(SourceFile { path: "visits.toml", text: &self.1, declared: self.1.trim(), component: None })
         }
 
-        fn remade(&self, version: u32, text: &str) -> Option<Arc<dyn Projection>> {
+        fn remade(&self, version: u32, text: &str, _: Option<&[u8]>) -> Option<Arc<dyn Projection>> {
             (text != "unreadable").then(|| Arc::new(File(version, text.to_owned())) as _)
         }
 
@@ -98,7 +100,12 @@ mod tests {
     fn versions(text: &str, stored: &[(u32, Option<&str>)]) -> Vec<(u32, String)> {
         let stored: Vec<_> = stored
             .iter()
-            .map(|(version, text)| StoredSource { projection: "visits", version: *version, text: *text })
+            .map(|(version, text)| StoredSource {
+                projection: "visits",
+                version: *version,
+                text: *text,
+                component: None,
+            })
             .collect();
         let registry = Registry::new().register(File(1, text.to_owned())).with_stored(&stored);
         assert_eq!(registry.validate(), Ok(()));
@@ -124,7 +131,7 @@ mod tests {
             let registry = Registry::new().register(File(1, "b".into())).with_stored(stored);
             registry.definitions()[0].hash().to_owned()
         };
-        let stored = |version, text| StoredSource { projection: "visits", version, text: Some(text) };
+        let stored = |version, text| StoredSource { projection: "visits", version, text: Some(text), component: None };
         let built = hash(&[stored(1, "a")]);
         assert_eq!(built, hash(&[stored(1, "a"), stored(2, "b")]));
         assert_ne!(built, hash(&[]));

@@ -71,8 +71,8 @@ pub(in crate::store) async fn create(
     const CREATE: &str = "
         INSERT INTO readcast.generations
             (projection, generation, definition_hash, definition, version, state, phase, scratch, repeats, activated_at,
-             source, duplicate_window)
-        VALUES ($1, $2, $3, json($4), $5, $6, $7, $8, $9, CASE WHEN $6 = 'live' THEN now() END, $10,
+             source, component, duplicate_window)
+        VALUES ($1, $2, $3, json($4), $5, $6, $7, $8, $9, CASE WHEN $6 = 'live' THEN now() END, $10, $11,
                 -- One that is compared with the live generation, or continues it, takes the same events for duplicates.
                 (SELECT duplicate_window FROM readcast.generations
                  WHERE projection = $1 AND state = 'live' AND ($8 OR $9)))";
@@ -89,9 +89,21 @@ pub(in crate::store) async fn create(
         build.is_some_and(|build| build.scratch),
         repeats,
         definition.source().map(|source| source.text),
+        definition.source().and_then(|source| source.component).map(<[u8]>::to_vec),
     ];
     session.execute("recording a generation", CREATE, values).await?;
     Ok(generation)
+}
+
+/// The component of a generation: see [`StatusStore::component`](crate::store::StatusStore::component).
+pub(in crate::store) async fn component(
+    session: &mut dyn Session,
+    projection: &str,
+    generation: Generation,
+) -> Result<Option<Vec<u8>>, StoreError> {
+    const READ: &str = "SELECT component FROM readcast.generations WHERE projection = $1 AND generation = $2";
+    let row = session.fetch_optional("reading a component", READ, values![projection, generation]).await?;
+    row.map_or(Ok(None), |row| row.get("component"))
 }
 
 /// The duplicate window of a generation: see [`CommitStore::duplicate_window`](crate::store::CommitStore::duplicate_window).
@@ -202,7 +214,8 @@ async fn read(session: &mut dyn Session, projection: Option<&str>) -> Result<Vec
                 coalesce(standby_until < in_seconds(0), false) AS standby_is_over,
                 last_error, rfc3339(last_error_at) AS last_error_at, last_attempt, last_error_by,
                 last_error IS NOT NULL AND {BY_PRESENT} AS by_present, dropped_at IS NULL AS has_tables,
-                CASE WHEN dropped_at IS NULL THEN source END AS source
+                CASE WHEN dropped_at IS NULL THEN source END AS source,
+                component IS NOT NULL AS has_component
          FROM readcast.generations AS g WHERE projection = coalesce($1, projection) ORDER BY projection, generation"
     );
     let mut parked: BTreeMap<_, ParkedCounts> = parking::counts(session, projection).await?;
@@ -225,6 +238,7 @@ fn status(row: &Row) -> Result<GenerationStatus, StoreError> {
         version: row.get("version")?,
         tables: row.json("definition")?,
         source: row.get("source")?,
+        has_component: row.get("has_component")?,
         scratch: row.get("scratch")?,
         repeats: row.get("repeats")?,
         duplicate_window: row.get("duplicate_window")?,

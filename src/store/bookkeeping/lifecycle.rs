@@ -92,7 +92,7 @@ pub(in crate::store) const DROPPING: &str = "dropping the tables of a generation
 /// Refused if the generation has not ended.
 pub(in crate::store) async fn forget(session: &mut dyn Session, ended: &GenerationStatus) -> Result<(), StoreError> {
     const FORGET: [&str; 4] = [
-        "UPDATE readcast.generations SET dropped_at = coalesce(dropped_at, now())
+        "UPDATE readcast.generations SET dropped_at = coalesce(dropped_at, now()), component = NULL
          WHERE projection = $1 AND generation = $2",
         "DELETE FROM readcast.checkpoints WHERE projection = $1 AND generation = $2",
         // After the checkpoints: without them no commit can add a page.

@@ -164,6 +164,10 @@ impl StatusStore for Postgres {
         ask!(self, |session| generations::of(session, projection))
     }
 
+    async fn component(&self, projection: &str, generation: Generation) -> Result<Option<Vec<u8>>, StoreError> {
+        ask!(self, |session| generations::component(session, projection, generation))
+    }
+
     async fn positions(&self, projection: &str, of: Option<Generation>) -> Result<Positions, StoreError> {
         ask!(self, |session| checkpoints::positions(session, projection, of))
     }

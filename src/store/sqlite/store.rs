@@ -116,6 +116,10 @@ impl StatusStore for Sqlite {
         within!(self.reads.begin().await?, |session| generations::of(session, projection))
     }
 
+    async fn component(&self, projection: &str, generation: Generation) -> Result<Option<Vec<u8>>, StoreError> {
+        within!(self.reads.begin().await?, |session| generations::component(session, projection, generation))
+    }
+
     async fn positions(&self, projection: &str, of: Option<Generation>) -> Result<Positions, StoreError> {
         within!(self.reads.begin().await?, |session| checkpoints::positions(session, projection, of))
     }

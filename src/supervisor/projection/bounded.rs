@@ -35,7 +35,7 @@ pub(super) async fn run(
         Ok(None) => return Ok(()),
         Err(failure) => return halted(failure),
     };
-    let registry = with_stored(registered, std::slice::from_ref(&live));
+    let registry = with_stored(registered, std::slice::from_ref(&live), &*shared.store).await?;
     let Some(definition) = registry.versions(name).find(|version| version.hash() == live.definition_hash) else {
         return halted(definition_changed(current, &live).into());
     };

@@ -3,7 +3,7 @@
 
 use readcast_core::{Definition, Registry};
 
-use crate::store::{GenerationStatus, superseded_file, with_stored};
+use crate::store::{GenerationStatus, Store, StoreError, superseded_file, with_stored};
 
 /// The versions of one projection.
 pub(super) struct Versions {
@@ -34,13 +34,16 @@ impl Versions {
 
     /// Takes the files with which generations are stored for versions, so that this process feeds what another file has built,
     /// and what instances with a newer file build.
-    pub(super) fn learn(&mut self, statuses: &[GenerationStatus]) {
+    ///
+    /// # Errors
+    /// When the store does not answer.
+    pub(super) async fn learn(&mut self, statuses: &[GenerationStatus], store: &dyn Store) -> Result<(), StoreError> {
         let with_source = statuses.iter().filter(|status| status.source.is_some());
         let stored: Vec<String> = with_source.map(|status| status.definition_hash.clone()).collect();
         if stored == self.stored {
-            return;
+            return Ok(());
         }
-        let registry = with_stored(&self.registered, statuses);
+        let registry = with_stored(&self.registered, statuses, store).await?;
         let name = self.current.name().to_owned();
         self.all = registry.versions(&name).cloned().collect();
         if let Some(superseded) = self.registered.get(&name).and_then(|file| superseded_file(file, &registry)) {
@@ -48,5 +51,6 @@ impl Versions {
         }
         self.current = registry.get(&name).unwrap_or(&self.current).clone();
         self.stored = stored;
+        Ok(())
     }
 }
