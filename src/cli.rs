@@ -45,7 +45,7 @@ use crate::telemetry;
 /// The exit code of a command whose configuration is wrong (sysexits.h).
 const EX_CONFIG: u8 = 78;
 
-#[derive(Args)]
+#[derive(Clone, Args)]
 struct Flags {
     /// The configuration file [default: readcast.toml, if there is one]
     #[arg(long, global = true, value_name = "FILE")]
@@ -171,8 +171,18 @@ impl CommandError {
     }
 }
 
+/// The program, and the flags that it was started with.
+#[derive(Clone)]
+struct Start {
+    app: App,
+    flags: Flags,
+}
+
 /// Everything that a command works with.
 struct Context {
+    #[cfg_attr(not(feature = "files"), expect(dead_code))]
+    start: Start,
+    /// The program with the projections that are files.
     app: App,
     config: Config,
     decoders: Decoders,
@@ -199,6 +209,15 @@ impl Typed {
         }
     }
 
+    /// What is logged unless it is configured.
+    fn default_log_filter(&self) -> &'static str {
+        match self {
+            #[cfg(feature = "files")]
+            Self::OfFiles(files::Command::Dev) => telemetry::WARNINGS,
+            _ => telemetry::OWN_INFO,
+        }
+    }
+
     /// The topic that the command reads beside those of projections.
     fn topic(&self) -> Option<&str> {
         match self {
@@ -217,7 +236,7 @@ impl App {
     pub fn run(self) -> ExitCode {
         output::set_program(self.name);
         let (command, flags) = typed(&self, std::env::args_os()).unwrap_or_else(|error| error.exit());
-        match prepared(self, flags, &command).and_then(|context| execute(command, context)) {
+        match prepared(Start { app: self, flags }, &command).and_then(|context| execute(command, context)) {
             Ok(code) => code,
             Err(error) => {
                 output::message(&error);
@@ -257,8 +276,8 @@ fn typed(app: &App, arguments: impl IntoIterator<Item = OsString>) -> Result<(Ty
 }
 
 /// Reads the configuration and checks the registered projections, before anything is opened.
-fn prepared(mut app: App, flags: Flags, command: &Typed) -> Result<Context, CommandError> {
-    let Flags { config, source, store, admin_listen, projections } = flags;
+fn prepared(start: Start, command: &Typed) -> Result<Context, CommandError> {
+    let Start { mut app, flags: Flags { config, source, store, admin_listen, projections } } = start.clone();
     let overrides = Overrides { config, source, store, admin_listen, projections };
     let environment = Environment::of_process();
     let projections = ProjectionFiles::load(&overrides, &environment)?.path;
@@ -270,11 +289,11 @@ fn prepared(mut app: App, flags: Flags, command: &Typed) -> Result<Context, Comm
     connect::check_schemes(&app, &config)?;
     let decoders = connect::decoders(&app, &config, command.topic())?;
     app.registry.validate().map_err(CommandError::failed)?;
-    Ok(Context { app, config, decoders, projections })
+    Ok(Context { start, app, config, decoders, projections })
 }
 
 fn execute(command: Typed, context: Context) -> Result<ExitCode, CommandError> {
-    telemetry::init(&context.config.logging)?;
+    telemetry::init(&context.config.logging, command.default_log_filter())?;
     context.config.warnings().iter().for_each(|warning| tracing::warn!("{warning}"));
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(CommandError::failed)?;
     let code = runtime.block_on(async {

@@ -13,16 +13,18 @@ use tracing_subscriber::registry::LookupSpan;
 use crate::config::{ConfigError, LogFormat, LogOptions};
 
 /// readcast's own lines from info on, and those of libraries from warn on.
-const DEFAULT_FILTER: &str = "warn,readcast=info";
+pub(crate) const OWN_INFO: &str = "warn,readcast=info";
+/// All lines from warn on: for commands that print what they do.
+pub(crate) const WARNINGS: &str = "warn";
 
-/// Begins to log, for the rest of the process. A second call changes nothing.
+/// Begins to log, for the rest of the process: what is configured, or else what `default` says. A second call changes nothing.
 ///
 /// # Errors
 /// When the filter is not one.
-pub(crate) fn init(options: &LogOptions) -> Result<(), ConfigError> {
+pub(crate) fn init(options: &LogOptions, default: &str) -> Result<(), ConfigError> {
     let ansi = options.color && std::io::stderr().is_terminal();
     // Fails if a subscriber is set already, for example by a test. That subscriber serves as well.
-    let _ = tracing::subscriber::set_global_default(subscriber(options, ansi, std::io::stderr)?);
+    let _ = tracing::subscriber::set_global_default(subscriber(options, default, ansi, std::io::stderr)?);
     std::panic::set_hook(Box::new(|panic| {
         // Without the message: a projection that panics over a record may quote it.
         let location = panic.location().map(ToString::to_string).unwrap_or_default();
@@ -31,11 +33,16 @@ pub(crate) fn init(options: &LogOptions) -> Result<(), ConfigError> {
     Ok(())
 }
 
-fn subscriber<W>(options: &LogOptions, ansi: bool, writer: W) -> Result<Box<dyn Subscriber + Send + Sync>, ConfigError>
+fn subscriber<W>(
+    options: &LogOptions,
+    default: &str,
+    ansi: bool,
+    writer: W,
+) -> Result<Box<dyn Subscriber + Send + Sync>, ConfigError>
 where
     W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
 {
-    let filter = EnvFilter::try_new(options.filter.as_deref().unwrap_or(DEFAULT_FILTER))
+    let filter = EnvFilter::try_new(options.filter.as_deref().unwrap_or(default))
         .map_err(|error| ConfigError::at("RUST_LOG", error.to_string()))?;
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer);
     Ok(match options.format {
@@ -102,7 +109,7 @@ mod tests {
     fn logged(options: &LogOptions, log: impl FnOnce()) -> String {
         let lines = Lines::default();
         let writer = lines.clone();
-        let subscriber = subscriber(options, false, move || writer.clone()).unwrap();
+        let subscriber = subscriber(options, OWN_INFO, false, move || writer.clone()).unwrap();
         tracing::subscriber::with_default(subscriber, log);
         let bytes = lines.0.lock().unwrap().clone();
         String::from_utf8(bytes).unwrap()
@@ -164,7 +171,9 @@ mod tests {
 
     #[test]
     fn a_broken_filter_is_a_configuration_error() {
-        let error = subscriber(&options(LogFormat::Text, Some("readcast=loud")), false, std::io::stderr).err().unwrap();
+        let error = subscriber(&options(LogFormat::Text, Some("readcast=loud")), OWN_INFO, false, std::io::stderr)
+            .err()
+            .unwrap();
         assert!(error.to_string().starts_with("RUST_LOG: "), "{error}");
     }
 }

@@ -130,6 +130,68 @@ async fn refused(folder: &Path) -> String {
 }
 
 #[tokio::test]
+async fn a_saved_file_becomes_live_with_the_rows_that_differ_and_a_former_one_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    std::fs::create_dir_all(path("events/site")).unwrap();
+    std::fs::create_dir(path("projections")).unwrap();
+    let visited = |number: usize, page: &str| {
+        let data = format!(r#"{{"page":"{page}"}}"#);
+        format!(r#"{{"event_id":"{number}","type":"VISITED","timestamp":"2026-01-01T00:00:00Z","data":{data}}}"#) + "\n"
+    };
+    std::fs::write(path("events/site/0.ndjson"), visited(1, "/home") + &visited(2, "/home") + &visited(3, "/a"))
+        .unwrap();
+    let save = |text: &str| std::fs::write(path("projections/visits.toml"), text).unwrap();
+    save(VISITS);
+    std::fs::write(
+        path("projections/visits.test.toml"),
+        "[[test]]\nname = 'one'\ngiven = [{ event = 'VISITED', data = { page = '/' } }]\nthen.visits = \"page | count\\n / | 1\"",
+    )
+    .unwrap();
+    let url = |name: &str, scheme: &str| format!("{scheme}:{}", path(name).display());
+    let (source, store, files) = (url("events", "file"), url("read.db", "sqlite"), path("projections"));
+    let arguments = ["dev", "--projections", files.to_str().unwrap(), "--source", &source, "--store", &store];
+    let mut dev = Readcast::start_released(arguments, &[]);
+    let database = sqlx::SqlitePool::connect_lazy(&store).unwrap();
+    let home = async || {
+        let count = "SELECT count FROM visits WHERE page = '/home'";
+        sqlx::query_scalar::<_, i64>(count).fetch_optional(&database).await.ok().flatten().ok_or("no row")
+    };
+    assert_eq!(eventually("the first rows", PATIENCE, home).await, 2);
+
+    // A count that begins elsewhere, in place of which the file is broken first.
+    let mark = dev.mark();
+    save(&VISITS.replace("add.count", "add.counts"));
+    dev.wait_for_line_after(mark, |line| line.contains("table `visits` has no column `counts`")).await;
+    save(&VISITS.replace("add.count = \"1\"", "add.count = \"10\""));
+    dev.wait_for_line_after(mark, |line| line.starts_with("FAILED  visits: one")).await;
+    dev.wait_for_line_after(mark, |line| line == "visits: generation 2 is live; generation 1 is the standby").await;
+    dev.wait_for_line_after(mark, |line| line.starts_with("table `visits` differs in 2 rows")).await;
+    dev.wait_for_line_after(mark, |line| line == "  /home: count differs").await;
+    assert_eq!(home().await, Ok(20));
+
+    // The first text again: its tables are still there.
+    let mark = dev.mark();
+    save(VISITS);
+    dev.wait_for_line_after(mark, |line| line == "visits: generation 1 is live; generation 2 is the standby").await;
+    assert_eq!(home().await, Ok(2));
+
+    // One that is saved while the one before it may still be built, and that one again.
+    for factor in [3, 4, 3] {
+        let mark = dev.mark();
+        save(&VISITS.replace("add.count = \"1\"", &format!("add.count = \"{factor}\"")));
+        dev.wait_for_line_after(mark, |line| line.starts_with("FAILED  visits: one")).await;
+    }
+    eventually("the last text is live", PATIENCE, async || {
+        let found = home().await;
+        if found == Ok(6) { Ok(()) } else { Err(format!("{found:?}")) }
+    })
+    .await;
+    dev.terminate();
+    assert!(dev.wait().await.success(), "{}", dev.stderr());
+}
+
+#[tokio::test]
 async fn a_faulty_file_is_refused_with_its_line_and_every_mistake() {
     let folder = tempfile::tempdir().unwrap();
     let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();

@@ -1,11 +1,12 @@
-//! The commands for projections that are files: `new`, `test`, `try`.
+//! The commands for projections that are files: `new`, `test`, `try`, `lint`, `dev`.
 
+mod dev;
 mod lint;
 mod new;
 mod test;
 mod try_event;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Subcommand;
@@ -21,6 +22,9 @@ const DEFAULT_FOLDER: &str = "projections";
 pub(super) enum Command {
     /// Draw a projection from a sample of a topic: its file, its table and a first test
     New(new::Arguments),
+    /// Run the projections, and build the tables of each file again when it is saved
+    #[command(after_help = "Example:\n  readcast dev --projections projections")]
+    Dev,
     /// Say what is suspicious in projections that are files
     Lint(lint::Arguments),
     /// Print the JSON Schema of projections that are files, for editors
@@ -42,13 +46,14 @@ impl Command {
     pub(super) fn topic(&self) -> Option<&str> {
         match self {
             Command::New(arguments) => Some(arguments.topic()),
-            Command::Lint(_) | Command::Schema | Command::Test(_) | Command::Try(_) => None,
+            Command::Dev | Command::Lint(_) | Command::Schema | Command::Test(_) | Command::Try(_) => None,
         }
     }
 }
 
 pub(super) async fn run(context: Context, command: Command) -> Result<ExitCode, CommandError> {
     match command {
+        Command::Dev => dev::run(context).await,
         Command::New(arguments) => new::run(context, arguments).await,
         Command::Schema => {
             output::line(format_args!("{:#}", files::schema()))?;
@@ -65,13 +70,18 @@ fn folder(context: &Context) -> PathBuf {
     context.projections.clone().unwrap_or_else(|| DEFAULT_FOLDER.into())
 }
 
+/// The folder of projections, which is needed.
+fn configured(context: &Context) -> Result<&Path, CommandError> {
+    context.projections.as_deref().ok_or_else(|| {
+        let problem = "no files of projections: set `path` in `[projections]`, or pass `--projections`";
+        ConfigError::overall(problem).into()
+    })
+}
+
 /// The projections with these names, or all of the folder, each with the path of its file.
 fn chosen(context: &Context, names: &[String]) -> Result<Vec<(PathBuf, FileProjection)>, CommandError> {
     use readcast_core::Projection as _;
-    let Some(folder) = &context.projections else {
-        let problem = "no files of projections: set `path` in `[projections]`, or pass `--projections`";
-        return Err(ConfigError::overall(problem).into());
-    };
+    let folder = configured(context)?;
     let all = files::load(folder)?;
     if let Some(unknown) = names.iter().find(|name| !all.iter().any(|(_, found)| found.name() == name.as_str())) {
         let known = all.iter().map(|(_, found)| found.name()).collect::<Vec<_>>().join(", ");

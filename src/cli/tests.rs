@@ -105,7 +105,7 @@ fn typed_in(app: App, folder: &Path, source: &str, file: &str) -> Result<(Comman
     let arguments =
         ["words", "run", "--until-end", "--config", &configuration, "--source", source, "--store", &database];
     let (command, flags) = typed(&app, arguments.map(OsString::from)).map_err(|error| error.to_string())?;
-    let context = prepared(app, flags, &command).map_err(told)?;
+    let context = prepared(Start { app, flags }, &command).map_err(told)?;
     let Typed::Common(command) = command else { panic!("`run` needs no sample") };
     Ok((command, context))
 }

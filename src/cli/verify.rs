@@ -27,12 +27,13 @@ pub(super) async fn run(context: Context, arguments: Arguments) -> Result<ExitCo
     let Some(comparison) = control.comparison(&operation).await? else { return conclude(operation) };
     match arguments.output {
         Output::Json => output::line(json(&comparison)?)?,
-        Output::Table => print(&comparison)?,
+        Output::Table => show_comparison(&comparison)?,
     }
     Ok(if comparison.is_equal() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-fn print(comparison: &Comparison) -> Result<(), CommandError> {
+/// Prints how many rows of each table differ, and the first of them.
+pub(super) fn show_comparison(comparison: &Comparison) -> Result<(), CommandError> {
     for table in &comparison.tables {
         output::line(table)?;
         for sample in &table.samples {

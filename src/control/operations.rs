@@ -3,10 +3,15 @@
 mod local;
 mod wait;
 
+use readcast_core::Definition;
+
 pub use self::local::LocalExecutor;
 use self::wait::Waiting;
 use super::{Control, ControlError, Executor};
-use crate::store::{Command, Comparison, Operation, OperationProgress, OperationState, StoreError};
+use crate::store::{
+    Command, Comparison, GenerationState, Operation, OperationProgress, OperationState, Rebuild, StoreError,
+    with_stored,
+};
 
 /// An operation that was requested.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,6 +35,46 @@ impl Control {
     async fn executor(&self, projection: &str, command: &Command) -> Result<Executor, StoreError> {
         let heartbeats = self.store.heartbeats().await?;
         Ok(Executor::of(self.access, &heartbeats, projection, command.definition_hash()))
+    }
+
+    /// Makes what `file` declares live: returns to the generation that readers saw before, if that declares the same, and
+    /// builds another one if not. What was being built for an earlier content of the file is cancelled. Whatever the
+    /// comparison says, the generation becomes live. Returns the operation's number; `None` where there is nothing to do, or
+    /// where there is no generation yet.
+    ///
+    /// # Errors
+    /// `Unavailable` when the store does not answer.
+    pub async fn deploy(&self, file: &Definition) -> Result<Option<i64>, ControlError> {
+        let name = file.name();
+        if !self.store.operations(name, 0).await?.is_empty() {
+            self.store.cancel(name, &self.requested_by).await?;
+        }
+        let generations = self.generations_of(name).await?;
+        let registry = with_stored(&self.registry, &generations, &*self.store).await?;
+        let Some(wanted) = registry.versions(name).find(|version| version.declares_like(file)) else { return Ok(None) };
+        let of_wanted = |state: GenerationState| {
+            generations.iter().any(|found| found.state == state && found.definition_hash == wanted.hash())
+        };
+        if generations.is_empty() || of_wanted(GenerationState::Live) {
+            return Ok(None);
+        }
+        let rebuild =
+            Rebuild { accept_difference: true, accept_type_change: true, ..Rebuild::of(wanted.hash().to_owned()) };
+        let command = if of_wanted(GenerationState::Standby) { Command::Rollback } else { Command::Rebuild(rebuild) };
+        Ok(Some(self.store.request(name, &command, &self.requested_by).await?))
+    }
+
+    /// The last operations on a projection that have ended, of those behind the one numbered `after`, in the order of their
+    /// numbers.
+    ///
+    /// # Errors
+    /// `Unavailable` when the store does not answer.
+    pub async fn ended_after(&self, projection: &str, after: i64) -> Result<Vec<Operation>, ControlError> {
+        const MOST: usize = 20;
+        let mut operations = self.store.operations(projection, MOST).await?;
+        operations.retain(|operation| operation.id > after && !operation.state.is_open());
+        operations.sort_by_key(|operation| operation.id);
+        Ok(operations)
     }
 
     /// Requests an operation and waits until it is done, refused or cancelled. This process carries it out as long as no

@@ -6,6 +6,8 @@ use std::fmt;
 use readcast_core::{Presence, Shown, TableSpec, TopicPartition};
 use serde::{Deserialize, Serialize};
 
+use crate::text::counted;
+
 /// The maximum number of differing rows that are sampled for each table.
 pub(super) const MOST_SAMPLES: usize = 10;
 
@@ -142,19 +144,19 @@ impl fmt::Display for TableComparison {
         write!(f, "table `{}`", self.table)?;
         match (self.live_rows, self.other_rows) {
             (Some(_), None) => write!(f, " is no longer there"),
-            (None, Some(rows)) => write!(f, " is new, with {rows} rows"),
+            (None, Some(rows)) => write!(f, " is new, with {}", counted(rows, "row")),
             (None, None) => Ok(()),
             (Some(live), Some(other)) if self.compared.is_empty() => {
-                write!(f, " had {live} rows and has {other}; its key changed, so they can't be matched")
+                write!(f, " had {} and has {other}; its key changed, so they can't be matched", counted(live, "row"))
             }
             (Some(_), Some(_)) if self.differences() == 0 && self.live_digest != self.other_digest => {
                 write!(f, " has the same rows in other columns")
             }
-            (Some(_), Some(rows)) if self.differences() == 0 => write!(f, " has the same {rows} rows"),
+            (Some(_), Some(rows)) if self.differences() == 0 => write!(f, " has the same {}", counted(rows, "row")),
             (Some(_), Some(_)) => write!(
                 f,
-                " differs in {} rows ({} only in the live generation, {} only in the other, {} changed)",
-                self.differences(),
+                " differs in {} ({} only in the live generation, {} only in the other, {} changed)",
+                counted(self.differences(), "row"),
                 self.only_live,
                 self.only_other,
                 self.changed
@@ -173,6 +175,7 @@ impl fmt::Display for Sample {
                 let first = columns[..MOST_COLUMNS].join(", ");
                 write!(f, "{first} and {} more columns differ", columns.len() - MOST_COLUMNS)
             }
+            Difference::Changed(columns) if columns.len() == 1 => write!(f, "{} differs", columns[0]),
             Difference::Changed(columns) => write!(f, "{} differ", columns.join(", ")),
         }
     }

@@ -12,7 +12,7 @@ use super::{Page, chapters, page, pages};
 use crate::support::process::{Finished, Readcast, configuration};
 
 /// Why an example is not run.
-const REASONS: [&str; 6] = ["cargo", "containers", "example", "halted", "servers", "tools"];
+const REASONS: [&str; 7] = ["cargo", "containers", "endless", "example", "halted", "servers", "tools"];
 
 /// The configuration that the examples of the book assume, as its introduction says.
 const FILES_TO_SQLITE: &str = "[source]\nkind = \"file\"\npath = \"events\"\n\n[store]\nurl = \"sqlite:read.db\"\n\n[projections]\n\

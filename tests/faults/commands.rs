@@ -48,6 +48,8 @@ const COMMANDS: &[(&str, &[Typed])] = &[
     // Their store is a file of their own, or none.
     ("demo", &[]),
     ("generate", &[]),
+    // It goes on like `run`, until Ctrl-C.
+    ("dev", &[]),
     // They ask no store.
     ("lint", &[]),
     ("new", &[]),

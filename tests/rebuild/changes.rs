@@ -385,11 +385,11 @@ async fn a_row_edited_by_hand_is_found_by_verify_and_repaired_by_its_key(mut sce
     let table = scene.physical("seen", 1);
     scene.execute(&format!("UPDATE {table} SET events = events + 5 WHERE order_id = '{key}'")).await;
     let operation = scene.does(&verify).await;
-    assert!(operation.outcome.unwrap().contains("differs in 1 rows"));
+    assert!(operation.outcome.unwrap().contains("differs in 1 row"));
     let statuses = scene.statuses().await;
     let scratch = statuses.iter().find(|status| Some(status.generation) == operation.generation).unwrap();
     let proof = scratch.proof.as_ref().unwrap();
-    assert_eq!(proof.tables[0].samples[0].to_string(), format!("{key}: events differ"));
+    assert_eq!(proof.tables[0].samples[0].to_string(), format!("{key}: events differs"));
     let repaired = scene.does(&Command::RefoldKey { key: key.clone(), definition_hash }).await.outcome.unwrap();
     assert!(repaired.contains(&format!("with the key `{key}` again: ")), "{repaired}");
     scene.shows_every_count().await;
@@ -418,11 +418,11 @@ async fn a_table_of_the_greatest_width_is_verified_repaired_and_rebuilt(mut scen
     scene.execute(&edit).await;
     let verify = Command::Verify { definition_hash: definition_hash.clone() };
     let operation = scene.does(&verify).await;
-    assert!(operation.outcome.unwrap().contains("differs in 1 rows"));
+    assert!(operation.outcome.unwrap().contains("differs in 1 row"));
     let statuses = scene.statuses().await;
     let scratch = statuses.iter().find(|status| Some(status.generation) == operation.generation).unwrap();
     let proof = scratch.proof.as_ref().unwrap();
-    assert_eq!(proof.tables[0].samples[0].to_string(), format!("{key}: c7 differ"));
+    assert_eq!(proof.tables[0].samples[0].to_string(), format!("{key}: c7 differs"));
     scene.does(&Command::RefoldKey { key, definition_hash }).await;
     assert!(scene.does(&verify).await.outcome.unwrap().contains("exactly"));
     scene.execute(&edit).await;

@@ -11,7 +11,7 @@ use super::super::{CommandError, Context, output};
 use crate::files::{FilesError, TestOutcome, run_tests};
 use crate::text::counted;
 
-#[derive(clap::Args)]
+#[derive(Default, clap::Args)]
 #[command(after_help = "Example:\n  readcast test order_summary --junit report.xml")]
 pub(in crate::cli) struct Arguments {
     /// The projections to test [default: all of the folder]
@@ -20,6 +20,12 @@ pub(in crate::cli) struct Arguments {
     /// Write a report in the form of JUnit to this file
     #[arg(long, value_name = "FILE")]
     junit: Option<PathBuf>,
+}
+
+impl Arguments {
+    pub(super) fn of(names: Vec<String>) -> Self {
+        Self { names, ..Self::default() }
+    }
 }
 
 /// The tests of one projection.
