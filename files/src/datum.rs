@@ -13,6 +13,8 @@ use std::sync::Arc;
 use chrono::TimeDelta;
 use readcast_core::{Date, Decimal, Timestamp};
 
+#[cfg(feature = "wasm")]
+pub(crate) use self::column::to_column_with;
 pub(crate) use self::column::{date, decimal, integer, quoted, seconds, timestamp, to_column};
 pub(crate) use self::json::to_json;
 pub(crate) use self::read::{json_value, number};

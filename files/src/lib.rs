@@ -5,6 +5,8 @@
 //! fold, the same rebuilds.
 
 mod cases;
+#[cfg(feature = "wasm")]
+mod component;
 mod datum;
 mod document;
 mod draft;
@@ -16,6 +18,8 @@ mod tests;
 mod upcasters;
 
 pub use cases::{TestOutcome, run_tests};
+#[cfg(feature = "wasm")]
+pub use component::{Component, ComponentError, Limits};
 pub use document::Problem;
 pub use draft::{Draft, DraftError, draft};
 pub use projection::{FileProjection, changes_of};

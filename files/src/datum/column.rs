@@ -8,6 +8,15 @@ use super::{Datum, to_json};
 /// The value as a column of this type holds it. Texts become what the type reads them as, such as `"12.50"` a decimal and an
 /// RFC 3339 text a timestamp; nothing is rounded.
 pub(crate) fn to_column(value: Datum<'_>, column: ColumnType) -> Result<Value, String> {
+    to_column_with(value, column, conversion)
+}
+
+/// As [`to_column`]. A message about a value of another type ends with `advice`.
+pub(crate) fn to_column_with(
+    value: Datum<'_>,
+    column: ColumnType,
+    advice: fn(ColumnType) -> &'static str,
+) -> Result<Value, String> {
     if let (ColumnType::Json, value) = (column, &value) {
         // JSON has a null of its own, but a column that is not set is more useful as NULL.
         return match value {
@@ -15,7 +24,7 @@ pub(crate) fn to_column(value: Datum<'_>, column: ColumnType) -> Result<Value, S
             value => Json::parse(&to_json(value)?).map(Value::Json).map_err(|error| error.to_string()),
         };
     }
-    let unfit = |value: &Datum<'_>| Err(format!("{} is not {}", value.type_name(), wanted(column)));
+    let unfit = |value: &Datum<'_>| Err(format!("{} is not {}{}", value.type_name(), wanted(column), advice(column)));
     Ok(match (column, value) {
         (_, Datum::Null) => Value::Null,
         (ColumnType::Text, Datum::Text(text)) => Value::Text(text.into_owned()),
@@ -42,7 +51,7 @@ pub(crate) fn to_column(value: Datum<'_>, column: ColumnType) -> Result<Value, S
         (ColumnType::I64, Datum::Int(number)) => Value::I64(number),
         (ColumnType::I32 | ColumnType::I64, Datum::Decimal(number)) => {
             let whole = Datum::Int(integer(number)?);
-            return to_column(whole, column);
+            return to_column_with(whole, column, advice);
         }
         (_, value) => return unfit(&value),
     })
@@ -50,11 +59,20 @@ pub(crate) fn to_column(value: Datum<'_>, column: ColumnType) -> Result<Value, S
 
 fn wanted(column: ColumnType) -> String {
     match column {
-        ColumnType::Text => "a text: write string(…)".to_owned(),
+        ColumnType::Text => "a text".to_owned(),
         ColumnType::Bool => "a boolean".to_owned(),
-        ColumnType::I32 | ColumnType::I64 => format!("an {column}: write int(…)"),
-        ColumnType::F64 => "an f64: write double(…)".to_owned(),
+        ColumnType::I32 | ColumnType::I64 | ColumnType::F64 => format!("an {column}"),
         other => format!("a {other}"),
+    }
+}
+
+/// How an expression makes a value of the column's type.
+fn conversion(column: ColumnType) -> &'static str {
+    match column {
+        ColumnType::Text => ": write string(…)",
+        ColumnType::I32 | ColumnType::I64 => ": write int(…)",
+        ColumnType::F64 => ": write double(…)",
+        _ => "",
     }
 }
 
