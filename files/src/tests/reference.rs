@@ -50,7 +50,8 @@ Numbers, texts, lists and times that are not sure to have their type are convert
 
 ## Functions
 
-Each may be called on its first argument: `lower(data.name)` is `data.name.lower()`.
+Each may be called on its first argument: `lower(data.name)` is `data.name.lower()`. A time zone is a name such as `Europe/Zurich`
+or a distance from UTC such as `+01:00`; without one, times are in UTC.
 ";
 
 fn chapter() -> String {

@@ -1,6 +1,6 @@
 //! Functions of texts.
 
-use super::{ANY, Function, INT, LIST, TEXT, list, place, text};
+use super::{ANY, Function, INT, LIST, TEXT, int, list, place, text};
 use crate::datum::Datum;
 use crate::expression::Kind;
 
@@ -37,33 +37,47 @@ pub(super) const FUNCTIONS: &[Function] = &[
         Ok(Datum::Bool(text(&of[0])?.ends_with(text(&of[1])?)))
     }),
     Function::new(
-        "`indexOf(x, part)`: the number of characters before the part, or -1",
+        "`indexOf(x, part, start)`: the number of characters before the first part that begins at `start` or later, or -1",
         "indexOf",
-        &[TEXT, TEXT],
+        &[TEXT, TEXT, INT],
         Kind::Int,
+        index_of,
+    )
+    .needing(2),
+    Function::new(
+        "`lastIndexOf(x, part, start)`: the number of characters before the last part that begins at `start` or earlier, or -1",
+        "lastIndexOf",
+        &[TEXT, TEXT, INT],
+        Kind::Int,
+        last_index_of,
+    )
+    .needing(2),
+    Function::new(
+        "`charAt(x, place)`: the character at a place from 0; empty at the end of the text",
+        "charAt",
+        &[TEXT, INT],
+        Kind::Text,
         |of| {
-            let (whole, part) = (text(&of[0])?, text(&of[1])?);
-            let place = whole.find(part).map(|place| whole[..place].chars().count());
-            Ok(Datum::Int(place.map_or(-1, |place| place as i64)))
+            let rest = &text(&of[0])?[bytes_before(text(&of[0])?, &of[1])?..];
+            made(rest.chars().take(1).collect())
         },
     ),
     Function::new(
-        "`replace(x, part, other)`: the text with every `part` replaced",
+        "`replace(x, part, other, limit)`: the text with every `part` replaced, or the first `limit` of them",
         "replace",
-        &[TEXT, TEXT, TEXT],
+        &[TEXT, TEXT, TEXT, INT],
         Kind::Text,
         replace,
-    ),
+    )
+    .needing(3),
     Function::new(
-        "`split(x, separator)`: the list of the texts between separators",
+        "`split(x, separator, limit)`: the list of the texts between separators; the last of `limit` texts is the whole rest",
         "split",
-        &[TEXT, TEXT],
+        &[TEXT, TEXT, INT],
         Kind::List,
-        |of| {
-            let parts = text(&of[0])?.split(text(&of[1])?);
-            Ok(Datum::list(parts.map(|part| Datum::Text(part.to_owned().into())).collect()))
-        },
-    ),
+        split,
+    )
+    .needing(2),
     Function::new("`join(list, separator)`: the texts of a list as one", "join", &[LIST, TEXT], Kind::Text, |of| {
         let parts = list(&of[0])?.iter().map(text).collect::<Result<Vec<_>, _>>()?;
         made(parts.join(of.get(1).map_or(Ok(""), text)?))
@@ -94,16 +108,57 @@ fn size<'e>(of: &[Datum<'e>]) -> Result<Datum<'e>, String> {
     Ok(Datum::Int(size as i64))
 }
 
+/// The number of bytes before the character at a place.
+fn bytes_before(whole: &str, characters: &Datum<'_>) -> Result<usize, String> {
+    let characters = place(characters, whole.chars().count())?;
+    Ok(whole.char_indices().nth(characters).map_or(whole.len(), |(bytes, _)| bytes))
+}
+
+/// The number of characters before a number of bytes, or -1.
+fn characters_before<'e>(whole: &str, bytes: Option<usize>) -> Datum<'e> {
+    Datum::Int(bytes.map_or(-1, |bytes| whole[..bytes].chars().count() as i64))
+}
+
+fn index_of<'e>(of: &[Datum<'e>]) -> Result<Datum<'e>, String> {
+    let (whole, part) = (text(&of[0])?, text(&of[1])?);
+    let start = of.get(2).map_or(Ok(0), |start| bytes_before(whole, start))?;
+    Ok(characters_before(whole, whole[start..].find(part).map(|bytes| start + bytes)))
+}
+
+fn last_index_of<'e>(of: &[Datum<'e>]) -> Result<Datum<'e>, String> {
+    let (whole, part) = (text(&of[0])?, text(&of[1])?);
+    let start = of.get(2).map_or(Ok(whole.len()), |start| bytes_before(whole, start))?;
+    // A part that begins at the start ends at a character's boundary, so what is cut off to get to one can't belong to it.
+    let end = whole.floor_char_boundary(start.saturating_add(part.len()));
+    Ok(characters_before(whole, whole[..end].rfind(part)))
+}
+
+/// The number in the argument that bounds how often something is done, of which a negative one is no bound.
+fn limit(value: Option<&Datum<'_>>) -> Result<usize, String> {
+    Ok(value.map_or(Ok(-1), int)?.try_into().unwrap_or(usize::MAX))
+}
+
+fn split<'e>(of: &[Datum<'e>]) -> Result<Datum<'e>, String> {
+    let (whole, separator, limit) = (text(&of[0])?, text(&of[1])?, limit(of.get(2))?);
+    let parts: Vec<&str> = if separator.is_empty() {
+        // Each character. An empty separator is found before the first and behind the last one, too.
+        whole.splitn(limit.saturating_add(1), separator).skip(1).filter(|part| !part.is_empty()).collect()
+    } else {
+        whole.splitn(limit, separator).collect()
+    };
+    Ok(Datum::list(parts.into_iter().map(|part| Datum::Text(part.to_owned().into())).collect()))
+}
+
 /// A text that grows with each call could fill the memory, so there is a limit.
 fn replace<'e>(of: &[Datum<'e>]) -> Result<Datum<'e>, String> {
     const MOST_BYTES: usize = 16 << 20;
-    let (whole, part, other) = (text(&of[0])?, text(&of[1])?, text(&of[2])?);
-    let found = whole.matches(part).count();
+    let (whole, part, other, limit) = (text(&of[0])?, text(&of[1])?, text(&of[2])?, limit(of.get(3))?);
+    let found = whole.matches(part).take(limit).count();
     let bytes = whole.len().saturating_add(found.saturating_mul(other.len()));
     if bytes > MOST_BYTES {
         return Err(format!("the text would have more than {MOST_BYTES} bytes"));
     }
-    made(whole.replace(part, other))
+    made(whole.replacen(part, other, limit))
 }
 
 fn substring<'e>(of: &[Datum<'e>]) -> Result<Datum<'e>, String> {

@@ -1,6 +1,6 @@
-//! Functions of times. Without the name of a time zone, times are in UTC.
+//! Functions of times. Without a time zone, times are in UTC.
 
-use chrono::{DateTime, Datelike, NaiveDate, NaiveTime, TimeDelta, TimeZone, Timelike, Utc};
+use chrono::{DateTime, Datelike, FixedOffset, NaiveDate, NaiveTime, TimeDelta, TimeZone, Timelike, Utc};
 use chrono_tz::Tz;
 use readcast_core::Timestamp;
 
@@ -13,11 +13,22 @@ const EPOCHS: &[&str] = &["seconds", "millis", "micros", "nanos"];
 const TIME: Parameter = Parameter::Of(Kind::Time);
 const ZONE: Parameter = Parameter::Zone;
 
+/// A part of a time, and a number of a duration where it has one.
 macro_rules! part {
     ($name:literal, $about:literal, $part:expr) => {
         Function::new($about, $name, &[TIME, ZONE], Kind::Int, |of| {
-            let part: fn(DateTime<Tz>) -> i64 = $part;
+            let part: fn(DateTime<FixedOffset>) -> i64 = $part;
             Ok(Datum::Int(part(local(&of[0], of.get(1))?)))
+        })
+        .needing(1)
+    };
+    ($name:literal, $about:literal, $part:expr, $of_duration:expr) => {
+        Function::new($about, $name, &[ANY, ZONE], Kind::Int, |of| {
+            let (part, of_duration): (fn(DateTime<FixedOffset>) -> i64, fn(&TimeDelta) -> i64) = ($part, $of_duration);
+            Ok(Datum::Int(match &of[0] {
+                Datum::Duration(duration) => of_duration(duration),
+                time => part(local(time, of.get(1))?),
+            }))
         })
         .needing(1)
     };
@@ -47,9 +58,12 @@ pub(super) const FUNCTIONS: &[Function] = &[
     Function::new(
         "`duration(x)`: the length of time of a text such as `1h30m`",
         "duration",
-        &[TEXT],
+        &[ANY],
         Kind::Duration,
-        |of| values::duration(text(&of[0])?).map(Datum::Duration),
+        |of| match &of[0] {
+            Datum::Duration(duration) => Ok(Datum::Duration(*duration)),
+            other => values::duration(text(other)?).map(Datum::Duration),
+        },
     ),
     Function::new(
         "`truncate(time, unit, zone)`: the beginning of the `hour`, `day`, `week` (Monday), `month` or `year`",
@@ -75,12 +89,30 @@ pub(super) const FUNCTIONS: &[Function] = &[
         time.weekday().num_days_from_sunday().into()
     }),
     part!("getDayOfYear", "`getDayOfYear(time, zone)`: the day of the year, from 0", |time| time.ordinal0().into()),
-    part!("getHours", "`getHours(time, zone)`: the hour", |time| time.hour().into()),
-    part!("getMinutes", "`getMinutes(time, zone)`: the minute", |time| time.minute().into()),
-    part!("getSeconds", "`getSeconds(time, zone)`: the second", |time| time.second().into()),
-    part!("getMilliseconds", "`getMilliseconds(time, zone)`: the millisecond of the second", |time| {
-        i64::from(time.nanosecond() / 1_000_000)
-    }),
+    part!(
+        "getHours",
+        "`getHours(time, zone)`: the hour; of a duration, its whole hours",
+        |time| time.hour().into(),
+        TimeDelta::num_hours
+    ),
+    part!(
+        "getMinutes",
+        "`getMinutes(time, zone)`: the minute; of a duration, its whole minutes",
+        |time| time.minute().into(),
+        TimeDelta::num_minutes
+    ),
+    part!(
+        "getSeconds",
+        "`getSeconds(time, zone)`: the second; of a duration, its whole seconds",
+        |time| time.second().into(),
+        TimeDelta::num_seconds
+    ),
+    part!(
+        "getMilliseconds",
+        "`getMilliseconds(time, zone)`: the millisecond of the second, also of a duration",
+        |time| i64::from(time.nanosecond() / 1_000_000),
+        |duration| i64::from(duration.subsec_nanos() / 1_000_000)
+    ),
 ];
 
 const OUT: &str = "the time is outside of the years 0 to 9999";
@@ -91,15 +123,41 @@ fn of_micros<'e>(micros: i64) -> Computed<'e> {
     Timestamp::from_micros(micros).map(Datum::Time).ok_or_else(|| OUT.into())
 }
 
-/// The time zone of this name in the IANA database.
-pub(crate) fn zone(name: &str) -> Result<Tz, String> {
-    name.parse().map_err(|_| format!("{} is not a time zone such as Europe/Zurich", datum::quoted(name)))
+/// A time zone of the IANA database, or a distance from UTC.
+#[derive(Clone, Copy)]
+pub(crate) enum Zone {
+    Named(Tz),
+    Fixed(FixedOffset),
 }
 
-fn local(time: &Datum<'_>, of_zone: Option<&Datum<'_>>) -> Result<DateTime<Tz>, String> {
-    let Datum::Time(time) = time else { return Err(format!("takes a timestamp, not {}", time.type_name())) };
-    let zone = of_zone.map_or(Ok(Tz::UTC), |name| zone(text(name)?))?;
-    Ok(time.as_datetime().with_timezone(&zone))
+/// The time zone that a text such as `Europe/Zurich` or `+01:00` says.
+pub(crate) fn zone(name: &str) -> Result<Zone, String> {
+    let fixed = match name.as_bytes().first() {
+        Some(b'+' | b'-') => name.parse().ok(),
+        Some(b'0'..=b'9') => format!("+{name}").parse().ok(),
+        _ => None,
+    };
+    let zone = fixed.map(Zone::Fixed).or_else(|| name.parse().ok().map(Zone::Named));
+    zone.ok_or_else(|| format!("{} is not a time zone such as Europe/Zurich or +01:00", datum::quoted(name)))
+}
+
+fn zone_or_utc(name: Option<&Datum<'_>>) -> Result<Zone, String> {
+    name.map_or(Ok(Zone::Named(Tz::UTC)), |name| zone(text(name)?))
+}
+
+fn utc(time: &Datum<'_>) -> Result<DateTime<Utc>, String> {
+    match time {
+        Datum::Time(time) => Ok(time.as_datetime()),
+        other => Err(format!("takes a timestamp, not {}", other.type_name())),
+    }
+}
+
+fn local(time: &Datum<'_>, zone: Option<&Datum<'_>>) -> Result<DateTime<FixedOffset>, String> {
+    let time = utc(time)?;
+    Ok(match zone_or_utc(zone)? {
+        Zone::Named(zone) => time.with_timezone(&zone).fixed_offset(),
+        Zone::Fixed(zone) => time.with_timezone(&zone),
+    })
 }
 
 fn epoch<'e>(of: &[Datum<'e>]) -> Computed<'e> {
@@ -138,12 +196,16 @@ fn truncate<'e>(of: &[Datum<'e>]) -> Computed<'e> {
         "year" => NaiveDate::from_ymd_opt(day.year(), 1, 1),
         other => return Err(format!("`{other}` is not one of {}", UNITS.join(", "))),
     };
-    let begin = first.and_then(|first| begin_of(first, time.timezone())).ok_or(OUT)?;
-    of_micros(begin.timestamp_micros())
+    let zone = zone_or_utc(of.get(2))?;
+    let begin = first.and_then(|first| match zone {
+        Zone::Named(zone) => begin_of(first, &zone),
+        Zone::Fixed(zone) => begin_of(first, &zone),
+    });
+    of_micros(begin.ok_or(OUT)?.timestamp_micros())
 }
 
 /// The first moment of a day, which is not midnight where a change of the clock leaves midnight out.
-fn begin_of(day: NaiveDate, zone: Tz) -> Option<DateTime<Utc>> {
+fn begin_of(day: NaiveDate, zone: &impl TimeZone) -> Option<DateTime<Utc>> {
     const MOST_MINUTES: i64 = 24 * 60;
     let midnight = day.and_time(NaiveTime::MIN);
     let mut moments = (0..MOST_MINUTES).filter_map(|minute| midnight.checked_add_signed(TimeDelta::minutes(minute)));
@@ -153,9 +215,12 @@ fn begin_of(day: NaiveDate, zone: Tz) -> Option<DateTime<Utc>> {
 fn format_time<'e>(of: &[Datum<'e>]) -> Computed<'e> {
     use std::fmt::Write as _;
     let mut shown = String::new();
-    let time = local(&of[0], of.get(2))?;
-    let format = text(&of[1])?;
+    let (time, format) = (utc(&of[0])?, text(&of[1])?);
     // A faulty format is an error of the formatting, which would panic in `to_string`.
-    write!(shown, "{}", time.format(format)).map_err(|_| format!("{} is not a format", datum::quoted(format)))?;
+    let written = match zone_or_utc(of.get(2))? {
+        Zone::Named(zone) => write!(shown, "{}", time.with_timezone(&zone).format(format)),
+        Zone::Fixed(zone) => write!(shown, "{}", time.with_timezone(&zone).format(format)),
+    };
+    written.map_err(|_| format!("{} is not a format", datum::quoted(format)))?;
     Ok(Datum::Text(shown.into()))
 }

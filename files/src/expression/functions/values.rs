@@ -32,7 +32,20 @@ pub(super) const FUNCTIONS: &[Function] = &[
         Kind::Double,
         double,
     ),
-    Function::new("`bool(x)`: the text `true` or `false`, or a boolean", "bool", &[ANY], Kind::Bool, boolean),
+    Function::new("`uint(x)`: as `int(x)`, and not negative", "uint", &[ANY], Kind::Int, |of| match int(of)? {
+        Datum::Int(number) if number < 0 => Err(format!("{number} is negative")),
+        number => Ok(number),
+    }),
+    Function::new(
+        "`bool(x)`: a boolean, or a text: `true`, `t` or `1`, and `false`, `f` or `0`",
+        "bool",
+        &[ANY],
+        Kind::Bool,
+        boolean,
+    ),
+    Function::new("`dyn(x)`: the value, whose type is checked for each event", "dyn", &[ANY], Kind::Any, |of| {
+        Ok(of[0].clone())
+    }),
     Function::new("`bytes(x)`: the UTF-8 bytes of a text", "bytes", &[ANY], Kind::Bytes, |of| {
         Ok(Datum::Bytes(match &of[0] {
             Datum::Bytes(bytes) => bytes.clone(),
@@ -105,8 +118,11 @@ fn double<'e>(of: &[Datum<'e>]) -> Computed<'e> {
 fn boolean<'e>(of: &[Datum<'e>]) -> Computed<'e> {
     match &of[0] {
         Datum::Bool(value) => Ok(Datum::Bool(*value)),
-        Datum::Text(text) if text == "true" => Ok(Datum::Bool(true)),
-        Datum::Text(text) if text == "false" => Ok(Datum::Bool(false)),
+        Datum::Text(text) => match &**text {
+            "true" | "True" | "TRUE" | "t" | "1" => Ok(Datum::Bool(true)),
+            "false" | "False" | "FALSE" | "f" | "0" => Ok(Datum::Bool(false)),
+            _ => Err(format!("{} is neither true nor false", quoted(text))),
+        },
         other => Err(format!("{} is neither true nor false", other.type_name())),
     }
 }
