@@ -83,6 +83,7 @@ impl<'e> Datum<'e> {
         match (self, value) {
             (Self::List(items), value) => Ok(items.iter().any(|item| item.equals(value))),
             (Self::Map(fields), Self::Text(name)) => Ok(Fields::get(fields, name).is_some()),
+            (Self::Map(_), _) => Ok(false),
             (other, value) => {
                 Err(format!("{} in {}: `in` takes a list or a map", value.type_name(), other.type_name()))
             }

@@ -88,7 +88,8 @@ impl Compiler<'_, '_> {
                 if let Some(place) = &of.place {
                     self.names.shape.read(&[place.as_slice(), &[Step::Field(select.field.clone())]].concat());
                 }
-                Typed::new(Node::Has(Box::new(of.node), select.field.clone()), Kind::Bool)
+                let optional = is_optional(&select.operand);
+                Typed::new(Node::Has { of: Box::new(of.node), name: select.field.clone(), optional }, Kind::Bool)
             }
             Expr::Select(select) => {
                 let of = self.part(&select.operand);
@@ -163,7 +164,11 @@ impl Compiler<'_, '_> {
             LiteralValue::Int(number) => (Literal::Int(*number.inner()), Kind::Int),
             LiteralValue::UInt(number) => match i64::try_from(*number.inner()) {
                 Ok(number) => (Literal::Int(number), Kind::Int),
-                Err(_) => return self.refuse(parsed, "the number is out of the range of a 64-bit integer"),
+                // As such a number in the event's data.
+                Err(_) => {
+                    let number = number.inner().to_string().parse().expect("20 digits are a decimal");
+                    (Literal::Decimal(number), Kind::Decimal)
+                }
             },
             // The digits of the text, of which the parser has made a float. A sign is no part of its place.
             LiteralValue::Double(float) => match number(self.source.text(parsed)) {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::EvaluationError;
 use super::node::{Loop, Node, Operator, Part, Root, Search};
 use super::scope::Scope;
-use crate::datum::{Datum, quoted};
+use crate::datum::{Datum, decimal, integer, quoted};
 
 type Evaluated<'e> = Result<Datum<'e>, EvaluationError>;
 
@@ -19,9 +19,10 @@ impl Node {
                 let value = of.evaluate(scope)?;
                 field(&value, name, *optional).cloned_or_null(|| name.clone())
             }
-            Node::Has(of, name) => match of.evaluate(scope)? {
-                Datum::Map(fields) => Ok(Datum::Bool(fields.get(name).is_some())),
-                other => Err(no_fields(&other, name).into()),
+            Node::Has { of, name, optional } => match field(&of.evaluate(scope)?, name, *optional) {
+                Found::Value(_) => Ok(Datum::Bool(true)),
+                Found::Nothing | Found::Missing => Ok(Datum::Bool(false)),
+                Found::NoFields(reason) => fail(reason),
             },
             Node::Item { of, at, optional } => {
                 let (value, at) = (of.evaluate(scope)?, at.evaluate(scope)?);
@@ -135,8 +136,9 @@ fn path<'e>(root: Root, names: &'e [String], scope: &Scope<'e>) -> Evaluated<'e>
 
 fn item<'e>(value: &Datum<'e>, at: &Datum<'_>, optional: bool) -> Evaluated<'e> {
     match (value, at) {
-        (Datum::List(items), Datum::Int(place)) => {
-            match usize::try_from(*place).ok().and_then(|place| items.get(place)) {
+        (Datum::List(items), Datum::Int(_) | Datum::Decimal(_) | Datum::Double(_)) => {
+            let place = integer(decimal(at)?)?;
+            match usize::try_from(place).ok().and_then(|place| items.get(place)) {
                 Some(item) => Ok(item.clone()),
                 None if optional => Ok(Datum::Null),
                 None => fail(format!("a list of {} has no item {place}", items.len())),

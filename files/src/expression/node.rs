@@ -20,8 +20,12 @@ pub(super) enum Node {
         name: String,
         optional: bool,
     },
-    /// Whether a value has a field.
-    Has(Box<Node>, String),
+    /// Whether a value has a field. Where it is optional, null has none.
+    Has {
+        of: Box<Node>,
+        name: String,
+        optional: bool,
+    },
     /// An item of a list by its number from 0, or a field of a map by its name.
     Item {
         of: Box<Node>,
