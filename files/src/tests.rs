@@ -1,5 +1,6 @@
 //! The book says what the code says.
 
 mod book;
+mod cel;
 mod fuzz;
 mod reference;

@@ -39,7 +39,7 @@ impl<'e> Scope<'e> {
     }
 
     /// Adds a variable for the expressions that are compiled with one more name.
-    pub(super) fn push(&mut self, value: Datum<'e>) {
+    pub(crate) fn push(&mut self, value: Datum<'e>) {
         self.locals.push(value);
     }
 
