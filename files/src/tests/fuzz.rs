@@ -13,7 +13,7 @@ use crate::expression::{Expression, Names, Scope};
 const LONGEST: Duration = Duration::from_secs(10);
 
 /// What expressions consist of.
-const TOKENS: [&str; 64] = [
+const TOKENS: [&str; 72] = [
     "data",
     ".",
     "a",
@@ -70,6 +70,14 @@ const TOKENS: [&str; 64] = [
     "matches",
     "replace",
     "substring",
+    "split",
+    "indexOf",
+    "lastIndexOf",
+    "charAt",
+    "'öö'",
+    "getHours",
+    "'-02:30'",
+    "uint",
     "truncate",
     "'day'",
     "'Europe/Zurich'",
