@@ -177,6 +177,8 @@ fn binary<'e>(operator: Operator, a: Datum<'e>, b: Datum<'e>, scope: &mut Scope<
     scope.spend(1 + size(&a) + size(&b))?;
     let ordered = |holds: fn(Ordering) -> bool| match a.compare(&b) {
         Some(order) => Ok(Datum::Bool(holds(order))),
+        // One of them is NaN.
+        None if a.as_float().is_some() && b.as_float().is_some() => Ok(Datum::Bool(false)),
         None => fail(format!("{} and {} have no order", a.type_name(), b.type_name())),
     };
     match operator {

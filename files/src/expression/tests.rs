@@ -115,6 +115,7 @@ fn numbers_keep_every_digit() {
         ("-9223372036854775808", "-9223372036854775808"),
         ("7 % 0", "error: division by zero"),
         ("data.float > 1", "true"),
+        ("double('NaN') < 1 || double('NaN') >= 1 || double('NaN') == double('NaN')", "false"),
         ("1 == 1.0 && 2u > 1.5", "true"),
         ("18446744073709551615u - 18446744073709551614u == 1", "true"),
         ("int(data.total * 100)", "4990"),

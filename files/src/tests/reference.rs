@@ -40,9 +40,10 @@ A field that is missing is an error, too. Write `data.?note` for null in its pla
 Numbers, texts, lists and times that are not sure to have their type are converted by a function: `int(…)`, `decimal(…)`,
 `string(…)`. Mistakes that can be seen without an event are refused when the file is loaded.
 
-The conformance cases of CEL are among readcast's tests. [What is not supported or differs](https://github.com/readcast/readcast/blob/main/tests/README.md#cels-conformance-cases)
-is listed with its reason: a field of a Protobuf message is read as any other, but there are no messages, types or optional values
-as values, and the names of maps are texts.
+The conformance cases of CEL are among readcast's tests.
+[What is not supported or differs](https://github.com/readcast/readcast/blob/main/tests/README.md#cels-conformance-cases) is listed
+with its reason. An expression can't make a message of Protobuf, types and optional values are no values, and the names of a map
+are texts.
 
 | | |
 |---|---|
