@@ -61,7 +61,8 @@ pub(crate) fn load(folder: &Path) -> Result<Vec<(PathBuf, FileProjection)>, File
     let (mut projections, mut problems) = (Vec::new(), Vec::new());
     for path in paths {
         let text = std::fs::read_to_string(&path).map_err(|error| unreadable(&path, &error))?;
-        match FileProjection::load(&path.display().to_string(), &text) {
+        let read = |name: &str| std::fs::read(folder.join(name));
+        match FileProjection::load_beside(&path.display().to_string(), &text, &read) {
             Ok(projection) => projections.push((path, projection)),
             Err(found) => problems.extend(found),
         }

@@ -8,6 +8,7 @@ mod bank;
 mod book;
 mod cases;
 mod cli;
+mod components;
 mod dead_letters_cli;
 mod faults;
 mod files_to_sqlite;

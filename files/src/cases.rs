@@ -45,9 +45,13 @@ pub fn run_tests(projection: &FileProjection, path: &str, text: &str) -> Result<
     if !loader.problems.is_empty() {
         return Err(loader.problems);
     }
-    let registry = Registry::new().register(projection.clone());
-    let definition = &registry.definitions()[0];
-    let outcome = |case: Case| TestOutcome { failure: case.run(definition).err(), name: case.name, place: case.place };
+    let defined = |projection: FileProjection| Registry::new().register(projection).definitions()[0].clone();
+    let (definition, without_memory) = (defined(projection.clone()), projection.without_memory().map(defined));
+    let outcome = |case: Case| {
+        let failure =
+            case.run(&definition).and_then(|()| case.keeps_nothing(&definition, without_memory.as_ref())).err();
+        TestOutcome { failure, name: case.name, place: case.place }
+    };
     Ok(cases.into_iter().map(outcome).collect())
 }
 
@@ -150,6 +154,23 @@ impl Case {
         let differences = self.then.iter().filter_map(|(table, rows)| given.compare(table, rows).err());
         let differences: Vec<String> = differences.collect();
         if differences.is_empty() { Ok(()) } else { Err(differences.join("\n")) }
+    }
+
+    /// Whether all tables have the same rows where no event leaves something behind for the next one.
+    fn keeps_nothing(&self, definition: &Definition, without_memory: Option<&Definition>) -> Result<(), String> {
+        let Some(without_memory) = without_memory else { return Ok(()) };
+        let (given, apart) = (self.given(definition)?, self.given(without_memory)?);
+        for table in definition.tables() {
+            let (rows, apart) = (given.rows(table.name())?, apart.rows(table.name())?);
+            if rows != apart {
+                return Err(format!(
+                    "the component keeps state between events: with an instance for each event, `{}` has other rows\n\
+                     an instance for each:\n{apart}\none for all:\n{rows}",
+                    table.name()
+                ));
+            }
+        }
+        Ok(())
     }
 
     /// The tables after the events. A dead letter changes nothing, and neither do the events of its key behind it.

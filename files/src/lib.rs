@@ -7,6 +7,9 @@
 mod cases;
 #[cfg(feature = "wasm")]
 mod component;
+#[cfg(not(feature = "wasm"))]
+#[path = "no_component.rs"]
+mod component;
 mod datum;
 mod document;
 mod draft;

@@ -8,6 +8,7 @@ mod run;
 mod tables;
 #[cfg(test)]
 mod tests;
+mod wasm;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -18,6 +19,7 @@ pub use self::explain::changes_of;
 use self::rules::Rule;
 pub(crate) use self::rules::{ACTIONS, OPERATIONS};
 pub(crate) use self::tables::TYPES;
+use self::wasm::Wasm;
 use crate::datum::Shape;
 use crate::document::{Document, Loader, Problem};
 
@@ -56,6 +58,8 @@ pub struct FileProjection {
     ignored: Vec<&'static str>,
     tables: Vec<TableSpec>,
     upcasters: Upcasters,
+    /// What projects in place of rules, if the file names it.
+    wasm: Option<Wasm>,
     rules: Vec<Rule>,
     /// For each event type, what its rules read of the data, and their places among the rules.
     events: BTreeMap<String, Subscribed>,
@@ -70,13 +74,26 @@ struct Subscribed {
 
 impl FileProjection {
     /// The projection that the file `path` with this text declares. Its name is that of the file, without folders and without
-    /// `.toml`.
+    /// `.toml`. It can't name other files: see [`load_beside`](Self::load_beside).
     ///
     /// # Errors
     /// Everything that is wrong with it.
     pub fn load(path: &str, text: &str) -> Result<Self, Vec<Problem>> {
+        Self::load_beside(path, text, &|_| Err(std::io::Error::other("there are no files beside this one")))
+    }
+
+    /// The same where the file may name others, such as a WebAssembly component: `read` returns the bytes of the one with this
+    /// name, which is relative to the folder of `path`.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it.
+    pub fn load_beside(
+        path: &str,
+        text: &str,
+        read: &dyn Fn(&str) -> std::io::Result<Vec<u8>>,
+    ) -> Result<Self, Vec<Problem>> {
         let mut loader = Loader::new(Document::new(path, text));
-        let loaded = load::load(&mut loader, text);
+        let loaded = load::load(&mut loader, text, read);
         match loaded {
             Some(projection) if loader.problems.is_empty() => Ok(projection),
             _ => Err(loader.problems),
@@ -87,6 +104,12 @@ impl FileProjection {
     #[must_use]
     pub fn with_version(self, version: u32) -> Self {
         Self { version, ..self }
+    }
+
+    /// The same projection where no event can leave something behind for the next one. `None` for rules, which keep nothing.
+    pub(crate) fn without_memory(&self) -> Option<Self> {
+        let wasm = self.wasm.as_ref()?.apart();
+        Some(Self { wasm: Some(wasm), ..self.clone() })
     }
 }
 
@@ -120,12 +143,13 @@ impl Projection for FileProjection {
             path: &self.document.name,
             text: &self.document.text,
             declared: &self.canonical,
-            component: None,
+            component: self.wasm.as_ref().map(|wasm| &*wasm.bytes),
         })
     }
 
-    fn remade(&self, version: u32, text: &str, _: Option<&[u8]>) -> Option<Arc<dyn Projection>> {
-        let remade = Self::load(&self.document.name, text).ok()?;
+    fn remade(&self, version: u32, text: &str, component: Option<&[u8]>) -> Option<Arc<dyn Projection>> {
+        let read = |_: &str| component.map(<[u8]>::to_vec).ok_or(std::io::ErrorKind::NotFound.into());
+        let remade = Self::load_beside(&self.document.name, text, &read).ok()?;
         Some(Arc::new(remade.with_version(version)))
     }
 

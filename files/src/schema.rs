@@ -11,7 +11,8 @@ pub fn schema() -> Value {
         "title": "A projection of readcast",
         "type": "object",
         "additionalProperties": false,
-        "required": ["topics", "tables", "on"],
+        "required": ["topics", "tables"],
+        "oneOf": [{ "required": ["on"], "not": { "required": ["events"] } }, { "required": ["wasm", "events"] }],
         "properties": {
             "description": text("What the projection is for."),
             "revision": { "description": "No effect but to make the file declare something else." },
@@ -26,7 +27,29 @@ pub fn schema() -> Value {
             },
             "upcast": list_of(upcast()),
             "on": list_of(rule()),
+            "events": texts("With `wasm`: the types of events that the component projects."),
+            "wasm": wasm(),
         },
+    })
+}
+
+fn wasm() -> Value {
+    let number = |description: &str| json!({ "description": description, "type": "integer", "minimum": 1 });
+    json!({
+        "description": "A WebAssembly component that projects in place of rules: its file, relative to this one.",
+        "anyOf": [
+            { "type": "string" },
+            {
+                "type": "object",
+                "additionalProperties": false,
+                "required": ["file"],
+                "properties": {
+                    "file": text("The file of the component."),
+                    "fuel_per_event": number("How much an event may compute, in units of about an instruction."),
+                    "memory_mib": number("How much memory an instance may have, in MiB."),
+                },
+            },
+        ],
     })
 }
 

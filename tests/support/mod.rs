@@ -4,6 +4,7 @@
 #![allow(dead_code, reason = "a harness is used one test at a time")]
 #![allow(clippy::disallowed_methods, reason = "servers are named in the environment")]
 
+pub(crate) mod component;
 pub(crate) mod eventually;
 pub(crate) mod guard;
 pub(crate) mod kafka;

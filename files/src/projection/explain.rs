@@ -13,6 +13,9 @@ impl FileProjection {
     /// # Errors
     /// Why the event has no current version, or why its data can't be read.
     pub fn explain(&self, event: &Envelope<'_>) -> Result<Vec<String>, String> {
+        if let Some(wasm) = &self.wasm {
+            return Ok(vec![format!("component {}", wasm.name)]);
+        }
         let upcast = self.upcasters.apply(event).map_err(|error| error.to_string())?;
         let event = upcast.as_ref().unwrap_or(event);
         let Some(Subscribed { shape, rules }) = self.events.get(&*event.event_type) else {

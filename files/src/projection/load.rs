@@ -6,15 +6,20 @@ use std::sync::Mutex;
 
 use readcast_core::Registry;
 
-use super::{FileProjection, Subscribed, rules, tables};
+use super::wasm::Wasm;
+use super::{FileProjection, Subscribed, rules, tables, wasm};
 use crate::document::{Loader, Section};
 use crate::upcasters;
 
 /// The keys of a file. `revision` has no effect but to make a file declare something else.
-const KEYS: [&str; 7] = ["description", "revision", "topics", "ignore", "tables", "upcast", "on"];
+const KEYS: [&str; 9] = ["description", "revision", "topics", "ignore", "tables", "upcast", "on", "events", "wasm"];
 
 /// The projection, unless nothing can be made of the file. Problems are in the loader.
-pub(super) fn load(loader: &mut Loader, text: &str) -> Option<FileProjection> {
+pub(super) fn load(
+    loader: &mut Loader,
+    text: &str,
+    read: &dyn Fn(&str) -> std::io::Result<Vec<u8>>,
+) -> Option<FileProjection> {
     let parsed = loader.parse(text)?;
     let section = Section::new("the file", parsed.span(), parsed.get_ref());
     loader.only(&section, &KEYS);
@@ -34,9 +39,8 @@ pub(super) fn load(loader: &mut Loader, text: &str) -> Option<FileProjection> {
     };
     let upcasters = section.get("upcast").map(|item| upcasters::load(loader, item)).unwrap_or_default();
     let sections = section.get("on").map(|item| loader.sections("on", item)).unwrap_or_default();
-    if sections.is_empty() {
-        loader.advise(0..0, "the projection has no rule", "write [[on]] with event = \"TYPE\" and what happens");
-    }
+    let wasm = section.get("wasm").and_then(|item| wasm::load(loader, item, read));
+    either_rules_or_component(loader, &section);
     let rules: Vec<_> = sections.iter().filter_map(|section| rules::load(loader, &tables, section)).collect();
     let mut events = BTreeMap::<String, Subscribed>::new();
     for (place, rule) in rules.iter().enumerate() {
@@ -46,17 +50,21 @@ pub(super) fn load(loader: &mut Loader, text: &str) -> Option<FileProjection> {
             subscribed.rules.push(place);
         }
     }
+    for event_type in names(loader, &section, "events") {
+        events.insert(event_type.to_owned(), Subscribed::default());
+    }
     let event_types = events.keys().map(|name| interned(name)).collect();
     let projection = FileProjection {
         name: name.to_owned(),
         version: 1,
         document: loader.document.clone(),
-        canonical: section.canonical(),
+        canonical: section.canonical() + &wasm.as_ref().map(Wasm::canonical).unwrap_or_default(),
         topics,
         event_types,
         ignored,
         tables,
         upcasters,
+        wasm,
         rules,
         events,
     };
@@ -66,6 +74,26 @@ pub(super) fn load(loader: &mut Loader, text: &str) -> Option<FileProjection> {
         problems.into_iter().flat_map(|error| error.0).for_each(|problem| loader.error(0..0, problem));
     }
     Some(projection)
+}
+
+fn either_rules_or_component(loader: &mut Loader, section: &Section<'_>) {
+    let key = |name: &str| section.key_span(name);
+    match (key("wasm"), key("on"), key("events")) {
+        (None, None, None) => {
+            loader.advise(0..0, "the projection has no rule", "write [[on]] with event = \"TYPE\" and what happens");
+        }
+        (None, _, Some(events)) => {
+            let help = "write the types into [[on]], or name a component by `wasm`";
+            loader.advise(events, "`events` are those of a component", help);
+        }
+        (Some(_), Some(on), _) => {
+            loader.error(on, "a projection has rules or a component, and this one has both");
+        }
+        (Some(wasm), None, None) => {
+            loader.advise(wasm, "the component gets no event", "write events = [\"TYPE\", …]");
+        }
+        _ => {}
+    }
 }
 
 fn names(loader: &mut Loader, section: &Section<'_>, key: &str) -> Vec<&'static str> {

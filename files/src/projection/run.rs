@@ -11,6 +11,9 @@ type Outcome<T> = Result<T, String>;
 
 impl FileProjection {
     pub(super) fn run(&self, event: &Envelope<'_>, changes: &mut Changes<'_>) -> Result<(), ProjectionError> {
+        if let Some(wasm) = &self.wasm {
+            return wasm.project(event, &self.tables, changes);
+        }
         let Some(Subscribed { shape, rules }) = self.events.get(&*event.event_type) else {
             return Err(format!("there is no rule for events of type `{}`", event.event_type).into());
         };

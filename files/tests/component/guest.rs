@@ -1,7 +1,9 @@
 //! Components for tests: the example in Rust, and modules in WebAssembly's text format.
 
+#[path = "../../../tests/support/component.rs"]
+mod example;
+
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::sync::OnceLock;
 
 use readcast_core::{Change, Changes, ColumnType, Envelope, ProjectionError, TableSpec, TopicPartition};
@@ -17,31 +19,9 @@ fn root() -> PathBuf {
 }
 
 /// The module of `examples/wasm/rust`, which is built once.
-///
-/// # Panics
-/// If it can't be built. The message says what to install.
 pub(crate) fn order_summary() -> &'static [u8] {
     static MODULE: OnceLock<Vec<u8>> = OnceLock::new();
-    MODULE.get_or_init(|| {
-        let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from);
-        let target = target.join("wasm");
-        let built = Command::new(env!("CARGO"))
-            .args(["build", "--release", "--locked", "--target", "wasm32-unknown-unknown", "--target-dir"])
-            .arg(&target)
-            .current_dir(root().join("examples/wasm/rust"))
-            // Flags for the tests are not meant for WebAssembly.
-            .env_remove("RUSTFLAGS")
-            .env_remove("CARGO_ENCODED_RUSTFLAGS")
-            .output()
-            .unwrap();
-        let log = String::from_utf8_lossy(&built.stderr);
-        assert!(
-            !log.contains("can't find crate for `core`"),
-            "Install the target: rustup target add wasm32-unknown-unknown"
-        );
-        assert!(built.status.success(), "{log}");
-        std::fs::read(target.join("wasm32-unknown-unknown/release/order_summary.wasm")).unwrap()
-    })
+    MODULE.get_or_init(|| std::fs::read(example::order_summary()).unwrap())
 }
 
 /// A module with the types of `wit/projection.wit`. `body` has the memory `memory` and the function `project`, which takes the
