@@ -33,11 +33,11 @@ pub struct Limits {
     pub memory_bytes: usize,
 }
 
-/// An event of a shop takes a component in Rust about 30 thousand units and one in JavaScript, whose engine begins with 25 MiB,
-/// about a million. An event that never ends takes about a second.
+/// An event of a shop takes a component in Rust 30 thousand units of fuel at most, and one in JavaScript takes one to three million
+/// for an event and begins with 10 MiB. An event that never ends is stopped after about a second.
 impl Default for Limits {
     fn default() -> Self {
-        Self { fuel_per_event: 500_000_000, memory_bytes: 128 << 20 }
+        Self { fuel_per_event: 500_000_000, memory_bytes: 64 << 20 }
     }
 }
 

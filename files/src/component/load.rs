@@ -10,7 +10,7 @@ use wit_component::ComponentEncoder;
 use super::instance::Template;
 use super::{ComponentError, Limits};
 
-/// Components of languages that bring an interpreter have about 12 MiB.
+/// A component in JavaScript, which brings its interpreter, has 12 MiB.
 const MAX_BYTES: usize = 64 << 20;
 /// What a component begins with: the magic number, the version and the layer.
 const COMPONENT: &[u8] = b"\0asm\x0d\0\x01\0";

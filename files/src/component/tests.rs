@@ -29,7 +29,9 @@ fn tables() -> [TableSpec; 2] {
         .key("id", ColumnType::Text)
         .key("line", ColumnType::I32)
         .column("name", ColumnType::Text)
-        .reference(Reference::new(["id"], "t").copy_as("text", "copy"));
+        .reference(Reference::new(["id"], "t").copy_as("text", "copy"))
+        .nullable("copy", ColumnType::Text)
+        .column("count", ColumnType::I32);
     [all, lines]
 }
 
@@ -187,9 +189,9 @@ fn every_change_is_that_of_a_projection_in_code() {
         changes.update_where("t", "date", date).set("i64", ColumnValue::Null);
     });
     assert_eq!(recorded(all), expected);
-    let rows = vec![vec![Value::Integer(1), text("x")], vec![Value::Integer(2), text("y")]];
-    let replaced = Change::ReplaceChildren(Children { table: "lines".into(), parent: key(), rows });
-    let rows = [(1, "x"), (2, "y")].map(|(line, name)| vec![line.into(), name.into()]);
+    let rows = [(1, "x"), (2, "y")].map(|(line, name)| vec![Value::Integer(line), text(name), Value::Integer(3)]);
+    let replaced = Change::ReplaceChildren(Children { table: "lines".into(), parent: key(), rows: rows.into() });
+    let rows = [(1, "x"), (2, "y")].map(|(line, name)| vec![line.into(), name.into(), 3_i32.into()]);
     assert_eq!(recorded(replaced), written(|changes| changes.replace_children("lines", ["a"], rows)));
 }
 
@@ -200,9 +202,9 @@ fn an_unknown_name_is_reported_as_for_code() {
     refused(upsert([("other", Operation::Set(text("a")))]), "table `t` has no data column `other`");
     let long = Change::Delete(RowKey { table: "t".into(), key: vec![text("a"), text("b")] });
     refused(long, "table `t` expects a key of 1 values, but 2 were given");
-    let rows = vec![vec![Value::Integer(1), text("x"), text("copy")]];
+    let rows = vec![vec![Value::Integer(1), text("x"), Value::Integer(3), text("copy")]];
     let copied = Change::ReplaceChildren(Children { table: "lines".into(), parent: vec![text("a")], rows });
-    refused(copied, "table `lines` expects a row of 3 values, but 4 were given");
+    refused(copied, "table `lines` expects a row of 4 values, but 5 were given");
 }
 
 #[test]

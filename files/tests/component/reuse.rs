@@ -63,6 +63,16 @@ fn the_start_of_an_instance_does_not_count_as_the_event() {
 }
 
 #[test]
+fn each_event_of_an_instance_has_its_own_fuel() {
+    let left = "(global $left (mut i32) (i32.const 0))";
+    let spending = component(&(counting(&format!("{} {TELLS_EVENTS}", spend(900_000))) + left)).unwrap();
+    for events in 1..6 {
+        let refused = Err(format!("the component refused the event: {events}"));
+        assert_eq!(project(&spending, events), refused, "the instance is the first one");
+    }
+}
+
+#[test]
 fn an_instance_whose_memory_grew_is_replaced() {
     // Each event takes half a MiB of the 4 and gives none back.
     let leak = "(if (i32.eq (memory.grow (i32.const 8)) (i32.const -1)) (then (unreachable)))";
