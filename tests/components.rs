@@ -49,7 +49,7 @@ async fn a_component_passes_the_tests_of_the_rules_and_another_content_is_anothe
     let refused = test().await;
     assert_eq!(refused.status.code(), Some(78), "{}", refused.stdout);
     assert!(
-        refused.stderr.contains("`order_summary.wasm`: the component does not export `project`"),
+        refused.stderr.contains("`order_summary.wasm`: the file is a WebAssembly module and not a component"),
         "{}",
         refused.stderr
     );

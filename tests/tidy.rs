@@ -29,7 +29,7 @@ const LAYERS: [&[&str]; 11] = [
 ];
 
 /// Libraries, each with the one module that may use it.
-const MONOPOLIES: [(&str, &str); 13] = [
+const MONOPOLIES: [(&str, &str); 15] = [
     ("rdkafka", "src/source/kafka"),
     ("sqlx", "src/store"),
     ("axum", "src/admin"),
@@ -40,6 +40,8 @@ const MONOPOLIES: [(&str, &str); 13] = [
     ("reqwest", "src/registry"),
     ("cel", "files/src/expression/parse"),
     ("annotate_snippets", "files/src/document"),
+    ("wasmtime", "files/src/component"),
+    ("wit_component", "files/src/component"),
     ("readcast_files", "src/files"),
     ("tracing_subscriber", "src/telemetry"),
     ("readcast_projections", "service/src/main"),
