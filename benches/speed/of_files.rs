@@ -1,5 +1,5 @@
-//! What a projection that is a file costs beside the same projection in code: alone, from events in memory to changes on one
-//! thread, and live from Kafka to Postgres.
+//! What a projection that is a file, with rules or with a component, costs beside the same projection in code: alone, from events
+//! in memory to changes on one thread, and live from Kafka to Postgres.
 
 use std::time::Instant;
 
@@ -12,6 +12,7 @@ use crate::log::{Log, PARTITIONS, orders};
 use crate::report::Report;
 use crate::row::{Row, Target};
 use crate::settings::Settings;
+use crate::support::component;
 use crate::throughput::{one, rate, work};
 
 const GROUP: &str = "of_files";
@@ -27,8 +28,19 @@ pub(crate) fn registry(name: &str) -> Registry {
     Registry::new().register(loaded)
 }
 
+/// The order summary of the example shop by a component, which `wasm32-unknown-unknown` is needed for.
+fn of_component() -> Registry {
+    let (path, rules) = readcast_projections::FILES[0];
+    assert_eq!(path, "order_summary.toml");
+    let (tables, _) = rules.split_once("[[on]]").expect("rules");
+    let events = "'ORDER_PLACED', 'ORDER_PAID', 'ORDER_SHIPPED', 'ORDER_CANCELLED', 'ORDER_REFUNDED'";
+    let text = format!("events = [{events}]\nwasm = 'order_summary.wasm'\n{tables}");
+    let loaded = FileProjection::load_beside(path, &text, &|_| std::fs::read(component::order_summary()));
+    Registry::new().register(loaded.unwrap_or_else(|problems| panic!("{}", problems[0])))
+}
+
 pub(crate) async fn run(settings: &Settings) {
-    if !settings.want_any(GROUP, &["alone", "live"]) {
+    if !settings.want_any(GROUP, &["alone", "component", "live"]) {
         return;
     }
     let mut report = Report::begin(GROUP).await;
@@ -44,6 +56,17 @@ pub(crate) async fn run(settings: &Settings) {
             let row = Row::new(&format!("project alone, {}", code.name()), "events/s", of_file);
             report.add(row.against(CODE, of_code).target(Target::RatioAtLeast(0.5)));
         }
+    }
+    if settings.want(GROUP, "component") {
+        let events: Vec<String> = orders(EVENTS).map(|(_, event)| event).collect();
+        let (component, code) = (of_component(), one("order_summary").registry());
+        let [mut of_component, mut of_code] = [const { Vec::new() }; 2];
+        for _ in 0..settings.runs {
+            of_component.push(alone(&component.definitions()[0], &events));
+            of_code.push(alone(&code.definitions()[0], &events));
+        }
+        let row = Row::new("project alone, order_summary by a component", "events/s", of_component);
+        report.add(row.against(CODE, of_code).target(Target::RatioAtLeast(0.3)));
     }
     if settings.want(GROUP, "live") {
         let log = Log::in_kafka(PARTITIONS, orders(settings.events)).await;

@@ -26,5 +26,5 @@ pub use component::{Component, ComponentError, Limits};
 pub use document::Problem;
 pub use draft::{Draft, DraftError, draft};
 pub use projection::{FileProjection, changes_of};
-pub use schema::schema;
+pub use schema::{WIT, schema};
 pub use upcasters::upcasters;

@@ -4,6 +4,9 @@ use serde_json::{Map, Value, json};
 
 use crate::projection::{ACTIONS, OPERATIONS, TYPES};
 
+/// The interface of components, in the language WIT.
+pub const WIT: &str = include_str!("../wit/projection.wit");
+
 /// The JSON Schema of `NAME.toml`, in the dialect 2020-12.
 pub fn schema() -> Value {
     json!({

@@ -29,7 +29,11 @@ pub(super) enum Command {
     Lint(lint::Arguments),
     /// Print the JSON Schema of projections that are files, for editors
     #[command(after_help = "Example:\n  readcast schema > projection.schema.json")]
-    Schema,
+    Schema {
+        /// Print the interface of WebAssembly components instead, in the language WIT
+        #[arg(long)]
+        wit: bool,
+    },
     /// Run the tests of projections that are files
     Test(test::Arguments),
     /// Show what a projection does with one event, expression by expression
@@ -39,14 +43,14 @@ pub(super) enum Command {
 impl Command {
     /// Whether the command needs no projection to be there.
     pub(super) fn needs_none(&self) -> bool {
-        matches!(self, Command::New(_) | Command::Schema)
+        matches!(self, Command::New(_) | Command::Schema { .. })
     }
 
     /// The topic that the command reads, even if no projection does.
     pub(super) fn topic(&self) -> Option<&str> {
         match self {
             Command::New(arguments) => Some(arguments.topic()),
-            Command::Dev | Command::Lint(_) | Command::Schema | Command::Test(_) | Command::Try(_) => None,
+            Command::Dev | Command::Lint(_) | Command::Schema { .. } | Command::Test(_) | Command::Try(_) => None,
         }
     }
 }
@@ -55,8 +59,12 @@ pub(super) async fn run(context: Context, command: Command) -> Result<ExitCode, 
     match command {
         Command::Dev => dev::run(context).await,
         Command::New(arguments) => new::run(context, arguments).await,
-        Command::Schema => {
-            output::line(format_args!("{:#}", files::schema()))?;
+        Command::Schema { wit } => {
+            if wit {
+                output::line(files::WIT.trim_end())?
+            } else {
+                output::line(format_args!("{:#}", files::schema()))?
+            }
             Ok(ExitCode::SUCCESS)
         }
         Command::Lint(arguments) => lint::run(&context, &arguments),
