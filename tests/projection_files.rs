@@ -8,7 +8,7 @@ use crate::shop::{KafkaShop, events};
 use crate::support::eventually::{PATIENCE, eventually};
 use crate::support::kafka::{Kafka, unique};
 use crate::support::postgres::Database;
-use crate::support::process::Readcast;
+use crate::support::process::{Finished, Readcast};
 use crate::support::root;
 
 const VISITS: &str = r#"
@@ -265,10 +265,77 @@ async fn a_topic_becomes_a_table_by_new_test_and_run_alone() {
     typed("run --until-end").await;
     assert_eq!(database.value("SELECT count(*) FROM loans WHERE reader_no = 1 AND due < '2026-02-09'").await, "7");
     let tried = typed("try loans --at loans/1@0").await;
-    assert!(tried.contains("data.isbn → \"book-1\"") && tried.contains("  upsert loans [book-1]"), "{tried}");
+    assert!(tried.contains("data.isbn → \"book-1\"") && tried.contains("  loans (book-1): set reader_no 1"), "{tried}");
 
     std::fs::rename(folder.path().join("projections/loans.toml"), folder.path().join("projections/other.toml"))
         .unwrap();
     let status = typed("status").await;
     assert!(status.contains("loans: the database has its tables, and this program does not declare it"), "{status}");
+}
+
+/// Loans in a folder of files, with a projection of them.
+struct Library {
+    folder: tempfile::TempDir,
+}
+
+const LOANS: &str = r#"
+topics = "loans"
+
+[tables.loans]
+key = "loan"
+columns.loan = "text"
+columns.title = "text null"
+columns.fee = "decimal(2) default 0"
+
+[[on]]
+event = "Lent"
+upsert = "loans"
+key = "data.loan"
+set.title = "data.title"
+
+[[on]]
+event = "Returned"
+update = "loans"
+key = "data.loan"
+add.fee = "data.?fee.orValue(0)"
+"#;
+
+impl Library {
+    /// With these lines as the first partition of the topic `loans`, read as `settings` say.
+    fn with(lines: &[String], settings: &str) -> Self {
+        let library = Self { folder: tempfile::tempdir().unwrap() };
+        std::fs::create_dir_all(library.path("events/loans")).unwrap();
+        std::fs::create_dir(library.path("projections")).unwrap();
+        std::fs::write(library.path("events/loans/0.ndjson"), lines.join("\n") + "\n").unwrap();
+        std::fs::write(library.path("projections/loans.toml"), LOANS).unwrap();
+        std::fs::write(library.path("readcast.toml"), settings).unwrap();
+        library
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    async fn typed(&self, line: &str) -> Finished {
+        let log = format!("file:{}", self.path("events").display());
+        let [config, projections] = ["readcast.toml", "projections"].map(|name| self.path(name).display().to_string());
+        let global = ["--config", &config, "--projections", &projections, "--source", &log];
+        Readcast::run_released(line.split(' ').chain(global), &[]).await
+    }
+}
+
+#[tokio::test]
+async fn a_try_of_a_record_with_several_events_fails_if_one_of_them_is_a_dead_letter() {
+    let settings = "[topics.loans]\nformat = \"json\"\nevents = \"body:/items\"\ntype = \"body:/type\"\ndata = \"body:/data\"\n\
+                    event_id = \"position\"\ntimestamp = \"body:/at as seconds\"\n";
+    let of = |first: &str, second: &str| {
+        let item = |data: &str| format!(r#"{{"type":"Lent","at":1,"data":{{"loan":"l1",{data}}}}}"#);
+        format!(r#"{{"items":[{},{}]}}"#, item(first), item(second))
+    };
+    let (good, bad) = (r#""title":"Emma""#, r#""name":"Emma""#);
+    let library = Library::with(&[of(good, good), of(bad, good), of(good, bad)], settings);
+    for (offset, code) in [(0, 0), (1, 1), (2, 1)] {
+        let tried = library.typed(&format!("try loans --at loans/0@{offset}")).await;
+        assert_eq!(tried.status.code(), Some(code), "{offset}: {}{}", tried.stdout, tried.stderr);
+    }
 }

@@ -2,6 +2,7 @@
 
 mod budget;
 mod checks;
+mod described;
 mod error;
 mod row_writer;
 

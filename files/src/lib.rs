@@ -25,6 +25,6 @@ pub use cases::{TestOutcome, run_tests};
 pub use component::{Component, ComponentError, Limits};
 pub use document::Problem;
 pub use draft::{Draft, DraftError, draft};
-pub use projection::{FileProjection, changes_of};
+pub use projection::FileProjection;
 pub use schema::{WIT, schema};
 pub use upcasters::upcasters;

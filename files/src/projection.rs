@@ -15,7 +15,6 @@ use std::sync::Arc;
 
 use readcast_core::{AffectedRow, Changes, Envelope, Projection, ProjectionError, SourceFile, TableSpec, Upcasters};
 
-pub use self::explain::changes_of;
 use self::rules::Rule;
 pub(crate) use self::rules::{ACTIONS, OPERATIONS};
 pub(crate) use self::tables::TYPES;

@@ -1,6 +1,6 @@
 //! What a projection does with one event, expression by expression.
 
-use readcast_core::{Change, Definition, Envelope, RowChange, Value};
+use readcast_core::Envelope;
 
 use super::rules::{Action, OPERATIONS, Rule, Target};
 use super::{FileProjection, Subscribed};
@@ -29,32 +29,6 @@ impl FileProjection {
         rules.iter().for_each(|place| self.rules[*place].explain(&mut scope, &mut lines));
         Ok(lines)
     }
-}
-
-/// The changes that the event makes, as they are made in the tables: a line for each, or why it is a dead letter.
-pub fn changes_of(definition: &Definition, event: &Envelope<'_>) -> Result<Vec<String>, String> {
-    let changes = definition.project(event).map_err(|error| error.to_string())?;
-    let shown = |change: &Change| {
-        let table = &definition.tables()[change.table()];
-        let key = |key: &[Value]| key.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
-        match change {
-            Change::Row { key: of, change: RowChange::Upsert(_), .. } => {
-                format!("upsert {} [{}]", table.name(), key(of))
-            }
-            Change::Row { key: of, change: RowChange::Update(_), .. } => {
-                format!("update {} [{}]", table.name(), key(of))
-            }
-            Change::Row { key: of, change: RowChange::Delete, .. } => format!("delete {} [{}]", table.name(), key(of)),
-            Change::Where { column, value, .. } => {
-                let column = table.data_columns()[*column].name();
-                format!("update {} where {column} = {value}", table.name())
-            }
-            Change::ReplaceChildren { parent, rows, .. } => {
-                format!("replace the children of {} [{}] by {} rows", table.name(), key(parent), rows.len())
-            }
-        }
-    };
-    Ok(changes.iter().map(shown).collect())
 }
 
 impl Rule {

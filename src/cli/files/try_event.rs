@@ -10,8 +10,9 @@ use serde_json::value::RawValue;
 use super::super::position::position;
 use super::super::{CommandError, Context, connect, output};
 use crate::decode;
-use crate::files::{FileProjection, changes_of};
+use crate::files::FileProjection;
 use crate::source::{Extents, first_records};
+use crate::text::escape;
 
 #[derive(clap::Args)]
 #[command(after_help = "Example:\n  readcast try order_summary --at orders/3@1200\n  \
@@ -44,7 +45,11 @@ pub(super) async fn run(context: Context, arguments: Arguments) -> Result<ExitCo
     let text = completed(&text).map_err(|error| CommandError::Failed(format!("the event is not valid: {error}")))?;
     let position = TopicPartition::new("none", 0).at(0);
     let event = Envelope::from_plain_json(position, None, text.as_bytes()).map_err(CommandError::failed)?;
-    show(&projection, &event)
+    Ok(code(show(&projection, &event)?))
+}
+
+fn code(is_projected: bool) -> ExitCode {
+    if is_projected { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 /// The event with an id and a time if it has none.
@@ -76,35 +81,37 @@ async fn at_position(context: &Context, projection: &FileProjection, at: &str) -
         return Err(CommandError::Failed(format!("the log has no record {at}")));
     };
     let events = decode::decode(context.decoders.of(topic), &position, record).map_err(CommandError::Failed)?;
-    let mut code = ExitCode::SUCCESS;
+    let mut all_are_projected = true;
     for event in events.iter() {
-        code = show(projection, event)?;
+        // One event that can't be projected makes the record a dead letter.
+        all_are_projected &= show(projection, event)?;
     }
-    Ok(code)
+    Ok(code(all_are_projected))
 }
 
-/// Prints the rules with their values, then the changes, or why the event is a dead letter.
-fn show(projection: &FileProjection, event: &Envelope<'_>) -> Result<ExitCode, CommandError> {
-    output::line(format_args!("{} {}, version {}", event.position, event.event_type, event.version))?;
+/// Prints the rules with their values, then the changes, or why the event is a dead letter. Returns whether it is none.
+fn show(projection: &FileProjection, event: &Envelope<'_>) -> Result<bool, CommandError> {
+    let Envelope { position, event_type, version, .. } = event;
+    output::line(format_args!("{position} {}, version {version}", escape(event_type)))?;
     for line in projection.explain(event).unwrap_or_else(|error| vec![format!("error: {error}")]) {
-        output::line(line)?;
+        output::line(escape(&line))?;
     }
     let registry = Registry::new().register(projection.clone());
     let definition = &registry.definitions()[0];
     if !definition.subscribes(&event.event_type) {
-        return Ok(ExitCode::SUCCESS);
+        return Ok(true);
     }
-    match changes_of(definition, event) {
+    match definition.project(event) {
         Ok(changes) => {
             output::line("\nchanges:")?;
             for change in changes {
-                output::line(format_args!("  {change}"))?;
+                output::line(format_args!("  {}", escape(&change.described(definition.tables()))))?;
             }
-            Ok(ExitCode::SUCCESS)
+            Ok(true)
         }
         Err(reason) => {
-            output::line(format_args!("\ndead letter: {reason}"))?;
-            Ok(ExitCode::FAILURE)
+            output::line(format_args!("\ndead letter: {}", escape(&reason.to_string())))?;
+            Ok(false)
         }
     }
 }

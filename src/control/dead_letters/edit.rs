@@ -1,7 +1,6 @@
 //! Checks the edit of a parked record before it is requested, and tells what it would change.
 
 use bytes::Bytes;
-use readcast_core::{Cell, Cells, Change, RowChange, TableSpec, Value};
 
 use super::{Control, ControlError, ControlErrorKind, live_of, parked_in};
 use crate::decode::{self, Events};
@@ -69,7 +68,7 @@ impl Control {
             let projected = definition.project(event);
             let projected =
                 projected.map_err(|failure| invalid(format!("the edited value can't be projected: {failure}")))?;
-            changes.extend(projected.iter().map(|change| described(change, definition.tables())));
+            changes.extend(projected.iter().map(|change| change.described(definition.tables())));
         }
         let event_type = joined(events.iter().map(|event| &*event.event_type));
         Ok(EditPreview { position: position.to_string(), event_type, changes })
@@ -82,40 +81,4 @@ fn ids(events: &Events<'_>) -> String {
 
 fn joined<'t>(texts: impl Iterator<Item = &'t str>) -> String {
     texts.collect::<Vec<_>>().join(", ")
-}
-
-/// Such as `customer_orders (c1): add orders 1, set last_order_at 2024-05-20T14:30:00.000000Z`.
-fn described(change: &Change, tables: &[TableSpec]) -> String {
-    let table = &tables[change.table()];
-    let name = table.name();
-    match change {
-        Change::Row { key, change: RowChange::Delete, .. } => format!("{name} ({}): delete", list(key)),
-        Change::Row { key, change: RowChange::Upsert(cells), .. } => {
-            format!("{name} ({}): {}", list(key), operations(cells, table))
-        }
-        Change::Row { key, change: RowChange::Update(cells), .. } => {
-            format!("{name} ({}), if there is such a row: {}", list(key), operations(cells, table))
-        }
-        Change::Where { column, value, cells, .. } => {
-            let column = table.data_columns()[*column].name();
-            format!("{name}, each row with {column} {value}: {}", operations(cells, table))
-        }
-        Change::ReplaceChildren { parent, rows, .. } => {
-            format!("{name} ({}, …): replace all rows by {}", list(parent), counted(rows.len() as u64, "row"))
-        }
-    }
-}
-
-fn operations(cells: &Cells, table: &TableSpec) -> String {
-    let cells = table.data_columns().iter().zip(cells.as_slice());
-    let operation = |(column, cell): (&readcast_core::Column, &Option<Cell>)| {
-        let cell = cell.as_ref()?;
-        let operand = cell.value().map_or_else(|| "items".to_owned(), Value::to_string);
-        Some(format!("{} {} {operand}", cell.operation(), column.name()))
-    };
-    cells.filter_map(operation).collect::<Vec<_>>().join(", ")
-}
-
-fn list(values: &[Value]) -> String {
-    values.iter().map(Value::to_string).collect::<Vec<_>>().join(", ")
 }
