@@ -39,7 +39,7 @@ use crate::app::{App, Sample};
 use crate::config::{Config, ConfigError, Environment, Overrides, ProjectionFiles, help_of};
 use crate::control::ControlError;
 use crate::decode::Decoders;
-use crate::files::FilesError;
+use crate::files::{FilesError, Loaded};
 use crate::telemetry;
 
 /// The exit code of a command whose configuration is wrong (sysexits.h).
@@ -189,6 +189,9 @@ struct Context {
     /// The folder of projections that are files, if one is configured.
     #[cfg_attr(not(feature = "files"), expect(dead_code))]
     projections: Option<PathBuf>,
+    /// The projections of that folder, each with the path of its file.
+    #[cfg_attr(not(feature = "files"), expect(dead_code))]
+    loaded: Loaded,
 }
 
 /// A parsed command.
@@ -281,15 +284,16 @@ fn prepared(start: Start, command: &Typed) -> Result<Context, CommandError> {
     let overrides = Overrides { config, source, store, admin_listen, projections };
     let environment = Environment::of_process();
     let projections = ProjectionFiles::load(&overrides, &environment)?.path;
+    let mut loaded = Loaded::default();
     if let Some(folder) = projections.as_ref().filter(|_| !command.needs_no_projection()) {
-        app.registry = crate::files::registered(app.registry, folder)?;
+        (app.registry, loaded) = crate::files::registered(app.registry, folder)?;
     }
     let registered: Vec<&str> = app.registry.definitions().iter().map(|definition| definition.name()).collect();
     let config = Config::load(&overrides, &environment, &registered)?;
     connect::check_schemes(&app, &config)?;
     let decoders = connect::decoders(&app, &config, command.topic())?;
     app.registry.validate().map_err(CommandError::failed)?;
-    Ok(Context { start, app, config, decoders, projections })
+    Ok(Context { start, app, config, decoders, projections, loaded })
 }
 
 fn execute(command: Typed, context: Context) -> Result<ExitCode, CommandError> {

@@ -34,16 +34,24 @@ impl fmt::Display for FilesError {
     }
 }
 
-/// The registry with the projections of the files in `folder`.
+/// The projections of the files in a folder, each with the path of its file.
 #[cfg(feature = "files")]
-pub(crate) fn registered(registry: Registry, folder: &Path) -> Result<Registry, FilesError> {
-    let projections = load(folder)?;
-    Ok(projections.into_iter().fold(registry, |registry, (_, projection)| registry.register(projection)))
+pub(crate) type Loaded = Vec<(PathBuf, FileProjection)>;
+
+/// Nothing: the program can't read files of projections.
+#[cfg(not(feature = "files"))]
+pub(crate) type Loaded = Vec<std::convert::Infallible>;
+
+/// Loads the files in `folder`, and adds their projections to the registry.
+#[cfg(feature = "files")]
+pub(crate) fn registered(registry: Registry, folder: &Path) -> Result<(Registry, Loaded), FilesError> {
+    let loaded = load(folder)?;
+    let registry = loaded.iter().fold(registry, |registry, (_, projection)| registry.register(projection.clone()));
+    Ok((registry, loaded))
 }
 
-/// The projections of the files in `folder`, each with the path of its file.
 #[cfg(feature = "files")]
-pub(crate) fn load(folder: &Path) -> Result<Vec<(PathBuf, FileProjection)>, FilesError> {
+fn load(folder: &Path) -> Result<Loaded, FilesError> {
     let unreadable = |path: &Path, error: &dyn fmt::Display| {
         FilesError::Unreadable(format!("{} can't be read: {error}", path.display()))
     };
@@ -78,7 +86,7 @@ fn is_projection(path: &Path) -> bool {
 }
 
 #[cfg(not(feature = "files"))]
-pub(crate) fn registered(_: Registry, folder: &Path) -> Result<Registry, FilesError> {
+pub(crate) fn registered(_: Registry, folder: &Path) -> Result<(Registry, Loaded), FilesError> {
     let reason = format!("{}: this program was built without the cargo feature `files`", folder.display());
     Err(FilesError::Unreadable(reason))
 }

@@ -87,15 +87,15 @@ fn configured(context: &Context) -> Result<&Path, CommandError> {
 }
 
 /// The projections with these names, or all of the folder, each with the path of its file.
-fn chosen(context: &Context, names: &[String]) -> Result<Vec<(PathBuf, FileProjection)>, CommandError> {
+fn chosen<'c>(context: &'c Context, names: &[String]) -> Result<Vec<&'c (PathBuf, FileProjection)>, CommandError> {
     use readcast_core::Projection as _;
     let folder = configured(context)?;
-    let all = files::load(folder)?;
+    let all = &context.loaded;
     if let Some(unknown) = names.iter().find(|name| !all.iter().any(|(_, found)| found.name() == name.as_str())) {
         let known = all.iter().map(|(_, found)| found.name()).collect::<Vec<_>>().join(", ");
         let reason = format!("{} has no file of a projection `{unknown}`; there are: {known}", folder.display());
         return Err(CommandError::Failed(reason));
     }
     let is_chosen = |found: &FileProjection| names.is_empty() || names.iter().any(|name| name == found.name());
-    Ok(all.into_iter().filter(|(_, found)| is_chosen(found)).collect())
+    Ok(all.iter().filter(|(_, found)| is_chosen(found)).collect())
 }

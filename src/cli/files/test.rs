@@ -43,7 +43,7 @@ pub(super) fn run(context: &Context, arguments: &Arguments) -> Result<ExitCode, 
         let (name, path) = (projection.name().to_owned(), path.with_extension("test.toml"));
         let outcomes = match std::fs::read_to_string(&path) {
             Ok(text) => {
-                let outcomes = run_tests(&projection, &path.display().to_string(), &text);
+                let outcomes = run_tests(projection, &path.display().to_string(), &text);
                 Some(outcomes.map_err(FilesError::Wrong)?)
             }
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,

@@ -29,9 +29,9 @@ pub(in crate::cli) struct Arguments {
 }
 
 pub(super) async fn run(context: Context, arguments: Arguments) -> Result<ExitCode, CommandError> {
-    let projection = super::chosen(&context, std::slice::from_ref(&arguments.name))?.remove(0).1;
+    let (_, projection) = super::chosen(&context, std::slice::from_ref(&arguments.name))?[0];
     if let Some(at) = &arguments.at {
-        return at_position(&context, &projection, at).await;
+        return at_position(&context, projection, at).await;
     }
     let text = match &arguments.event {
         Some(path) => std::fs::read_to_string(path)
@@ -45,7 +45,7 @@ pub(super) async fn run(context: Context, arguments: Arguments) -> Result<ExitCo
     let text = completed(&text).map_err(|error| CommandError::Failed(format!("the event is not valid: {error}")))?;
     let position = TopicPartition::new("none", 0).at(0);
     let event = Envelope::from_plain_json(position, None, text.as_bytes()).map_err(CommandError::failed)?;
-    Ok(code(show(&projection, &event)?))
+    Ok(code(show(projection, &event)?))
 }
 
 fn code(is_projected: bool) -> ExitCode {
