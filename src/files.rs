@@ -9,7 +9,7 @@ use readcast_core::Registry;
 #[cfg(feature = "files")]
 pub use readcast_files::{FileProjection, Problem, upcasters};
 #[cfg(feature = "files")]
-pub(crate) use readcast_files::{TestOutcome, WIT, draft, run_tests, schema};
+pub(crate) use readcast_files::{RecordedTest, TestOutcome, WIT, draft, recorded_test, run_tests, schema};
 
 /// Why the files of projections can't be used.
 #[derive(Debug)]

@@ -21,7 +21,7 @@ pub use readcast_core::Header;
 use readcast_core::{Timestamp, TopicPartition};
 
 pub use self::dead_letter_sink::{CopyOutcome, DeadLetterCopy, DeadLetterSink};
-pub use self::sample::{Sampled, first_records, last_records, topics_in};
+pub use self::sample::{Sampled, first_records, last_records, records_with_key, topics_in};
 pub use self::verdict::{ReadPosition, Verdict, new_partitions, verify, verify_all};
 
 /// A log of records in partitioned topics.

@@ -266,6 +266,10 @@ async fn a_topic_becomes_a_table_by_new_test_and_run_alone() {
     assert_eq!(database.value("SELECT count(*) FROM loans WHERE reader_no = 1 AND due < '2026-02-09'").await, "7");
     let tried = typed("try loans --at loans/1@0").await;
     assert!(tried.contains("data.isbn → \"book-1\"") && tried.contains("  loans (book-1): set reader_no 1"), "{tried}");
+    let recorded = typed("test loans --record loans --key book-7").await;
+    assert!(recorded.starts_with("added test `key book-7 of topic loans` to "), "{recorded}");
+    let tested = typed("test").await;
+    assert!(tested.ends_with("ok      loans: key book-7 of topic loans\n2 tests, 0 failed\n"), "{tested}");
 
     std::fs::rename(folder.path().join("projections/loans.toml"), folder.path().join("projections/other.toml"))
         .unwrap();
@@ -316,12 +320,86 @@ impl Library {
         self.folder.path().join(name)
     }
 
+    fn tests(&self) -> String {
+        std::fs::read_to_string(self.path("projections/loans.test.toml")).unwrap_or_default()
+    }
+
     async fn typed(&self, line: &str) -> Finished {
         let log = format!("file:{}", self.path("events").display());
         let [config, projections] = ["readcast.toml", "projections"].map(|name| self.path(name).display().to_string());
         let global = ["--config", &config, "--projections", &projections, "--source", &log];
         Readcast::run_released(line.split(' ').chain(global), &[]).await
     }
+}
+
+/// A line of the log: the key, and the event.
+fn line(key: &str, id: usize, event_type: &str, data: &str) -> String {
+    let fields = format!(r#""event_id":"{id}","type":"{event_type}","timestamp":"2026-01-05T10:00:00Z""#);
+    format!("{key}\t{{{fields},\"data\":{data}}}")
+}
+
+#[tokio::test]
+async fn the_records_of_a_key_become_a_test_that_passes() {
+    let library = Library::with(
+        &[
+            line("l1", 1, "Lent", r#"{"loan":"l1","title":"The \"odd\" one's\u0001"}"#),
+            line("l2", 2, "Lent", r#"{"loan":"l2","title":"Emma"}"#),
+            line("l1", 3, "Returned", r#"{"loan":"l1","fee":12345678901234567.89}"#),
+            line("l1", 3, "Returned", r#"{"loan":"l1","fee":12345678901234567.89}"#),
+            "l1\tno event".to_owned(),
+            line("l1", 4, "Returned", r#"{"loan":"l1","fee":"free"}"#),
+            line("l1", 5, "Returned", r#"{"loan":"l1","fee":1}"#),
+        ],
+        "",
+    );
+    let before = "# By hand, without a line break at its end.\n[[test]]\nthen.loans = \"loan\"";
+    std::fs::write(library.path("projections/loans.test.toml"), before).unwrap();
+    let recorded = library.typed("test loans --record loans --key l1 --name odd").await;
+    assert!(recorded.status.success(), "{}", recorded.stderr);
+    assert!(recorded.stdout.contains("loans.test.toml: 4 events, of which 1 is a dead letter"), "{}", recorded.stdout);
+    for left_out in ["loans/0@3, which repeats the id", "loans/0@4, which holds no event: "] {
+        assert!(recorded.stderr.contains(&format!("left out: {left_out}")), "{}", recorded.stderr);
+    }
+    let tests = library.tests();
+    assert!(tests.starts_with(before), "{tests}");
+    assert!(!tests.contains("l2") && tests.contains("12345678901234567.89"), "{tests}");
+    let tested = library.typed("test").await;
+    assert!(tested.status.success() && tested.stdout.contains("ok      loans: odd\n2 tests"), "{}", tested.stdout);
+
+    let again = library.typed("test loans --record loans --key l1 --name odd").await;
+    assert!(again.stderr.contains("there is a test `odd` at "), "{}", again.stderr);
+    assert_eq!(library.tests(), tests);
+    let few = library.typed("test loans --record loans --key l1 --records 1").await;
+    assert!(few.status.success() && few.stdout.contains(": 1 event\n"), "{}{}", few.stdout, few.stderr);
+    assert!(few.stderr.contains("more records with this key: the test has the first 1 record\n"), "{}", few.stderr);
+}
+
+#[tokio::test]
+async fn a_test_that_can_not_be_made_of_the_log_is_refused_and_nothing_is_written() {
+    let library =
+        Library::with(&[line("l1", 1, "Lent", r#"{"loan":"l1","title":null}"#), line("s1", 2, "Seen", "1")], "");
+    // The key is in another partition as well, so no log keeps the order of its records.
+    let renamed = line("l1", 3, "Lent", r#"{"loan":"l1","title":"Emma"}"#);
+    std::fs::write(library.path("events/loans/1.ndjson"), renamed + "\n").unwrap();
+    for (arguments, reason) in [
+        ("test loans --record loans --key l9", "topic `loans` has no record with key `l9`"),
+        ("test --record loans --key l1", "--record adds a test to one projection: name that one"),
+        ("test loans --record books --key l1", "projection `loans` does not read topic `books`; it reads loans"),
+        (
+            "test loans --record loans --key s1",
+            "the projection takes none of their events, which are of the types `Seen`",
+        ),
+        ("test loans --record loans --key l1", "the rows depend on the order of events in different partitions"),
+    ] {
+        let refused = library.typed(arguments).await;
+        assert_eq!(refused.status.code(), Some(1), "{arguments}: {}", refused.stdout);
+        assert!(refused.stderr.contains(reason), "{arguments}: {}", refused.stderr);
+    }
+    std::fs::write(library.path("projections/loans.test.toml"), "test = []\n").unwrap();
+    let refused = library.typed("test loans --record loans --key l1 --records 1").await;
+    assert_eq!(refused.status.code(), Some(78), "{}", refused.stderr);
+    assert_eq!(library.tests(), "test = []\n");
+    assert_eq!(std::fs::read_dir(library.path("projections")).unwrap().count(), 2, "no other file is left");
 }
 
 #[tokio::test]

@@ -155,14 +155,20 @@ impl Given {
         Err(format!("table `{table}` differs\nexpected:\n{expected}\nfound:\n{found}"))
     }
 
-    /// The rows of the table, in the form of [`then`](Self::then).
+    /// The rows of the table, in the form of [`then`](Self::then), and the names of the columns that are left out of them
+    /// because this form can't show a text in them: it has a `|`, a line break, or white space at an end.
     ///
     /// # Errors
     /// If the projection has no such table.
-    pub fn rows(&self, table: &str) -> Result<String, String> {
+    pub fn rows(&self, table: &str) -> Result<(String, Vec<String>), String> {
         let (_, spec) = self.spec(table)?;
-        let header: Vec<String> = spec.columns().iter().map(|column| column.name().to_owned()).collect();
-        Ok(aligned(&header, &self.found(table, &header)?))
+        let all: Vec<String> = spec.columns().iter().map(|column| column.name().to_owned()).collect();
+        let found = self.found(table, &all)?;
+        let is_shown = |place: usize| found.iter().all(|row| is_cell(&row[place]));
+        let (shown, left_out): (Vec<usize>, Vec<usize>) = (0..all.len()).partition(|place| is_shown(*place));
+        let named = |places: &[usize]| places.iter().map(|place| all[*place].clone()).collect::<Vec<_>>();
+        let header = named(&shown);
+        Ok((aligned(&header, &self.found(table, &header)?), named(&left_out)))
     }
 
     /// Checks that the table is empty.
@@ -198,6 +204,11 @@ impl Given {
 
 fn cells(line: &str) -> Vec<String> {
     line.split('|').map(|cell| cell.trim().to_owned()).collect()
+}
+
+/// Whether [`cells`] reads the text as it is.
+fn is_cell(text: &str) -> bool {
+    text.trim() == text && !text.contains(['|', '\n'])
 }
 
 fn aligned(header: &[String], rows: &[Vec<String>]) -> String {

@@ -1,9 +1,14 @@
 //! The tests of a projection, in a file beside it: given these events, then these rows.
 
+mod record;
+mod write;
+
 use readcast_core::testing::{self, Given, TestEvent, check_given};
 use readcast_core::{Definition, Registry};
 use toml::de::DeValue;
 
+pub use self::record::{RecordedTest, recorded_test};
+pub(crate) use self::write::{Details, HEADING, given_event, quoted, then};
 use crate::FileProjection;
 use crate::document::{Document, Item, Loader, Problem, Section};
 
@@ -30,6 +35,8 @@ struct Case {
 /// An event of a test.
 struct GivenEvent {
     event: TestEvent,
+    topic: Option<String>,
+    partition: Option<i32>,
     key: Option<String>,
     /// A part of the reason for which it becomes a dead letter, if it does.
     dead_letter: Option<String>,
@@ -66,12 +73,29 @@ fn load(loader: &mut Loader, text: &str) -> Vec<Case> {
     sections.iter().filter_map(|section| case(loader, section)).collect()
 }
 
+/// The events of the first test in a text that [`given_event`] has written.
+fn given(text: &str) -> Result<Vec<GivenEvent>, String> {
+    let mut loader = Loader::new(Document::new("the test", text));
+    let mut given = Vec::new();
+    if let Some(parsed) = loader.parse(text) {
+        let section = Section::new("the file", parsed.span(), parsed.get_ref());
+        let test = section.get("test").and_then(|item| loader.section("test", item));
+        given = test.map(|test| events(&mut loader, &test)).unwrap_or_default();
+    }
+    let problems: Vec<String> = loader.problems.iter().map(Problem::line).collect();
+    if problems.is_empty() { Ok(given) } else { Err(problems.join("; ")) }
+}
+
+fn events(loader: &mut Loader, test: &Section<'_>) -> Vec<GivenEvent> {
+    let given = test.get("given").map(|item| loader.sections("given", item)).unwrap_or_default();
+    given.iter().filter_map(|section| event(loader, section)).collect()
+}
+
 fn case(loader: &mut Loader, section: &Section<'_>) -> Option<Case> {
     loader.only(section, &["name", "given", "then"]);
     let place = loader.document.line(section.span.start);
     let name = section.get("name").and_then(|item| loader.text("name", item)).unwrap_or_else(|| place.clone());
-    let given = section.get("given").map(|item| loader.sections("given", item)).unwrap_or_default();
-    let given = given.iter().filter_map(|section| event(loader, section)).collect();
+    let given = events(loader, section);
     let Some(item) = section.get("then") else {
         loader.advise(
             section.span.clone(),
@@ -88,12 +112,24 @@ fn case(loader: &mut Loader, section: &Section<'_>) -> Option<Case> {
 }
 
 fn event(loader: &mut Loader, section: &Section<'_>) -> Option<GivenEvent> {
-    const KEYS: [&str; 11] =
-        ["event", "topic", "key", "partition", "version", "id", "at", "headers", "data", "json", "dead_letter"];
+    const KEYS: [&str; 12] = [
+        "event",
+        "topic",
+        "key",
+        "partition",
+        "version",
+        "id",
+        "at",
+        "correlation_id",
+        "headers",
+        "data",
+        "json",
+        "dead_letter",
+    ];
     loader.only(section, &KEYS);
     let mut text = |key: &str| section.get(key).and_then(|item| loader.text(key, item));
     let (event_type, topic, key, id, at) = (text("event"), text("topic"), text("key"), text("id"), text("at"));
-    let (json, dead_letter) = (text("json"), text("dead_letter"));
+    let (correlation_id, json, dead_letter) = (text("correlation_id"), text("json"), text("dead_letter"));
     let Some(event_type) = event_type else {
         loader.error(section.span.clone(), "the event has no type: write event = \"TYPE\"");
         return None;
@@ -107,18 +143,20 @@ fn event(loader: &mut Loader, section: &Section<'_>) -> Option<GivenEvent> {
         }
     };
     let mut event = testing::event(&event_type, &data);
-    event = topic.into_iter().fold(event, |event, topic| event.topic(&topic));
+    event = topic.iter().fold(event, |event, topic| event.topic(topic));
     event = key.iter().fold(event, |event, key| event.key(key));
     event = id.into_iter().fold(event, |event, id| event.id(&id));
     event = at.into_iter().fold(event, |event, at| event.at(&at));
+    event = correlation_id.iter().fold(event, |event, id| event.correlation_id(id));
     event = number(loader, section, "version").into_iter().fold(event, |event, number| event.version(number));
-    event = number(loader, section, "partition").into_iter().fold(event, |event, number| event.partition(number));
+    let partition = number(loader, section, "partition");
+    event = partition.into_iter().fold(event, |event, number| event.partition(number));
     if let Some(headers) = section.get("headers").and_then(|item| loader.section("headers", item)) {
         for (name, _, item) in headers.entries() {
             event = loader.text(name, item).into_iter().fold(event, |event, value| event.header(name, &value));
         }
     }
-    Some(GivenEvent { event, key, dead_letter })
+    Some(GivenEvent { event, topic, partition, key, dead_letter })
 }
 
 fn number<N: std::str::FromStr>(loader: &mut Loader, section: &Section<'_>, key: &str) -> Option<N> {
@@ -150,7 +188,7 @@ fn to_json(item: &Item<'_>) -> String {
 
 impl Case {
     fn run(&self, definition: &Definition) -> Result<(), String> {
-        let given = self.given(definition)?;
+        let given = after(definition, &self.given)?;
         let differences = self.then.iter().filter_map(|(table, rows)| given.compare(table, rows).err());
         let differences: Vec<String> = differences.collect();
         if differences.is_empty() { Ok(()) } else { Err(differences.join("\n")) }
@@ -159,7 +197,7 @@ impl Case {
     /// Whether all tables have the same rows where no event leaves something behind for the next one.
     fn keeps_nothing(&self, definition: &Definition, without_memory: Option<&Definition>) -> Result<(), String> {
         let Some(without_memory) = without_memory else { return Ok(()) };
-        let (given, apart) = (self.given(definition)?, self.given(without_memory)?);
+        let (given, apart) = (after(definition, &self.given)?, after(without_memory, &self.given)?);
         for table in definition.tables() {
             let (rows, apart) = (given.rows(table.name())?, apart.rows(table.name())?);
             if rows != apart {
@@ -172,28 +210,30 @@ impl Case {
         }
         Ok(())
     }
+}
 
-    /// The tables after the events. A dead letter changes nothing, and neither do the events of its key behind it.
-    fn given(&self, definition: &Definition) -> Result<Given, String> {
-        let mut parked: Vec<&str> = Vec::new();
-        let mut events = Vec::new();
-        for (index, GivenEvent { event, key, dead_letter }) in self.given.iter().enumerate() {
-            if key.as_deref().is_some_and(|key| parked.contains(&key)) {
-                continue;
-            }
-            let Some(expected) = dead_letter else {
-                events.push(event.clone());
-                continue;
-            };
-            match check_given(definition, vec![event.clone()]) {
-                Err(reason) if reason.contains(expected.as_str()) => {}
-                Err(reason) => return Err(format!("event {index} is a dead letter for another reason: {reason}")),
-                Ok(_) => return Err(format!("event {index} is no dead letter: it can be projected")),
-            }
-            parked.extend(key.as_deref());
+/// The tables after the events. A dead letter changes nothing, and neither do the events of its key behind it in its
+/// partition.
+fn after(definition: &Definition, given: &[GivenEvent]) -> Result<Given, String> {
+    let mut parked = Vec::new();
+    let mut events = Vec::new();
+    for (index, GivenEvent { event, topic, partition, key, dead_letter }) in given.iter().enumerate() {
+        let lane = key.as_ref().map(|key| (topic, partition, key));
+        if lane.is_some_and(|lane| parked.contains(&lane)) {
+            continue;
         }
-        check_given(definition, events)
+        let Some(expected) = dead_letter else {
+            events.push(event.clone());
+            continue;
+        };
+        match check_given(definition, vec![event.clone()]) {
+            Err(reason) if reason.contains(expected.as_str()) => {}
+            Err(reason) => return Err(format!("event {index} is a dead letter for another reason: {reason}")),
+            Ok(_) => return Err(format!("event {index} is no dead letter: it can be projected")),
+        }
+        parked.extend(lane);
     }
+    check_given(definition, events)
 }
 
 #[cfg(test)]

@@ -6,12 +6,12 @@ mod key;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use readcast_core::testing::{TestEvent, check_given, event};
 use readcast_core::{Envelope, Registry};
 
 use self::field::{Field, Guess};
 use self::key::Key;
 use crate::FileProjection;
+use crate::cases::{Details, HEADING, given_event, quoted, then};
 use crate::datum::{Datum, Shape};
 use crate::document::Problem;
 use crate::expression::Scope;
@@ -132,65 +132,25 @@ fn projection(name: &str, topic: &str, seen: &BTreeMap<String, Seen>) -> String 
     }
     for (event_type, seen) in seen {
         let of_key = key.expression(event_type);
-        let _ = write!(text, "\n[[on]]\nevent = {event_type:?}\nupsert = {name:?}\nkey = {}\n", literal(of_key));
+        let _ = write!(text, "\n[[on]]\nevent = {}\nupsert = {name:?}\nkey = {}\n", quoted(event_type), quoted(of_key));
         for field in &seen.fields {
             let column = field.column();
             if column != key.column && columns.iter().any(|(other, kind)| *other == column && kind.holds(field.kind)) {
-                let _ = writeln!(text, "set.{column} = {}", literal(&field.expression(seen.events)));
+                let _ = writeln!(text, "set.{column} = {}", quoted(&field.expression(seen.events)));
             }
         }
     }
     text
 }
 
-/// The text in quotes of TOML, whichever it does not hold.
-fn literal(text: &str) -> String {
-    if text.contains(['"', '\\']) && !text.contains('\'') { format!("'{text}'") } else { format!("{text:?}") }
-}
-
 /// A test of the first events, with the rows that they make now.
 fn tests(projection: &FileProjection, name: &str, events: &[Envelope<'_>]) -> String {
-    let first: Vec<&Envelope<'_>> = events.iter().take(TEST_EVENTS).collect();
+    let first = events.iter().take(TEST_EVENTS);
+    let given: String = first.map(|event| given_event(event, Details::default(), None)).collect();
     let registry = Registry::new().register(projection.clone());
-    let given: Vec<TestEvent> = first.iter().map(|envelope| test_event(envelope)).collect();
-    let rows = check_given(&registry.definitions()[0], given).and_then(|given| given.rows(name));
-    let mut text = String::from("# Given these events, then these rows. `readcast test` runs it.\n\n[[test]]\n");
-    let _ = writeln!(text, "name = \"the first events of the topic\"\n");
-    for envelope in first {
-        let _ = write!(text, "{}", given_event(envelope));
-    }
-    let _ = match rows {
-        Ok(rows) => write!(text, "[test.then]\n{name} = '''\n{rows}'''\n"),
-        Err(reason) => write!(text, "# {}\n[test.then]\n{name} = ''\n", reason.replace('\n', "\n# ")),
-    };
-    text
-}
-
-fn test_event(envelope: &Envelope<'_>) -> TestEvent {
-    let data = envelope.payload.to_string();
-    let made = event(&envelope.event_type, &data).version(envelope.version).at(&envelope.timestamp.to_string());
-    match envelope.key.and_then(|key| std::str::from_utf8(key).ok()) {
-        Some(key) => made.key(key),
-        None => made.partition(envelope.position.partition),
-    }
-}
-
-/// An event as the file of tests has it.
-pub(crate) fn given_event(envelope: &Envelope<'_>) -> String {
-    let Envelope { event_type, version, timestamp, payload, .. } = envelope;
-    let mut text = format!("[[test.given]]\nevent = {event_type:?}\n");
-    if let Some(key) = envelope.key.and_then(|key| std::str::from_utf8(key).ok()) {
-        let _ = writeln!(text, "key = {key:?}");
-    }
-    if *version != 1 {
-        let _ = writeln!(text, "version = {version}");
-    }
-    let _ = writeln!(text, "at = \"{timestamp}\"\njson = {}\n", json_literal(&payload.to_string()));
-    text
-}
-
-fn json_literal(json: &str) -> String {
-    if json.contains('\'') || json.contains('\n') { format!("{json:?}") } else { format!("'{json}'") }
+    let then = then(&registry.definitions()[0], &given).map(|then| then.text);
+    let then = then.unwrap_or_else(|reason| format!("# {}\n[test.then]\n{name} = ''\n", reason.replace('\n', "\n# ")));
+    format!("{HEADING}\n[[test]]\nname = \"the first events of the topic\"\n\n{given}{then}")
 }
 
 #[cfg(test)]

@@ -20,7 +20,7 @@ mod schema;
 mod tests;
 mod upcasters;
 
-pub use cases::{TestOutcome, run_tests};
+pub use cases::{RecordedTest, TestOutcome, recorded_test, run_tests};
 #[cfg(feature = "wasm")]
 pub use component::{Component, ComponentError, Limits};
 pub use document::Problem;

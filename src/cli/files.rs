@@ -3,6 +3,8 @@
 mod dev;
 mod lint;
 mod new;
+mod record;
+mod sample;
 mod test;
 mod try_event;
 
@@ -68,7 +70,7 @@ pub(super) async fn run(context: Context, command: Command) -> Result<ExitCode, 
             Ok(ExitCode::SUCCESS)
         }
         Command::Lint(arguments) => lint::run(&context, &arguments),
-        Command::Test(arguments) => test::run(&context, &arguments),
+        Command::Test(arguments) => test::run(&context, &arguments).await,
         Command::Try(arguments) => try_event::run(context, arguments).await,
     }
 }

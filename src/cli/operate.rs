@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use readcast_core::Registry;
 use tokio_util::sync::CancellationToken;
 
-use self::progress::ProgressDisplay;
+pub(super) use self::progress::ProgressDisplay;
 use super::run::signalled;
 use super::{CommandError, Context, connect, output};
 use crate::control::{Control, ControlError, ControlErrorKind, LocalExecutor};

@@ -1,4 +1,4 @@
-//! Reads a few records at both ends of topics, to tell beforehand what a projection will meet.
+//! Reads a few records: those at both ends of topics, to tell beforehand what a projection will meet, and those of one key.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -7,7 +7,7 @@ use readcast_core::{TopicPartition, topic_matches};
 
 use super::{Extent, Extents, Record, Source, SourceError, SourceEvent, Start};
 
-/// How long reading may take.
+/// How long reading a few records may take, and each step of reading a whole log.
 const TIME_LIMIT: Duration = Duration::from_secs(10);
 /// From how many partitions of a topic records are read.
 const MOST_PARTITIONS: usize = 20;
@@ -57,6 +57,29 @@ pub async fn last_records(
     read(source, group, topics, lasts.map(|(partition, extent)| (partition, wants(extent))).collect()).await
 }
 
+/// Reads the records of the topic whose key is `key`, up to the ends in `extents`: of each partition at most the first `most`,
+/// ordered by partition and offset. `progress` is told how many offsets are read.
+///
+/// # Errors
+/// If the log can't be read, or gives nothing within ten seconds.
+pub async fn records_with_key(
+    source: &dyn Source,
+    group: &str,
+    topic: &str,
+    extents: &Extents,
+    key: &[u8],
+    most: usize,
+    progress: &mut (dyn FnMut(u64) + Send),
+) -> Result<Vec<Sampled>, SourceError> {
+    let not_empty = extents.iter().filter(|(at, extent)| &*at.topic == topic && extent.start < extent.end);
+    let wants = |extent: &Extent| Wanted { offset: extent.start, end: extent.end, most };
+    let wanted = not_empty.map(|(partition, extent)| (partition.clone(), wants(extent))).collect();
+    let has_key = |record: &Record| record.key.as_deref() == Some(key);
+    let mut sampled = read_all(source, group, &[topic], wanted, &has_key, progress).await?;
+    sort(&mut sampled);
+    Ok(sampled)
+}
+
 /// The topics of these partitions.
 pub fn topics_in(extents: &Extents) -> BTreeSet<&str> {
     extents.keys().map(|partition| &*partition.topic).collect()
@@ -89,13 +112,19 @@ async fn read(
     topics: &[&str],
     wanted: Vec<(TopicPartition, Wanted)>,
 ) -> Result<Vec<Sampled>, SourceError> {
-    let read = tokio::time::timeout(TIME_LIMIT, read_all(source, group, topics, wanted)).await;
-    let mut sampled = read.unwrap_or_else(|_| {
-        let reason = format!("not done within {} seconds", TIME_LIMIT.as_secs());
-        Err(SourceError::Unavailable { doing: "reading a few records of each topic".into(), reason })
-    })?;
-    sampled.sort_by(|(one, first), (other, second)| (one, first.offset).cmp(&(other, second.offset)));
+    let read = tokio::time::timeout(TIME_LIMIT, read_all(source, group, topics, wanted, &|_| true, &mut |_| {})).await;
+    let mut sampled = read.unwrap_or_else(|_| Err(too_late("reading a few records of each topic", "not done")))?;
+    sort(&mut sampled);
     Ok(sampled)
+}
+
+fn sort(sampled: &mut [Sampled]) {
+    sampled.sort_by(|(one, first), (other, second)| (one, first.offset).cmp(&(other, second.offset)));
+}
+
+fn too_late(doing: &str, what: &str) -> SourceError {
+    let reason = format!("{what} within {} seconds", TIME_LIMIT.as_secs());
+    SourceError::Unavailable { doing: doing.into(), reason }
 }
 
 async fn read_all(
@@ -103,15 +132,18 @@ async fn read_all(
     group: &str,
     topics: &[&str],
     wanted: Vec<(TopicPartition, Wanted)>,
+    is_wanted: &(dyn Fn(&Record) -> bool + Sync),
+    progress: &mut (dyn FnMut(u64) + Send),
 ) -> Result<Vec<Sampled>, SourceError> {
     let mut open: BTreeMap<TopicPartition, Wanted> = wanted.into_iter().collect();
-    let mut sampled = Vec::new();
+    let (mut sampled, mut read) = (Vec::new(), 0);
     if open.is_empty() {
         return Ok(sampled);
     }
     let mut subscription = source.subscribe(group, topics).await?;
     while !open.is_empty() {
-        match subscription.next().await? {
+        let next = tokio::time::timeout(TIME_LIMIT, subscription.next()).await;
+        match next.unwrap_or_else(|_| Err(too_late("reading the log", "no answer")))? {
             SourceEvent::Assigned(partitions) => {
                 let start = |partition| open.get(&partition).map(|wanted| Start::at(partition.clone(), wanted.offset));
                 let starts: Vec<Start> = partitions.into_iter().filter_map(start).collect();
@@ -119,7 +151,10 @@ async fn read_all(
             }
             SourceEvent::Batch(batch) => {
                 let Some(Wanted { end, most, .. }) = open.get_mut(&batch.partition) else { continue };
-                let taken = batch.records.into_iter().take(*most);
+                read += offsets(batch.from, batch.to.min(*end));
+                progress(read);
+                let is_wanted = |record: &Record| record.offset < *end && is_wanted(record);
+                let taken = batch.records.into_iter().filter(is_wanted).take(*most);
                 let before = sampled.len();
                 sampled.extend(taken.map(|record| (batch.partition.clone(), record)));
                 *most -= sampled.len() - before;
@@ -133,4 +168,8 @@ async fn read_all(
     }
     subscription.close().await;
     Ok(sampled)
+}
+
+fn offsets(from: i64, to: i64) -> u64 {
+    u64::try_from(to - from).unwrap_or_default()
 }

@@ -14,7 +14,14 @@ pub struct TestEvent {
 
 #[derive(Clone, Debug)]
 enum Form {
-    Plain { id: Option<String>, event_type: String, version: u32, at: Option<String>, data: String },
+    Plain {
+        id: Option<String>,
+        event_type: String,
+        version: u32,
+        at: Option<String>,
+        correlation_id: Option<String>,
+        data: String,
+    },
     Json(String),
 }
 
@@ -34,7 +41,7 @@ impl Default for Form {
 /// ```
 pub fn event(event_type: &str, data: &str) -> TestEvent {
     let event_type = event_type.to_owned();
-    let form = Form::Plain { id: None, event_type, version: 1, at: None, data: data.to_owned() };
+    let form = Form::Plain { id: None, event_type, version: 1, at: None, correlation_id: None, data: data.to_owned() };
     TestEvent { form, ..TestEvent::default() }
 }
 
@@ -91,15 +98,28 @@ impl TestEvent {
         self
     }
 
+    /// The id that connects the events of one process. It has no effect on an event given as a text.
+    #[must_use]
+    pub fn correlation_id(mut self, id: &str) -> Self {
+        if let Form::Plain { correlation_id, .. } = &mut self.form {
+            *correlation_id = Some(id.to_owned());
+        }
+        self
+    }
+
     /// The JSON text of the event at this index among those of the test.
     pub(super) fn json(&self, index: usize) -> String {
         match &self.form {
             Form::Json(text) => text.clone(),
-            Form::Plain { id, event_type, version, at, data } => {
-                let id = id.clone().unwrap_or_else(|| format!("evt_{index}"));
-                let at = at.clone().unwrap_or_else(|| time(index));
+            Form::Plain { id, event_type, version, at, correlation_id, data } => {
+                let text = |text: &str| serde_json::Value::from(text).to_string();
+                let id = text(&id.clone().unwrap_or_else(|| format!("evt_{index}")));
+                let at = text(&at.clone().unwrap_or_else(|| time(index)));
+                let correlation_id =
+                    correlation_id.iter().map(|id| format!(r#","correlation_id":{}"#, text(id))).collect::<String>();
+                let event_type = text(event_type);
                 format!(
-                    r#"{{"event_id":"{id}","type":"{event_type}","version":{version},"timestamp":"{at}","data":{data}}}"#
+                    r#"{{"event_id":{id},"type":{event_type},"version":{version},"timestamp":{at}{correlation_id},"data":{data}}}"#
                 )
             }
         }

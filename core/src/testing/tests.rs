@@ -161,6 +161,30 @@ fn an_event_is_what_its_builder_says() {
 }
 
 #[test]
+fn an_id_and_a_type_may_hold_any_text() {
+    let odd = "\" \\ \n";
+    let json = event(odd, "1").id(odd).correlation_id(odd).json(0);
+    let read = Envelope::from_plain_json(crate::TopicPartition::new("t", 0).at(0), None, json.as_bytes());
+    let read = read.expect("an event");
+    assert_eq!((&*read.event_type, &*read.event_id, read.correlation_id.as_deref()), (odd, odd, Some(odd)));
+}
+
+#[test]
+fn columns_that_the_form_of_rows_can_not_show_are_left_out_of_them() {
+    let opened = |name: &str| {
+        let data = serde_json::json!({ "account": "a1", "owner": "o1", "name": name }).to_string();
+        given(Bank(Names::FanOut), [event("AccountOpened", &data).topic("accounts")])
+    };
+    for odd in ["a|b", "a\nb", " a", "a\t"] {
+        let (rows, left_out) = opened(odd).rows("accounts").expect("the table");
+        assert_eq!(left_out, ["name"], "{odd:?}");
+        opened(odd).then("accounts", &rows);
+    }
+    let (rows, left_out) = opened("a b").rows("accounts").expect("the table");
+    assert!(rows.contains("| a b") && left_out.is_empty(), "{rows}");
+}
+
+#[test]
 fn two_updates_of_a_missing_row_change_nothing() {
     struct Notes;
 

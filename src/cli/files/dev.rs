@@ -175,7 +175,7 @@ impl Saved {
             let changed = changed(&before.app.registry, &context.app.registry);
             let all = names(&context.app.registry);
             let tested = all.iter().filter(|name| written.contains(*name) || changed.contains(*name));
-            show_tests(&context, tested.cloned().collect())?;
+            show_tests(&context, &tested.cloned().collect::<Vec<_>>())?;
             if !changed.is_empty() || all != names(&before.app.registry) {
                 return Ok(Next { context, changed });
             }
@@ -229,11 +229,11 @@ fn changed(before: &Registry, now: &Registry) -> BTreeSet<String> {
     now.definitions().iter().filter(|now| !is_same(now)).map(|now| now.name().to_owned()).collect()
 }
 
-fn show_tests(context: &Context, names: Vec<String>) -> Result<(), CommandError> {
+fn show_tests(context: &Context, names: &[String]) -> Result<(), CommandError> {
     if names.is_empty() {
         return Ok(());
     }
-    match test::run(context, &test::Arguments::of(names)) {
+    match test::run_all(context, names, None) {
         Ok(_) => Ok(()),
         // Mistakes in the tests.
         Err(error) => {

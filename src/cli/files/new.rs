@@ -3,12 +3,10 @@
 use std::path::Path;
 use std::process::ExitCode;
 
-use readcast_core::Envelope;
-
 use super::super::{CommandError, Context, connect, output};
-use crate::decode;
+use super::sample;
 use crate::files::draft;
-use crate::source::{Extents, first_records, last_records};
+use crate::source::Extents;
 use crate::text::counted;
 
 #[derive(clap::Args)]
@@ -40,20 +38,8 @@ pub(super) async fn run(context: Context, arguments: Arguments) -> Result<ExitCo
     let source = connect::source(&context).await?;
     let topics = [topic.as_str()];
     let extents = source.extents(&topics).await.map_err(CommandError::failed)?;
-    let group = format!("{}.new.{:08x}", context.config.projector.app, fastrand::u32(..));
-    let mut sampled =
-        first_records(&*source, &group, &topics, &extents, records).await.map_err(CommandError::failed)?;
-    let last = last_records(&*source, &group, &topics, &extents, &sampled).await.map_err(CommandError::failed)?;
-    sampled.extend(last);
-    let mut events: Vec<Envelope<'_>> = Vec::new();
-    let mut refused = Vec::new();
-    for (partition, record) in &sampled {
-        let position = partition.at(record.offset);
-        match decode::decode(context.decoders.of(&topic), &position, record) {
-            Ok(decoded) => events.extend(decoded.iter().cloned()),
-            Err(reason) => refused.push(format!("{position}: {reason}")),
-        }
-    }
+    let sampled = sample::sampled(&context, "new", &*source, &topics, &extents, records).await?;
+    let (events, refused) = sample::events(&context, &sampled);
     if events.is_empty() {
         return Err(CommandError::Failed(nothing(&topic, &extents, &refused)));
     }

@@ -8,11 +8,13 @@ use quick_junit::{NonSuccessKind, Report, TestCase, TestCaseStatus, TestSuite};
 use readcast_core::Projection as _;
 
 use super::super::{CommandError, Context, output};
+use super::record;
 use crate::files::{FilesError, TestOutcome, run_tests};
 use crate::text::counted;
 
-#[derive(Default, clap::Args)]
-#[command(after_help = "Example:\n  readcast test order_summary --junit report.xml")]
+#[derive(clap::Args)]
+#[command(after_help = "Example:\n  readcast test order_summary --junit report.xml\n  \
+    readcast test order_summary --record orders --key ord_1")]
 pub(in crate::cli) struct Arguments {
     /// The projections to test [default: all of the folder]
     #[arg(value_name = "NAME")]
@@ -20,12 +22,8 @@ pub(in crate::cli) struct Arguments {
     /// Write a report in the form of JUnit to this file
     #[arg(long, value_name = "FILE")]
     junit: Option<PathBuf>,
-}
-
-impl Arguments {
-    pub(super) fn of(names: Vec<String>) -> Self {
-        Self { names, ..Self::default() }
-    }
+    #[command(flatten)]
+    record: record::FromLog,
 }
 
 /// The tests of one projection.
@@ -37,9 +35,17 @@ struct Tested {
     outcomes: Option<Vec<TestOutcome>>,
 }
 
-pub(super) fn run(context: &Context, arguments: &Arguments) -> Result<ExitCode, CommandError> {
+pub(super) async fn run(context: &Context, arguments: &Arguments) -> Result<ExitCode, CommandError> {
+    if let Some(recording) = arguments.record.recording() {
+        return record::run(context, &arguments.names, &recording).await;
+    }
+    run_all(context, &arguments.names, arguments.junit.as_deref())
+}
+
+/// Runs the tests of these projections, or of all, and prints what became of them.
+pub(super) fn run_all(context: &Context, names: &[String], junit: Option<&Path>) -> Result<ExitCode, CommandError> {
     let mut all = Vec::new();
-    for (path, projection) in super::chosen(context, &arguments.names)? {
+    for (path, projection) in super::chosen(context, names)? {
         let (name, path) = (projection.name().to_owned(), path.with_extension("test.toml"));
         let outcomes = match std::fs::read_to_string(&path) {
             Ok(text) => {
@@ -51,7 +57,7 @@ pub(super) fn run(context: &Context, arguments: &Arguments) -> Result<ExitCode, 
         };
         all.push(Tested { name, path, outcomes });
     }
-    if let Some(path) = &arguments.junit {
+    if let Some(path) = junit {
         write_report(path, &all)?;
     }
     output::line(shown(&all))?;

@@ -9,6 +9,7 @@ use serde_json::value::RawValue;
 
 use super::super::position::position;
 use super::super::{CommandError, Context, connect, output};
+use super::sample;
 use crate::decode;
 use crate::files::FileProjection;
 use crate::source::{Extents, first_records};
@@ -75,7 +76,7 @@ async fn at_position(context: &Context, projection: &FileProjection, at: &str) -
     };
     (extent.start, extent.end) = (offset, offset + 1);
     let only = Extents::from([(partition, extent)]);
-    let group = format!("{}.try.{:08x}", context.config.projector.app, fastrand::u32(..));
+    let group = sample::group(context, "try");
     let sampled = first_records(&*source, &group, &[topic], &only, 1).await.map_err(CommandError::failed)?;
     let Some((_, record)) = sampled.iter().find(|(_, record)| record.offset == offset) else {
         return Err(CommandError::Failed(format!("the log has no record {at}")));

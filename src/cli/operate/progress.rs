@@ -13,7 +13,8 @@ use crate::store::OperationProgress;
 const LOG_INTERVAL: Duration = Duration::from_secs(5);
 
 /// Shows the progress of one operation, until it is dropped.
-pub(super) struct ProgressDisplay {
+pub(in crate::cli) struct ProgressDisplay {
+    /// The projection, or what else is shown before the bar.
     projection: String,
     /// Where standard error is a terminal.
     bar: Option<ProgressBar>,
@@ -21,7 +22,7 @@ pub(super) struct ProgressDisplay {
 }
 
 impl ProgressDisplay {
-    pub(super) fn new(projection: &str) -> Self {
+    pub(in crate::cli) fn new(projection: &str) -> Self {
         const TEMPLATE: &str = "{prefix:20} {bar:30} {msg}";
         let bar = std::io::stderr().is_terminal().then(|| {
             let style = ProgressStyle::with_template(TEMPLATE).unwrap_or_else(|_| ProgressStyle::default_bar());
@@ -30,7 +31,7 @@ impl ProgressDisplay {
         Self { projection: projection.to_owned(), bar, logged_at: None }
     }
 
-    pub(super) fn show(&mut self, progress: &OperationProgress) {
+    pub(in crate::cli) fn show(&mut self, progress: &OperationProgress) {
         if let Some(bar) = &self.bar {
             bar.set_length(progress.total);
             bar.set_position(progress.done);
