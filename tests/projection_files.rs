@@ -270,6 +270,7 @@ async fn a_topic_becomes_a_table_by_new_test_and_run_alone() {
     assert!(recorded.starts_with("added test `key book-7 of topic loans` to "), "{recorded}");
     let tested = typed("test").await;
     assert!(tested.ends_with("ok      loans: key book-7 of topic loans\n2 tests, 0 failed\n"), "{tested}");
+    assert_eq!(typed("lint --from-log").await, "0 doubts in 1 file\n");
 
     std::fs::rename(folder.path().join("projections/loans.toml"), folder.path().join("projections/other.toml"))
         .unwrap();
@@ -416,4 +417,19 @@ async fn a_try_of_a_record_with_several_events_fails_if_one_of_them_is_a_dead_le
         let tried = library.typed(&format!("try loans --at loans/0@{offset}")).await;
         assert_eq!(tried.status.code(), Some(code), "{offset}: {}{}", tried.stdout, tried.stderr);
     }
+}
+
+#[tokio::test]
+async fn lint_names_types_and_fields_that_no_event_of_the_log_has() {
+    let library = Library::with(&[line("l1", 1, "Lent", r#"{"loan":"l1","titel":"Emma"}"#)], "");
+    assert_eq!(library.typed("lint").await.stdout, "0 doubts in 1 file\n");
+    let linted = library.typed("lint --from-log --strict").await;
+    assert_eq!(linted.status.code(), Some(1), "{}", linted.stderr);
+    let folder = format!("{}/", library.path("projections").display());
+    assert_eq!(
+        linted.stdout.replace(&folder, ""),
+        "loans.toml:10: no event of type `Lent` among 1 has `data.title` (did you mean `data.titel`?)\n\
+         loans.toml:16: no event is of type `Returned` among 1 that were read of loans; there are `Lent`\n\
+         2 doubts in 1 file\n"
+    );
 }

@@ -69,7 +69,7 @@ pub(super) async fn run(context: Context, command: Command) -> Result<ExitCode, 
             }
             Ok(ExitCode::SUCCESS)
         }
-        Command::Lint(arguments) => lint::run(&context, &arguments),
+        Command::Lint(arguments) => lint::run(&context, &arguments).await,
         Command::Test(arguments) => test::run(&context, &arguments).await,
         Command::Try(arguments) => try_event::run(context, arguments).await,
     }

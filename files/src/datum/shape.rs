@@ -55,8 +55,17 @@ impl Shape {
         next.part(rest)
     }
 
+    /// Whether all of what stands at `path` is in the shape.
+    pub(crate) fn has_whole(&self, path: &[Step]) -> bool {
+        let Some((step, rest)) = path.split_first() else { return self.whole };
+        let next = match step {
+            Step::Items => self.items.as_deref(),
+            Step::Field(name) => self.fields.iter().find(|(other, _)| other == name).map(|(_, shape)| shape),
+        };
+        next.is_some_and(|next| next.has_whole(rest))
+    }
+
     /// The places of fields that are read, each from the root.
-    #[cfg(test)]
     pub(crate) fn paths(&self) -> Vec<Vec<Step>> {
         let mut paths = Vec::new();
         let below = self.fields.iter().map(|(name, shape)| (Step::Field(name.clone()), shape));

@@ -20,6 +20,8 @@ use readcast_core::Decimal;
 pub(crate) struct Names {
     locals: Vec<Local>,
     pub(crate) shape: Shape,
+    /// What of the data an expression allows to be missing.
+    pub(crate) optional: Shape,
 }
 
 /// A variable of a loop or of a rule.
@@ -86,7 +88,9 @@ impl Compiler<'_, '_> {
             Expr::Select(select) if select.test => {
                 let of = self.part(&select.operand);
                 if let Some(place) = &of.place {
-                    self.names.shape.read(&[place.as_slice(), &[Step::Field(select.field.clone())]].concat());
+                    let place = [place.as_slice(), &[Step::Field(select.field.clone())]].concat();
+                    self.names.shape.read(&place);
+                    self.names.optional.read(&place);
                 }
                 let optional = is_optional(&select.operand);
                 Typed::new(Node::Has { of: Box::new(of.node), name: select.field.clone(), optional }, Kind::Bool)
@@ -146,6 +150,9 @@ impl Compiler<'_, '_> {
             self.error(parsed, format!("{} has no field `{name}`", of.kind));
         }
         let place = of.place.map(|place| [place.as_slice(), &[Step::Field(name.to_owned())]].concat());
+        if let (Some(place), true) = (&place, optional) {
+            self.names.optional.read(place);
+        }
         let kind = types::of_field(&of.node, name);
         let node = match of.node {
             Node::Path(root, mut names) if !optional => {

@@ -1,5 +1,7 @@
 //! What is suspicious in a valid file.
 
+mod sampled;
+
 use readcast_core::TableSpec;
 
 use super::FileProjection;

@@ -20,6 +20,8 @@ pub(super) struct Rule {
     pub(super) types: Vec<String>,
     /// What the rule reads of the data.
     pub(super) shape: Shape,
+    /// What of that may be missing.
+    pub(super) optional: Shape,
     /// Where the rule stands: `orders.toml:7`.
     pub(super) place: String,
     pub(super) when: Option<Expression>,
@@ -101,9 +103,9 @@ pub(super) fn load(loader: &mut Loader, tables: &[TableSpec], section: &Section<
         Some(parent) => rule.children(parent?)?,
         None => rule.action(action)?,
     };
-    let shape = std::mem::take(&mut rule.names.shape);
+    let Names { shape, optional, .. } = std::mem::take(&mut rule.names);
     let place = loader.document.line(section.span.start);
-    Some(Rule { types, shape, place, when, foreach, table: name, action })
+    Some(Rule { types, shape, optional, place, when, foreach, table: name, action })
 }
 
 struct RuleLoader<'l, 'd> {

@@ -69,6 +69,10 @@ impl Compiler<'_, '_> {
             },
             ("coalesce", [_, ..]) | ("orValue", [_, _]) => {
                 let values: Vec<Typed> = arguments.iter().map(|argument| self.value(argument)).collect();
+                // Each step of a path may be missing here.
+                for path in values.iter().filter_map(|value| value.place.as_deref()) {
+                    (1..=path.len()).for_each(|steps| self.names.optional.read(&path[..steps]));
+                }
                 let kind = values.iter().map(|value| value.kind).reduce(types::either).unwrap_or(Kind::Any);
                 Typed::new(Node::Coalesce(values.into_iter().map(|value| value.node).collect()), kind)
             }
