@@ -199,7 +199,7 @@ impl Case {
         let Some(without_memory) = without_memory else { return Ok(()) };
         let (given, apart) = (after(definition, &self.given)?, after(without_memory, &self.given)?);
         for table in definition.tables() {
-            let (rows, apart) = (given.rows(table.name())?, apart.rows(table.name())?);
+            let (rows, apart) = (given.rows(table.name())?.0, apart.rows(table.name())?.0);
             if rows != apart {
                 return Err(format!(
                     "the component keeps state between events: with an instance for each event, `{}` has other rows\n\
