@@ -15,6 +15,7 @@ use crate::config::{ConfigError, LogFormat, LogOptions};
 /// readcast's own lines from info on, and those of libraries from warn on.
 pub(crate) const OWN_INFO: &str = "warn,readcast=info";
 /// All lines from warn on: for commands that print what they do.
+#[cfg(feature = "files")]
 pub(crate) const WARNINGS: &str = "warn";
 
 /// Begins to log, for the rest of the process: what is configured, or else what `default` says. A second call changes nothing.

@@ -4,7 +4,7 @@ use readcast_core::{Changes, Envelope, ProjectionError, TableSpec};
 
 /// There is none.
 #[derive(Clone)]
-pub(crate) enum Component {}
+pub(crate) struct Component;
 
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Limits {
@@ -27,7 +27,7 @@ impl Component {
         _: &[TableSpec],
         _: &mut Changes<'_>,
     ) -> Result<(), ProjectionError> {
-        match *self {}
+        Err(ComponentError.into())
     }
 
     pub(crate) fn project_alone(
@@ -36,6 +36,6 @@ impl Component {
         _: &[TableSpec],
         _: &mut Changes<'_>,
     ) -> Result<(), ProjectionError> {
-        match *self {}
+        Err(ComponentError.into())
     }
 }
