@@ -24,7 +24,7 @@ use super::StoreError;
 use super::session::{Row, Session, values};
 
 /// The version of the last migration of both engines.
-pub(super) const LAST_MIGRATION: i64 = 12;
+pub(super) const LAST_MIGRATION: i64 = 13;
 
 /// Whether readcast's own tables exist. Refuses tables that an earlier version created: they lack columns that the
 /// statements here use.
