@@ -68,12 +68,6 @@ has_java_compiler() {
   "${JAVA_HOME:+$JAVA_HOME/bin/}java" --list-modules 2>/dev/null | grep --quiet '^jdk.compiler'
 }
 
-# The target of components, which the tests build from examples/wasm.
-has_wasm_target() {
-  [[ -d $(rustc --print sysroot)/lib/rustlib/wasm32-unknown-unknown ]] ||
-    { command -v rustup >/dev/null && rustup target add wasm32-unknown-unknown; }
-}
-
 has_python() {
   python3 -c 'import ensurepip, venv' 2>/dev/null
 }

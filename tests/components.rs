@@ -28,6 +28,16 @@ fn write_rules(folder: &Path) {
     }
 }
 
+#[test]
+fn the_component_is_made_of_the_sources_that_there_are() {
+    let mut check = std::process::Command::new("sha256sum");
+    let checked =
+        check.args(["--check", "--quiet", "tests/components/order_summary.sources"]).current_dir(root()).output();
+    let checked = checked.expect("a program of every Linux");
+    let differing = String::from_utf8_lossy(&checked.stdout);
+    assert!(checked.status.success(), "run scripts/component: {differing}");
+}
+
 #[tokio::test]
 async fn a_component_survives_kills_as_rules_do() {
     let folder = tempfile::tempdir().unwrap();

@@ -28,7 +28,7 @@ pub(crate) fn registry(name: &str) -> Registry {
     Registry::new().register(loaded)
 }
 
-/// The order summary of the example shop by a component, which `wasm32-unknown-unknown` is needed for.
+/// The order summary of the example shop by a component.
 fn of_component() -> Registry {
     let (path, rules) = readcast_projections::FILES[0];
     assert_eq!(path, "order_summary.toml");
