@@ -94,6 +94,6 @@ fn alone(definition: &Definition, events: &[String]) -> f64 {
             changes += definition.project(&event).expect("changes").len();
         }
     }
-    assert!(changes > events.len() / 2, "they were projected");
+    assert!(changes > 0, "they were projected");
     events.len() as f64 / begun.elapsed().as_secs_f64()
 }
